@@ -1,0 +1,2 @@
+//! (entry point follows)
+fn main() {}

@@ -1,0 +1,2 @@
+//! (module map follows)
+#![no_std]
