@@ -1,1 +1,25 @@
-//! (module map follows)
+//! A versioned lake: Iceberg tables under one create-only ref log.
+//!
+//! ```text
+//! rows ─▶ LakeWriter ─▶ data files, manifests, metadata, commit object ─▶ one ref entry ─▶ visible
+//!           table/            store/  (one parallel wave, all or stop)      repo/
+//! ```
+//! A commit pins every table; a ref moves from commit to commit by one create-only write. So readers see the old state
+//! or the new one, across all tables, and never something between.
+
+mod error;
+mod lake;
+mod names;
+mod repo;
+mod table;
+mod writer;
+
+pub use error::{CommitError, LakeError};
+pub use lake::{BatchStream, Lake, ScanOptions};
+pub use names::{CommitId, NAME_BYTES_MAX, NameError, RefName, TableName};
+pub use repo::{
+    COMMIT_VERSION, CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, Head, LandingCursor,
+    LandingPosition, LedgerCheckpoint, Lineage, RefOp, Software, TableEntry,
+};
+pub use table::{ColumnSpec, ColumnType, TS, TableError, TableSpec, UTC};
+pub use writer::{CommitRequest, Committed, LakeWriter, TableAppend};

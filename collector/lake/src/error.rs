@@ -1,0 +1,154 @@
+//! What can go wrong in the lake, sorted by what a caller can do about it.
+
+use crate::names::{CommitId, NameError, RefName, TableName};
+use crate::table::TableError;
+
+/// Reading, opening or building failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LakeError {
+    /// There is no lake at the location.
+    #[error(
+        "open lake at {location}: `_repo/format.json` is not there; create it with `headwater init {location}`"
+    )]
+    NotALake {
+        /// Where it was looked for.
+        location: String,
+    },
+    /// The location cannot hold a lake.
+    #[error("use lake location {location:?}: {reason}")]
+    Location {
+        /// What was given.
+        location: String,
+        /// What is wrong and what to write instead.
+        reason: String,
+    },
+    /// The lake was written by something newer or other.
+    #[error("read lake format at {location}: {reason}")]
+    Format {
+        /// The lake.
+        location: String,
+        /// What is not understood.
+        reason: String,
+    },
+    /// The object store failed.
+    #[error("{action} {path}")]
+    Store {
+        /// The verb: `read`, `write`, `list`.
+        action: &'static str,
+        /// The key below the lake's root.
+        path: String,
+        /// The store's own error.
+        #[source]
+        source: object_store::Error,
+    },
+    /// The Iceberg layer failed.
+    #[error("{action}")]
+    Iceberg {
+        /// What was being done, and to what.
+        action: String,
+        /// The layer's own error.
+        #[source]
+        source: iceberg::Error,
+    },
+    /// A name was refused.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Rows or a declaration do not fit their table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// Nothing answers to the revision.
+    #[error("find revision {spec:?}: no such ref, tag or commit; `headwater log` lists what there is")]
+    UnknownRevision {
+        /// What was asked for.
+        spec: String,
+    },
+    /// More than one commit begins with these digits.
+    #[error("find revision {spec:?}: several commits begin so; give more digits")]
+    AmbiguousRevision {
+        /// What was asked for.
+        spec: String,
+    },
+    /// The commit has no such table.
+    #[error("find table {table} in commit {commit}: it has none of that name")]
+    UnknownTable {
+        /// The table asked for.
+        table: TableName,
+        /// The commit looked into.
+        commit: CommitId,
+    },
+    /// A tag may not move.
+    #[error("set tag {name}: it exists and names another commit; tags never move, choose another name")]
+    TagExists {
+        /// The tag.
+        name: RefName,
+    },
+    /// What is stored is not what was written.
+    #[error("read {path}: {reason}")]
+    Corrupt {
+        /// The key below the lake's root.
+        path: String,
+        /// What does not hold.
+        reason: String,
+    },
+    /// Bytes given under a digest they do not have.
+    #[error("store blob {claimed}: the bytes hash to {found}")]
+    BlobDigest {
+        /// The digest the caller gave.
+        claimed: String,
+        /// The digest of the bytes.
+        found: String,
+    },
+    /// A helper task died, which only a bug does.
+    #[error("run {task} on the blocking pool")]
+    Task {
+        /// What it was to do.
+        task: &'static str,
+        /// How it died.
+        #[source]
+        source: tokio::task::JoinError,
+    },
+}
+
+impl LakeError {
+    pub(crate) fn store(
+        action: &'static str,
+        path: impl std::fmt::Display,
+        source: object_store::Error,
+    ) -> LakeError {
+        LakeError::Store { action, path: path.to_string(), source }
+    }
+
+    pub(crate) fn iceberg(action: impl Into<String>) -> impl FnOnce(iceberg::Error) -> LakeError {
+        let action = action.into();
+        move |source| LakeError::Iceberg { action, source }
+    }
+
+    pub(crate) fn corrupt(path: impl std::fmt::Display, reason: impl std::fmt::Display) -> LakeError {
+        LakeError::Corrupt { path: path.to_string(), reason: reason.to_string() }
+    }
+}
+
+/// A commit did not happen, or nobody knows yet whether it did.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// It did not happen, and the ref is as it was. The same request may be tried again when the cause is gone.
+    #[error("commit to {name}")]
+    Failed {
+        /// The ref.
+        name: RefName,
+        /// The cause.
+        #[source]
+        source: LakeError,
+    },
+    /// The ref write was sent and its outcome is not known. Acknowledge nothing and call
+    /// [`LakeWriter::settle`](crate::LakeWriter::settle) until it answers; the writer refuses other commits until then.
+    #[error("commit to {name}: the outcome of ref entry {seq} is unknown; settle it before committing again")]
+    Unknown {
+        /// The ref.
+        name: RefName,
+        /// The entry that may or may not be there.
+        seq: u64,
+    },
+}

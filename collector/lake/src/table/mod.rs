@@ -1,0 +1,71 @@
+//! Tables: what makes a plain Iceberg v2 table out of declared columns and Arrow batches.
+
+mod spec;
+
+use crate::names::TableName;
+
+pub use spec::{ColumnSpec, ColumnType, TS, TableSpec, UTC};
+
+/// Rows or a declaration do not fit their table.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// The declaration is wrong by itself.
+    #[error("declare {table}.{column}: {reason}")]
+    Declaration {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The declaration does not follow from what the table has.
+    #[error("evolve {table}.{column}: {reason}")]
+    Evolution {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// What is not allowed, and what is.
+        reason: String,
+    },
+    /// A batch brings another type than declared.
+    #[error("write {table}.{column}: expected {expected}, the batch brings {found}")]
+    ColumnType {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// The Arrow type the declaration asks for.
+        expected: String,
+        /// The Arrow type in the batch.
+        found: String,
+    },
+    /// A batch brings a column nobody declared.
+    #[error("write {table}.{column}: the batch brings it but the declaration does not")]
+    UndeclaredColumn {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
+    /// A required column is missing or null.
+    #[error("write {table}.{column}: it is required, the batch leaves it null in {nulls} rows")]
+    RequiredNull {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// How many rows.
+        nulls: usize,
+    },
+    /// Files the change wants to remove are not in the table: someone else replaced them.
+    #[error("change {table}: {missing} of the files to be replaced are no longer in it")]
+    FilesGone {
+        /// The table.
+        table: TableName,
+        /// How many.
+        missing: usize,
+    },
+}
