@@ -1,1 +1,24 @@
-//! (module map follows)
+//! The collector: receives, lands, dedups, resolves, aligns, audits and commits what agents ship.
+//!
+//! ```text
+//! receive ─► land ─► dedup ─► resolve ─┬─────────────────► commit ─► serve
+//!    │                                 └─► align ─► gate ─►┘
+//!    └──► acks: durable / committed, credit, clock replies, schema requests
+//! ```
+//! Raw and ops rows commit at once; aligned rows come after them, through the gate.
+
+pub mod align;
+pub mod commit;
+pub mod config;
+pub mod dedup;
+pub mod gate;
+pub mod ingest;
+pub mod land;
+pub mod pipeline;
+pub mod pki;
+pub mod query;
+pub mod receive;
+pub mod registry;
+pub mod resolve;
+pub mod serve;
+pub mod telemetry;

@@ -1,0 +1,208 @@
+//! Why captures are missing: the reasons a gap record can give, and the record itself.
+//!
+//! A missing seq is always explained (invariant D2). Gap records are rows of the built-in stream
+//! `hw/gaps`; this module gives them a type and maps them to and from row values.
+
+use crate::id::{BootOrdinal, Seq, StreamName};
+use crate::sample::Value;
+use crate::time::BootNanos;
+
+macro_rules! reasons {
+    ($( $reason:literal $name:literal { $( $detail:literal $cause:literal $variant:ident $(#[$doc:meta])* ),* $(,)? } )*) => {
+        /// Reason and cause of a gap; `(reason, detail)` are the wire codes.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum GapCause { $($( $(#[$doc])* $variant, )*)* }
+        impl GapCause {
+            /// Wire codes (reason, detail).
+            #[must_use]
+            pub fn codes(self) -> (u8, u8) {
+                match self { $($( Self::$variant => ($reason, $detail), )*)* }
+            }
+            /// Reads wire codes.
+            #[must_use]
+            pub fn from_codes(reason: u8, detail: u8) -> Option<Self> {
+                match (reason, detail) { $($( ($reason, $detail) => Some(Self::$variant), )*)* _ => None }
+            }
+            /// Reason as tables show it.
+            #[must_use]
+            pub fn reason(self) -> &'static str {
+                match self { $($( Self::$variant => $name, )*)* }
+            }
+            /// Cause as tables show it.
+            #[must_use]
+            pub fn cause(self) -> &'static str {
+                match self { $($( Self::$variant => $cause, )*)* }
+            }
+            /// Every cause there is.
+            pub const ALL: &'static [GapCause] = &[ $($( Self::$variant, )*)* ];
+        }
+    };
+}
+
+reasons! {
+    1 "evicted" {
+        1 "policy" EvictedPolicy /** Dropped by the retention policy. */,
+        2 "thinned" EvictedThinned /** Every `stride`-th row (from `phase`) was kept. */,
+        3 "disk_full" EvictedDiskFull /** No room for it. */,
+        4 "operator" EvictedOperator /** Dropped by hand. */,
+    }
+    2 "never_captured" {
+        1 "overrun" Overrun /** A bounded queue was full. */,
+        2 "link_dropped" LinkDropped /** The attached device said it dropped it. */,
+        3 "link_corrupt" LinkCorrupt /** It was damaged on the serial line. */,
+        4 "device_reset" DeviceReset /** The attached device restarted. */,
+        5 "source_down" SourceDown /** The source was away. */,
+    }
+    3 "lost" {
+        1 "torn_tail" TornTail /** The end of a segment was torn off. */,
+        2 "corrupt" Corrupt /** A stored record failed its check. */,
+        3 "media_error" MediaError /** The medium could not be read. */,
+    }
+    4 "rejected" {
+        1 "schema" RejectedSchema /** It did not fit its schema. */,
+        2 "limit" RejectedLimit /** It broke a limit. */,
+        3 "quarantine" RejectedQuarantine /** It was set aside with its reason. */,
+    }
+    5 "unknown" {
+        0 "unknown" Unknown /** Declared by the collector only. */,
+    }
+}
+
+/// A run of seqs of one stream that will never arrive, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GapRecord {
+    /// The stream with the hole.
+    pub stream: StreamName,
+    /// Boot in which it arose.
+    pub boot_ordinal: BootOrdinal,
+    /// First missing seq.
+    pub seq_first: Seq,
+    /// Last missing seq (inclusive).
+    pub seq_last: Seq,
+    /// Why.
+    pub cause: GapCause,
+    /// Thinning stride; 0 if none.
+    pub stride: u32,
+    /// Thinning phase; 0 if none.
+    pub phase: u32,
+    /// Rows missing.
+    pub rows: u64,
+    /// Bytes missing, if known.
+    pub bytes: u64,
+    /// Boot time from which rows are missing.
+    pub b_first: BootNanos,
+    /// Boot time up to which rows are missing.
+    pub b_last: BootNanos,
+    /// Version of the policy that decided it; 0 if none.
+    pub policy_version: u32,
+    /// What happened, for a person; at most 256 bytes.
+    pub note: String,
+}
+
+/// Longest note of a gap record, bytes.
+pub const GAP_NOTE_BYTES_MAX: usize = 256;
+
+impl GapRecord {
+    /// The row of stream `hw/gaps`, fields in the order of [`crate::schema::builtin::gaps`].
+    #[must_use]
+    pub fn to_values(&self) -> Vec<Value> {
+        let (reason, detail) = self.cause.codes();
+        let int = |n: u64| Value::I64(n.cast_signed());
+        vec![
+            Value::Utf8(self.stream.as_str().to_owned()),
+            int(u64::from(self.boot_ordinal.0)),
+            int(self.seq_first.0),
+            int(self.seq_last.0),
+            int(u64::from(reason)),
+            int(u64::from(detail)),
+            int(u64::from(self.stride)),
+            int(u64::from(self.phase)),
+            int(self.rows),
+            int(self.bytes),
+            Value::I64(self.b_first.0),
+            Value::I64(self.b_last.0),
+            int(u64::from(self.policy_version)),
+            Value::Utf8(truncated(&self.note, GAP_NOTE_BYTES_MAX)),
+        ]
+    }
+
+    /// Reads a row of `hw/gaps`; `None` if it is not one.
+    #[must_use]
+    pub fn from_values(values: &[Value]) -> Option<Self> {
+        let int = |i: usize| match values.get(i) {
+            Some(Value::I64(n)) => Some(*n),
+            _ => None,
+        };
+        let small = |i: usize| int(i).and_then(|n| u32::try_from(n).ok());
+        let text = |i: usize| match values.get(i) {
+            Some(Value::Utf8(text)) => Some(text.as_str()),
+            _ => None,
+        };
+        let seqs = (Seq(int(2)?.cast_unsigned()), Seq(int(3)?.cast_unsigned()));
+        if seqs.0 > seqs.1 {
+            return None;
+        }
+        Some(Self {
+            stream: text(0)?.parse().ok()?,
+            boot_ordinal: BootOrdinal(small(1)?),
+            seq_first: seqs.0,
+            seq_last: seqs.1,
+            cause: GapCause::from_codes(u8::try_from(int(4)?).ok()?, u8::try_from(int(5)?).ok()?)?,
+            stride: small(6)?,
+            phase: small(7)?,
+            rows: int(8)?.cast_unsigned(),
+            bytes: int(9)?.cast_unsigned(),
+            b_first: BootNanos(int(10)?),
+            b_last: BootNanos(int(11)?),
+            policy_version: small(12)?,
+            note: text(13)?.to_owned(),
+        })
+    }
+}
+
+/// `text` cut to at most `bytes_max` bytes at a character border.
+#[must_use]
+pub fn truncated(text: &str, bytes_max: usize) -> String {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_round_trips_through_its_codes() {
+        for cause in GapCause::ALL {
+            let (reason, detail) = cause.codes();
+            assert_eq!(GapCause::from_codes(reason, detail), Some(*cause));
+        }
+        assert_eq!(GapCause::from_codes(9, 9), None);
+    }
+
+    #[test]
+    fn a_record_is_a_row_and_back() {
+        let record = GapRecord {
+            stream: "camera/front".parse().unwrap(),
+            boot_ordinal: BootOrdinal(3),
+            seq_first: Seq(10),
+            seq_last: Seq(12),
+            cause: GapCause::LinkCorrupt,
+            stride: 0,
+            phase: 0,
+            rows: 3,
+            bytes: 0,
+            b_first: BootNanos(5),
+            b_last: BootNanos(9),
+            policy_version: 0,
+            note: "é".repeat(200),
+        };
+        let back = GapRecord::from_values(&record.to_values()).unwrap();
+        assert_eq!(back.note.len(), 256);
+        assert_eq!(GapRecord { note: record.note.clone(), ..back }, record);
+        assert_eq!(GapRecord::from_values(&[]), None);
+    }
+}

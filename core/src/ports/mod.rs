@@ -1,0 +1,17 @@
+//! Ports: the traits at the edges. Each method says what it promises; every adapter, real or fake,
+//! passes the same conformance suite.
+//!
+//! Ports live here, below their users, so that fakes in `headwater-sim` serve the unit tests of
+//! every crate.
+
+mod clock;
+mod disk;
+mod link;
+mod source;
+mod spool;
+
+pub use clock::Clock;
+pub use disk::{Disk, DiskFile};
+pub use link::{Delivery, Inbox, Link, LinkClosed, LinkEvent, Uplink};
+pub use source::{Source, SourceError, SourceEvent};
+pub use spool::{Cursor, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamState};

@@ -1,0 +1,216 @@
+//! The spool: what the agent keeps until the collector has it.
+
+use crate::batch::Rows;
+use crate::id::{Epoch, Seq, StreamId, StreamName};
+use crate::interval::IntervalSet;
+use crate::sample::Blob;
+use crate::schema::Schema;
+use crate::time::BootNanos;
+use std::io;
+
+/// Storage lane: its own files, loss window and quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SpoolLane {
+    /// Clock, gaps, alarms: synced at once.
+    Control,
+    /// Numbers and fixes.
+    Telemetry,
+    /// Pictures.
+    Media,
+}
+
+impl SpoolLane {
+    /// All lanes.
+    pub const ALL: [SpoolLane; 3] = [Self::Control, Self::Telemetry, Self::Media];
+
+    /// Name in paths and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Telemetry => "telemetry",
+            Self::Media => "media",
+        }
+    }
+}
+
+/// At most a second of one stream, or one row with its blob.
+#[derive(Debug, Clone)]
+pub struct Slab {
+    /// Rows; their stream reference is the id.
+    pub rows: Rows,
+    /// The blob of the only row.
+    pub blob: Option<Blob>,
+}
+
+/// Where a reader of a lane stands. Starts at `Cursor::default()`; grows with what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Cursor {
+    /// Segment number.
+    pub segno: u64,
+    /// Byte offset in it.
+    pub offset: u64,
+}
+
+/// A durable slab, with where to go on reading and when it was written.
+#[derive(Debug, Clone)]
+pub struct SpooledSlab {
+    /// The epoch its stream ids and seqs belong to (differs from the spool's for segments of an older life).
+    pub epoch: Epoch,
+    /// The slab.
+    pub slab: Slab,
+    /// Position after it.
+    pub next: Cursor,
+}
+
+/// What the spool knows of one stream.
+#[derive(Debug, Clone)]
+pub struct StreamState {
+    /// Id in this epoch.
+    pub id: StreamId,
+    /// Name.
+    pub name: StreamName,
+    /// Newest declared schema.
+    pub schema: Schema,
+    /// Storage lane.
+    pub lane: SpoolLane,
+    /// Next seq to be given.
+    pub next_seq: Seq,
+    /// Seqs held and not yet released.
+    pub held: IntervalSet,
+    /// Seqs the collector said it has, to the level of `retain_until`.
+    pub acked: IntervalSet,
+}
+
+/// How full the spool is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SpoolUsage {
+    /// Bytes of segment files.
+    pub bytes: u64,
+    /// Segment files.
+    pub segments: u64,
+    /// Rows held and not released.
+    pub rows: u64,
+    /// Boot time of the oldest unreleased slab, if any of this boot.
+    pub oldest: Option<BootNanos>,
+    /// Bytes appended and not yet synced.
+    pub unsynced_bytes: u64,
+    /// Bytes given to the device since start, payload and framing.
+    pub written_bytes: u64,
+}
+
+/// Why the spool could not do it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpoolError {
+    /// The disk failed; the segment concerned is given up and its unsynced slabs are kept for another.
+    #[error("spool failed to {what}")]
+    Io {
+        /// What it was doing.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No room within budget or on disk. Nothing was written.
+    #[error("spool is full: {used} of {budget} bytes")]
+    Full {
+        /// Used.
+        used: u64,
+        /// Budget.
+        budget: u64,
+    },
+    /// A 257th stream.
+    #[error("a device may have {limit} streams; {name} is one more")]
+    Streams {
+        /// The stream.
+        name: StreamName,
+        /// The limit.
+        limit: u16,
+    },
+    /// A slab that does not continue its stream.
+    #[error("slab of stream {stream:?} starts at {found:?}, expected {expected:?}")]
+    OutOfOrder {
+        /// Stream.
+        stream: StreamId,
+        /// First seq of the slab.
+        found: Seq,
+        /// Expected first seq.
+        expected: Seq,
+    },
+    /// A stream nobody declared.
+    #[error("stream {0:?} was not declared")]
+    Unknown(StreamId),
+    /// An ack beyond what was ever given out: this card was restored or cloned.
+    #[error("ack of stream {stream:?} reaches {acked}, beyond next seq {next:?}")]
+    BeyondNext {
+        /// Stream.
+        stream: StreamId,
+        /// One past the greatest acked seq.
+        acked: u64,
+        /// Next seq.
+        next: Seq,
+    },
+}
+
+/// Durable FIFO per stream. Synchronous: the shell chooses where to block.
+pub trait Spool: Send {
+    /// This spool's life.
+    fn epoch(&self) -> Epoch;
+
+    /// Gives a stream its id, or finds it; records a changed schema. Durable before the first slab of it is.
+    ///
+    /// # Errors
+    /// [`SpoolError::Streams`] for one too many.
+    fn declare(
+        &mut self,
+        name: &StreamName,
+        schema: &Schema,
+        lane: SpoolLane,
+    ) -> Result<StreamId, SpoolError>;
+
+    /// Every declared stream.
+    fn streams(&self) -> Vec<StreamState>;
+
+    /// Writes a slab. It continues its stream (seqs skipped by a recorded gap are skipped with
+    /// [`Spool::skip`]). Durable after the next [`Spool::sync`]; full is an answer, not a block.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; the slab is then not written.
+    fn append(&mut self, slab: Slab) -> Result<(), SpoolError>;
+
+    /// Consumes seqs without rows (a recorded gap): the next slab of the stream starts `n` later.
+    ///
+    /// # Errors
+    /// [`SpoolError::Unknown`].
+    fn skip(&mut self, stream: StreamId, n: u64) -> Result<(), SpoolError>;
+
+    /// Makes everything appended durable: only now is it *captured*, and only now can it be read.
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`]; slabs not proven durable stay queued for the next call.
+    fn sync(&mut self) -> Result<(), SpoolError>;
+
+    /// Durable, unreleased slabs of a lane from `after` on, oldest first, about `limit_bytes` of them (at least one).
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`]. Damaged frames are skipped, set aside and become gap records.
+    fn read(
+        &mut self,
+        lane: SpoolLane,
+        after: Cursor,
+        limit_bytes: usize,
+    ) -> Result<Vec<SpooledSlab>, SpoolError>;
+
+    /// Frees what the collector has. Idempotent; takes sets with holes. Segments wholly released are unlinked.
+    ///
+    /// # Errors
+    /// [`SpoolError::BeyondNext`] frees nothing.
+    fn trim(&mut self, stream: StreamId, acked: &IntervalSet) -> Result<(), SpoolError>;
+
+    /// Gap records the spool itself made (torn tails, rot) since the last call.
+    fn take_gaps(&mut self) -> Vec<crate::gap::GapRecord>;
+
+    /// How full it is.
+    fn usage(&self) -> SpoolUsage;
+}

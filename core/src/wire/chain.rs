@@ -1,0 +1,229 @@
+//! Certificate chains of signers: from leaf to the fleet's root, and whom they name.
+//!
+//! Path building and validity are webpki's; the subject's CN and O are read with x509-parser, since
+//! webpki does not show them. A device's signing certificate carries the extended key usage
+//! clientAuth, a collector's serverAuth, and neither carries both: so a device cannot sign acks.
+
+use super::sign::{SignError, VerifyingKey};
+use crate::id::{DeviceId, DevicePath, NameError, TenantId};
+use crate::time::{NS_PER_S, UtcNanos};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use std::time::Duration;
+use webpki::ring::{ECDSA_P256_SHA256, ED25519};
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Who may have signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A gateway: extended key usage clientAuth.
+    Device,
+    /// A collector: extended key usage serverAuth.
+    Collector,
+}
+
+/// A chain that proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// No certificate at all.
+    #[error("chain is empty")]
+    Empty,
+    /// A certificate that cannot be read.
+    #[error("certificate cannot be read: {0}")]
+    Malformed(String),
+    /// No path to the fleet's root, or outside its validity.
+    #[error("no valid path to the fleet's root: {0}")]
+    Path(String),
+    /// Not a certificate for this role.
+    #[error("certificate is not for a {0:?}")]
+    Role(Role),
+    /// The key cannot sign messages.
+    #[error("certificate holds no ed25519 key")]
+    Key(#[from] SignError),
+    /// CN or O is missing or no valid name.
+    #[error("certificate names nobody valid")]
+    Name(#[from] NameError),
+    /// CN or O is missing.
+    #[error("certificate has no {0}")]
+    Missing(&'static str),
+}
+
+/// The fleet's roots.
+#[derive(Debug, Clone)]
+pub struct FleetRoots {
+    anchors: Vec<TrustAnchor<'static>>,
+}
+
+impl FleetRoots {
+    /// Takes root certificates (DER).
+    ///
+    /// # Errors
+    /// [`ChainError::Malformed`] if one is not a certificate, [`ChainError::Empty`] if there is none.
+    pub fn new(roots: &[Vec<u8>]) -> Result<Self, ChainError> {
+        if roots.is_empty() {
+            return Err(ChainError::Empty);
+        }
+        let anchors = roots
+            .iter()
+            .map(|der| {
+                anchor_from_trusted_cert(&CertificateDer::from(der.as_slice()))
+                    .map(|anchor| anchor.to_owned())
+                    .map_err(|error| ChainError::Malformed(error.to_string()))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { anchors })
+    }
+}
+
+/// Whom a verified chain names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signer {
+    /// O and CN of the leaf.
+    pub path: DevicePath,
+    /// What it may sign.
+    pub role: Role,
+    /// Its key.
+    pub key: VerifyingKey,
+    /// Serial number, lower-case hex.
+    pub serial: String,
+    /// Start of validity.
+    pub not_before: UtcNanos,
+    /// End of validity.
+    pub not_after: UtcNanos,
+}
+
+/// Verifies `chain` (leaf first, DER) at time `now` and reads whom it names.
+///
+/// # Errors
+/// [`ChainError`] names the first check that failed.
+pub fn verify_chain(
+    chain: &[Vec<u8>],
+    roots: &FleetRoots,
+    role: Role,
+    now: UtcNanos,
+) -> Result<Signer, ChainError> {
+    let (leaf, rest) = chain.split_first().ok_or(ChainError::Empty)?;
+    let leaf_der = CertificateDer::from(leaf.as_slice());
+    let intermediates: Vec<CertificateDer<'_>> =
+        rest.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+    let end_entity =
+        EndEntityCert::try_from(&leaf_der).map_err(|error| ChainError::Malformed(error.to_string()))?;
+    let usage = match role {
+        Role::Device => KeyUsage::client_auth(),
+        Role::Collector => KeyUsage::server_auth(),
+    };
+    let seconds = u64::try_from(now.0.max(0) / NS_PER_S).unwrap_or(0);
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+    end_entity
+        .verify_for_usage(
+            &[ECDSA_P256_SHA256, ED25519],
+            &roots.anchors,
+            &intermediates,
+            now,
+            usage,
+            None,
+            None,
+        )
+        .map_err(|error| ChainError::Path(error.to_string()))?;
+    read_signer(leaf, role)
+}
+
+fn read_signer(leaf: &[u8], role: Role) -> Result<Signer, ChainError> {
+    let malformed = |what: &str| ChainError::Malformed(what.to_owned());
+    let (_, certificate) = X509Certificate::from_der(leaf).map_err(|error| malformed(&error.to_string()))?;
+    let usage = certificate
+        .extended_key_usage()
+        .map_err(|error| malformed(&error.to_string()))?
+        .map(|extension| (extension.value.client_auth, extension.value.server_auth));
+    let wanted = match role {
+        Role::Device => (true, false),
+        Role::Collector => (false, true),
+    };
+    if usage != Some(wanted) {
+        return Err(ChainError::Role(role));
+    }
+    let subject = certificate.subject();
+    let cn =
+        subject.iter_common_name().next().and_then(|cn| cn.as_str().ok()).ok_or(ChainError::Missing("CN"))?;
+    let o =
+        subject.iter_organization().next().and_then(|o| o.as_str().ok()).ok_or(ChainError::Missing("O"))?;
+    let path = DevicePath { tenant: o.parse::<TenantId>()?, device: cn.parse::<DeviceId>()? };
+    let key = VerifyingKey::from_raw(&certificate.public_key().subject_public_key.data)?;
+    let utc = |seconds: i64| UtcNanos(seconds.saturating_mul(NS_PER_S));
+    let validity = certificate.validity();
+    Ok(Signer {
+        path,
+        role,
+        key,
+        serial: certificate.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
+        not_before: utc(validity.not_before.timestamp()),
+        not_after: utc(validity.not_after.timestamp()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{
+        BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+        PKCS_ED25519,
+    };
+
+    struct Ca {
+        issuer: Issuer<'static, KeyPair>,
+        der: Vec<u8>,
+    }
+
+    fn ca() -> Ca {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let der = params.self_signed(&key).unwrap().der().to_vec();
+        Ca { issuer: Issuer::new(params, key), der }
+    }
+
+    fn leaf(ca: &Ca, cn: &str, usages: &[ExtendedKeyUsagePurpose]) -> (Vec<u8>, KeyPair) {
+        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, cn);
+        params.distinguished_name.push(DnType::OrganizationName, "acme");
+        params.extended_key_usages = usages.to_vec();
+        (params.signed_by(&key, &ca.issuer).unwrap().der().to_vec(), key)
+    }
+
+    const NOW: UtcNanos = UtcNanos(1_790_000_000 * NS_PER_S);
+
+    #[test]
+    fn a_device_chain_names_its_device_and_key() {
+        let ca = ca();
+        let (der, key) = leaf(&ca, "pi-1", &[ExtendedKeyUsagePurpose::ClientAuth]);
+        let roots = FleetRoots::new(std::slice::from_ref(&ca.der)).unwrap();
+        let signer = verify_chain(&[der], &roots, Role::Device, NOW).unwrap();
+        assert_eq!(signer.path.to_string(), "acme/pi-1");
+        assert_eq!(signer.key.raw(), key.public_key_raw());
+    }
+
+    #[test]
+    fn other_roots_roles_names_and_times_are_refused() {
+        let (ca, other) = (ca(), ca());
+        let roots = FleetRoots::new(std::slice::from_ref(&ca.der)).unwrap();
+        let device = leaf(&ca, "pi-1", &[ExtendedKeyUsagePurpose::ClientAuth]).0;
+        let collector = leaf(&ca, "hq", &[ExtendedKeyUsagePurpose::ServerAuth]).0;
+        let both =
+            leaf(&ca, "hq", &[ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]).0;
+        let check = |der: &Vec<u8>, role| verify_chain(std::slice::from_ref(der), &roots, role, NOW);
+        assert!(check(&collector, Role::Collector).is_ok());
+        assert!(check(&device, Role::Collector).is_err());
+        assert!(check(&collector, Role::Device).is_err());
+        assert_eq!(check(&both, Role::Device), Err(ChainError::Role(Role::Device)));
+        let foreign = leaf(&other, "pi-1", &[ExtendedKeyUsagePurpose::ClientAuth]).0;
+        assert!(matches!(check(&foreign, Role::Device), Err(ChainError::Path(_))));
+        let nameless = leaf(&ca, "Not A Name", &[ExtendedKeyUsagePurpose::ClientAuth]).0;
+        assert!(matches!(check(&nameless, Role::Device), Err(ChainError::Name(_))));
+        let long_ago = verify_chain(&[device], &roots, Role::Device, UtcNanos(0));
+        assert!(matches!(long_ago, Err(ChainError::Path(_))));
+        assert_eq!(verify_chain(&[], &roots, Role::Device, NOW), Err(ChainError::Empty));
+        assert!(verify_chain(&[vec![0x30, 0x03, 1, 2, 3]], &roots, Role::Device, NOW).is_err());
+    }
+}
