@@ -1,15 +1,22 @@
 //! The lake as its users hold it: open, look up, read.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use uuid::Uuid;
 
 use crate::error::LakeError;
-use crate::names::{CommitId, RefName, TableName};
-use crate::repo::{CommitObject, Head, TableEntry};
+use crate::names::{CommitId, NameError, RefName, TableName, is_sha256_hex, sha256_hex};
+use crate::repo::{
+    CommitObject, Head, LandingCursor, ObjectStoreRefs, PublishError, RefOp, RefStore, RefUpdate, TableEntry,
+    format,
+};
+use crate::store::{Created, LakeStore};
 use crate::writer::LakeWriter;
+use crate::{revision, scan};
 
 /// Rows as they are read, in batches.
 pub type BatchStream = BoxStream<'static, Result<RecordBatch, LakeError>>;
@@ -17,7 +24,7 @@ pub type BatchStream = BoxStream<'static, Result<RecordBatch, LakeError>>;
 /// What to read of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScanOptions {
-    /// Columns in this order; none means all.
+    /// Columns to read; none means all.
     pub columns: Option<Vec<String>>,
     /// At most this many rows.
     pub limit: Option<usize>,
@@ -28,7 +35,14 @@ pub struct ScanOptions {
 /// A versioned lake: Iceberg tables under one create-only ref log. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Lake {
-    location: String,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: LakeStore,
+    refs: ObjectStoreRefs,
+    repo_id: Uuid,
 }
 
 impl Lake {
@@ -37,7 +51,7 @@ impl Lake {
     /// # Errors
     /// When the location cannot be used or written.
     pub async fn init(location: &str) -> Result<Lake, LakeError> {
-        Lake::open(location).await
+        Lake::init_on(LakeStore::local(location, true).await?).await
     }
 
     /// Opens the lake at `location`.
@@ -45,12 +59,41 @@ impl Lake {
     /// # Errors
     /// [`LakeError::NotALake`] when there is none.
     pub async fn open(location: &str) -> Result<Lake, LakeError> {
-        Err(LakeError::NotALake { location: location.to_owned() })
+        Lake::open_on(LakeStore::local(location, false).await?).await
+    }
+
+    pub(crate) async fn init_on(store: LakeStore) -> Result<Lake, LakeError> {
+        let repo_id = format::init(&store).await?;
+        Ok(Lake::over(store, repo_id))
+    }
+
+    pub(crate) async fn open_on(store: LakeStore) -> Result<Lake, LakeError> {
+        let repo_id = format::open(&store).await?;
+        Ok(Lake::over(store, repo_id))
+    }
+
+    fn over(store: LakeStore, repo_id: Uuid) -> Lake {
+        let refs = ObjectStoreRefs::new(store.clone());
+        Lake { inner: Arc::new(Inner { store, refs, repo_id }) }
     }
 
     /// Absolute URL of the lake's root, without a slash at the end.
     pub fn location(&self) -> &str {
-        &self.location
+        self.inner.store.location()
+    }
+
+    /// The lake's own id, made when it was.
+    pub fn repo_id(&self) -> Uuid {
+        self.inner.repo_id
+    }
+
+    /// Where its refs live.
+    pub fn refs(&self) -> &dyn RefStore {
+        &self.inner.refs
+    }
+
+    pub(crate) fn store(&self) -> &LakeStore {
+        &self.inner.store
     }
 
     /// The newest entry of a ref's log; none if the ref never was.
@@ -58,16 +101,43 @@ impl Lake {
     /// # Errors
     /// When the store fails.
     pub async fn head(&self, name: &RefName) -> Result<Option<Head>, LakeError> {
-        unfinished(name.as_str())
+        self.inner.refs.head(name).await
     }
 
-    /// The commit a revision names: a branch (`main`), a tag, a full commit id or a unique beginning of one (six digits
+    /// Makes a ref that names `commit`; nothing is copied. A ref of that name that exists is a conflict.
+    ///
+    /// # Errors
+    /// [`PublishError::Conflict`] when it exists; when the store fails.
+    pub async fn branch(
+        &self,
+        name: &RefName,
+        commit: &CommitId,
+        author: &str,
+        time_us: i64,
+    ) -> Result<Head, PublishError> {
+        self.commit_object(commit).await.map_err(PublishError::Failed)?;
+        let last = self.head(name).await.map_err(PublishError::Failed)?;
+        if let Some(head) = last.as_ref().filter(|head| head.commit.is_some()) {
+            return Err(PublishError::Conflict(Box::new(head.clone())));
+        }
+        let update = RefUpdate {
+            commit: Some(commit.clone()),
+            op: RefOp::Create,
+            writer: author.to_owned(),
+            write_id: Uuid::new_v4(),
+            time_us,
+            reason: format!("branch at {}", commit.short()),
+        };
+        self.inner.refs.publish(name, last.as_ref(), &update).await
+    }
+
+    /// The commit a revision names: a branch (`main`), a tag, a full commit id or a unique beginning of one (four digits
     /// or more), `<ref>@<id>`, and any of these with `~n` for its n-th first parent.
     ///
     /// # Errors
     /// [`LakeError::UnknownRevision`], [`LakeError::AmbiguousRevision`], or when the store fails.
     pub async fn resolve(&self, spec: &str) -> Result<CommitId, LakeError> {
-        unfinished(spec)
+        revision::resolve(self, spec).await
     }
 
     /// Reads a commit and checks it against its id.
@@ -75,7 +145,11 @@ impl Lake {
     /// # Errors
     /// When it is not there, not whole, or the store fails.
     pub async fn commit_object(&self, id: &CommitId) -> Result<CommitObject, LakeError> {
-        unfinished(id.as_str())
+        let key = revision::commit_key(id);
+        let bytes = self.inner.store.read(&key).await?;
+        let bytes = bytes.ok_or_else(|| LakeError::UnknownRevision { spec: id.to_string() })?;
+        let commit = CommitObject::from_bytes(&key, &bytes)?;
+        if &commit.id == id { Ok(commit) } else { Err(LakeError::corrupt(key, "it holds another commit")) }
     }
 
     /// Commits from `spec` back along first parents, newest first, at most `limit`.
@@ -83,7 +157,14 @@ impl Lake {
     /// # Errors
     /// As [`Lake::resolve`] and [`Lake::commit_object`].
     pub async fn log(&self, spec: &str, limit: usize) -> Result<Vec<CommitObject>, LakeError> {
-        unfinished(&format!("{spec} {limit}"))
+        let mut commits = Vec::new();
+        let mut next = Some(self.resolve(spec).await?);
+        while let Some(id) = next.filter(|_| commits.len() < limit) {
+            let commit = self.commit_object(&id).await?;
+            next = commit.parents.first().cloned();
+            commits.push(commit);
+        }
+        Ok(commits)
     }
 
     /// The tables of a commit.
@@ -94,7 +175,31 @@ impl Lake {
         Ok(self.commit_object(id).await?.tables)
     }
 
-    /// Reads rows of one table as of a commit. Order is that of the files; within a file, the table's sort order.
+    /// Per receiver incarnation the furthest landing cursor any commit of the ref's log ever held: a rollback takes rows
+    /// back, never the cursor.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn landing_cursors_max(
+        &self,
+        name: &RefName,
+    ) -> Result<BTreeMap<String, LandingCursor>, LakeError> {
+        let history = self.inner.refs.history(name, usize::MAX).await?;
+        let mut cursors: BTreeMap<String, LandingCursor> = BTreeMap::new();
+        for (place, head) in history.iter().enumerate() {
+            // A plain commit holds at least what the one below it held, so only the top of each such run is read.
+            let on_top = place == 0 || history.get(place - 1).is_some_and(|above| above.op != RefOp::Commit);
+            let Some(id) = head.commit.as_ref().filter(|_| on_top) else { continue };
+            for (incarnation, cursor) in self.commit_object(id).await?.landing {
+                let highest = cursors.entry(incarnation).or_default();
+                *highest = highest.max(cursor);
+            }
+        }
+        Ok(cursors)
+    }
+
+    /// Reads rows of one table as of a commit, in no promised order. Columns come in the table's own Arrow types:
+    /// those of the declaration, but `LargeBinary` for binary and wider where the table has widened.
     ///
     /// # Errors
     /// [`LakeError::UnknownTable`], an unknown column, or when the store fails.
@@ -104,7 +209,11 @@ impl Lake {
         table: &TableName,
         options: ScanOptions,
     ) -> Result<BatchStream, LakeError> {
-        unfinished(&format!("{id} {table} {options:?}"))
+        let tables = self.tables(id).await?;
+        let entry = tables
+            .get(table)
+            .ok_or_else(|| LakeError::UnknownTable { table: table.clone(), commit: id.clone() })?;
+        scan::scan(&self.inner.store, table, entry, options).await
     }
 
     /// Stores `bytes` under their SHA-256 and gives the path below the root. Existing is fine.
@@ -112,15 +221,65 @@ impl Lake {
     /// # Errors
     /// [`LakeError::BlobDigest`] when the bytes hash to something else; when the store fails.
     pub async fn put_blob(&self, sha256_hex: &str, bytes: Bytes) -> Result<String, LakeError> {
-        unfinished(&format!("{sha256_hex} {}", bytes.len()))
+        self.put_addressed("blobs/sha256", sha256_hex, bytes).await
+    }
+
+    /// Reads a blob back and checks it against its name; none if it is not there.
+    ///
+    /// # Errors
+    /// [`LakeError::Corrupt`] when the stored bytes hash to something else; when the store fails.
+    pub async fn blob(&self, sha256_hex: &str) -> Result<Option<Bytes>, LakeError> {
+        self.addressed("blobs/sha256", sha256_hex).await
+    }
+
+    /// Stores ledger checkpoints and align coverage that a commit will name by hash.
+    ///
+    /// # Errors
+    /// As [`Lake::put_blob`].
+    pub async fn put_state(&self, sha256_hex: &str, bytes: Bytes) -> Result<String, LakeError> {
+        self.put_addressed("_repo/state/sha256", sha256_hex, bytes).await
+    }
+
+    /// Reads a state object back and checks it; none if it is not there.
+    ///
+    /// # Errors
+    /// As [`Lake::blob`].
+    pub async fn state(&self, sha256_hex: &str) -> Result<Option<Bytes>, LakeError> {
+        self.addressed("_repo/state/sha256", sha256_hex).await
     }
 
     /// A writer that commits to `name`. Hold one per ref: it keeps the base state in memory.
     pub fn writer(&self, name: RefName, author: String) -> LakeWriter {
         LakeWriter::new(self.clone(), name, author)
     }
+
+    async fn put_addressed(&self, folder: &str, claimed: &str, bytes: Bytes) -> Result<String, LakeError> {
+        let key = addressed_key(folder, claimed)?;
+        let found = sha256_hex(&bytes);
+        if found != claimed {
+            return Err(LakeError::BlobDigest { claimed: claimed.to_owned(), found });
+        }
+        // Existing bytes have the same hash by construction.
+        let (Created::New | Created::Existing) = self.inner.store.create(&key, bytes).await?;
+        Ok(key)
+    }
+
+    async fn addressed(&self, folder: &str, claimed: &str) -> Result<Option<Bytes>, LakeError> {
+        let key = addressed_key(folder, claimed)?;
+        let Some(bytes) = self.inner.store.read(&key).await? else { return Ok(None) };
+        let found = sha256_hex(&bytes);
+        if found == claimed {
+            Ok(Some(bytes))
+        } else {
+            Err(LakeError::corrupt(key, format!("it hashes to {found}")))
+        }
+    }
 }
 
-fn unfinished<T>(what: &str) -> Result<T, LakeError> {
-    Err(LakeError::corrupt(what, "not yet there"))
+fn addressed_key(folder: &str, sha256_hex: &str) -> Result<String, LakeError> {
+    if is_sha256_hex(sha256_hex) {
+        Ok(format!("{folder}/{}/{sha256_hex}", &sha256_hex[..2]))
+    } else {
+        Err(NameError::Sha256 { name: sha256_hex.to_owned() }.into())
+    }
 }

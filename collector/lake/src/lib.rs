@@ -11,7 +11,12 @@ mod error;
 mod lake;
 mod names;
 mod repo;
+mod revision;
+mod scan;
+mod store;
 mod table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod writer;
 
 pub use error::{CommitError, LakeError};
@@ -19,7 +24,8 @@ pub use lake::{BatchStream, Lake, ScanOptions};
 pub use names::{CommitId, NAME_BYTES_MAX, NameError, RefName, TableName};
 pub use repo::{
     COMMIT_VERSION, CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, Head, LandingCursor,
-    LandingPosition, LedgerCheckpoint, Lineage, RefOp, Software, TableEntry,
+    LandingPosition, LedgerCheckpoint, Lineage, PublishError, RefOp, RefStore, RefUpdate, Software,
+    TableEntry,
 };
 pub use table::{ColumnSpec, ColumnType, TS, TableError, TableSpec, UTC};
 pub use writer::{CommitRequest, Committed, LakeWriter, TableAppend};

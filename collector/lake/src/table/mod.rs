@@ -1,9 +1,16 @@
 //! Tables: what makes a plain Iceberg v2 table out of declared columns and Arrow batches.
 
+mod encode;
+mod produce;
+mod rows;
+mod schema;
 mod spec;
 
 use crate::names::TableName;
 
+pub(crate) use encode::{EncodedFile, encode};
+pub(crate) use produce::{Change, Context, TableState, load, manifest_of, produce, snapshot_id};
+pub(crate) use schema::{Drafted, create, evolve};
 pub use spec::{ColumnSpec, ColumnType, TS, TableSpec, UTC};
 
 /// Rows or a declaration do not fit their table.
@@ -59,6 +66,16 @@ pub enum TableError {
         column: String,
         /// How many rows.
         nulls: usize,
+    },
+    /// Arrow could not bring the values into the table's form.
+    #[error("write {table}.{column}: {reason}")]
+    Arrow {
+        /// The table.
+        table: TableName,
+        /// The column, or `*`.
+        column: String,
+        /// Arrow's words.
+        reason: String,
     },
     /// Files the change wants to remove are not in the table: someone else replaced them.
     #[error("change {table}: {missing} of the files to be replaced are no longer in it")]

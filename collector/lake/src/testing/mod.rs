@@ -1,0 +1,38 @@
+//! Fakes for tests of the lake and of those who use it: lakes in memory and stores that fail on cue.
+
+mod fault;
+
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+
+use crate::error::LakeError;
+use crate::lake::Lake;
+use crate::store::LakeStore;
+
+pub use fault::{Fault, FaultStore};
+
+/// A lake in memory that is gone with its last clone.
+///
+/// # Errors
+/// Never in practice: memory takes all writes.
+pub async fn memory() -> Result<Lake, LakeError> {
+    init_on(Arc::new(InMemory::new())).await
+}
+
+/// Makes or opens a lake on any store, under the URL `memory:///lake`.
+///
+/// # Errors
+/// As [`Lake::init`].
+pub async fn init_on(store: Arc<dyn ObjectStore>) -> Result<Lake, LakeError> {
+    Lake::init_on(LakeStore::new("memory:///lake", store)).await
+}
+
+/// Opens the lake on any store, under the URL `memory:///lake`.
+///
+/// # Errors
+/// As [`Lake::open`].
+pub async fn open_on(store: Arc<dyn ObjectStore>) -> Result<Lake, LakeError> {
+    Lake::open_on(LakeStore::new("memory:///lake", store)).await
+}

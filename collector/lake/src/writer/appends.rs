@@ -1,0 +1,152 @@
+//! The rows of one commit on their way to files: encoded once, and again only if the table under them changed shape.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use iceberg::spec::{ManifestFile, SchemaRef, TableMetadata};
+use uuid::Uuid;
+
+use super::TableAppend;
+use super::base::Base;
+use crate::error::LakeError;
+use crate::lake::Lake;
+use crate::store::Stage;
+use crate::table::{self, EncodedFile, TableError};
+
+/// Tables encoded at once: it is work for the CPU, and each holds its rows twice meanwhile.
+const ENCODERS_MAX: usize = 4;
+
+/// All appends of a commit that have rows.
+#[derive(Debug)]
+pub(super) struct Appends<'a> {
+    pub(super) tables: Vec<Append<'a>>,
+}
+
+/// One table's rows.
+#[derive(Debug)]
+pub(super) struct Append<'a> {
+    pub(super) append: &'a TableAppend,
+    /// Id the table gets if this commit makes it.
+    pub(super) uuid: Uuid,
+    pub(super) encoded: Option<Encoded>,
+}
+
+/// Rows as files, valid for one table in one shape.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    location: String,
+    schema: SchemaRef,
+    pub(super) files: Vec<EncodedFile>,
+    pub(super) manifest: ManifestFile,
+    pub(super) snapshot_id: i64,
+    manifest_bytes: BTreeMap<String, Bytes>,
+    written: bool,
+}
+
+impl Encoded {
+    fn fits(&self, draft: &TableMetadata) -> bool {
+        self.location == draft.location()
+            && self.schema.schema_id() == draft.current_schema_id()
+            && self.schema.as_struct() == draft.current_schema().as_struct()
+    }
+}
+
+impl<'a> Appends<'a> {
+    pub(super) fn new(appends: &'a [TableAppend]) -> Result<Appends<'a>, LakeError> {
+        let mut seen = BTreeSet::new();
+        let mut tables = Vec::new();
+        for append in appends {
+            append.spec.check()?;
+            if !seen.insert(&append.spec.name) {
+                let reason = "the table is given twice in one commit; put its batches together".to_owned();
+                let (table, column) = (append.spec.name.clone(), "*".to_owned());
+                return Err(TableError::Declaration { table, column, reason }.into());
+            }
+            if append.batches.iter().any(|batch| batch.num_rows() > 0) {
+                tables.push(Append { append, uuid: Uuid::new_v4(), encoded: None });
+            }
+        }
+        Ok(Appends { tables })
+    }
+
+    /// Encodes what is not yet encoded for the tables as `base` has them.
+    pub(super) async fn prepare(&mut self, lake: &Lake, base: &mut Base) -> Result<(), LakeError> {
+        let mut todo = Vec::new();
+        for (place, table) in self.tables.iter_mut().enumerate() {
+            base.need(lake, &table.append.spec.name).await?;
+            let draft = table.draft(lake, base)?.draft;
+            if !table.encoded.as_ref().is_some_and(|encoded| encoded.fits(&draft)) {
+                todo.push((place, table.append.clone(), draft));
+            }
+        }
+        let encoders: Vec<BoxFuture<'_, _>> = todo
+            .into_iter()
+            .map(|(place, append, draft)| {
+                async move { Ok::<_, LakeError>((place, encode(append, draft).await?)) }.boxed()
+            })
+            .collect();
+        let encoded: Vec<(usize, Encoded)> =
+            futures::stream::iter(encoders).buffer_unordered(ENCODERS_MAX).try_collect().await?;
+        for (place, encoded) in encoded {
+            self.tables[place].encoded = Some(encoded);
+        }
+        Ok(())
+    }
+
+    /// Objects that are encoded and not yet in the store, by URL.
+    pub(super) fn unwritten(&self) -> Vec<(String, Bytes)> {
+        let encoded =
+            self.tables.iter().filter_map(|table| table.encoded.as_ref()).filter(|encoded| !encoded.written);
+        encoded
+            .flat_map(|encoded| {
+                let files = encoded
+                    .files
+                    .iter()
+                    .map(|file| (file.data_file.file_path().to_owned(), file.bytes.clone()));
+                files.chain(encoded.manifest_bytes.iter().map(|(url, bytes)| (url.clone(), bytes.clone())))
+            })
+            .collect()
+    }
+
+    /// Marks everything encoded as stored.
+    pub(super) fn written(&mut self) {
+        for encoded in self.tables.iter_mut().filter_map(|table| table.encoded.as_mut()) {
+            encoded.written = true;
+        }
+    }
+}
+
+impl Append<'_> {
+    /// The table's next metadata on `base`, without the snapshot.
+    pub(super) fn draft(&self, lake: &Lake, base: &Base) -> Result<table::Drafted, LakeError> {
+        let spec = &self.append.spec;
+        match base.tables.get(&spec.name) {
+            Some(state) => table::evolve(&state.metadata, &state.entry.metadata_location, spec),
+            None => table::create(lake.location(), spec, self.uuid),
+        }
+    }
+}
+
+async fn encode(append: TableAppend, draft: Arc<TableMetadata>) -> Result<Encoded, LakeError> {
+    let name = append.spec.name.clone();
+    let shape = Arc::clone(&draft);
+    let files = tokio::task::spawn_blocking(move || table::encode(&append.spec, &shape, &append.batches))
+        .await
+        .map_err(|source| LakeError::Task { task: "the encoder", source })??;
+    let stage = Stage::default();
+    let snapshot_id = table::snapshot_id();
+    let added: Vec<_> = files.iter().map(|file| file.data_file.clone()).collect();
+    let manifest = table::manifest_of(&stage, &name, &draft, snapshot_id, &added).await?;
+    Ok(Encoded {
+        location: draft.location().to_owned(),
+        schema: Arc::clone(draft.current_schema()),
+        files,
+        manifest,
+        snapshot_id,
+        manifest_bytes: stage.take(),
+        written: false,
+    })
+}

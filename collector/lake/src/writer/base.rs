@@ -1,0 +1,66 @@
+//! What the writer keeps of the ref it commits to, so that a commit need not read anything.
+
+use std::collections::BTreeMap;
+
+use crate::error::LakeError;
+use crate::lake::Lake;
+use crate::names::{RefName, TableName};
+use crate::repo::{CommitObject, Head};
+use crate::table::{self, TableState};
+
+/// A ref's head with the states of the tables touched so far.
+#[derive(Debug, Default)]
+pub(super) struct Base {
+    pub(super) head: Option<Head>,
+    pub(super) commit: Option<CommitObject>,
+    /// States of those tables that were needed; each is that of `commit`.
+    pub(super) tables: BTreeMap<TableName, TableState>,
+    /// When the head was read or made, UTC µs.
+    pub(super) read_us: i64,
+}
+
+impl Base {
+    /// The same after reading the head anew. States whose table has not moved stay.
+    pub(super) async fn rebased(
+        mut self,
+        lake: &Lake,
+        name: &RefName,
+        now_us: i64,
+    ) -> Result<Base, LakeError> {
+        self.head = lake.head(name).await?;
+        self.read_us = now_us;
+        let id = self.head.as_ref().and_then(|head| head.commit.as_ref());
+        if self.commit.as_ref().map(|commit| &commit.id) != id {
+            self.commit = match id {
+                Some(id) => Some(lake.commit_object(id).await?),
+                None => None,
+            };
+        }
+        let entries = self.commit.as_ref().map(|commit| &commit.tables);
+        self.tables.retain(|name, state| entries.and_then(|entries| entries.get(name)) == Some(&state.entry));
+        Ok(self)
+    }
+
+    /// What it becomes when `commit` is published.
+    pub(super) fn advanced(
+        mut self,
+        commit: CommitObject,
+        states: BTreeMap<TableName, TableState>,
+        now_us: i64,
+    ) -> Base {
+        self.commit = Some(commit);
+        self.tables.extend(states);
+        self.read_us = now_us;
+        self
+    }
+
+    /// Makes sure that the state of `name` is in memory, if the commit has such a table.
+    pub(super) async fn need(&mut self, lake: &Lake, name: &TableName) -> Result<(), LakeError> {
+        let entry = self.commit.as_ref().and_then(|commit| commit.tables.get(name));
+        if let Some(entry) = entry.filter(|_| !self.tables.contains_key(name)) {
+            let state = table::load(lake.store(), name, entry).await?;
+            self.tables.insert(name.clone(), state);
+        }
+        Ok(())
+    }
+}

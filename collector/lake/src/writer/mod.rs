@@ -1,0 +1,232 @@
+//! The writer: turns a group of rows for many tables into one commit that is there as a whole or not at all.
+
+mod appends;
+mod base;
+mod link;
+
+use std::collections::BTreeMap;
+
+use arrow_array::RecordBatch;
+
+use uuid::Uuid;
+
+use self::appends::Appends;
+use self::base::Base;
+use crate::error::{CommitError, LakeError};
+use crate::lake::Lake;
+use crate::names::{CommitId, RefName};
+use crate::repo::{
+    CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, Head, LandingCursor, LedgerCheckpoint,
+    Lineage, PublishError, RefOp, RefUpdate,
+};
+use crate::table::TableSpec;
+
+/// Rows for one table.
+#[derive(Debug, Clone)]
+pub struct TableAppend {
+    /// The table as this writer knows it; creates or evolves the stored one.
+    pub spec: TableSpec,
+    /// Rows in the declaration's names and types, columns in any order; optional ones may be left out.
+    pub batches: Vec<RecordBatch>,
+}
+
+/// One commit to be made. `..CommitRequest::default()` fills what does not apply.
+#[derive(Debug, Clone, Default)]
+pub struct CommitRequest {
+    /// What it is for.
+    pub kind: CommitKind,
+    /// Why, for people.
+    pub message: String,
+    /// Now, UTC µs: the lake itself reads no clock.
+    pub time_us: i64,
+    /// Rows by table; each table at most once. Empty appends are skipped.
+    pub appends: Vec<TableAppend>,
+    /// Landing cursors reached; merged with those of the base, and never going back.
+    pub landing: BTreeMap<String, LandingCursor>,
+    /// What it is made from.
+    pub lineage: Lineage,
+    /// Figures; `rows` and `bytes` are overwritten with what was written.
+    pub stats: CommitStats,
+    /// Verdicts it is published under.
+    pub gates: Vec<GateSummary>,
+    /// Align coverage by recipe name; replaces the base's entry of the same name.
+    pub coverage: BTreeMap<String, CoverageEntry>,
+    /// A new ledger checkpoint; none keeps the base's.
+    pub ledger_checkpoint: Option<LedgerCheckpoint>,
+}
+
+/// A commit that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The commit.
+    pub id: CommitId,
+    /// Number of the ref entry that published it.
+    pub seq: u64,
+    /// The commit as stored.
+    pub commit: CommitObject,
+    /// Rows added.
+    pub rows: u64,
+    /// Bytes of added data files.
+    pub bytes: u64,
+    /// Objects written, the ref entry included.
+    pub objects: u64,
+    /// Times another writer won and the commit was linked anew.
+    pub conflicts: u32,
+}
+
+/// Commits to one ref, keeping the base state in memory so that a commit costs two round trips however long the history.
+#[derive(Debug)]
+pub struct LakeWriter {
+    lake: Lake,
+    name: RefName,
+    author: String,
+    base: Option<Base>,
+    unsettled: Option<Sent>,
+}
+
+/// A ref entry that was sent, with what becomes the base if it is there.
+#[derive(Debug)]
+struct Sent {
+    expect: Option<Head>,
+    update: RefUpdate,
+    base: Base,
+    committed: Committed,
+}
+
+/// How old the knowledge of a head may be, in µs, before it is read again: far younger than any entry that pruning may
+/// take, because a create below a pruned head would succeed.
+const HEAD_AGE_US_MAX: i64 = 600 * 1_000_000;
+
+impl LakeWriter {
+    pub(crate) fn new(lake: Lake, name: RefName, author: String) -> LakeWriter {
+        LakeWriter { lake, name, author, base: None, unsettled: None }
+    }
+
+    /// The ref it commits to.
+    pub fn name(&self) -> &RefName {
+        &self.name
+    }
+
+    /// Makes one commit of everything in `request`. When another writer moves the ref meanwhile, the commit is linked
+    /// anew on top of theirs and tried again, without bound; encoded rows are kept. Dropping the future leaves the
+    /// outcome unknown: open a new writer and look at the head.
+    ///
+    /// # Errors
+    /// [`CommitError::Failed`]: nothing happened. [`CommitError::Unknown`]: see [`LakeWriter::settle`].
+    pub async fn commit(&mut self, request: CommitRequest) -> Result<Committed, CommitError> {
+        if let Some(sent) = &self.unsettled {
+            return Err(CommitError::Unknown { name: self.name.clone(), seq: sent.committed.seq });
+        }
+        match self.try_commit(&request).await {
+            // What is known of the head may be wrong now; the next commit reads it again.
+            Err(TryError::Failed(source)) => {
+                self.base = None;
+                Err(CommitError::Failed { name: self.name.clone(), source })
+            }
+            Err(TryError::Unknown(sent)) => {
+                let seq = sent.committed.seq;
+                self.base = None;
+                self.unsettled = Some(*sent);
+                Err(CommitError::Unknown { name: self.name.clone(), seq })
+            }
+            Ok(committed) => Ok(committed),
+        }
+    }
+
+    /// Finds out what became of a commit whose outcome was unknown, by sending the same ref entry again: it gives that
+    /// commit if it is there now, and none when another writer won and nothing of it is visible. Without an unknown
+    /// commit it gives none.
+    ///
+    /// # Errors
+    /// [`CommitError::Unknown`] while the store still does not answer.
+    pub async fn settle(&mut self) -> Result<Option<Committed>, CommitError> {
+        let Some(sent) = self.unsettled.take() else { return Ok(None) };
+        match self.lake.refs().publish(&self.name, sent.expect.as_ref(), &sent.update).await {
+            Ok(head) => {
+                self.base = Some(Base { head: Some(head), ..sent.base });
+                Ok(Some(sent.committed))
+            }
+            Err(PublishError::Conflict(_)) => Ok(None),
+            // A refusal now says nothing about the write that was sent before.
+            Err(PublishError::Unknown { .. } | PublishError::Failed(_)) => {
+                let seq = sent.committed.seq;
+                self.unsettled = Some(sent);
+                Err(CommitError::Unknown { name: self.name.clone(), seq })
+            }
+        }
+    }
+
+    async fn try_commit(&mut self, request: &CommitRequest) -> Result<Committed, TryError> {
+        let mut appends = Appends::new(&request.appends)?;
+        let mut objects = 0;
+        let mut conflicts = 0;
+        loop {
+            let mut base = self.take_base(request.time_us).await?;
+            appends.prepare(&self.lake, &mut base).await?;
+            let linked = link::link(&self.lake, &self.author, request, &base, &appends).await?;
+            let mut wave = appends.unwritten();
+            wave.extend(linked.objects);
+            objects += self.lake.store().create_all(wave).await?;
+            appends.written();
+
+            let update = RefUpdate {
+                commit: Some(linked.commit.id.clone()),
+                op: if base.commit.is_some() { RefOp::Commit } else { RefOp::Create },
+                writer: self.author.clone(),
+                write_id: Uuid::new_v4(),
+                time_us: request.time_us,
+                reason: request.message.clone(),
+            };
+            objects += 1;
+            let expect = base.head.clone();
+            let committed = Committed {
+                id: linked.commit.id.clone(),
+                seq: expect.as_ref().map_or(1, |head| head.seq + 1),
+                rows: linked.commit.stats.rows,
+                bytes: linked.commit.stats.bytes,
+                commit: linked.commit.clone(),
+                objects,
+                conflicts,
+            };
+            match self.lake.refs().publish(&self.name, expect.as_ref(), &update).await {
+                Ok(head) => {
+                    tracing::debug!(name = %self.name, seq = head.seq, commit = committed.id.short(), rows = committed.rows, objects, conflicts, "committed");
+                    let next = base.advanced(linked.commit, linked.states, request.time_us);
+                    self.base = Some(Base { head: Some(head), ..next });
+                    return Ok(committed);
+                }
+                Err(PublishError::Conflict(winner)) => {
+                    conflicts += 1;
+                    tracing::info!(name = %self.name, seq = winner.seq, winner = winner.writer, conflicts, "another writer won, linking anew");
+                    self.base = Some(base.rebased(&self.lake, &self.name, request.time_us).await?);
+                }
+                Err(PublishError::Unknown { .. }) => {
+                    let base = base.advanced(linked.commit, linked.states, request.time_us);
+                    return Err(TryError::Unknown(Box::new(Sent { expect, update, base, committed })));
+                }
+                Err(PublishError::Failed(e)) => return Err(TryError::Failed(e)),
+            }
+        }
+    }
+
+    /// The base to build on: from memory while it is young, else from the store.
+    async fn take_base(&mut self, now_us: i64) -> Result<Base, LakeError> {
+        match self.base.take() {
+            Some(base) if (0..HEAD_AGE_US_MAX).contains(&(now_us - base.read_us)) => Ok(base),
+            Some(base) => base.rebased(&self.lake, &self.name, now_us).await,
+            None => Base::default().rebased(&self.lake, &self.name, now_us).await,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum TryError {
+    Failed(LakeError),
+    Unknown(Box<Sent>),
+}
+
+impl From<LakeError> for TryError {
+    fn from(source: LakeError) -> TryError {
+        TryError::Failed(source)
+    }
+}

@@ -1,0 +1,172 @@
+//! C1: a ref moves by create-only compare-and-set; of racing writers one wins; a lost response is recognised as one's own.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use common::{NOON_US, both, count};
+use futures::future::join_all;
+use headwater_lake::testing::{self, Fault, FaultStore};
+use headwater_lake::{
+    CommitError, CommitId, CommitRequest, Head, Lake, PublishError, RefName, RefOp, RefUpdate,
+};
+use object_store::memory::InMemory;
+use uuid::Uuid;
+
+fn update(writer: usize) -> RefUpdate {
+    RefUpdate {
+        commit: Some(CommitId::new(format!("{writer:064x}")).unwrap()),
+        op: RefOp::Commit,
+        writer: format!("writer-{writer}"),
+        write_id: Uuid::new_v4(),
+        time_us: NOON_US,
+        reason: "race".to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_sixteen_racing_writers_exactly_one_wins_each_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = folder.path().to_str().unwrap().to_owned();
+    Lake::init(&location).await.unwrap();
+    let lakes = join_all((0..16).map(|_| Lake::open(&location))).await;
+    let main = RefName::main();
+    let mut head: Option<Head> = None;
+    for round in 1..=20 {
+        let tasks: Vec<_> = lakes
+            .iter()
+            .enumerate()
+            .map(|(writer, lake)| {
+                let (lake, main, head) = (lake.as_ref().unwrap().clone(), main.clone(), head.clone());
+                let runtime = tokio::runtime::Handle::current();
+                runtime.spawn(async move { lake.refs().publish(&main, head.as_ref(), &update(writer)).await })
+            })
+            .collect();
+        let mut won = Vec::new();
+        let mut winners_seen = BTreeSet::new();
+        for answer in join_all(tasks).await {
+            match answer.unwrap() {
+                Ok(head) => won.push(head),
+                Err(PublishError::Conflict(head)) => {
+                    winners_seen.insert(head.writer.clone());
+                }
+                Err(e) => panic!("{e}"),
+            }
+        }
+        assert_eq!(won.len(), 1, "round {round}");
+        assert_eq!(winners_seen, BTreeSet::from([won[0].writer.clone()]));
+        assert_eq!(won[0].seq, round);
+        head = won.pop();
+        for lake in &lakes {
+            assert_eq!(lake.as_ref().unwrap().head(&main).await.unwrap(), head);
+        }
+    }
+    let fresh = Lake::open(&location).await.unwrap();
+    assert_eq!(fresh.head(&main).await.unwrap(), head);
+    let history = fresh.refs().history(&main, 100).await.unwrap();
+    assert_eq!(history.iter().map(|h| h.seq).collect::<Vec<_>>(), (1..=20).rev().collect::<Vec<_>>());
+    assert!(history.windows(2).all(|pair| pair[0].prev_commit == pair[1].commit));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn racing_commits_all_land_and_none_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = Lake::init(folder.path().to_str().unwrap()).await.unwrap();
+    let tasks: Vec<_> = (0..4)
+        .map(|task| {
+            let lake = lake.clone();
+            tokio::runtime::Handle::current().spawn(async move {
+                let mut writer = lake.writer(RefName::main(), format!("writer-{task}"));
+                for n in 0..5 {
+                    let first = (task * 5 + n) * 10;
+                    writer.commit(both(first, 10, NOON_US + first)).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in join_all(tasks).await {
+        task.unwrap();
+    }
+    let id = lake.resolve("main").await.unwrap();
+    assert_eq!(count(&lake, &id, "raw.imu").await, 200);
+    assert_eq!(count(&lake, &id, "ops.ledger").await, 20);
+    assert_eq!(lake.log("main", 100).await.unwrap().len(), 20);
+}
+
+async fn faulty() -> (Arc<FaultStore>, Lake) {
+    let store = Arc::new(FaultStore::new(Arc::new(InMemory::new())));
+    let lake = testing::init_on(Arc::clone(&store) as Arc<dyn object_store::ObjectStore>).await.unwrap();
+    (store, lake)
+}
+
+#[tokio::test]
+async fn a_lost_response_is_recognised_as_success() {
+    let (store, lake) = faulty().await;
+    let mut writer = lake.writer(RefName::main(), "test".to_owned());
+    let key = || "_repo/refs/heads/main/".to_owned();
+    for (n, fault) in [
+        Fault::DropResponse { key: key(), times: 1 },
+        Fault::ExistsAfterOwn { key: key(), times: 1 },
+        Fault::ConflictWithoutObject { key: key(), times: 2 },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (n, text) = (n as i64, format!("{fault:?}"));
+        store.set(fault);
+        let done = writer.commit(both(n * 10, 10, NOON_US + n)).await.expect(&text);
+        assert_eq!((done.seq, done.conflicts), (n as u64 + 1, 0), "{text}");
+        assert_eq!(count(&lake, &done.id, "raw.imu").await, (n as usize + 1) * 10);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_blocks_the_writer_until_it_is_settled() {
+    let (store, lake) = faulty().await;
+    let mut writer = lake.writer(RefName::main(), "test".to_owned());
+    writer.commit(both(0, 10, NOON_US)).await.unwrap();
+
+    store.set(Fault::Unreachable { key: "_repo/refs/heads".to_owned() });
+    assert!(matches!(writer.commit(both(10, 10, NOON_US)).await, Err(CommitError::Unknown { seq: 2, .. })));
+    assert!(matches!(writer.commit(both(20, 10, NOON_US)).await, Err(CommitError::Unknown { seq: 2, .. })));
+    assert!(matches!(writer.settle().await, Err(CommitError::Unknown { seq: 2, .. })));
+    store.set(Fault::None);
+    let done = writer.settle().await.unwrap().expect("it had been applied");
+    assert_eq!(count(&lake, &done.id, "raw.imu").await, 20);
+    assert!(writer.settle().await.unwrap().is_none());
+    let done = writer.commit(both(20, 10, NOON_US)).await.unwrap();
+    assert_eq!((done.seq, count(&lake, &done.id, "raw.imu").await), (3, 30));
+}
+
+#[tokio::test]
+async fn tags_never_move_and_branches_share_history() {
+    let (_, lake) = faulty().await;
+    let mut writer = lake.writer(RefName::main(), "test".to_owned());
+    let first = writer.commit(both(0, 10, NOON_US)).await.unwrap().id;
+    let (tag, dev) = (RefName::new("v1").unwrap(), RefName::new("wap/x1").unwrap());
+    lake.refs().tag(&tag, &first, "test", NOON_US).await.unwrap();
+    lake.branch(&dev, &first, "test", NOON_US).await.unwrap();
+    assert!(matches!(lake.branch(&dev, &first, "test", NOON_US).await, Err(PublishError::Conflict(_))));
+    let second = writer.commit(both(10, 10, NOON_US)).await.unwrap().id;
+    let on_dev = lake.writer(dev.clone(), "test".to_owned()).commit(both(50, 5, NOON_US)).await.unwrap();
+    assert_eq!((on_dev.seq, count(&lake, &on_dev.id, "raw.imu").await), (2, 15));
+    assert_eq!(count(&lake, &second, "raw.imu").await, 20);
+    assert_eq!(lake.resolve("v1").await.unwrap(), first);
+    lake.refs().tag(&tag, &first, "other", NOON_US + 1).await.unwrap();
+    assert!(lake.refs().tag(&tag, &second, "test", NOON_US).await.is_err());
+    let names: Vec<String> =
+        lake.refs().list().await.unwrap().into_iter().map(|(name, _)| name.to_string()).collect();
+    assert_eq!(names, ["main", "wap/x1"]);
+    assert_eq!(lake.resolve("wap/x1~1").await.unwrap(), first);
+}
+
+#[test]
+fn a_commit_can_be_moved_between_threads() {
+    fn check<T: Send>(_: T) {}
+    fn body(lake: &Lake) {
+        let mut writer = lake.writer(RefName::main(), String::new());
+        check(async move { writer.commit(CommitRequest::default()).await });
+    }
+    let _ = body;
+}
