@@ -49,7 +49,7 @@ pub enum LakeError {
         action: String,
         /// The layer's own error.
         #[source]
-        source: iceberg::Error,
+        source: Box<iceberg::Error>,
     },
     /// A name was refused.
     #[error(transparent)]
@@ -121,7 +121,7 @@ impl LakeError {
 
     pub(crate) fn iceberg(action: impl Into<String>) -> impl FnOnce(iceberg::Error) -> LakeError {
         let action = action.into();
-        move |source| LakeError::Iceberg { action, source }
+        move |source| LakeError::Iceberg { action, source: Box::new(source) }
     }
 
     pub(crate) fn corrupt(path: impl std::fmt::Display, reason: impl std::fmt::Display) -> LakeError {

@@ -1,5 +1,7 @@
 //! Commits end to end: what was written is what is read, history costs nothing, and metadata stays bounded.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
+
 mod common;
 
 use std::collections::BTreeMap;

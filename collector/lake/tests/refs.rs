@@ -1,5 +1,7 @@
 //! C1: a ref moves by create-only compare-and-set; of racing writers one wins; a lost response is recognised as one's own.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
+
 mod common;
 
 use std::collections::BTreeSet;
@@ -105,19 +107,17 @@ async fn a_lost_response_is_recognised_as_success() {
     let (store, lake) = faulty().await;
     let mut writer = lake.writer(RefName::main(), "test".to_owned());
     let key = || "_repo/refs/heads/main/".to_owned();
-    for (n, fault) in [
+    let faults = [
         Fault::DropResponse { key: key(), times: 1 },
         Fault::ExistsAfterOwn { key: key(), times: 1 },
         Fault::ConflictWithoutObject { key: key(), times: 2 },
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let (n, text) = (n as i64, format!("{fault:?}"));
+    ];
+    for ((seq, rows), fault) in (1..).zip([10, 20, 30]).zip(faults) {
+        let text = format!("{fault:?}");
         store.set(fault);
-        let done = writer.commit(both(n * 10, 10, NOON_US + n)).await.expect(&text);
-        assert_eq!((done.seq, done.conflicts), (n as u64 + 1, 0), "{text}");
-        assert_eq!(count(&lake, &done.id, "raw.imu").await, (n as usize + 1) * 10);
+        let done = writer.commit(both(seq * 10, 10, NOON_US + seq)).await.expect(&text);
+        assert_eq!((i64::try_from(done.seq).unwrap(), done.conflicts), (seq, 0), "{text}");
+        assert_eq!(count(&lake, &done.id, "raw.imu").await, rows);
     }
 }
 

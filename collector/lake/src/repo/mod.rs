@@ -1,4 +1,5 @@
 //! The repository: immutable commit objects and the create-only log that moves refs between them.
+#![doc = include_str!("FORMAT.md")]
 
 mod canonical;
 mod commit;

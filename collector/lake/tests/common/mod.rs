@@ -1,4 +1,4 @@
-//! Rows and declarations the lake's tests share.
+//! Rows and declarations that the tests and examples of the lake share.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) const NOON_US: i64 = 1_795_435_200_000_000;
 pub(crate) const DAY_US: i64 = 86_400_000_000;
 
 pub(crate) fn name(table: &str) -> TableName {
-    TableName::new(table).unwrap()
+    TableName::new(table).expect("test names are good")
 }
 
 pub(crate) fn imu() -> TableSpec {
@@ -87,7 +87,13 @@ pub(crate) fn imu_rows(first: i64, rows: i64, start_us: i64) -> RecordBatch {
         ("seq", Arc::new(Int64Array::from(seqs.clone()))),
         ("ts", ts(seqs.iter().map(|seq| start_us + (seq - first) * 1000).collect())),
         ("ax", Arc::new(Float32Array::from(ax))),
-        ("n", Arc::new(Int32Array::from_iter(seqs.iter().map(|&seq| (seq % 4 != 0).then(|| seq as i32))))),
+        (
+            "n",
+            Arc::new(Int32Array::from_iter(
+                seqs.iter()
+                    .map(|&seq| (seq % 4 != 0).then(|| i32::try_from(seq).expect("test rows are few"))),
+            )),
+        ),
         (
             "late",
             Arc::new(BooleanArray::from_iter(seqs.iter().map(|&seq| (seq % 6 != 0).then_some(seq % 2 == 0)))),
@@ -98,7 +104,7 @@ pub(crate) fn imu_rows(first: i64, rows: i64, start_us: i64) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, array)| (name, array, !matches!(name, "device" | "seq" | "ts"))),
     )
-    .unwrap()
+    .expect("columns are of one length")
 }
 
 pub(crate) fn ledger_rows(seq_hi: i64, us: i64) -> RecordBatch {
@@ -107,7 +113,7 @@ pub(crate) fn ledger_rows(seq_hi: i64, us: i64) -> RecordBatch {
         ("device", Arc::new(StringArray::from(vec!["dev-0"])) as ArrayRef),
         ("seq_hi", Arc::new(Int64Array::from(vec![seq_hi]))),
     ])
-    .unwrap()
+    .expect("columns are of one length")
 }
 
 /// `rows` samples and a ledger row that counts them.
@@ -124,8 +130,8 @@ pub(crate) fn both(first: i64, rows: i64, us: i64) -> CommitRequest {
 }
 
 pub(crate) async fn read(lake: &Lake, id: &CommitId, table: &str) -> Vec<RecordBatch> {
-    let rows = lake.scan(id, &name(table), ScanOptions::default()).await.unwrap();
-    rows.try_collect().await.unwrap()
+    let rows = lake.scan(id, &name(table), ScanOptions::default()).await.expect("the table is there");
+    rows.try_collect().await.expect("its rows can be read")
 }
 
 pub(crate) async fn count(lake: &Lake, id: &CommitId, table: &str) -> usize {
