@@ -1,1 +1,127 @@
-//! (follows)
+//! Reads the kernel's clocks; the one place of the agent that does, and its only unsafe code.
+//!
+//! Clocks are read through libc, so that tools that shift time (libfaketime, time namespaces) shift
+//! ours too.
+
+use headwater_core::ports::Clock;
+use headwater_core::time::{BootNanos, ClockReading, NS_PER_S, UtcNanos};
+use std::time::Duration;
+
+/// Bracketed reads tried per [`Clock::read`]: a bracket is 0.2 µs wide, and ms wide when preempted.
+const BRACKETS: usize = 5;
+/// Longest single timer: tokio's timers stand still during suspend, boot time does not.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// The gateway's clocks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BootClock;
+
+/// What the kernel says of its own synchronisation (`adjtimex`), none of it a proven bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelSync {
+    /// `STA_UNSYNC` is clear.
+    pub synced: bool,
+    /// `maxerror`, µs. timesyncd writes 0 here, so it bounds nothing by itself.
+    pub max_error_us: i64,
+    /// `esterror`, µs.
+    pub est_error_us: i64,
+    /// Status bits.
+    pub status: i32,
+}
+
+impl KernelSync {
+    /// A kernel that knows nothing.
+    pub const UNKNOWN: KernelSync =
+        KernelSync { synced: false, max_error_us: 0, est_error_us: 0, status: libc::STA_UNSYNC };
+}
+
+#[expect(unsafe_code, reason = "clocks are read through libc; see the safety comment")]
+fn clock_ns(clock: libc::clockid_t) -> i64 {
+    let mut spec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `spec` is a valid, writable timespec that outlives the call, which writes nothing else.
+    // The clock ids used here exist on every Linux since 2.6.39, so it cannot fail; if it did, `spec`
+    // would stay zero.
+    let status = unsafe { libc::clock_gettime(clock, &raw mut spec) };
+    debug_assert_eq!(status, 0, "clock {clock} cannot be read");
+    i64::from(spec.tv_sec).saturating_mul(NS_PER_S).saturating_add(i64::from(spec.tv_nsec))
+}
+
+/// Asks the kernel how well it is synchronised; changes nothing.
+#[must_use]
+#[expect(unsafe_code, reason = "no safe crate of ours reads adjtimex; see the safety comment")]
+pub fn kernel_sync() -> KernelSync {
+    // SAFETY: `timex` is plain integers, for which zero is valid; with `modes` zero adjtimex only
+    // reads, and it writes to nothing but the struct it is given.
+    let (state, timex) = unsafe {
+        let mut timex: libc::timex = std::mem::zeroed();
+        (libc::adjtimex(&raw mut timex), timex)
+    };
+    if state < 0 {
+        return KernelSync::UNKNOWN;
+    }
+    KernelSync {
+        synced: timex.status & libc::STA_UNSYNC == 0 && state != libc::TIME_ERROR,
+        max_error_us: i64::from(timex.maxerror),
+        est_error_us: i64::from(timex.esterror),
+        status: timex.status,
+    }
+}
+
+impl Clock for BootClock {
+    fn boot(&self) -> BootNanos {
+        BootNanos(clock_ns(libc::CLOCK_BOOTTIME))
+    }
+
+    fn read(&self) -> ClockReading {
+        let bracket = || {
+            let b1 = self.boot();
+            let real = UtcNanos(clock_ns(libc::CLOCK_REALTIME));
+            let raw_ns = clock_ns(libc::CLOCK_MONOTONIC_RAW);
+            ClockReading { b1, real, b2: self.boot(), raw_ns }
+        };
+        (1..BRACKETS).map(|_| bracket()).fold(bracket(), |best, next| {
+            if next.b2.since(next.b1) < best.b2.since(best.b1) { next } else { best }
+        })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the `Clock` port's real end")]
+    async fn sleep_until(&self, at: BootNanos) {
+        while let Ok(left) = u64::try_from(at.since(self.boot())) {
+            if left == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_nanos(left).min(SLEEP_MAX)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bracket_is_ordered_and_boot_time_never_goes_back() {
+        let clock = BootClock;
+        let first = clock.read();
+        let second = clock.read();
+        assert!(first.b1 <= first.b2 && first.b2 <= second.b1);
+        assert!(first.raw_ns > 0 && first.real.0 > 0);
+        assert!(second.b2.since(second.b1) < NS_PER_S);
+    }
+
+    #[tokio::test]
+    async fn wakes_at_or_after_the_time_asked_for() {
+        let clock = BootClock;
+        let at = clock.boot().plus_ms(5);
+        clock.sleep_until(at).await;
+        assert!(clock.boot() >= at);
+        clock.sleep_until(BootNanos(0)).await;
+    }
+
+    #[test]
+    fn the_kernel_answers_for_its_synchronisation() {
+        let sync = kernel_sync();
+        assert_eq!(sync.synced, sync.status & libc::STA_UNSYNC == 0 && sync != KernelSync::UNKNOWN);
+        assert!(sync.max_error_us >= 0);
+    }
+}
