@@ -120,6 +120,16 @@ pub enum SpoolError {
         /// Budget.
         budget: u64,
     },
+    /// A slab larger than any segment may be. It can never be kept.
+    #[error(
+        "slab of {bytes} bytes is above the limit of {limit} bytes; a blob that large must be split at its source"
+    )]
+    TooLarge {
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// A 257th stream.
     #[error("a device may have {limit} streams; {name} is one more")]
     Streams {

@@ -1,0 +1,125 @@
+//! Gap records the spool makes by itself: what it could not keep, told instead of hidden (invariant D2).
+
+use headwater_core::gap::{GapCause, GapRecord};
+use headwater_core::id::{BootOrdinal, Seq, StreamName};
+use headwater_core::time::BootNanos;
+use std::ops::Range;
+
+/// Most records held until somebody takes them. Above it records of one stream are widened into one:
+/// a gap that covers rows which did arrive is legal (data wins), a forgotten gap is not.
+pub const GAPS_HELD_MAX: usize = 4096;
+
+/// Rows that will not arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostRows {
+    /// Whose.
+    pub stream: StreamName,
+    /// In which boot.
+    pub boot_ordinal: BootOrdinal,
+    /// Which.
+    pub seqs: Range<u64>,
+    /// Bytes they took, 0 if unknown.
+    pub bytes: u64,
+    /// Boot times of the first and the last one, 0 if unknown.
+    pub span: (BootNanos, BootNanos),
+}
+
+/// Records waiting to be taken; neighbours are joined.
+#[derive(Debug, Default)]
+pub struct GapList {
+    records: Vec<GapRecord>,
+}
+
+impl GapList {
+    /// Adds a gap; an empty range adds nothing.
+    pub fn record(&mut self, rows: LostRows, cause: GapCause, note: &str) {
+        let Some(last) = rows.seqs.end.checked_sub(1).filter(|last| *last >= rows.seqs.start) else { return };
+        let crowded = self.records.len() >= GAPS_HELD_MAX;
+        let neighbour = self.records.iter_mut().rev().find(|known| {
+            known.stream == rows.stream
+                && known.boot_ordinal == rows.boot_ordinal
+                && known.seq_first.0 <= rows.seqs.start
+                && (crowded || (known.cause == cause && known.seq_last.plus(1).0 == rows.seqs.start))
+        });
+        if let Some(known) = neighbour {
+            known.seq_last = Seq(known.seq_last.0.max(last));
+            known.rows = known.seq_last.0.saturating_sub(known.seq_first.0).saturating_add(1);
+            known.bytes = known.bytes.saturating_add(rows.bytes);
+            known.b_last = BootNanos(known.b_last.0.max(rows.span.1.0));
+            return;
+        }
+        self.records.push(GapRecord {
+            stream: rows.stream,
+            boot_ordinal: rows.boot_ordinal,
+            seq_first: Seq(rows.seqs.start),
+            seq_last: Seq(last),
+            cause,
+            stride: 0,
+            phase: 0,
+            rows: rows.seqs.end.saturating_sub(rows.seqs.start),
+            bytes: rows.bytes,
+            b_first: rows.span.0,
+            b_last: rows.span.1,
+            policy_version: 0,
+            note: headwater_core::gap::truncated(note, headwater_core::gap::GAP_NOTE_BYTES_MAX),
+        });
+    }
+
+    /// All of them, oldest first; the list is then empty.
+    pub fn take(&mut self) -> Vec<GapRecord> {
+        std::mem::take(&mut self.records)
+    }
+
+    /// Records waiting.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// True without records.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(seqs: Range<u64>) -> LostRows {
+        LostRows {
+            stream: "imu".parse().unwrap(),
+            boot_ordinal: BootOrdinal(1),
+            seqs,
+            bytes: 10,
+            span: (BootNanos(1), BootNanos(2)),
+        }
+    }
+
+    #[test]
+    fn neighbours_join_and_others_do_not() {
+        let mut gaps = GapList::default();
+        gaps.record(lost(0..0), GapCause::Corrupt, "");
+        gaps.record(lost(0..5), GapCause::Corrupt, "");
+        gaps.record(lost(5..9), GapCause::Corrupt, "");
+        gaps.record(lost(9..10), GapCause::MediaError, "");
+        gaps.record(lost(12..13), GapCause::MediaError, "");
+        let taken = gaps.take();
+        let ranges: Vec<_> = taken.iter().map(|gap| (gap.seq_first.0, gap.seq_last.0, gap.rows)).collect();
+        assert_eq!(ranges, [(0, 8, 9), (9, 9, 1), (12, 12, 1)]);
+        assert_eq!(taken[0].bytes, 20);
+        assert!(gaps.is_empty());
+    }
+
+    #[test]
+    fn the_list_is_bounded_and_covers_everything() {
+        let mut gaps = GapList::default();
+        for n in 0..GAPS_HELD_MAX as u64 + 50 {
+            gaps.record(lost(n * 2..n * 2 + 1), GapCause::Corrupt, "");
+        }
+        assert_eq!(gaps.len(), GAPS_HELD_MAX);
+        let last = gaps.take().into_iter().map(|gap| gap.seq_last.0).max();
+        assert_eq!(last, Some((GAPS_HELD_MAX as u64 + 49) * 2));
+    }
+}

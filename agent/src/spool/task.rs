@@ -1,0 +1,260 @@
+//! The spool's thread: takes commands in order, syncs in groups, and turns what could not be kept into gaps.
+
+use super::gaps::{GapList, LostRows};
+use super::group::{GroupCommit, SyncPolicy};
+use super::handle::slab_bytes;
+use headwater_core::batch::{Rows, StreamRef};
+use headwater_core::gap::{GapCause, GapRecord};
+use headwater_core::id::{Seq, StreamId, StreamName};
+use headwater_core::interval::IntervalSet;
+use headwater_core::ports::{
+    Cursor, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamState,
+};
+use headwater_core::schema::Schema;
+use headwater_core::time::{BootNanos, ClockDomain};
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+
+/// How the thread works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskSettings {
+    /// When to sync lanes telemetry and media; lane control never waits.
+    pub sync: SyncPolicy,
+    /// Bytes of slabs that may wait in the queue; above it [`super::SpoolHandle::try_append`] refuses.
+    pub queue_bytes: usize,
+}
+
+impl Default for TaskSettings {
+    fn default() -> Self {
+        Self {
+            sync: SyncPolicy { interval: Duration::from_secs(1), bytes: 1 << 20 },
+            // Eight seconds of a camera at 1 MB/s: longer than the longest sync of a tired card.
+            queue_bytes: 8 << 20,
+        }
+    }
+}
+
+type Reply<T> = oneshot::Sender<T>;
+
+pub(super) struct Command {
+    pub(super) work: Work,
+    /// Given back when the command was taken from the queue and done.
+    pub(super) _room: OwnedSemaphorePermit,
+}
+
+pub(super) enum Work {
+    Declare {
+        name: StreamName,
+        schema: Box<Schema>,
+        lane: SpoolLane,
+        reply: Reply<Result<StreamId, SpoolError>>,
+    },
+    Append(Slab),
+    Skip {
+        stream: StreamId,
+        n: u64,
+        reply: Reply<Result<(), SpoolError>>,
+    },
+    Read {
+        lane: SpoolLane,
+        after: Cursor,
+        limit_bytes: usize,
+        reply: Reply<Result<Vec<SpooledSlab>, SpoolError>>,
+    },
+    Trim {
+        acked: Vec<(StreamId, IntervalSet)>,
+        reply: Reply<Result<(), SpoolError>>,
+    },
+    Streams {
+        reply: Reply<Vec<StreamState>>,
+    },
+    Usage {
+        reply: Reply<SpoolUsage>,
+    },
+    TakeGaps {
+        reply: Reply<Vec<GapRecord>>,
+    },
+    Sync {
+        reply: Reply<Result<(), SpoolError>>,
+    },
+}
+
+/// Runs until every handle is gone; then syncs a last time.
+pub(super) fn run<S: Spool>(
+    spool: S,
+    settings: TaskSettings,
+    commands: &Receiver<Command>,
+    told: &watch::Sender<u64>,
+) {
+    #[expect(clippy::disallowed_methods, reason = "how long this thread has waited; never the time of data")]
+    let started = Instant::now();
+    let streams = spool.streams().into_iter().map(|s| (s.id, (s.name, s.lane))).collect();
+    let group = GroupCommit::new(settings.sync);
+    let mut keeper = Keeper { spool, group, streams, gaps: GapList::default(), told };
+    loop {
+        let now = started.elapsed();
+        if keeper.group.is_due(now) {
+            keeper.sync_logged(started.elapsed());
+            continue;
+        }
+        let command = match keeper.group.due_at() {
+            None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(due) => commands.recv_timeout(due.saturating_sub(now)),
+        };
+        match command {
+            Ok(command) => keeper.apply(started.elapsed(), command.work),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    keeper.sync_logged(started.elapsed());
+}
+
+struct Keeper<'a, S> {
+    spool: S,
+    group: GroupCommit,
+    streams: HashMap<StreamId, (StreamName, SpoolLane)>,
+    gaps: GapList,
+    told: &'a watch::Sender<u64>,
+}
+
+/// An answer nobody waits for any more is no loss: the asker was dropped.
+fn answer<T>(reply: Reply<T>, value: T) {
+    if reply.send(value).is_err() {
+        tracing::trace!("asker of the spool is gone");
+    }
+}
+
+impl<S: Spool> Keeper<'_, S> {
+    fn apply(&mut self, now: Duration, work: Work) {
+        match work {
+            Work::Declare { name, schema, lane, reply } => {
+                let id = self.spool.declare(&name, &schema, lane);
+                if let Ok(id) = id {
+                    self.streams.insert(id, (name, lane));
+                }
+                answer(reply, id);
+            }
+            Work::Append(slab) => self.append(now, slab),
+            Work::Skip { stream, n, reply } => answer(reply, self.spool.skip(stream, n)),
+            Work::Read { lane, after, limit_bytes, reply } => {
+                answer(reply, self.spool.read(lane, after, limit_bytes));
+            }
+            Work::Trim { acked, reply } => {
+                let mut outcome = Ok(());
+                for (stream, acked) in &acked {
+                    outcome = outcome.and(self.spool.trim(*stream, acked));
+                }
+                answer(reply, outcome);
+            }
+            Work::Streams { reply } => answer(reply, self.spool.streams()),
+            Work::Usage { reply } => answer(reply, self.spool.usage()),
+            Work::TakeGaps { reply } => {
+                let mut gaps = self.spool.take_gaps();
+                gaps.extend(self.gaps.take());
+                answer(reply, gaps);
+            }
+            Work::Sync { reply } => answer(reply, self.sync(now)),
+        }
+    }
+
+    fn append(&mut self, now: Duration, slab: Slab) {
+        let bytes = slab_bytes(&slab) as u64;
+        let StreamRef::Id(id) = slab.rows.stream else {
+            tracing::error!(stream = ?slab.rows.stream, "slab without a stream id was dropped; declare its stream first");
+            return;
+        };
+        let Some((name, lane)) = self.streams.get(&id).cloned() else {
+            tracing::error!(stream = id.0, "slab of an undeclared stream was dropped; declare it first");
+            return;
+        };
+        let lost = LostRows {
+            stream: name,
+            boot_ordinal: slab.rows.boot_ordinal,
+            seqs: slab.rows.seqs(),
+            bytes,
+            span: span(&slab.rows),
+        };
+        let outcome = match self.spool.append(slab.clone()) {
+            Err(SpoolError::OutOfOrder { found, expected, .. }) if found > expected => {
+                self.left_out(id, &lost, expected);
+                self.spool.append(slab)
+            }
+            outcome => outcome,
+        };
+        match outcome {
+            Ok(()) => self.group.appended(now, lane, bytes),
+            Err(SpoolError::OutOfOrder { found, expected, .. }) => {
+                tracing::error!(stream = %lost.stream, ?found, ?expected, "slab repeats seqs and was dropped");
+            }
+            Err(error) => self.give_up(id, lost, &error),
+        }
+    }
+
+    /// Seqs before `lost` that nobody appended or skipped: their slab was shed before the queue.
+    fn left_out(&mut self, id: StreamId, lost: &LostRows, expected: Seq) {
+        let shed = LostRows {
+            seqs: expected.0..lost.seqs.start,
+            bytes: 0,
+            span: (lost.span.0, lost.span.0),
+            ..lost.clone()
+        };
+        self.skip(id, shed.seqs.end.saturating_sub(shed.seqs.start));
+        self.gaps.record(shed, GapCause::Overrun, "shed before the spool");
+    }
+
+    /// The rows could not be kept: their seqs are consumed and a gap record says why.
+    fn give_up(&mut self, id: StreamId, lost: LostRows, error: &SpoolError) {
+        let cause = match error {
+            SpoolError::Full { .. } => GapCause::EvictedDiskFull,
+            SpoolError::TooLarge { .. } => GapCause::RejectedLimit,
+            _ => GapCause::MediaError,
+        };
+        tracing::warn!(stream = %lost.stream, seqs = ?lost.seqs, cause = cause.cause(), %error, "slab was not kept");
+        self.skip(id, lost.seqs.end.saturating_sub(lost.seqs.start));
+        self.gaps.record(lost, cause, &error.to_string());
+    }
+
+    fn skip(&mut self, id: StreamId, n: u64) {
+        if let Err(error) = self.spool.skip(id, n) {
+            tracing::error!(stream = id.0, n, %error, "seqs could not be skipped");
+        }
+    }
+
+    fn sync(&mut self, now: Duration) -> Result<(), SpoolError> {
+        let waited = self.group.due_at().is_some();
+        match self.spool.sync() {
+            Ok(()) => {
+                self.group.synced();
+                if waited {
+                    self.told.send_modify(|count| *count = count.saturating_add(1));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.group.failed(now);
+                Err(error)
+            }
+        }
+    }
+
+    fn sync_logged(&mut self, now: Duration) {
+        if let Err(error) = self.sync(now) {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "spool could not sync; slabs are kept in memory"
+            );
+        }
+    }
+}
+
+/// Boot times of the first and the last row; zero for stamps of an attached device's clock.
+pub(super) fn span(rows: &Rows) -> (BootNanos, BootNanos) {
+    let at = |row: usize| match rows.domain {
+        ClockDomain::BOOT => BootNanos(rows.t_ns(row).unwrap_or(0)),
+        _ => BootNanos(0),
+    };
+    (at(0), at(rows.len().saturating_sub(1)))
+}
