@@ -1,1 +1,259 @@
-//! (follows)
+//! What the collector knows of its devices: declared streams and signing keys.
+//!
+//! A message is only as good as the key that signed it, and a section says no more than an id and a
+//! fingerprint. Both come from messages that were landed before, so this is rebuilt from the landing
+//! logs at start; whoever finds them elsewhere (tables of an older life) puts them in the same way.
+
+use headwater_core::batch::StreamRef;
+use headwater_core::id::{DevicePath, Epoch, KeyId, StreamId, StreamName};
+use headwater_core::schema::{Fingerprint, Schema};
+use headwater_core::time::UtcNanos;
+use headwater_core::wire::Declaration;
+use headwater_core::wire::chain::{ChainError, FleetRoots, Role, Signer, verify_chain};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Keys kept per device, the newest: a renewal overlaps with its predecessor, so two are usual.
+pub const KEYS_PER_DEVICE_MAX: usize = 8;
+
+/// A signing key the fleet's root vouches for.
+#[derive(Debug, Clone)]
+pub struct DeviceKey {
+    /// Whom the chain names, with key and serial.
+    pub signer: Signer,
+    /// The chain, leaf first, DER.
+    pub chain: Vec<Vec<u8>>,
+    /// When it was first seen, UTC of the receiver.
+    pub seen: UtcNanos,
+}
+
+/// A stream as a device declared it.
+#[derive(Debug, Clone)]
+pub struct DeclaredStream {
+    /// Id in its epoch.
+    pub stream: StreamId,
+    /// Name.
+    pub name: StreamName,
+    /// Fingerprint of the schema.
+    pub fingerprint: Fingerprint,
+    /// Schema.
+    pub schema: Arc<Schema>,
+}
+
+/// What a declaration did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Declared {
+    /// It was new.
+    New,
+    /// It was known.
+    Known,
+}
+
+/// A declaration that contradicts an earlier one of its epoch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeclareError {
+    /// The id belongs to another name.
+    #[error("stream {stream:?} was declared as {known}, now as {found}")]
+    Name {
+        /// Id.
+        stream: StreamId,
+        /// Known name.
+        known: StreamName,
+        /// New name.
+        found: StreamName,
+    },
+    /// Another schema has this fingerprint: the device must raise its salt.
+    #[error("stream {stream:?} has another schema of fingerprint {fingerprint}")]
+    Collision {
+        /// Id.
+        stream: StreamId,
+        /// Fingerprint.
+        fingerprint: Fingerprint,
+    },
+}
+
+#[derive(Debug, Default)]
+struct EpochStreams {
+    names: BTreeMap<StreamId, StreamName>,
+    schemas: BTreeMap<(StreamId, Fingerprint), Arc<Schema>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    streams: HashMap<DevicePath, BTreeMap<Epoch, EpochStreams>>,
+    keys: HashMap<DevicePath, Vec<DeviceKey>>,
+    revoked: BTreeSet<String>,
+}
+
+/// Shared by receiver and committer; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    inner: Arc<RwLock<Inner>>,
+}
+
+impl Registry {
+    /// An empty registry.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a declaration. Idempotent.
+    ///
+    /// # Errors
+    /// [`DeclareError`] if it contradicts an earlier one; nothing is changed then.
+    pub fn declare(
+        &self,
+        device: &DevicePath,
+        epoch: Epoch,
+        declaration: &Declaration,
+    ) -> Result<Declared, DeclareError> {
+        let fingerprint = declaration.schema.fingerprint();
+        let mut inner = self.write();
+        let streams = inner.streams.entry(device.clone()).or_default().entry(epoch).or_default();
+        if let Some(known) = streams.names.get(&declaration.stream)
+            && *known != declaration.name
+        {
+            return Err(DeclareError::Name {
+                stream: declaration.stream,
+                known: known.clone(),
+                found: declaration.name.clone(),
+            });
+        }
+        let key = (declaration.stream, fingerprint);
+        match streams.schemas.get(&key) {
+            Some(schema) if **schema == declaration.schema => return Ok(Declared::Known),
+            Some(_) => return Err(DeclareError::Collision { stream: declaration.stream, fingerprint }),
+            None => {}
+        }
+        streams.names.insert(declaration.stream, declaration.name.clone());
+        streams.schemas.insert(key, Arc::new(declaration.schema.clone()));
+        Ok(Declared::New)
+    }
+
+    /// What a section's stream reference and fingerprint stand for; `None` if that was not declared.
+    #[must_use]
+    pub fn resolve(
+        &self,
+        device: &DevicePath,
+        epoch: Epoch,
+        stream: &StreamRef,
+        fingerprint: Fingerprint,
+    ) -> Option<DeclaredStream> {
+        let inner = self.read();
+        let streams = inner.streams.get(device)?.get(&epoch)?;
+        let stream = streams.id(stream)?;
+        let schema = streams.schemas.get(&(stream, fingerprint))?;
+        let name = streams.names.get(&stream)?.clone();
+        Some(DeclaredStream { stream, name, fingerprint, schema: Arc::clone(schema) })
+    }
+
+    /// The id a stream reference stands for.
+    #[must_use]
+    pub fn stream_id(&self, device: &DevicePath, epoch: Epoch, stream: &StreamRef) -> Option<StreamId> {
+        self.read().streams.get(device)?.get(&epoch)?.id(stream)
+    }
+
+    /// The name of a stream.
+    #[must_use]
+    pub fn stream_name(&self, device: &DevicePath, epoch: Epoch, stream: StreamId) -> Option<StreamName> {
+        self.read().streams.get(device)?.get(&epoch)?.names.get(&stream).cloned()
+    }
+
+    /// Every declared stream of an epoch, each of its schemas.
+    #[must_use]
+    pub fn streams(&self, device: &DevicePath, epoch: Epoch) -> Vec<DeclaredStream> {
+        let inner = self.read();
+        let Some(streams) = inner.streams.get(device).and_then(|epochs| epochs.get(&epoch)) else {
+            return Vec::new();
+        };
+        streams
+            .schemas
+            .iter()
+            .filter_map(|((stream, fingerprint), schema)| {
+                Some(DeclaredStream {
+                    stream: *stream,
+                    name: streams.names.get(stream)?.clone(),
+                    fingerprint: *fingerprint,
+                    schema: Arc::clone(schema),
+                })
+            })
+            .collect()
+    }
+
+    /// Verifies a signing chain at time `now` and keeps its key. Gives whom it names.
+    ///
+    /// # Errors
+    /// [`ChainError`]; nothing is kept then.
+    pub fn admit_chain(
+        &self,
+        chain: Vec<Vec<u8>>,
+        roots: &FleetRoots,
+        now: UtcNanos,
+    ) -> Result<Signer, ChainError> {
+        let signer = verify_chain(&chain, roots, Role::Device, now)?;
+        self.insert_key(DeviceKey { signer: signer.clone(), chain, seen: now });
+        Ok(signer)
+    }
+
+    /// Keeps a key whose chain was verified. Of more than [`KEYS_PER_DEVICE_MAX`] the longest known goes.
+    pub fn insert_key(&self, key: DeviceKey) {
+        let mut inner = self.write();
+        let keys = inner.keys.entry(key.signer.path.clone()).or_default();
+        let key_id = key.signer.key.key_id();
+        if let Some(known) = keys.iter_mut().find(|known| known.signer.key.key_id() == key_id) {
+            // A renewed certificate for the same key.
+            known.signer = key.signer;
+            known.chain = key.chain;
+            return;
+        }
+        if keys.len() >= KEYS_PER_DEVICE_MAX {
+            keys.remove(0);
+        }
+        keys.push(key);
+    }
+
+    /// The signer of a device's key.
+    #[must_use]
+    pub fn signer(&self, device: &DevicePath, key_id: KeyId) -> Option<Signer> {
+        let inner = self.read();
+        let keys = inner.keys.get(device)?;
+        keys.iter().find(|key| key.signer.key.key_id() == key_id).map(|key| key.signer.clone())
+    }
+
+    /// Every device with its keys.
+    #[must_use]
+    pub fn devices(&self) -> Vec<(DevicePath, Vec<DeviceKey>)> {
+        self.read().keys.iter().map(|(device, keys)| (device.clone(), keys.clone())).collect()
+    }
+
+    /// Marks a certificate serial (lower-case hex) as revoked: its messages are refused from now on.
+    pub fn revoke(&self, serial: &str) {
+        self.write().revoked.insert(serial.to_owned());
+    }
+
+    /// True if the serial is revoked.
+    #[must_use]
+    pub fn is_revoked(&self, serial: &str) -> bool {
+        self.read().revoked.contains(serial)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        // No code under this lock leaves it half changed, so a panic elsewhere spoils nothing.
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EpochStreams {
+    fn id(&self, stream: &StreamRef) -> Option<StreamId> {
+        match stream {
+            StreamRef::Id(id) => self.names.contains_key(id).then_some(*id),
+            StreamRef::Name(name) => self.names.iter().find(|(_, known)| *known == name).map(|(id, _)| *id),
+        }
+    }
+}

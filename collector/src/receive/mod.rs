@@ -1,1 +1,2 @@
-//! (stage follows)
+//! Receive: MQTT in, checked, staged, landed and acknowledged.
+pub mod clock;
