@@ -1,4 +1,4 @@
-//! Writes a small lake for readers in other languages to be tried on: `cargo run --example make_lake -- <folder>`.
+//! Writes a small lake for readers in other languages to be tried on: `cargo run --example make_lake -- <folder> [commits]`.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -9,11 +9,12 @@ use headwater_lake::{Lake, RefName};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args().nth(1).ok_or("give the folder of the lake to make")?;
+    let commits = std::env::args().nth(2).map_or(Ok(70), |count| count.parse())?;
     let lake = Lake::init(&folder).await?;
     let mut writer = lake.writer(RefName::main(), "example".to_owned());
     let mut done = None;
-    for n in 0..70 {
-        done = Some(writer.commit(both(n * 100, 100, NOON_US + n * 3_600_000_000)).await?);
+    for n in 0..commits {
+        done = Some(writer.commit(both(n * 100, 100, NOON_US + n * 10_000_000)).await?);
     }
     for (name, entry) in done.map(|done| done.commit.tables).unwrap_or_default() {
         println!("{name} {} {}", entry.rows, entry.metadata_location);

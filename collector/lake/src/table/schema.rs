@@ -231,8 +231,9 @@ fn grown_field(
     )?;
     let mut field = NestedField::clone(field);
     *field.field_type = field_type;
-    if let Some(doc) = &column.doc {
-        field.doc = Some(doc.clone());
+    // The first text stays: writers of two versions would else make a new schema with every commit.
+    if field.doc.is_none() {
+        field.doc.clone_from(&column.doc);
     }
     Ok(Arc::new(field))
 }
@@ -347,6 +348,8 @@ mod tests {
             let text = evolved(x(old), x(new)).unwrap_err().to_string();
             assert!(text.starts_with("evolve raw.imu.x: "), "{text}");
         }
+        let told = |text: &str| vec![ColumnSpec::optional("x", Int).with_doc(text)];
+        assert_eq!(evolved(told("m/s"), told("metres per second")).unwrap().schemas_iter().len(), 1);
         let required = vec![ColumnSpec::required("x", Int)];
         assert!(evolved(vec![], required.clone()).is_err());
         assert!(evolved(x(Int), required).is_err());
