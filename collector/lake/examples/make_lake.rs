@@ -4,7 +4,7 @@
 mod common;
 
 use common::{NOON_US, both};
-use headwater_lake::{Lake, RefName};
+use headwater_lake::{ColumnSpec, ColumnType, Lake, RefName};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,6 +16,21 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for n in 0..commits {
         done = Some(writer.commit(both(n * 100, 100, NOON_US + n * 10_000_000)).await?);
     }
+    // A last commit from a newer declaration: one column wider, one more.
+    let mut wider = both(commits * 100, 100, NOON_US + commits * 10_000_000);
+    for append in wider.appends.iter_mut().filter(|append| append.spec.name.as_str() == "raw.imu") {
+        for column in append.spec.columns.iter_mut().filter(|column| column.name == "n") {
+            column.column_type = ColumnType::Long;
+        }
+        append.spec.columns.push(ColumnSpec::optional("gz", ColumnType::Double));
+        for batch in &mut append.batches {
+            // Rows of the older form go without the column that has widened.
+            let others: Vec<usize> =
+                (0..batch.num_columns()).filter(|&at| batch.schema().field(at).name() != "n").collect();
+            *batch = batch.project(&others)?;
+        }
+    }
+    done = Some(writer.commit(wider).await?).or(done);
     for (name, entry) in done.map(|done| done.commit.tables).unwrap_or_default() {
         println!("{name} {} {}", entry.rows, entry.metadata_location);
     }

@@ -418,8 +418,8 @@ mod tests {
 
     fn update(n: usize) -> RefUpdate {
         RefUpdate {
-            commit: (n % 7 != 0).then(|| CommitId::digest_of(&n.to_le_bytes())),
-            op: if n % 7 == 0 { RefOp::Delete } else { RefOp::Commit },
+            commit: (!n.is_multiple_of(7)).then(|| CommitId::digest_of(&n.to_le_bytes())),
+            op: if n.is_multiple_of(7) { RefOp::Delete } else { RefOp::Commit },
             writer: format!("w{n}"),
             write_id: Uuid::new_v4(),
             time_us: 0,
