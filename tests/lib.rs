@@ -1,1 +1,30 @@
-//! Shared parts of the end-to-end scenarios, the demo and the measurements.
+//! Shared parts of the end-to-end scenarios, the demo and the measurements: a small world of players,
+//! processes and truth, all on loopback.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`roles`] | one binary that is broker, collector, agent or slow sensor, so each is a process of its own |
+//! | [`world`] | folders, certificates and configuration of one run |
+//! | [`players`] | what plays the recordings: a microcontroller and a receiver on pseudo-terminals, a camera's folder |
+//! | [`procs`] | child processes: start, kill -9, restart, stop, memory |
+//! | [`truth`] | what was emitted, against what the lake holds |
+
+#[path = "loopback/ticks.rs"]
+pub mod ticks;
+
+#[path = "loopback/fleet.rs"]
+pub mod fleet;
+#[path = "loopback/players.rs"]
+pub mod players;
+#[path = "loopback/procs.rs"]
+pub mod procs;
+#[path = "loopback/pty.rs"]
+pub mod pty;
+#[path = "loopback/roles.rs"]
+pub mod roles;
+#[path = "loopback/status.rs"]
+pub mod status;
+#[path = "loopback/truth.rs"]
+pub mod truth;
+#[path = "loopback/world.rs"]
+pub mod world;

@@ -1,0 +1,54 @@
+//! `cargo measure NAME`: where every figure of this project comes from.
+//!
+//! Prints a table for people, or with `--json` one line per figure:
+//! `{"measure","case":{…},"metric","value","unit","beside":{name:value,…}}`.
+
+mod figure;
+mod first_light;
+
+use clap::{Parser, ValueEnum};
+use figure::Sheet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Measures what this machine does with the product as it is built.
+#[derive(Debug, Parser)]
+#[command(name = "cargo measure", bin_name = "cargo measure", after_help = "Example:\n  cargo measure first-light --json")]
+struct Args {
+    /// What to measure.
+    name: Name,
+    /// One line of JSON per figure.
+    #[arg(long)]
+    json: bool,
+    /// Folder of recordings (default: the ones in tests/data/demo).
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Name {
+    /// Throughput, bytes a row, device writes, memory and latency of the whole path.
+    FirstLight,
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = headwater_tests::roles::dispatch() {
+        return code;
+    }
+    let args = Args::parse();
+    let data = args.data.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/demo"));
+    let mut sheet = Sheet::new(args.json);
+    let done = match args.name {
+        Name::FirstLight => first_light::measure(&data, &mut sheet),
+    };
+    match done {
+        Ok(()) => {
+            sheet.print();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("measure failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The run itself: start, play, (kill), drain, stop, judge, tell.
+
+use crate::Args;
+use crate::console::Console;
+use crate::report;
+use anyhow::{Context, Result, bail};
+use headwater_tests::players::{Mishaps, Players};
+use headwater_tests::ticks::{now, wait_until};
+use headwater_tests::truth::{self, Figures};
+use headwater_tests::world::{DEVICE, Ports, SYNC_INTERVAL_MS, World};
+use headwater_tests::{fleet::{Broker, Fleet}, status::AgentStatus};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Commits are made this often in the demo (10 s by default elsewhere).
+const COMMIT_INTERVAL_MS: u64 = 2_000;
+/// Longest wait for the last rows to be committed after playing.
+const DRAIN_LIMIT: Duration = Duration::from_secs(120);
+/// Seconds between kills under `--chaos`.
+const KILL_EVERY_S: u64 = 6;
+
+/// Runs the demo; `true` if nothing was lost, doubled or wrong.
+pub(crate) fn run(args: &Args) -> Result<bool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    watch_interrupts(&runtime, &interrupted);
+    let mut console = Console::new(args.play);
+
+    let dir = prepare_dir(args)?;
+    console.say("Headwater demo: a gateway's sensors, positions and pictures become one readable commit.");
+    console.say(&format!("  folder          {}", dir.display()));
+    let world = World::create(&dir, COMMIT_INTERVAL_MS).context("failed to lay out the run")?;
+    console.say(&format!("  certificates    {} (fleet CA, TLS and signing, made just now)", world.path("pki").display()));
+    let data = data_dir();
+    let mishaps = Mishaps { broken_picture_at: Some(12), noise_at: Some(1_000) };
+    let players = Players::start(&data, &world.path("camera"), mishaps).context("failed to start the players")?;
+    console.say(&format!("  microcontroller {} (link frames, 200 Hz)", players.imu_port.display()));
+    console.say(&format!("  GPS receiver    {} (NMEA, 5 Hz)", players.gps_port.display()));
+    console.say("  camera          camera/ (JPEG files, 5 a second), slow sensor by exec (2 Hz)");
+    console.say("  mishaps         one broken picture, one burst of noise on the serial line");
+
+    let program = std::env::current_exe()?;
+    let ports = Ports { imu: players.imu_port.clone(), gps: players.gps_port.clone() };
+    let mut fleet = Fleet::start(&world, &ports, &program, &data, Broker::Embedded)?;
+    console.say(&format!("  broker          mqtts://{} (own process), collector http://{}", world.broker, world.http));
+
+    let start = now();
+    let mut next_kill = KILL_EVERY_S;
+    let mut victims = ["agent", "broker", "collector"].into_iter().cycle();
+    while start.elapsed() < args.play && !interrupted.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(250));
+        fleet.check()?;
+        let seconds = start.elapsed().as_secs();
+        if args.chaos && seconds >= next_kill && seconds + 3 < args.play.as_secs() {
+            let victim = victims.next().unwrap_or("agent");
+            console.say(&format!("  {seconds:>3} s  kill -9 {victim}"));
+            fleet.kill_and_restart(victim)?;
+            next_kill += KILL_EVERY_S;
+        }
+        let (imu, gps, pictures) = players.counts();
+        let status = AgentStatus::read(&world.path("status.json"));
+        let held = status.as_ref().map_or_else(|| "starting".to_owned(), |s| format!("{} rows on the gateway", s.held_rows()));
+        console.progress(seconds, format!("{imu} imu, {gps} fixes, {pictures} pictures played; {held}"));
+    }
+    if args.keep && !interrupted.load(Ordering::Relaxed) {
+        stay(&console, &world, &mut fleet, &interrupted)?;
+    }
+
+    let emitted = players.stop();
+    console.done();
+    console.say("  played; waiting until the last row is committed");
+    let drained = wait_until(DRAIN_LIMIT, || {
+        fleet.check().is_ok() && AgentStatus::read(&world.path("status.json")).is_some_and(|s| s.is_drained())
+    });
+    fleet.check()?;
+    wait_for_alignment(&runtime, &world);
+    let bytes_on_wire = fleet.bytes_on_wire();
+    let rss_agent_max = fleet.stop()?;
+    let status = AgentStatus::read(&world.path("status.json")).context("the agent left no status file")?;
+    let location = world.path("lake").display().to_string();
+    let spool = status.next_seqs();
+    let figures = runtime
+        .block_on(truth::judge(&location, &emitted, &world.path("env.truth"), &spool))
+        .context("failed to read the lake back")?;
+    let page = runtime.block_on(report::write(&world, &figures)).context("failed to write report.html")?;
+
+    leave(&world, "views.sql", &["views", "--at", "main"])?;
+    leave(&world, "tables.json", &["tables", "--at", "main", "--json"])?;
+    let tell = Tell { args, world: &world, figures: &figures, page: &page, drained, bytes_on_wire, rss_agent_max };
+    runtime.block_on(tell.all())?;
+    let good = drained && figures.lost == 0 && figures.duplicate == 0 && figures.wrong == 0 && figures.committed > 0;
+    if !drained {
+        eprintln!("not everything was committed within {} s; see {}", DRAIN_LIMIT.as_secs(), world.path("logs").display());
+    }
+    Ok(good)
+}
+
+/// The spine's last frames are aligned once their neighbours have passed them or fallen silent.
+fn wait_for_alignment(runtime: &tokio::runtime::Runtime, world: &World) {
+    let location = world.path("lake").display().to_string();
+    let aligned = wait_until(Duration::from_secs(40), || {
+        runtime.block_on(truth::is_aligned(&location)).unwrap_or(false)
+    });
+    if !aligned {
+        eprintln!("some camera frames are not aligned yet; the figures show what is");
+    }
+}
+
+fn watch_interrupts(runtime: &tokio::runtime::Runtime, interrupted: &Arc<AtomicBool>) {
+    let flag = Arc::clone(interrupted);
+    #[expect(clippy::disallowed_methods, reason = "lives as long as the demo and owns nothing to drain")]
+    runtime.spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            flag.store(true, Ordering::Relaxed);
+        }
+    });
+}
+
+fn prepare_dir(args: &Args) -> Result<PathBuf> {
+    let dir = match &args.dir {
+        Some(dir) => dir.clone(),
+        None => target_dir().join("demo"),
+    };
+    let marker = dir.join("agent.toml");
+    if dir.exists() {
+        let ours = marker.exists() || std::fs::read_dir(&dir)?.next().is_none();
+        if !ours {
+            bail!("{} holds something else; give an empty folder with --dir", dir.display());
+        }
+        std::fs::remove_dir_all(&dir).with_context(|| format!("failed to clear {}", dir.display()))?;
+    }
+    std::fs::create_dir_all(&dir)?;
+    Ok(dir.canonicalize()?)
+}
+
+/// The build's target folder: where this binary lies, two levels up.
+fn target_dir() -> PathBuf {
+    let exe = std::env::current_exe().unwrap_or_default();
+    exe.parent().and_then(Path::parent).map_or_else(|| PathBuf::from("target"), Path::to_path_buf)
+}
+
+fn data_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data/demo")
+}
+
+fn stay(console: &Console, world: &World, fleet: &mut Fleet, interrupted: &AtomicBool) -> Result<()> {
+    console.say("\n  Still playing. Ctrl-C ends it and shows the figures. Meanwhile:");
+    console.say(&format!(
+        "    add a source of your own to {}:\n      [[source]]\n      type = \"exec\"\n      stream = \"my/load\"\n      kind = \"load\"\n      command = [\"sh\", \"-c\", \"while sleep 1; do cut -d' ' -f1 /proc/loadavg; done\"]\n      format = \"csv\"\n      fields = [ {{ name = \"load1\", type = \"f64\", unit = \"1\" }} ]",
+        world.path("agent.toml").display()
+    ));
+    console.say(&format!("    then: touch {} (the demo restarts the agent)", world.path("restart").display()));
+    console.say(&format!("    read it: headwater --lake {} scan raw.load --at main", world.path("lake").display()));
+    while !interrupted.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(300));
+        fleet.check()?;
+        if std::fs::remove_file(world.path("restart")).is_ok() {
+            console.say("  restarting the agent");
+            fleet.restart_agent()?;
+        }
+    }
+    Ok(())
+}
+
+/// Leaves what `headwater` prints in a file of the run.
+fn leave(world: &World, name: &str, words: &[&str]) -> Result<()> {
+    let done = std::process::Command::new(std::env::current_exe()?)
+        .args([headwater_tests::roles::ROLE, "headwater", "--lake"])
+        .arg(world.path("lake"))
+        .args(words)
+        .output()?;
+    if !done.status.success() {
+        bail!("headwater {} failed: {}", words.join(" "), String::from_utf8_lossy(&done.stderr));
+    }
+    std::fs::write(world.path(name), done.stdout).with_context(|| format!("failed to write {name}"))
+}
+
+struct Tell<'a> {
+    args: &'a Args,
+    world: &'a World,
+    figures: &'a Figures,
+    page: &'a Path,
+    drained: bool,
+    bytes_on_wire: u64,
+    rss_agent_max: u64,
+}
+
+impl Tell<'_> {
+    async fn all(&self) -> Result<()> {
+        if self.args.json {
+            println!("{}", self.json()?);
+            return Ok(());
+        }
+        let lake = self.world.path("lake");
+        let headwater = |words: &[&str]| self.headwater(words);
+        println!("\nCommits (headwater --lake {} log):", lake.display());
+        headwater(&["log", "--limit", "8"])?;
+        println!("\nRows per table:");
+        for (table, rows) in &self.figures.tables {
+            println!("  {table:<20} {rows:>8}");
+        }
+        println!("\nTen aligned rows, each value with its distance and bound:");
+        report::print_aligned(&self.world.path("lake").display().to_string(), 10).await?;
+        self.losses();
+        println!("\nReport with track, pictures and timeline: {}", self.page.display());
+        self.how_to_read()
+    }
+
+    fn json(&self) -> Result<String> {
+        let mut value = serde_json::to_value(self.figures)?;
+        let more = serde_json::json!({
+            "loss_window_ms": SYNC_INTERVAL_MS,
+            "bytes_on_wire": self.bytes_on_wire,
+            "rss_agent_max": self.rss_agent_max,
+            "drained": self.drained,
+            "lake": self.world.path("lake").display().to_string(),
+            "report": self.page.display().to_string(),
+        });
+        if let (Some(all), Some(more)) = (value.as_object_mut(), more.as_object()) {
+            all.extend(more.clone());
+        }
+        Ok(value.to_string())
+    }
+
+    fn headwater(&self, words: &[&str]) -> Result<()> {
+        let status = std::process::Command::new(std::env::current_exe()?)
+            .args([headwater_tests::roles::ROLE, "headwater", "--lake"])
+            .arg(self.world.path("lake"))
+            .args(words)
+            .status()?;
+        if status.success() { Ok(()) } else { bail!("headwater {} failed", words.join(" ")) }
+    }
+
+    fn losses(&self) {
+        let f = self.figures;
+        println!("\nLoss, computed from the lake against what was played:");
+        println!("  emitted {}, captured {}, committed {}", f.emitted, f.captured, f.committed);
+        println!("  lost {}, duplicate {}, wrong {}", f.lost, f.duplicate, f.wrong);
+        println!("  gaps recorded {} rows, quarantined {}", f.gaps_recorded, f.quarantined);
+        println!(
+            "  emitted and not captured {} (loss window {} ms, and while the agent was down)",
+            f.emitted_not_captured, SYNC_INTERVAL_MS
+        );
+        println!(
+            "  bytes on the wire {}, agent's memory at most {:.1} MiB",
+            self.bytes_on_wire,
+            self.rss_agent_max as f64 / f64::from(1 << 20)
+        );
+    }
+
+    fn how_to_read(&self) -> Result<()> {
+        let lake = self.world.path("lake");
+        let views = self.world.path("views.sql");
+        println!("\nOpen it in DuckDB (once: pip install duckdb==1.5.5 duckdb-extension-avro==1.5.5 duckdb-extension-httpfs==1.5.5 duckdb-extension-iceberg==1.5.5 pytz):");
+        println!("{}", report::duckdb_lines(&views));
+        println!("\nin pyiceberg and polars (once: pip install 'pyiceberg[pyarrow]' polars):");
+        println!("{}", report::pyiceberg_lines(&self.world.path("tables.json")));
+        println!("\nThe gateway was {DEVICE}; its logs are in {}.", self.world.path("logs").display());
+        Ok(())
+    }
+}
+

@@ -1,0 +1,65 @@
+//! The one place of this package that reads a clock: players keep a pace, waits have an end.
+
+use std::time::{Duration, Instant};
+
+/// Now, on the monotonic clock.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "players and waits of real processes live in real time")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Seconds since 1970.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "certificates are issued for the present")]
+pub fn unix_seconds() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Nanoseconds since 1970.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "latency is measured against the wall clock that stamps")]
+pub fn unix_nanos() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// A steady beat that never drifts: the n-th tick is due n periods after the start.
+#[derive(Debug)]
+pub struct Pace {
+    start: Instant,
+    period: Duration,
+    n: u32,
+}
+
+impl Pace {
+    /// Starts now.
+    #[must_use]
+    pub fn new(period: Duration) -> Self {
+        Self { start: now(), period, n: 0 }
+    }
+
+    /// Blocks until the next tick is due; ticks missed are caught up at once.
+    pub fn tick(&mut self) {
+        let due = self.start + self.period * self.n;
+        self.n += 1;
+        if let Some(wait) = due.checked_duration_since(now()) {
+            std::thread::sleep(wait);
+        }
+    }
+}
+
+/// Asks `done` every 50 ms until it says so or `limit` has passed; `false` if it never did.
+pub fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let end = now() + limit;
+    loop {
+        if done() {
+            return true;
+        }
+        if now() >= end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

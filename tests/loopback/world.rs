@@ -1,0 +1,292 @@
+//! The folders, certificates and configuration of one run: what a field engineer and an operator would write.
+
+use crate::ticks::unix_seconds;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+/// Owner of the demo's lake. Letters and digits only: the embedded broker's tenants are.
+pub const TENANT: &str = "demo";
+/// The gateway's name.
+pub const DEVICE: &str = "gateway-1";
+/// Every seq below is synced at least this often on the gateway: what a power cut may cost.
+pub const SYNC_INTERVAL_MS: u64 = 500;
+
+/// Where a run lives.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Address of the broker.
+    pub broker: String,
+    /// Address of the collector's HTTP side.
+    pub http: String,
+    /// Commit cadence, ms.
+    pub commit_interval_ms: u64,
+    /// Batch linger on the agent, ms.
+    pub linger_ms: u64,
+}
+
+/// Sources an agent gets.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    /// Microcontroller.
+    pub imu: PathBuf,
+    /// Receiver.
+    pub gps: PathBuf,
+}
+
+impl World {
+    /// Makes the folders, certificates and configuration below `dir`, on free loopback ports.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn create(dir: &Path, commit_interval_ms: u64) -> io::Result<Self> {
+        for part in ["camera", "spool", "pki", "gateway", "hq", "recipes", "logs"] {
+            std::fs::create_dir_all(dir.join(part))?;
+        }
+        let dir = dir.canonicalize()?;
+        let [broker, http] = free_ports()?.map(|port| format!("127.0.0.1:{port}"));
+        let world = Self { dir, broker, http, commit_interval_ms, linger_ms: 500 };
+        world.issue().map_err(io::Error::other)?;
+        std::fs::write(world.path("recipes/drive.toml"), RECIPE)?;
+        Ok(world)
+    }
+
+    /// A path of the run.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn issue(&self) -> Result<(), headwater_collector::pki::PkiError> {
+        use headwater_collector::pki::{self, Subject};
+        use headwater_core::time::{NS_PER_S, UtcNanos};
+        let now = UtcNanos(unix_seconds().saturating_mul(NS_PER_S));
+        let fleet = self.path("pki");
+        pki::init(&fleet, TENANT, now)?;
+        pki::issue(&fleet, &Subject::Device(DEVICE.to_owned()), &self.path("gateway"), now)?;
+        let hosts = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+        pki::issue(&fleet, &Subject::Collector { name: "hq".to_owned(), hosts }, &self.path("hq"), now)
+    }
+
+    /// Writes `collector.toml` and gives its path.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write_collector(&self) -> io::Result<PathBuf> {
+        let path = self.path("collector.toml");
+        let text = format!(
+            r#"recipes = ["recipes/drive.toml"]
+[tenant]
+name = "{TENANT}"
+[identity]
+ca = "hq/ca.pem"
+tls_cert = "hq/tls.pem"
+tls_key = "hq/tls.key"
+sign_cert = "hq/sign.pem"
+sign_key = "hq/sign.key"
+[mqtt]
+broker = "mqtts://{broker}"
+client_id = "hq"
+[broker]
+listen = "{broker}"
+[landing]
+dir = "landing"
+[lake]
+location = "lake"
+branch = "main"
+[commit]
+interval_ms = {interval}
+[http]
+listen = "{http}"
+"#,
+            broker = self.broker,
+            http = self.http,
+            interval = self.commit_interval_ms
+        );
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// Writes `mosquitto.conf` and its access list, as production should have them, and gives its path.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write_mosquitto(&self) -> io::Result<PathBuf> {
+        let acl = self.path("mosquitto.acl");
+        std::fs::write(
+            &acl,
+            "user hq\ntopic read hw/1/in/#\ntopic write hw/1/ack/#\ntopic read hw/1/status/#\n\n\
+             pattern write hw/1/in/+/+/%u/+\npattern read hw/1/ack/+/%u\npattern readwrite hw/1/status/+/%u\n",
+        )?;
+        let (host, port) = self.broker.split_once(':').unwrap_or(("127.0.0.1", "8883"));
+        let text = format!(
+            "listener {port} {host}\ncafile {ca}\ncertfile {cert}\nkeyfile {key}\nrequire_certificate true\n\
+             use_identity_as_username true\nacl_file {acl}\nuser {user}\nmax_inflight_messages 100\nmax_queued_messages 0\n\
+             max_queued_bytes 268435456\nmax_packet_size 262144\npersistence false\nallow_anonymous false\n",
+            ca = self.path("hq/ca.pem").display(),
+            cert = self.path("hq/tls.pem").display(),
+            key = self.path("hq/tls.key").display(),
+            acl = acl.display(),
+            user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned()),
+        );
+        let path = self.path("mosquitto.conf");
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// Writes `agent.toml` and gives its path. `program` is this binary, which is the slow sensor too.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write_agent(&self, ports: &Ports, program: &Path, data: &Path) -> io::Result<PathBuf> {
+        let path = self.path("agent.toml");
+        let mut text = format!(
+            r#"[device]
+tenant = "{TENANT}"
+name = "{DEVICE}"
+[identity]
+ca = "gateway/ca.pem"
+tls_cert = "gateway/tls.pem"
+tls_key = "gateway/tls.key"
+sign_cert = "gateway/sign.pem"
+sign_key = "gateway/sign.key"
+[uplink]
+broker = "mqtts://{broker}"
+keepalive_s = 10
+[spool]
+dir = "spool"
+max_bytes = "1GiB"
+sync_interval_ms = {SYNC_INTERVAL_MS}
+[batch]
+linger_ms = {linger}
+[status]
+file = "status.json"
+
+[[source]]
+type = "serial"
+stream = "imu"
+port = "{imu}"
+framing = "link"
+
+[[source]]
+type = "serial"
+stream = "gps"
+port = "{gps}"
+framing = "nmea"
+
+[[source]]
+type = "camera_dir"
+stream = "camera/front"
+dir = "camera"
+"#,
+            broker = self.broker,
+            linger = self.linger_ms,
+            imu = ports.imu.display(),
+            gps = ports.gps.display(),
+        );
+        let words = [
+            program.display().to_string(),
+            crate::roles::ROLE.to_owned(),
+            "slow-sensor".to_owned(),
+            data.join("env.csv").display().to_string(),
+            self.path("env.truth").display().to_string(),
+        ];
+        let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+        write!(
+            text,
+            r#"
+[[source]]
+type = "exec"
+stream = "env/roof"
+kind = "env"
+command = [{}]
+format = "csv"
+fields = [
+  {{ name = "n", type = "i64", unit = "1" }},
+  {{ name = "temperature", type = "f64", unit = "Cel" }},
+  {{ name = "humidity", type = "f64", unit = "%" }},
+  {{ name = "wind_speed", type = "f64", unit = "m/s" }},
+  {{ name = "pressure", type = "f64", unit = "hPa" }},
+]
+"#,
+            words.join(", ")
+        )
+        .map_err(io::Error::other)?;
+        if self.path("flood").exists() {
+            let words = [program.display().to_string(), crate::roles::ROLE.to_owned(), "flood".to_owned()];
+            let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+            let fields: Vec<String> =
+                ["a", "b", "c", "d", "e", "f"].iter().map(|n| format!("{{ name = {n:?}, type = \"f64\", unit = \"1\" }}")).collect();
+            write!(
+                text,
+                "\n[[source]]\ntype = \"exec\"\nstream = \"flood\"\nkind = \"flood\"\nonce = true\ncommand = [{}]\nformat = \"csv\"\nfields = [{}]\n",
+                words.join(", "),
+                fields.join(", ")
+            )
+            .map_err(io::Error::other)?;
+        }
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// Adds a source that never pauses to the agent's configuration (before it is written).
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn flood_file(&self) -> io::Result<()> {
+        std::fs::write(self.path("flood"), "")
+    }
+}
+
+/// Words that make `program` a role with a configuration file.
+#[must_use]
+pub fn role_args(role: &str, verb: &str, config: &Path) -> Vec<OsString> {
+    [crate::roles::ROLE, role, verb, "--config"].iter().map(OsString::from).chain([config.as_os_str().to_owned()]).collect()
+}
+
+/// Two ports that were free a moment ago.
+///
+/// # Errors
+/// What the system says.
+pub fn free_ports() -> io::Result<[u16; 2]> {
+    let (a, b) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+    Ok([a.local_addr()?.port(), b.local_addr()?.port()])
+}
+
+/// One row per camera frame with motion, place and air as they last were.
+const RECIPE: &str = r#"headwater_recipe = 1
+name = "drive"
+doc = "one row per front camera frame with motion, place and air as they last were"
+
+[spine]
+stream = "camera/front"
+select = ["image", "name", "width", "height"]
+
+[watermark]
+idle_timeout = "10s"
+
+[[column]]
+name = "motion"
+stream = "imu"
+select = ["n", "accel_x", "accel_y", "accel_z", "gyro_x", "gyro_y", "gyro_z"]
+method = "previous"
+tolerance = "200ms"
+
+[[column]]
+name = "place"
+stream = "gps"
+select = ["lat", "lon", "alt_msl", "sog", "utc"]
+method = "previous"
+tolerance = "2s"
+
+[[column]]
+name = "air"
+stream = "env/roof"
+select = ["temperature", "humidity"]
+method = "previous"
+tolerance = "5s"
+"#;

@@ -1,0 +1,215 @@
+//! Tests of shape: what lies where, who may depend on whom, and that no test file is forgotten.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path.as_ref()).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
+}
+
+const MEMBERS: [&str; 7] = ["core", "agent", "collector", "collector/lake", "firmware-shims", "tests", "tests/sim"];
+
+/// Section of a manifest as its keys.
+fn keys(manifest: &str, section: &str) -> BTreeSet<String> {
+    manifest
+        .lines()
+        .skip_while(|line| line.trim() != format!("[{section}]"))
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split(['=', '.']).next())
+        .map(|key| key.trim().to_owned())
+        .filter(|key| !key.is_empty() && !key.starts_with('#'))
+        .collect()
+}
+
+#[test]
+fn no_forgotten_tests() {
+    let tests = root().join("tests");
+    let manifest = read(tests.join("Cargo.toml"));
+    let roots: Vec<PathBuf> = manifest
+        .lines()
+        .filter_map(|line| line.strip_prefix("path = \""))
+        .map(|path| tests.join(path.trim_end_matches('"')))
+        .collect();
+    let mut reachable = BTreeSet::new();
+    let mut open: Vec<PathBuf> = roots;
+    while let Some(file) = open.pop() {
+        let text = read(&file);
+        let dir = file.parent().unwrap();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        for (at, line) in lines.iter().enumerate() {
+            let name = line.strip_prefix("pub ").unwrap_or(line).strip_prefix("mod ").and_then(|m| m.strip_suffix(';'));
+            let Some(name) = name else { continue };
+            let written = at.checked_sub(1).and_then(|b| lines[b].strip_prefix("#[path = \"")).map(|p| p.trim_end_matches("\"]"));
+            let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
+            let candidates = match written {
+                Some(path) => vec![dir.join(path)],
+                None => vec![
+                    dir.join(format!("{name}.rs")),
+                    dir.join(name).join("mod.rs"),
+                    dir.join(&stem).join(format!("{name}.rs")),
+                ],
+            };
+            open.extend(candidates.into_iter().filter(|path| path.exists()));
+        }
+        reachable.insert(file);
+    }
+    let forgotten: Vec<_> = rust_files(&tests)
+        .into_iter()
+        .filter(|f| !f.starts_with(tests.join("sim")) && !reachable.contains(f))
+        .collect();
+    assert!(forgotten.is_empty(), "compiled by no target: {forgotten:?}");
+}
+
+#[test]
+fn every_golden_folder_is_read_by_a_test() {
+    let golden = root().join("tests/golden");
+    let mut sources = String::new();
+    for member in MEMBERS {
+        rust_files(&root().join(member)).iter().for_each(|file| sources.push_str(&read(file)));
+    }
+    for entry in fs::read_dir(&golden).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            assert!(sources.contains(&format!("golden/{name}")), "tests/golden/{name} is read by no test");
+        }
+    }
+}
+
+#[test]
+fn layering_of_crates() {
+    let ours = |member: &str, section: &str| -> BTreeSet<String> {
+        keys(&read(root().join(member).join("Cargo.toml")), section)
+    };
+    assert!(ours("firmware-shims", "dependencies").is_empty(), "the shims stand alone");
+    for banned in ["tokio", "rumqttc", "sled", "object_store"] {
+        assert!(!ours("core", "dependencies").contains(banned), "core must not use {banned}");
+    }
+    let headwater = |member: &str| -> BTreeSet<String> {
+        ours(member, "dependencies").into_iter().filter(|d| d.starts_with("headwater-")).collect()
+    };
+    let set = |names: &[&str]| -> BTreeSet<String> { names.iter().map(|n| (*n).to_owned()).collect() };
+    assert_eq!(headwater("core"), set(&[]));
+    assert_eq!(headwater("agent"), set(&["headwater-core", "headwater-shims"]));
+    assert_eq!(headwater("collector"), set(&["headwater-core", "headwater-lake"]));
+    assert!(headwater("collector/lake").is_subset(&set(&["headwater-core"])));
+    assert!(headwater("tests/sim").is_subset(&set(&["headwater-core", "headwater-shims"])));
+    for member in ["agent", "core", "collector/lake", "firmware-shims"] {
+        assert!(!ours(member, "dependencies").contains("rumqttd"), "{member} needs no broker");
+    }
+    assert!(!ours("collector", "dependencies").contains("sled"));
+}
+
+#[test]
+fn core_is_pure() {
+    for file in rust_files(&root().join("core/src")) {
+        let text = read(&file);
+        let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        for banned in ["tokio", "std::fs", "std::net", "SystemTime", "Instant", "std::env", "std::process"] {
+            assert!(!code.contains(banned), "{} uses {banned}", file.display());
+        }
+    }
+}
+
+#[test]
+fn stages_do_not_import_stages() {
+    let check = |crate_dir: &str, stages: &[&str], allowed: &[(&str, &str)]| {
+        for stage in stages {
+            for file in rust_files(&root().join(crate_dir).join("src").join(stage)) {
+                let text = read(&file);
+                for other in stages.iter().filter(|other| other != &stage) {
+                    let imports = text.contains(&format!("crate::{other}::"));
+                    let may = allowed.contains(&(*stage, *other));
+                    assert!(!imports || may, "{} imports stage {other}", file.display());
+                }
+            }
+        }
+    };
+    // Hand-off types live with the stage that makes them: ship takes sealed batches and reads the spool's handle.
+    check(
+        "agent",
+        &["source", "stamp", "spool", "batch", "ship"],
+        &[("stamp", "spool"), ("ship", "spool"), ("ship", "batch"), ("stamp", "ship")],
+    );
+}
+
+#[test]
+fn lints_inherited_and_versions_in_one_place() {
+    for member in MEMBERS {
+        let manifest = read(root().join(member).join("Cargo.toml"));
+        assert!(manifest.contains("[lints]\nworkspace = true"), "{member} does not inherit the lints");
+        for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            let lines = manifest
+                .lines()
+                .skip_while(|line| line.trim() != format!("[{section}]"))
+                .skip(1)
+                .take_while(|line| !line.starts_with('['));
+            for line in lines.filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+                assert!(line.contains("workspace = true"), "{member}: {line}: versions stand in the workspace table");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_module_says_why() {
+    for member in MEMBERS {
+        for file in rust_files(&root().join(member)) {
+            let text = read(&file);
+            let first = text.lines().next().unwrap_or_default();
+            assert!(
+                first.starts_with("//!") || first.starts_with("#![doc = include_str!("),
+                "{} does not open with //!",
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn no_abort_profile() {
+    let manifest = read(root().join("Cargo.toml"));
+    let settings: String = manifest.lines().filter(|line| !line.trim_start().starts_with('#')).collect::<Vec<_>>().join("\n");
+    assert!(!settings.contains("panic = \"abort\""));
+    assert_eq!(settings.matches("panic = \"unwind\"").count(), 2, "release and edge say unwind");
+}
+
+#[test]
+fn readme_and_samples() {
+    let readme = read(root().join("README.md"));
+    let blocks: Vec<&str> = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty(), "README shows a configuration");
+    for block in blocks {
+        let parsed = match block.contains("[device]") {
+            true => headwater_agent::config::parse_text(block).map(|_| ()).map_err(|e| e.to_string()),
+            false => headwater_collector::config::parse_text(block).map(|_| ()).map_err(|e| e.to_string()),
+        };
+        assert_eq!(parsed, Ok(()), "README's configuration does not parse:\n{block}");
+    }
+    for command in ["cargo demo", "tests/run"] {
+        assert!(readme.contains(command), "README names {command}");
+    }
+    for path in ["ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", "tests/run", ".ci/run"] {
+        assert!(root().join(path).exists(), "{path} is missing");
+    }
+}
