@@ -1,1 +1,92 @@
-//! (follows)
+//! What is worth telling: one place for the names of counters and for the log lines that go with them.
+//!
+//! WARN: surprised, no data lost. ERROR: data lost or a person is needed.
+
+use crate::receive::{Refusal, RefusalKind};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging to standard error; `RUST_LOG` chooses what (default `info`). Later calls do nothing.
+pub fn init_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let started = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    if started.is_err() {
+        tracing::debug!("logging was started before");
+    }
+}
+
+/// Tells the recorder what the receiving metrics mean. Call once the recorder is installed.
+pub fn describe() {
+    describe_counter!("headwater_received_messages_total", "messages taken from the broker");
+    describe_counter!("headwater_received_bytes_total", "payload bytes taken from the broker");
+    describe_counter!("headwater_refused_messages_total", "messages refused, by reason");
+    describe_counter!("headwater_sent_acks_total", "acks handed to the broker");
+    describe_counter!("headwater_dropped_acks_total", "acks dropped because the link was full or down");
+    describe_counter!("headwater_landed_records_total", "records synced to the landing log");
+    describe_counter!("headwater_landed_bytes_total", "payload bytes synced to the landing log");
+    describe_histogram!("headwater_landing_sync_seconds", "time to write and sync one group");
+    describe_gauge!("headwater_staging_bytes", "bytes of unfinished objects");
+    describe_gauge!("headwater_staging_dropped", "unfinished objects dropped for room or age");
+    describe_gauge!("headwater_landed_set_forgotten", "runs and rows forgotten at a bound, to be sent again");
+    describe_gauge!("headwater_mqtt_connected", "1 while connected to the broker");
+    for kind in RefusalKind::ALL {
+        counter!("headwater_refused_messages_total", "reason" => kind.as_str()).absolute(0);
+    }
+}
+
+/// A message came in.
+pub fn message_received(bytes: usize) {
+    counter!("headwater_received_messages_total").increment(1);
+    counter!("headwater_received_bytes_total").increment(bytes as u64);
+}
+
+/// A message was refused.
+pub fn message_refused(refusal: &Refusal) {
+    let reason = refusal.kind.as_str();
+    counter!("headwater_refused_messages_total", "reason" => reason).increment(1);
+    let device = refusal.device.as_ref().map(ToString::to_string);
+    let device = device.as_deref().unwrap_or("-");
+    match refusal.kind {
+        // Expected after a restart or a move: answered with a request for a hello.
+        RefusalKind::UnknownKey => {
+            tracing::info!(device, detail = refusal.detail, "message of an unknown key")
+        }
+        _ => tracing::warn!(device, reason, detail = refusal.detail, "message refused"),
+    }
+}
+
+/// A group was synced.
+pub fn group_synced(records: usize, bytes: usize, took_ns: i64) {
+    counter!("headwater_landed_records_total").increment(records as u64);
+    counter!("headwater_landed_bytes_total").increment(bytes as u64);
+    let micros = u32::try_from(took_ns / 1_000).unwrap_or(u32::MAX);
+    histogram!("headwater_landing_sync_seconds").record(f64::from(micros) / 1e6);
+}
+
+/// Acks were handed to the broker.
+pub fn acks_sent(n: usize) {
+    counter!("headwater_sent_acks_total").increment(n as u64);
+}
+
+/// An ack could not be handed over; the next one says the same and more.
+pub fn ack_dropped() {
+    counter!("headwater_dropped_acks_total").increment(1);
+}
+
+/// State of the receiver's bounded memories.
+pub fn receiver_state(staging_bytes: usize, staging_dropped: u64, forgotten: u64) {
+    gauge!("headwater_staging_bytes").set(as_f64(staging_bytes as u64));
+    gauge!("headwater_staging_dropped").set(as_f64(staging_dropped));
+    gauge!("headwater_landed_set_forgotten").set(as_f64(forgotten));
+}
+
+/// The broker's connection came or went.
+pub fn mqtt_connected(connected: bool) {
+    gauge!("headwater_mqtt_connected").set(if connected { 1.0 } else { 0.0 });
+}
+
+/// Gauges are floats; 2^53 is beyond any of these counts.
+#[expect(clippy::cast_precision_loss, reason = "a gauge beyond 2^53 may round")]
+fn as_f64(n: u64) -> f64 {
+    n as f64
+}

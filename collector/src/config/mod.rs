@@ -1,1 +1,369 @@
-//! (stage follows)
+//! The collector's configuration: one TOML file, checked as a whole before anything starts.
+//!
+//! Every mistake is told at once, with its TOML path, what was expected and what to do. Relative paths are
+//! relative to the file's folder.
+
+mod identity;
+mod read;
+
+pub use identity::{Identity, IdentityError};
+pub use read::Mistake;
+
+use headwater_core::id::TenantId;
+use headwater_core::time::{Grade, NS_PER_MS};
+use read::{Mistakes, Section};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Default of `landing.sync_ms`: one sync per 30 ms is about the pace of a cheap disk.
+const SYNC_MS: u64 = 30;
+/// Default of `commit.interval_ms` (local profile).
+const COMMIT_INTERVAL_MS: u64 = 10_000;
+/// Default of `mqtt.keepalive_s`.
+const KEEPALIVE_S: u64 = 60;
+
+/// A broker's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerUrl {
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// `mqtts`.
+    pub tls: bool,
+}
+
+impl FromStr for BrokerUrl {
+    type Err = ();
+
+    /// `mqtts://host:port` (port 8883 if left out) or `mqtt://host:port` (1883).
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (tls, rest) = match text.split_once("://") {
+            Some(("mqtts", rest)) => (true, rest),
+            Some(("mqtt", rest)) => (false, rest),
+            _ => return Err(()),
+        };
+        // An IPv6 address is written in brackets, as in any URL.
+        let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, port)) => (host, port.strip_prefix(':')),
+            None => match rest.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (rest, None),
+            },
+        };
+        let port = match port {
+            Some(port) => port.parse().map_err(|_| ())?,
+            None if tls => 8883,
+            None => 1883,
+        };
+        if host.is_empty() || host.contains('/') || port == 0 {
+            return Err(());
+        }
+        Ok(Self { host: host.to_owned(), port, tls })
+    }
+}
+
+impl BrokerUrl {
+    fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+/// `[identity]`: PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityPaths {
+    /// The fleet's root.
+    pub ca: PathBuf,
+    /// TLS certificate: client towards the broker, server of the embedded one.
+    pub tls_cert: PathBuf,
+    /// Its key.
+    pub tls_key: PathBuf,
+    /// Signing certificate and intermediates, leaf first.
+    pub sign_cert: PathBuf,
+    /// Its key (Ed25519, PKCS#8).
+    pub sign_key: PathBuf,
+}
+
+/// `[broker]`, for the broker role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerSection {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Plain MQTT; on loopback only.
+    pub plain: bool,
+}
+
+/// A valid configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `tenant.name`.
+    pub tenant: TenantId,
+    /// `[identity]`.
+    pub identity: IdentityPaths,
+    /// `mqtt.broker`.
+    pub broker_url: BrokerUrl,
+    /// `mqtt.client_id`: also this receiver's name and the folder of its landing logs.
+    pub client_id: String,
+    /// `mqtt.keepalive_s`.
+    pub keepalive_s: u16,
+    /// `[broker]`.
+    pub broker: Option<BrokerSection>,
+    /// `landing.dir`.
+    pub landing_dir: PathBuf,
+    /// `landing.sync_ms`: a group of records is synced at the latest after this.
+    pub sync_ms: u64,
+    /// `lake.location`, as a path.
+    pub lake: PathBuf,
+    /// `lake.branch`.
+    pub branch: String,
+    /// `commit.interval_ms`.
+    pub commit_interval_ms: u64,
+    /// `clock.bound_ms`, ns: greatest error of this host's UTC, if the operator states it.
+    pub clock_bound_ns: Option<i64>,
+    /// `clock.grade`: whether that bound is a promise.
+    pub clock_grade: Grade,
+    /// `http.listen`.
+    pub http: Option<SocketAddr>,
+    /// `recipes`: recipe files.
+    pub recipes: Vec<PathBuf>,
+}
+
+/// Every mistake of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistaken(pub Vec<Mistake>);
+
+impl fmt::Display for Mistaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, mistake) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("failed to read configuration {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not TOML.
+    #[error("configuration is not valid TOML: {0}")]
+    Toml(String),
+    /// It is TOML and says something that cannot be.
+    #[error("{0}")]
+    Mistaken(Mistaken),
+}
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// [`ConfigError`], with every mistake there is.
+pub fn load(path: &Path) -> Result<Settings, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    parse(&text, path.parent().unwrap_or(Path::new("")))
+}
+
+/// Checks the text of a configuration; relative paths stay relative.
+///
+/// # Errors
+/// [`ConfigError`], with every mistake there is.
+pub fn parse_text(text: &str) -> Result<Settings, ConfigError> {
+    parse(text, Path::new(""))
+}
+
+fn parse(text: &str, folder: &Path) -> Result<Settings, ConfigError> {
+    let table: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| ConfigError::Toml(error.to_string()))?;
+    let mut mistakes = Mistakes::default();
+    let settings = read_settings(Section::root(table), folder, &mut mistakes);
+    match settings {
+        Some(settings) if mistakes.0.is_empty() => Ok(settings),
+        _ => Err(ConfigError::Mistaken(Mistaken(mistakes.0))),
+    }
+}
+
+/// `None` only if a mistake was added.
+fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> Option<Settings> {
+    let in_folder = |path: &String| folder.join(path);
+    let mut recipes = root.texts("recipes", mistakes);
+    let tenant = read_tenant(&mut root, mistakes);
+    let identity = read_identity(&mut root, folder, mistakes);
+    let mqtt = read_mqtt(&mut root, mistakes);
+    let broker = read_broker(&mut root, mistakes);
+    let landing = read_landing(&mut root, mistakes);
+    let lake = read_lake(&mut root, mistakes);
+    let commit_interval_ms = read_commit(&mut root, mistakes);
+    let (clock_bound_ns, clock_grade) = read_clock(&mut root, mistakes);
+    let http = read_http(&mut root, &mut recipes, mistakes);
+    root.finish(mistakes);
+    let (broker_url, client_id, keepalive_s) = mqtt?;
+    let (landing_dir, sync_ms) = landing?;
+    let (lake, branch) = lake?;
+    Some(Settings {
+        tenant: tenant?,
+        identity: identity?,
+        broker_url,
+        client_id,
+        keepalive_s,
+        broker,
+        landing_dir: in_folder(&landing_dir),
+        sync_ms,
+        lake: in_folder(&lake),
+        branch,
+        commit_interval_ms,
+        clock_bound_ns,
+        clock_grade,
+        http,
+        recipes: recipes.iter().map(in_folder).collect(),
+    })
+}
+
+fn read_tenant(root: &mut Section, mistakes: &mut Mistakes) -> Option<TenantId> {
+    let mut table = root.needed_section("tenant", "name = \"…\", the O of your certificates", mistakes);
+    let name = table.needed(
+        "name",
+        "1 to 64 characters of a-z 0-9 . _ -",
+        "it is the O of your certificates",
+        mistakes,
+    );
+    table.finish(mistakes);
+    name
+}
+
+fn read_identity(root: &mut Section, folder: &Path, mistakes: &mut Mistakes) -> Option<IdentityPaths> {
+    let hint = "made by `headwater pki issue --collector NAME --host HOST`";
+    let mut table = root.needed_section("identity", hint, mistakes);
+    let mut path =
+        |key| table.needed::<String>(key, "a PEM file", hint, mistakes).map(|path| folder.join(path));
+    let (ca, tls_cert, tls_key) = (path("ca"), path("tls_cert"), path("tls_key"));
+    let (sign_cert, sign_key) = (path("sign_cert"), path("sign_key"));
+    table.finish(mistakes);
+    Some(IdentityPaths {
+        ca: ca?,
+        tls_cert: tls_cert?,
+        tls_key: tls_key?,
+        sign_cert: sign_cert?,
+        sign_key: sign_key?,
+    })
+}
+
+fn read_mqtt(root: &mut Section, mistakes: &mut Mistakes) -> Option<(BrokerUrl, String, u16)> {
+    let mut table = root.needed_section("mqtt", "broker = \"mqtts://HOST:8883\"", mistakes);
+    let expected = "mqtts://HOST:PORT";
+    let url: Option<BrokerUrl> = table.needed("broker", expected, "mqtt:// is for loopback only", mistakes);
+    if let Some(url) = url.as_ref().filter(|url| !url.tls && !url.is_loopback()) {
+        let hint = "without TLS anyone on the way can read and drop what devices send";
+        mistakes.add(
+            &table.path_of("broker"),
+            "mqtts:// beyond loopback",
+            &format!("mqtt://{}", url.host),
+            hint,
+        );
+    }
+    let rule = "1 to 64 characters of a-z 0-9 . _ -";
+    let hint = "two collectors must not share one";
+    let client_id: Option<TenantId> = table.needed("client_id", rule, hint, mistakes);
+    let keepalive = table.number("keepalive_s", 5..=3600, "seconds", mistakes).unwrap_or(KEEPALIVE_S);
+    table.finish(mistakes);
+    Some((url?, client_id?.to_string(), u16::try_from(keepalive).unwrap_or(u16::MAX)))
+}
+
+fn read_broker(root: &mut Section, mistakes: &mut Mistakes) -> Option<BrokerSection> {
+    let mut table = root.section("broker", mistakes)?;
+    let listen: Option<SocketAddr> =
+        table.needed("listen", "ADDRESS:PORT", "such as \"127.0.0.1:8883\"", mistakes);
+    let plain = table.flag("plain", mistakes).unwrap_or(false);
+    if let Some(listen) = listen.filter(|listen| plain && !listen.ip().is_loopback()) {
+        let hint = "take it out to use TLS, or listen on 127.0.0.1";
+        mistakes.add(&table.path_of("plain"), "false beyond loopback", &format!("true on {listen}"), hint);
+    }
+    table.finish(mistakes);
+    Some(BrokerSection { listen: listen?, plain })
+}
+
+fn read_landing(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, u64)> {
+    let mut table = root.needed_section("landing", "dir = \"landing\"", mistakes);
+    let dir = table.needed("dir", "a folder", "on a disk that keeps what it synced", mistakes);
+    let sync_ms = table.number("sync_ms", 1..=1000, "milliseconds", mistakes).unwrap_or(SYNC_MS);
+    table.finish(mistakes);
+    Some((dir?, sync_ms))
+}
+
+fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, String)> {
+    let mut table = root.needed_section("lake", "location = \"lake\"", mistakes);
+    let location: Option<String> = table.needed("location", "a folder or a file:// URL", "", mistakes);
+    let location = location.and_then(|location| match location.split_once("://") {
+        None => Some(location),
+        Some(("file", path)) => Some(path.to_owned()),
+        Some((scheme, _)) => {
+            let found = format!("a {scheme}:// URL");
+            let hint = "this version keeps lakes in folders";
+            mistakes.add(&table.path_of("location"), "a folder or a file:// URL", &found, hint);
+            None
+        }
+    });
+    let branch = table.text("branch", mistakes).unwrap_or_else(|| "main".into());
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+    if branch.is_empty() || !branch.bytes().all(plain) {
+        let expected = "lower-case letters, digits and . _ -";
+        mistakes.add(&table.path_of("branch"), expected, &format!("{branch:?}"), "such as \"main\"");
+    }
+    table.finish(mistakes);
+    Some((location?, branch))
+}
+
+fn read_commit(root: &mut Section, mistakes: &mut Mistakes) -> u64 {
+    let Some(mut table) = root.section("commit", mistakes) else { return COMMIT_INTERVAL_MS };
+    let interval = table.number("interval_ms", 100..=3_600_000, "milliseconds", mistakes);
+    table.finish(mistakes);
+    interval.unwrap_or(COMMIT_INTERVAL_MS)
+}
+
+fn read_clock(root: &mut Section, mistakes: &mut Mistakes) -> (Option<i64>, Grade) {
+    let Some(mut table) = root.section("clock", mistakes) else { return (None, Grade::Estimated) };
+    let bound = table.number("bound_ms", 1..=60_000, "milliseconds", mistakes);
+    let grade = table.text("grade", mistakes);
+    let grade = match grade.as_deref() {
+        None | Some("estimated") => Grade::Estimated,
+        Some("guaranteed") if bound.is_some() => Grade::Guaranteed,
+        Some(other) => {
+            let hint = "guaranteed needs a bound_ms that always holds";
+            mistakes.add(
+                &table.path_of("grade"),
+                "\"estimated\" or \"guaranteed\"",
+                &format!("{other:?}"),
+                hint,
+            );
+            Grade::Estimated
+        }
+    };
+    table.finish(mistakes);
+    (bound.and_then(|ms| i64::try_from(ms).ok()).map(|ms| ms.saturating_mul(NS_PER_MS)), grade)
+}
+
+/// `recipes` may stand here too: in a file it often follows the last table.
+fn read_http(root: &mut Section, recipes: &mut Vec<String>, mistakes: &mut Mistakes) -> Option<SocketAddr> {
+    let mut table = root.section("http", mistakes)?;
+    let hint = "such as \"127.0.0.1:9464\"; leave the table out for no metrics";
+    let listen = table.needed("listen", "ADDRESS:PORT", hint, mistakes);
+    recipes.extend(table.texts("recipes", mistakes));
+    table.finish(mistakes);
+    listen
+}
+
+#[cfg(test)]
+mod tests;

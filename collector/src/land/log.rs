@@ -60,7 +60,6 @@ pub(super) fn segment_path(dir: &Path, segment: u64) -> PathBuf {
 }
 
 /// The open log of one incarnation.
-#[derive(Debug)]
 pub struct Log<D: Disk> {
     disk: D,
     dir: PathBuf,
@@ -175,6 +174,12 @@ impl<D: Disk> Log<D> {
 
     fn at(&self, offset: u64) -> LandingPosition {
         LandingPosition { incarnation: self.incarnation, segment: self.segment, offset }
+    }
+}
+
+impl<D: Disk> std::fmt::Debug for Log<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Log({}, {})", self.path.display(), self.offset)
     }
 }
 

@@ -38,7 +38,7 @@ struct LogDir {
 
 /// What stands at a place in a segment.
 enum Found {
-    Record(Landed),
+    Record(Box<Landed>),
     /// A record that is rotten, with a good one at the offset.
     Rotten(u64),
     End,
@@ -228,7 +228,7 @@ impl<D: Disk> LandingReader<D> {
                     Found::Record(landed) => {
                         offset = landed.end().offset;
                         *left = left.saturating_sub(landed.bytes());
-                        out.push(landed);
+                        out.push(*landed);
                         if *left == 0 {
                             return Ok(());
                         }
@@ -263,7 +263,7 @@ fn find<F: DiskFile>(file: &F, path: &Path, at: LandingPosition, len: u64) -> Re
     };
     let end = LandingPosition { offset: end, ..at };
     match read_body(&body, at, end) {
-        Ok(landed) => Ok(Found::Record(landed)),
+        Ok(landed) => Ok(Found::Record(Box::new(landed))),
         // The checksum is right, so this was written so: by a bug or another version. Stepped over, counted.
         Err(_) => Ok(Found::Rotten(end.offset)),
     }

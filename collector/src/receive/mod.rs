@@ -1,2 +1,25 @@
 //! Receive: MQTT in, checked, staged, landed and acknowledged.
+//!
+//! ```text
+//! inbox ─► admit ─► stage (reassemble) ─► PUBACK ─► land (group sync) ─► landed set ─► ack
+//! ```
+//! A PUBACK only frees a slot of the broker's window; the signed ack is the collector's word. [`Receiver`]
+//! decides and waits for nothing; [`task`] waits and decides nothing; [`mqtt`] is the edge.
+
+mod acks;
+mod admit;
+pub mod broker;
 pub mod clock;
+mod landed_set;
+pub mod mqtt;
+mod reassemble;
+mod receiver;
+mod summary;
+pub mod task;
+
+pub use acks::{ACK_INTERVAL_NS, AckDesk, CREDIT_WINDOW_BYTES, ClockQuality, NEED_HELLO_INTERVAL_NS, Now};
+pub use admit::{Admission, Admitted, Body, Refusal, RefusalKind};
+pub use landed_set::{BLOBLESS_ROWS_MAX, BLOBS_MAX, LandedSet, WITHHELD_RUNS_MAX};
+pub use reassemble::{DeviceEpoch, FinishedBlob, PartOutcome, Reassembler, StagingLimits};
+pub use receiver::{Note, Outgoing, Receiver, ReceiverIdentity, Staged, Taken};
+pub use summary::{BatchSummary, RowRun, refusal_reason};

@@ -1,0 +1,278 @@
+//! Acks: what the collector tells a device, gathered until it is due.
+//!
+//! Watermarks are cumulative and every ack carries all of them, so a lost ack heals with the next.
+
+use super::landed_set::LandedSet;
+use super::reassemble::{DeviceEpoch, Reassembler};
+use headwater_core::id::{IncarnationId, Seq, Sha256, StreamId};
+use headwater_core::time::{BootNanos, Grade, UtcNanos};
+use headwater_core::wire::{Ack, AckStream, Capabilities, ClockReply, Hello, Refused, Sent};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Time between two acks of a device with news: far below the agent's resend timer of 5 s, and few enough
+/// to cost a metered link next to nothing.
+pub const ACK_INTERVAL_NS: i64 = 200_000_000;
+/// Bytes a device may have sent beyond what arrived: at 100 ms round trip this allows 10 MB/s, and a fleet
+/// of a hundred devices cannot have more than 100 MB under way.
+pub const CREDIT_WINDOW_BYTES: u64 = 1 << 20;
+/// Between two requests for a hello to one device.
+pub const NEED_HELLO_INTERVAL_NS: i64 = 5_000_000_000;
+/// Devices remembered for that; their names are not proven, so the list is bounded.
+const NEED_HELLO_DEVICES_MAX: usize = 4096;
+/// Refusals waiting for one ack; older ones go, the device's resend brings them back.
+const REFUSALS_MAX: usize = 64;
+/// A device that was silent for this long is not asked for anything; it says hello when it is back.
+const SILENT_NS: i64 = 60_000_000_000;
+/// Declarations asked for again at most this often.
+const NEED_SCHEMA_INTERVAL_NS: i64 = 2_000_000_000;
+
+/// How good the collector's own clock is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockQuality {
+    /// Greatest error, ns.
+    pub e_c_ns: i64,
+    /// Whether that is a promise.
+    pub grade: Grade,
+    /// Which clock this is (host and boot).
+    pub source_id: u64,
+}
+
+/// The time of a decision, on both lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// For waiting.
+    pub boot: BootNanos,
+    /// For stamps.
+    pub utc: UtcNanos,
+}
+
+/// What one device of one epoch is to be told.
+#[derive(Debug, Default)]
+struct Outbox {
+    due: Option<BootNanos>,
+    last_sent: Option<BootNanos>,
+    hello: Option<Box<Hello>>,
+    newest_hello: Option<Sent>,
+    refused: Vec<Refused>,
+    clock: Option<(Sent, UtcNanos)>,
+    last_received: Option<BootNanos>,
+    /// Bytes received since the last hello.
+    received_bytes: u64,
+    committed: bool,
+    schemas_asked: Option<BootNanos>,
+}
+
+/// Everything waiting to be told.
+#[derive(Debug)]
+pub struct AckDesk {
+    incarnation: IncarnationId,
+    counter: u64,
+    /// Our own signing chain, leaf first, for hello answers.
+    chain: Vec<Vec<u8>>,
+    software: String,
+    outboxes: BTreeMap<DeviceEpoch, Outbox>,
+    due: BTreeSet<(BootNanos, DeviceEpoch)>,
+    asked_hello: BTreeMap<headwater_core::id::DevicePath, BootNanos>,
+    commit: Option<Sha256>,
+}
+
+impl AckDesk {
+    /// An empty desk of this incarnation.
+    #[must_use]
+    pub fn new(incarnation: IncarnationId, chain: Vec<Vec<u8>>, software: &str) -> Self {
+        Self {
+            incarnation,
+            counter: 0,
+            chain,
+            software: software.to_owned(),
+            outboxes: BTreeMap::new(),
+            due: BTreeSet::new(),
+            asked_hello: BTreeMap::new(),
+            commit: None,
+        }
+    }
+
+    /// A message of the device was admitted: it is answered in any case, also if it was known.
+    pub fn received(&mut self, owner: &DeviceEpoch, bytes: usize, sent: Sent, now: Now) {
+        let outbox = self.outboxes.entry(owner.clone()).or_default();
+        outbox.received_bytes = outbox.received_bytes.saturating_add(bytes as u64);
+        outbox.last_received = Some(now.boot);
+        if outbox.clock.is_none_or(|(t1, _)| t1 < sent) {
+            outbox.clock = Some((sent, now.utc));
+        }
+        self.news(owner, now.boot);
+    }
+
+    /// A hello was admitted. `false`: one that was sent later is known already (a replay), so it changes
+    /// nothing but is answered.
+    pub fn hello(&mut self, owner: &DeviceEpoch, hello: Box<Hello>, sent: Sent, now: Now) -> bool {
+        let outbox = self.outboxes.entry(owner.clone()).or_default();
+        let is_new = outbox.newest_hello.is_none_or(|newest| newest < sent);
+        if is_new {
+            outbox.newest_hello = Some(sent);
+            outbox.received_bytes = 0;
+        }
+        outbox.hello = Some(hello);
+        self.schedule(owner, now.boot);
+        is_new
+    }
+
+    /// A hello found in the landing log at start.
+    pub fn remember_hello(&mut self, owner: &DeviceEpoch, sent: Sent) {
+        let outbox = self.outboxes.entry(owner.clone()).or_default();
+        outbox.newest_hello = outbox.newest_hello.max(Some(sent));
+    }
+
+    /// Rows were refused.
+    pub fn refused(&mut self, owner: &DeviceEpoch, refused: Refused, now: BootNanos) {
+        let outbox = self.outboxes.entry(owner.clone()).or_default();
+        if !outbox.refused.contains(&refused) {
+            if outbox.refused.len() >= REFUSALS_MAX {
+                outbox.refused.remove(0);
+            }
+            outbox.refused.push(refused);
+        }
+        self.news(owner, now);
+    }
+
+    /// Something about the device changed.
+    pub fn news(&mut self, owner: &DeviceEpoch, now: BootNanos) {
+        let last = self.outboxes.get(owner).and_then(|outbox| outbox.last_sent);
+        let at = last.map_or(now, |last| last.plus_ns(ACK_INTERVAL_NS).max(now));
+        self.schedule(owner, at);
+    }
+
+    /// A commit holds rows of the device.
+    pub fn committed(&mut self, owner: &DeviceEpoch, commit: Option<Sha256>, now: BootNanos) {
+        self.commit = commit;
+        self.outboxes.entry(owner.clone()).or_default().committed = true;
+        self.news(owner, now);
+    }
+
+    /// True if the device is to be asked for a hello now; at most one ask in 5 s.
+    pub fn ask_hello(&mut self, device: &headwater_core::id::DevicePath, now: BootNanos) -> bool {
+        if self.asked_hello.get(device).is_some_and(|at| now.since(*at) < NEED_HELLO_INTERVAL_NS) {
+            return false;
+        }
+        if self.asked_hello.len() >= NEED_HELLO_DEVICES_MAX {
+            self.asked_hello.retain(|_, at| now.since(*at) < NEED_HELLO_INTERVAL_NS);
+            if self.asked_hello.len() >= NEED_HELLO_DEVICES_MAX {
+                return false;
+            }
+        }
+        self.asked_hello.insert(device.clone(), now);
+        true
+    }
+
+    /// The ack that asks for a hello and says nothing else.
+    pub fn need_hello(&mut self) -> Ack {
+        Ack { need_hello: true, ..self.blank() }
+    }
+
+    /// When the next ack is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<BootNanos> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Owners with an unfinished say, at the latest time their holes should be asked for.
+    pub fn schedule_at(&mut self, owner: &DeviceEpoch, at: BootNanos) {
+        self.outboxes.entry(owner.clone()).or_default();
+        self.schedule(owner, at);
+    }
+
+    /// Builds the next ack that is due.
+    pub fn next_due(
+        &mut self,
+        landed: &LandedSet,
+        staging: &mut Reassembler,
+        quality: ClockQuality,
+        now: Now,
+    ) -> Option<(DeviceEpoch, Ack)> {
+        let (at, _) = self.due.first()?;
+        if *at > now.boot {
+            return None;
+        }
+        let (_, owner) = self.due.pop_first()?;
+        let ack = self.build(&owner, landed, staging, quality, now);
+        Some((owner, ack))
+    }
+
+    fn build(
+        &mut self,
+        owner: &DeviceEpoch,
+        landed: &LandedSet,
+        staging: &mut Reassembler,
+        quality: ClockQuality,
+        now: Now,
+    ) -> Ack {
+        let mut ack = self.blank();
+        let outbox = self.outboxes.entry(owner.clone()).or_default();
+        outbox.due = None;
+        outbox.last_sent = Some(now.boot);
+        ack.streams = landed.watermarks(owner);
+        ack.missing = staging.missing(owner, now.boot);
+        ack.refused = std::mem::take(&mut outbox.refused);
+        ack.credit = Some(outbox.received_bytes.saturating_add(CREDIT_WINDOW_BYTES));
+        if std::mem::take(&mut outbox.committed) {
+            ack.commit = self.commit;
+        }
+        ack.clock = outbox.clock.take().map(|(t1, received)| ClockReply {
+            t1,
+            t2_ns: received.0,
+            t3_ns: now.utc.0,
+            e_c_ns: quality.e_c_ns,
+            grade: quality.grade,
+            source_id: quality.source_id,
+        });
+        if outbox.schemas_asked.is_none_or(|at| now.boot.since(at) >= NEED_SCHEMA_INTERVAL_NS) {
+            ack.need_schema = landed.needed_schemas(owner).into_iter().collect();
+            if !ack.need_schema.is_empty() {
+                outbox.schemas_asked = Some(now.boot);
+            }
+        }
+        if let Some(hello) = outbox.hello.take() {
+            ack.nonce = Some(hello.nonce);
+            ack.capabilities = Some(Capabilities::ours(&self.software));
+            ack.chain = Some(self.chain.clone());
+            let known: BTreeSet<StreamId> = ack.streams.iter().map(|stream| stream.id).collect();
+            let unknown = hello.streams.iter().filter(|stream| !known.contains(&stream.id));
+            ack.streams.extend(unknown.map(|stream| AckStream {
+                id: stream.id,
+                durable_upto: Seq(0),
+                committed_upto: Seq(0),
+                durable: Vec::new(),
+                committed: Vec::new(),
+            }));
+        }
+        // What is still open is said again even if the device falls silent.
+        let open = [
+            staging.ask_at(owner),
+            (!landed.needed_schemas(owner).is_empty()).then(|| now.boot.plus_ns(NEED_SCHEMA_INTERVAL_NS)),
+        ];
+        let heard = self.outboxes.get(owner).and_then(|outbox| outbox.last_received);
+        let alive = heard.is_some_and(|at| now.boot.since(at) < SILENT_NS);
+        if let Some(at) = open.into_iter().flatten().min().filter(|_| alive) {
+            self.schedule(owner, at.max(now.boot.plus_ns(ACK_INTERVAL_NS)));
+        }
+        ack
+    }
+
+    fn blank(&mut self) -> Ack {
+        self.counter = self.counter.saturating_add(1);
+        Ack::new(self.incarnation, self.counter)
+    }
+
+    fn schedule(&mut self, owner: &DeviceEpoch, at: BootNanos) {
+        let Some(outbox) = self.outboxes.get_mut(owner) else { return };
+        match outbox.due {
+            Some(due) if due <= at => return,
+            Some(due) => {
+                self.due.remove(&(due, owner.clone()));
+            }
+            None => {}
+        }
+        outbox.due = Some(at);
+        self.due.insert((at, owner.clone()));
+    }
+}

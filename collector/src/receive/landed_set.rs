@@ -1,0 +1,365 @@
+//! The landed set: which seqs are durable, which are committed, per device, epoch and stream.
+//!
+//! It is what acks are made of (invariant S1), so it learns only of records that were synced. A row with
+//! a blob is durable once its blob is; a row of an undeclared stream once its declaration is; a row of
+//! `hw/gaps` makes the seqs it explains as good as durable (D2). A row is committed once everything it
+//! needed lies below the newest commit's cursors. Rebuilt from the landing logs at start.
+
+use super::reassemble::DeviceEpoch;
+use super::summary::RowRun;
+use crate::land::{LandingCursors, LandingPosition, is_below};
+use crate::registry::DeclaredStream;
+use headwater_core::batch::StreamRef;
+use headwater_core::id::{Seq, StreamId, StreamName};
+use headwater_core::interval::IntervalSet;
+use headwater_core::invariant::Invariant;
+use headwater_core::sample::BlobRef;
+use headwater_core::schema::{Fingerprint, Schema, builtin};
+use headwater_core::wire::{AckStream, RANGES_MAX, Refusal, RefusalReason, Refused};
+use headwater_core::{check_invariant, gap::GapRecord};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Runs of undeclared streams remembered per device and epoch. One is a few hundred bytes; beyond it runs
+/// are forgotten and counted, the device sends their rows again and they are known to the committer.
+pub const WITHHELD_RUNS_MAX: usize = 4096;
+/// Rows that wait for their blob, per device and epoch; beyond it the same holds.
+pub const BLOBLESS_ROWS_MAX: usize = 65_536;
+/// Landed blobs whose rows are not committed yet, per device and epoch; beyond it the same holds.
+pub const BLOBS_MAX: usize = 65_536;
+
+/// Records a row needs below the commit's cursors: itself, its blob, its declaration.
+type Needs = Vec<LandingPosition>;
+
+#[derive(Debug, Default)]
+struct StreamSet {
+    durable: IntervalSet,
+    committed: IntervalSet,
+}
+
+#[derive(Debug)]
+struct Declared {
+    name: StreamName,
+    schema: Arc<Schema>,
+    /// `None`: known from an older life, so committed long ago.
+    at: Option<LandingPosition>,
+}
+
+#[derive(Debug)]
+struct Uncommitted {
+    stream: StreamId,
+    seqs: Range<u64>,
+    needs: Needs,
+}
+
+#[derive(Debug, Default)]
+struct EpochSet {
+    streams: BTreeMap<StreamId, StreamSet>,
+    names: BTreeMap<StreamName, StreamId>,
+    declared: BTreeMap<(StreamId, Fingerprint), Declared>,
+    withheld: Vec<(RowRun, LandingPosition)>,
+    /// Landed blobs no committed row has used yet.
+    blobs: HashMap<BlobRef, (LandingPosition, StreamId, Seq)>,
+    blobless: HashMap<BlobRef, Vec<(StreamId, u64, Needs)>>,
+    blobless_rows: usize,
+    /// Gaps of streams whose names are not declared yet.
+    nameless_gaps: Vec<(StreamName, Range<u64>, Needs)>,
+    uncommitted: Vec<Uncommitted>,
+}
+
+/// Watermarks of every device.
+#[derive(Debug, Default)]
+pub struct LandedSet {
+    epochs: HashMap<DeviceEpoch, EpochSet>,
+    cursors: LandingCursors,
+    forgotten: u64,
+}
+
+impl LandedSet {
+    /// Nothing landed yet. `cursors`: those of the newest commit.
+    #[must_use]
+    pub fn new(cursors: LandingCursors) -> Self {
+        Self { cursors, ..Self::default() }
+    }
+
+    /// Runs and rows forgotten because a bound was hit; their devices send them again.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Takes a declaration known from an older life.
+    pub fn preload(&mut self, owner: &DeviceEpoch, declared: &DeclaredStream) {
+        self.declare(owner, declared, None);
+    }
+
+    /// Takes a declaration that was synced at `end`. Rows withheld for it become durable, or are refused
+    /// if they do not follow it.
+    pub fn land_declaration(
+        &mut self,
+        owner: &DeviceEpoch,
+        declared: &DeclaredStream,
+        end: LandingPosition,
+    ) -> Vec<Refused> {
+        self.declare(owner, declared, Some(end));
+        let Some(epoch) = self.epochs.get_mut(owner) else { return Vec::new() };
+        let mut refused = Vec::new();
+        let withheld = std::mem::take(&mut epoch.withheld);
+        for (run, at) in withheld {
+            refused.extend(self.land_run(owner, run, at));
+        }
+        if let Some(epoch) = self.epochs.get_mut(owner) {
+            let (named, nameless): (Vec<_>, Vec<_>) = std::mem::take(&mut epoch.nameless_gaps)
+                .into_iter()
+                .partition(|(name, ..)| *name == declared.name);
+            epoch.nameless_gaps = nameless;
+            for (_, seqs, needs) in named {
+                epoch.durable(&self.cursors, declared.stream, seqs, needs);
+            }
+        }
+        refused
+    }
+
+    /// Takes rows that were synced at `end`. Gives those that cannot be taken as they are.
+    pub fn land_run(&mut self, owner: &DeviceEpoch, run: RowRun, end: LandingPosition) -> Option<Refused> {
+        let epoch = self.epochs.entry(owner.clone()).or_default();
+        let stream = match &run.stream {
+            StreamRef::Id(id) => Some(*id),
+            StreamRef::Name(name) => epoch.names.get(name).copied(),
+        };
+        let declared =
+            stream.and_then(|stream| Some((stream, epoch.declared.get(&(stream, run.fingerprint))?)));
+        let Some((stream, declared)) = declared else {
+            if epoch.withheld.len() < WITHHELD_RUNS_MAX {
+                epoch.withheld.push((run, end));
+            } else {
+                self.forgotten = self.forgotten.saturating_add(1);
+            }
+            return None;
+        };
+        if !run.follows(&declared.schema) {
+            let text = format!("rows do not have the columns of schema {}", run.fingerprint);
+            return Some(refusal(stream, &run.seqs, RefusalReason::SchemaMismatch, text));
+        }
+        let mut needs = vec![end];
+        needs.extend(declared.at);
+        let is_gaps = declared.name.as_str() == builtin::GAPS_STREAM;
+        match declared.schema.blob_field().and_then(|field| run.blobs.get(&field)) {
+            None => epoch.durable(&self.cursors, stream, run.seqs.clone(), needs.clone()),
+            Some(references) => {
+                for (seq, reference) in run.seqs.clone().zip(references) {
+                    self.forgotten = self.forgotten.saturating_add(epoch.land_blob_row(
+                        &self.cursors,
+                        stream,
+                        seq,
+                        *reference,
+                        &needs,
+                    ));
+                }
+            }
+        }
+        if is_gaps {
+            for gap in &run.gaps {
+                epoch.land_gap(&self.cursors, gap, &needs);
+            }
+        }
+        None
+    }
+
+    /// Takes a blob that was synced at `end`; rows that waited for it become durable.
+    pub fn land_blob(
+        &mut self,
+        owner: &DeviceEpoch,
+        reference: BlobRef,
+        row: (StreamId, Seq),
+        end: LandingPosition,
+    ) {
+        let epoch = self.epochs.entry(owner.clone()).or_default();
+        for (stream, seq, mut needs) in epoch.blobless.remove(&reference).unwrap_or_default() {
+            epoch.blobless_rows = epoch.blobless_rows.saturating_sub(1);
+            needs.push(end);
+            epoch.durable(&self.cursors, stream, seq..seq.saturating_add(1), needs);
+        }
+        let (stream, seq) = row;
+        let settled = epoch.streams.get(&stream).is_some_and(|set| set.committed.contains(seq.0));
+        if settled {
+            return;
+        }
+        if epoch.blobs.len() >= BLOBS_MAX {
+            self.forgotten = self.forgotten.saturating_add(1);
+        } else {
+            epoch.blobs.insert(reference, (end, stream, seq));
+        }
+    }
+
+    /// Takes the cursors of a new commit. Gives the owners whose committed set grew.
+    pub fn commit(&mut self, cursors: &LandingCursors) -> BTreeSet<DeviceEpoch> {
+        for (incarnation, cursor) in cursors {
+            let mine = self.cursors.entry(*incarnation).or_insert(*cursor);
+            // R2: the landing cursor never goes back.
+            if *mine < *cursor {
+                *mine = *cursor;
+            }
+        }
+        let mut grown = BTreeSet::new();
+        for (owner, epoch) in &mut self.epochs {
+            let mut left = Vec::with_capacity(epoch.uncommitted.len());
+            for entry in std::mem::take(&mut epoch.uncommitted) {
+                if entry.needs.iter().all(|end| is_below(&self.cursors, end)) {
+                    epoch.streams.entry(entry.stream).or_default().committed.insert(entry.seqs);
+                    grown.insert(owner.clone());
+                } else {
+                    left.push(entry);
+                }
+            }
+            epoch.uncommitted = left;
+            let streams = &epoch.streams;
+            epoch.blobs.retain(|_, (_, stream, seq)| {
+                !streams.get(stream).is_some_and(|set| set.committed.contains(seq.0))
+            });
+        }
+        grown
+    }
+
+    /// Watermarks of every stream of an owner, each with its first ranges beyond them.
+    #[must_use]
+    pub fn watermarks(&self, owner: &DeviceEpoch) -> Vec<AckStream> {
+        let Some(epoch) = self.epochs.get(owner) else { return Vec::new() };
+        epoch
+            .streams
+            .iter()
+            .map(|(id, set)| {
+                let durable_upto = set.durable.upto();
+                let committed_upto = set.committed.upto();
+                check_invariant!(
+                    Invariant::S1,
+                    committed_upto <= durable_upto,
+                    "stream {id:?}: committed {committed_upto}, durable {durable_upto}"
+                );
+                AckStream {
+                    id: *id,
+                    durable_upto: Seq(durable_upto),
+                    committed_upto: Seq(committed_upto),
+                    durable: beyond(&set.durable, durable_upto),
+                    committed: beyond(&set.committed, committed_upto),
+                }
+            })
+            .collect()
+    }
+
+    /// What is durable of a stream.
+    #[must_use]
+    pub fn durable(&self, owner: &DeviceEpoch, stream: StreamId) -> IntervalSet {
+        self.set(owner, stream).map(|set| set.durable.clone()).unwrap_or_default()
+    }
+
+    /// What is committed of a stream.
+    #[must_use]
+    pub fn committed(&self, owner: &DeviceEpoch, stream: StreamId) -> IntervalSet {
+        self.set(owner, stream).map(|set| set.committed.clone()).unwrap_or_default()
+    }
+
+    /// Declarations that rows wait for.
+    #[must_use]
+    pub fn needed_schemas(&self, owner: &DeviceEpoch) -> BTreeSet<(StreamId, Fingerprint)> {
+        let withheld = self.epochs.get(owner).map(|epoch| epoch.withheld.as_slice()).unwrap_or_default();
+        withheld
+            .iter()
+            .filter_map(|(run, _)| match run.stream {
+                StreamRef::Id(id) => Some((id, run.fingerprint)),
+                StreamRef::Name(_) => None,
+            })
+            .collect()
+    }
+
+    fn set(&self, owner: &DeviceEpoch, stream: StreamId) -> Option<&StreamSet> {
+        self.epochs.get(owner)?.streams.get(&stream)
+    }
+
+    fn declare(&mut self, owner: &DeviceEpoch, declared: &DeclaredStream, at: Option<LandingPosition>) {
+        let epoch = self.epochs.entry(owner.clone()).or_default();
+        epoch.names.insert(declared.name.clone(), declared.stream);
+        epoch.streams.entry(declared.stream).or_default();
+        epoch.declared.entry((declared.stream, declared.fingerprint)).or_insert_with(|| Declared {
+            name: declared.name.clone(),
+            schema: Arc::clone(&declared.schema),
+            at,
+        });
+    }
+}
+
+impl EpochSet {
+    fn durable(&mut self, cursors: &LandingCursors, stream: StreamId, seqs: Range<u64>, needs: Needs) {
+        let set = self.streams.entry(stream).or_default();
+        set.durable.insert(seqs.clone());
+        if needs.iter().all(|end| is_below(cursors, end)) {
+            set.committed.insert(seqs);
+        } else if !set.committed.covers(seqs.clone()) {
+            self.uncommitted.push(Uncommitted { stream, seqs, needs });
+        }
+    }
+
+    /// Gives the number of rows forgotten (0 or 1).
+    fn land_blob_row(
+        &mut self,
+        cursors: &LandingCursors,
+        stream: StreamId,
+        seq: u64,
+        reference: Option<BlobRef>,
+        needs: &Needs,
+    ) -> u64 {
+        let one = seq..seq.saturating_add(1);
+        if self.streams.get(&stream).is_some_and(|set| set.durable.contains(seq)) {
+            return 0;
+        }
+        let Some(reference) = reference else {
+            self.durable(cursors, stream, one, needs.clone());
+            return 0;
+        };
+        if let Some((blob, ..)) = self.blobs.get(&reference) {
+            let needs = needs.iter().copied().chain([*blob]).collect();
+            self.durable(cursors, stream, one, needs);
+            return 0;
+        }
+        let waiting = self.blobless.entry(reference).or_default();
+        if waiting.iter().any(|(id, n, _)| (*id, *n) == (stream, seq)) {
+            return 0;
+        }
+        if self.blobless_rows >= BLOBLESS_ROWS_MAX {
+            return 1;
+        }
+        waiting.push((stream, seq, needs.clone()));
+        self.blobless_rows = self.blobless_rows.saturating_add(1);
+        0
+    }
+
+    fn land_gap(&mut self, cursors: &LandingCursors, gap: &GapRecord, needs: &Needs) {
+        let seqs = gap.seq_first.0..gap.seq_last.0.saturating_add(1);
+        match self.names.get(&gap.stream) {
+            Some(stream) => self.durable(cursors, *stream, seqs, needs.clone()),
+            None if self.nameless_gaps.len() < WITHHELD_RUNS_MAX => {
+                self.nameless_gaps.push((gap.stream.clone(), seqs, needs.clone()));
+            }
+            None => {}
+        }
+    }
+}
+
+fn beyond(set: &IntervalSet, upto: u64) -> Vec<Range<u64>> {
+    set.iter().filter(|range| range.start > upto).take(RANGES_MAX).collect()
+}
+
+/// A refusal as an ack carries it.
+pub(super) fn refusal(stream: StreamId, seqs: &Range<u64>, reason: RefusalReason, text: String) -> Refused {
+    Refused {
+        stream,
+        seq_lo: Seq(seqs.start),
+        seq_hi: Seq(seqs.end.saturating_sub(1)),
+        refusal: Refusal { reason, text },
+    }
+}
+
+#[cfg(test)]
+#[path = "landed_set_tests.rs"]
+mod tests;

@@ -1,0 +1,389 @@
+//! The receiver's decisions, all of them: what to land, what to answer. No clock, no file, no socket.
+
+use super::acks::{AckDesk, ClockQuality, Now};
+use super::admit::{Admission, Admitted, Body, Refusal, RefusalKind, read_body};
+use super::landed_set::{LandedSet, refusal};
+use super::reassemble::{DeviceEpoch, PartOutcome, Reassembler, StagingLimits};
+use super::summary::{BatchSummary, RowRun, refusal_reason};
+use crate::land::{
+    BlobRecord, CommitMark, LandRecord, Landed, LandedBlob, LandedMessage, LandingPosition, MessageRecord,
+    Span,
+};
+use crate::registry::{DeclareError, DeclaredStream, DeviceKey, Registry};
+use headwater_core::batch::StreamRef;
+use headwater_core::id::{DevicePath, IncarnationId, Seq, StreamId};
+use headwater_core::sample::BlobRef;
+use headwater_core::time::{BootNanos, UtcNanos};
+use headwater_core::wire::chain::{Role, verify_chain};
+use headwater_core::wire::object::BlobObject;
+use headwater_core::wire::{
+    Ack, Declaration, Envelope, MessageKind, RefusalReason, Refused, Sent, SigningKey, Topic, Unsigned,
+    peek_chain,
+};
+
+/// What a landed record means to the landed set once it is synced.
+#[derive(Debug, Clone)]
+pub enum Note {
+    /// Rows.
+    Rows(DeviceEpoch, Vec<RowRun>),
+    /// A declaration.
+    Declaration(DeviceEpoch, DeclaredStream),
+    /// A blob of this row.
+    Blob(DeviceEpoch, BlobRef, StreamId, Seq),
+    /// Nothing.
+    Plain(DeviceEpoch),
+}
+
+/// A record to land, with what it means once synced.
+#[derive(Debug, Clone)]
+pub struct Staged {
+    /// The record.
+    pub record: LandRecord,
+    /// Its meaning.
+    pub note: Note,
+}
+
+/// What became of a delivery. It is settled in every case.
+#[derive(Debug)]
+pub enum Taken {
+    /// To be landed.
+    Land(Box<Staged>),
+    /// Admitted, with nothing to land: an unfinished object, a replayed hello, sections all refused.
+    Kept,
+    /// Refused.
+    Refused(Refusal),
+}
+
+/// A message to hand to the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Topic.
+    pub topic: String,
+    /// Signed message.
+    pub payload: Vec<u8>,
+}
+
+/// Who this receiver is.
+#[derive(Debug)]
+pub struct ReceiverIdentity {
+    /// This life.
+    pub incarnation: IncarnationId,
+    /// Signs acks.
+    pub key: SigningKey,
+    /// Its chain, leaf first.
+    pub chain: Vec<Vec<u8>>,
+    /// Name and version, for people.
+    pub software: String,
+}
+
+/// The pure half of the receive stage.
+#[derive(Debug)]
+pub struct Receiver {
+    admission: Admission,
+    key: SigningKey,
+    staging: Reassembler,
+    landed: LandedSet,
+    desk: AckDesk,
+    /// Acks that go out at once, such as requests for a hello.
+    urgent: Vec<Outgoing>,
+}
+
+impl Receiver {
+    /// A receiver with nothing landed; `mark` is the newest commit's. [`Receiver::replay`] brings the rest.
+    #[must_use]
+    pub fn new(admission: Admission, identity: ReceiverIdentity, mark: &CommitMark) -> Self {
+        let desk = AckDesk::new(identity.incarnation, identity.chain, &identity.software);
+        Self {
+            admission,
+            key: identity.key,
+            staging: Reassembler::new(StagingLimits::V1),
+            landed: LandedSet::new(mark.cursors.clone()),
+            desk,
+            urgent: Vec::new(),
+        }
+    }
+
+    /// Takes a message that came in on `topic`.
+    pub fn take(&mut self, topic: &str, payload: &[u8], now: Now) -> Taken {
+        let admitted = match self.admission.admit(topic, payload, now.utc) {
+            Ok(admitted) => admitted,
+            Err(refused) => {
+                self.answer_refusal(&refused, now);
+                return Taken::Refused(refused);
+            }
+        };
+        let owner = (admitted.device.clone(), admitted.envelope.epoch);
+        self.desk.received(&owner, payload.len(), admitted.envelope.sent, now);
+        self.keep(&owner, admitted, payload, now)
+    }
+
+    fn keep(&mut self, owner: &DeviceEpoch, admitted: Admitted<'_>, payload: &[u8], now: Now) -> Taken {
+        let sent = admitted.envelope.sent;
+        let record = || MessageRecord {
+            device: admitted.device.clone(),
+            lane: admitted.lane,
+            key_serial: admitted.key_serial.clone(),
+            received: now.utc,
+            message: payload.into(),
+        };
+        let land = |note| Taken::Land(Box::new(Staged { record: LandRecord::Message(record()), note }));
+        match admitted.body {
+            Body::Batch(summary) => {
+                for refused in self.section_refusals(owner, &summary) {
+                    self.desk.refused(owner, refused, now.boot);
+                }
+                if summary.is_hopeless() {
+                    return Taken::Kept;
+                }
+                land(Note::Rows(owner.clone(), summary.runs))
+            }
+            Body::Declaration(declaration) => {
+                match self.admission.registry.declare(&owner.0, owner.1, &declaration) {
+                    Ok(_) => land(Note::Declaration(owner.clone(), declared(declaration))),
+                    Err(error) => {
+                        let reason = match error {
+                            DeclareError::Collision { .. } => RefusalReason::FingerprintCollision,
+                            DeclareError::Name { .. } => RefusalReason::SchemaMismatch,
+                        };
+                        let refused = refusal(declaration.stream, &(0..1), reason, error.to_string());
+                        self.desk.refused(owner, refused, now.boot);
+                        Taken::Refused(Refusal {
+                            kind: RefusalKind::Contradiction,
+                            device: Some(owner.0.clone()),
+                            epoch: Some(owner.1),
+                            detail: error.to_string(),
+                        })
+                    }
+                }
+            }
+            Body::Hello { hello, key } => {
+                if !self.desk.hello(owner, hello, sent, now) {
+                    return Taken::Kept;
+                }
+                self.admission.registry.insert_key(*key);
+                land(Note::Plain(owner.clone()))
+            }
+            Body::Probe => land(Note::Plain(owner.clone())),
+            Body::Part(part) => match self.staging.take(owner, &part, now.boot) {
+                PartOutcome::Finished(blob) => {
+                    let note = Note::Blob(owner.clone(), blob.reference, blob.stream, blob.seq);
+                    let record =
+                        BlobRecord { part: record(), epoch: owner.1, object: blob.object, bytes: blob.bytes };
+                    Taken::Land(Box::new(Staged { record: LandRecord::Blob(record), note }))
+                }
+                PartOutcome::GivenUp(Some((stream, seq))) => {
+                    let text = "object's bytes are not what it names, three times".to_owned();
+                    let seqs = seq.0..seq.0.saturating_add(1);
+                    self.desk.refused(
+                        owner,
+                        refusal(stream, &seqs, RefusalReason::DecodeError, text),
+                        now.boot,
+                    );
+                    Taken::Kept
+                }
+                PartOutcome::Held | PartOutcome::Discarded => {
+                    if let Some(at) = self.staging.ask_at(owner) {
+                        self.desk.schedule_at(owner, at.max(now.boot));
+                    }
+                    Taken::Kept
+                }
+                PartOutcome::Known | PartOutcome::GivenUp(None) => Taken::Kept,
+            },
+        }
+    }
+
+    /// Records were synced: what they mean is now durable.
+    pub fn synced(&mut self, notes: Vec<Note>, spans: &[Span], now: BootNanos) {
+        for (note, span) in notes.into_iter().zip(spans) {
+            let owner = self.apply(note, span.end, now);
+            self.desk.news(&owner, now);
+        }
+    }
+
+    /// A commit was made.
+    pub fn committed(&mut self, mark: &CommitMark, now: BootNanos) {
+        for owner in self.landed.commit(&mark.cursors) {
+            self.desk.committed(&owner, mark.commit, now);
+        }
+    }
+
+    /// Takes what an earlier life landed, in the order of its log. `false`: the record could not be read
+    /// any more (counted by the caller); it stays in the log.
+    pub fn replay(&mut self, landed: &Landed) -> bool {
+        match landed {
+            Landed::Message(message) => self.replay_message(message),
+            Landed::Blob(blob) => self.replay_blob(blob),
+        }
+    }
+
+    /// When the next ack is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<BootNanos> {
+        self.desk.deadline()
+    }
+
+    /// Every ack that is due, signed.
+    pub fn acks(&mut self, quality: ClockQuality, now: Now) -> Vec<Outgoing> {
+        let mut out = std::mem::take(&mut self.urgent);
+        while let Some((owner, ack)) = self.desk.next_due(&self.landed, &mut self.staging, quality, now) {
+            out.extend(self.sign(&owner, &ack, now.utc));
+        }
+        out
+    }
+
+    /// Watermarks and staging, for tests and metrics.
+    #[must_use]
+    pub fn landed_set(&self) -> &LandedSet {
+        &self.landed
+    }
+
+    /// Unfinished objects.
+    #[must_use]
+    pub fn staging(&self) -> &Reassembler {
+        &self.staging
+    }
+
+    /// What is known of devices.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.admission.registry
+    }
+
+    fn answer_refusal(&mut self, refused: &Refusal, now: Now) {
+        let ask = matches!(refused.kind, RefusalKind::UnknownKey | RefusalKind::Expired);
+        let (true, Some(device), Some(epoch)) = (ask, &refused.device, refused.epoch) else { return };
+        if self.desk.ask_hello(device, now.boot) {
+            let ack = self.desk.need_hello();
+            let out = self.sign(&(device.clone(), epoch), &ack, now.utc);
+            self.urgent.extend(out);
+        }
+    }
+
+    fn sign(&self, owner: &DeviceEpoch, ack: &Ack, utc: UtcNanos) -> Option<Outgoing> {
+        match Unsigned::new(MessageKind::Ack, &owner.0, owner.1, &ack.to_body()) {
+            Ok(unsigned) => Some(Outgoing {
+                topic: Topic::Ack(owner.0.clone()).to_string(),
+                payload: unsigned.sign(Sent { boot_ordinal: 0, ns: utc.0 }, &self.key),
+            }),
+            Err(error) => {
+                // 256 streams with 32 ranges each stay below the limit, so this is a bug of ours.
+                tracing::error!(device = %owner.0, %error, "ack is too large to send");
+                None
+            }
+        }
+    }
+
+    fn section_refusals(&self, owner: &DeviceEpoch, summary: &BatchSummary) -> Vec<Refused> {
+        let registry = &self.admission.registry;
+        let unreadable = summary.refused.iter().filter_map(|refused| {
+            let stream = registry.stream_id(&owner.0, owner.1, refused.stream.as_ref()?).or({
+                match refused.stream {
+                    Some(StreamRef::Id(id)) => Some(id),
+                    _ => None,
+                }
+            })?;
+            let seqs = refused.seqs.clone().unwrap_or(0..1);
+            Some(refusal(stream, &seqs, refusal_reason(&refused.why), refused.why.to_string()))
+        });
+        let misfits = summary.runs.iter().filter_map(|run| {
+            let known = registry.resolve(&owner.0, owner.1, &run.stream, run.fingerprint)?;
+            if run.follows(&known.schema) {
+                return None;
+            }
+            let text = format!("rows do not have the columns of schema {}", run.fingerprint);
+            Some(refusal(known.stream, &run.seqs, RefusalReason::SchemaMismatch, text))
+        });
+        unreadable.chain(misfits).collect()
+    }
+
+    fn apply(&mut self, note: Note, end: LandingPosition, now: BootNanos) -> DeviceEpoch {
+        match note {
+            Note::Rows(owner, runs) => {
+                for run in runs {
+                    // Misfits of known schemas were refused when they came.
+                    let _refused_before: Option<Refused> = self.landed.land_run(&owner, run, end);
+                }
+                owner
+            }
+            Note::Declaration(owner, declared) => {
+                for refused in self.landed.land_declaration(&owner, &declared, end) {
+                    self.desk.refused(&owner, refused, now);
+                }
+                owner
+            }
+            Note::Blob(owner, reference, stream, seq) => {
+                self.landed.land_blob(&owner, reference, (stream, seq), end);
+                owner
+            }
+            Note::Plain(owner) => owner,
+        }
+    }
+
+    fn replay_message(&mut self, landed: &LandedMessage) -> bool {
+        let owner = (landed.device.clone(), landed.epoch);
+        let Ok(envelope) = Envelope::parse(&landed.message) else { return false };
+        if envelope.kind == MessageKind::Hello {
+            self.desk.remember_hello(&owner, envelope.sent);
+            return self.replay_key(&envelope, &landed.device, landed.received);
+        }
+        let note = match read_body(&envelope) {
+            Ok(Body::Batch(summary)) => Note::Rows(owner, summary.runs),
+            Ok(Body::Declaration(declaration)) => {
+                let known = self.admission.registry.declare(&landed.device, landed.epoch, &declaration);
+                if known.is_err() {
+                    return false;
+                }
+                Note::Declaration(owner, declared(declaration))
+            }
+            Ok(_) => Note::Plain(owner),
+            Err(_) => return false,
+        };
+        self.replay_note(note, landed.end);
+        true
+    }
+
+    fn replay_blob(&mut self, landed: &LandedBlob) -> bool {
+        let Ok(blob) = BlobObject::from_bytes(&landed.bytes) else { return false };
+        let owner = (landed.device.clone(), landed.epoch);
+        self.replay_note(Note::Blob(owner, blob.reference, blob.stream, blob.seq), landed.end);
+        true
+    }
+
+    /// Nothing is announced for old records: the device's hello asks for watermarks anyway.
+    fn replay_note(&mut self, note: Note, end: LandingPosition) {
+        match note {
+            Note::Rows(owner, runs) => runs.into_iter().for_each(|run| {
+                let _refused_before: Option<Refused> = self.landed.land_run(&owner, run, end);
+            }),
+            Note::Declaration(owner, declared) => {
+                let _refused_before: Vec<Refused> = self.landed.land_declaration(&owner, &declared, end);
+            }
+            Note::Blob(owner, reference, stream, seq) => {
+                self.landed.land_blob(&owner, reference, (stream, seq), end);
+            }
+            Note::Plain(_) => {}
+        }
+    }
+
+    /// The key of a landed hello: its chain is verified again, at the time it was received.
+    fn replay_key(&self, envelope: &Envelope<'_>, device: &DevicePath, received: UtcNanos) -> bool {
+        let Ok(Some(chain)) = peek_chain(envelope) else { return false };
+        match verify_chain(&chain, &self.admission.roots, Role::Device, received) {
+            Ok(signer) if signer.path == *device && envelope.verify(&signer.key).is_ok() => {
+                self.admission.registry.insert_key(DeviceKey { signer, chain, seen: received });
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+fn declared(declaration: Declaration) -> DeclaredStream {
+    let Declaration { stream, name, schema } = declaration;
+    let fingerprint = schema.fingerprint();
+    DeclaredStream { stream, name, fingerprint, schema: std::sync::Arc::new(schema) }
+}
+
+#[cfg(test)]
+#[path = "receiver_tests.rs"]
+mod tests;
