@@ -30,7 +30,15 @@ impl Sheet {
     }
 
     /// Adds a figure; with `--json` it is printed at once.
-    pub(crate) fn add(&mut self, measure: &'static str, case: Value, metric: &'static str, value: f64, unit: &'static str, beside: Value) {
+    pub(crate) fn add(
+        &mut self,
+        measure: &'static str,
+        case: Value,
+        metric: &'static str,
+        value: f64,
+        unit: &'static str,
+        beside: Value,
+    ) {
         let figure = Figure { measure, case: object(case), metric, value, unit, beside: object(beside) };
         if self.json {
             let line = json!({
@@ -48,11 +56,21 @@ impl Sheet {
             return;
         }
         let words = |map: &Map<String, Value>| {
-            map.iter().map(|(k, v)| format!("{k} {}", v.as_str().map_or_else(|| v.to_string(), str::to_owned))).collect::<Vec<_>>().join(", ")
+            map.iter()
+                .map(|(k, v)| format!("{k} {}", v.as_str().map_or_else(|| v.to_string(), str::to_owned)))
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         println!("{:<44} {:>14} {:<12} {:<44} beside", "metric", "value", "unit", "case");
         for f in &self.figures {
-            println!("{:<44} {:>14.2} {:<12} {:<44} {}", f.metric, f.value, f.unit, words(&f.case), words(&f.beside));
+            println!(
+                "{:<44} {:>14.2} {:<12} {:<44} {}",
+                f.metric,
+                f.value,
+                f.unit,
+                words(&f.case),
+                words(&f.beside)
+            );
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::figure::Sheet;
 use anyhow::{Context, Result, ensure};
-use headwater_core::batch::{Column, Effort, Limits, Rows, Section, StreamRef, Values, decode_batch, encode_batch};
+use headwater_core::batch::{
+    Column, Effort, Limits, Rows, Section, StreamRef, Values, decode_batch, encode_batch,
+};
 use headwater_core::id::{BootOrdinal, Seq, StreamId};
 use headwater_core::schema::Fingerprint;
 use headwater_core::time::{ClockDomain, StampKind};
@@ -49,7 +51,9 @@ fn columns(path: &Path) -> Result<(Vec<String>, Vec<Vec<f64>>)> {
 
 /// Ten seconds of each numeric stream as one message, beside the same rows as JSON lines with zstd -3.
 fn bytes_per_row(data: &Path, sheet: &mut Sheet) -> Result<()> {
-    for (file, period_us, rows, single) in [("imu.csv", 5_000_i64, 2_000_usize, true), ("env.csv", 500_000, 20, false)] {
+    for (file, period_us, rows, single) in
+        [("imu.csv", 5_000_i64, 2_000_usize, true), ("env.csv", 500_000, 20, false)]
+    {
         let (names, columns) = columns(&data.join(file))?;
         let n = rows.min(columns[0].len());
         let t: Vec<i64> = (0..n as i64).map(|i| 50_000_000 + i * period_us).collect();
@@ -83,14 +87,19 @@ fn bytes_per_row(data: &Path, sheet: &mut Sheet) -> Result<()> {
         });
         let body = encode_batch(std::slice::from_ref(&section), Effort::Wire);
         let back = decode_batch(&body, &Limits::V1)?;
-        let (Section::Rows(ours), Some(read)) = (&section, back.rows().next()) else { anyhow::bail!("no rows") };
+        let (Section::Rows(ours), Some(read)) = (&section, back.rows().next()) else {
+            anyhow::bail!("no rows")
+        };
         ensure!(ours.same_bits(read), "{file} does not decode to itself");
         let lines: String = (0..n)
             .map(|row| {
                 let mut object = serde_json::Map::new();
                 object.insert("t_ns".into(), json!(t[row] * 1_000));
                 object.insert("seq".into(), json!(1_000 + row));
-                names.iter().zip(&columns).for_each(|(name, column)| drop(object.insert(name.clone(), json!(column[row]))));
+                names
+                    .iter()
+                    .zip(&columns)
+                    .for_each(|(name, column)| drop(object.insert(name.clone(), json!(column[row]))));
                 format!("{}\n", serde_json::Value::Object(object))
             })
             .collect();
@@ -151,11 +160,20 @@ fn site(data: &Path, sheet: &mut Sheet, runtime: &tokio::runtime::Runtime) -> Re
     let rss = site.fleet.stop()?;
     let case = json!({"seconds": SITE_SECONDS, "imu_hz": 200, "gps_hz": 5, "camera_fps": 5,
         "linger_ms": site.world.linger_ms, "commit_interval_ms": COMMIT_INTERVAL_MS});
-    for (metric, share) in [("capture to readable commit, p50", 0.5), ("capture to readable commit, p99", 0.99)] {
+    for (metric, share) in
+        [("capture to readable commit, p50", 0.5), ("capture to readable commit, p99", 0.99)]
+    {
         let value = latencies.quantile(share).context("no rows were committed while measuring")?;
         sheet.add(NAME, case.clone(), metric, value, "ms", json!({"rows": latencies.ms.len()}));
     }
-    sheet.add(NAME, case.clone(), "agent memory at most", rss as f64 / f64::from(1 << 20), "MiB", json!({"bar_mib": 24}));
+    sheet.add(
+        NAME,
+        case.clone(),
+        "agent memory at most",
+        rss as f64 / f64::from(1 << 20),
+        "MiB",
+        json!({"bar_mib": 24}),
+    );
     if let (Some(before), Some(after)) = (written_before, written) {
         let (device, shipped) = ((after - before) as f64, (sent - sent_before) as f64);
         sheet.add(
@@ -187,7 +205,9 @@ impl Latencies {
             return Ok(());
         }
         let first = self.seen.replace(commit.to_string()).is_none();
-        let Some(table) = Table::read_columns(&lake, &commit, "raw.imu", &["seq", "ts_ns"]).await? else { return Ok(()) };
+        let Some(table) = Table::read_columns(&lake, &commit, "raw.imu", &["seq", "ts_ns"]).await? else {
+            return Ok(());
+        };
         let newest = self.newest;
         for (seq, ts) in table.integers("seq")?.into_iter().zip(table.integers("ts_ns")?) {
             let (Some(seq), Some(ts)) = (seq, ts) else { continue };
@@ -201,7 +221,11 @@ impl Latencies {
 
     fn quantile(&mut self, share: f64) -> Option<f64> {
         self.ms.sort_by(f64::total_cmp);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length is one of its indices")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a length is one of its indices"
+        )]
         let at = ((self.ms.len().saturating_sub(1)) as f64 * share) as usize;
         self.ms.get(at).copied()
     }
@@ -213,7 +237,8 @@ fn flood(data: &Path, sheet: &mut Sheet, runtime: &tokio::runtime::Runtime) -> R
     let location = site.world.path("lake").display().to_string();
     let status = site.world.path("status.json");
     let flood = |s: &AgentStatus| s.next_seq("flood").unwrap_or_default();
-    let running = wait_until(Duration::from_secs(30), || AgentStatus::read(&status).is_some_and(|s| flood(&s) > 0));
+    let running =
+        wait_until(Duration::from_secs(30), || AgentStatus::read(&status).is_some_and(|s| flood(&s) > 0));
     ensure!(running, "the flood did not start");
     let began = now();
     let first = AgentStatus::read(&status).map(|s| flood(&s)).unwrap_or_default();
@@ -239,8 +264,29 @@ fn flood(data: &Path, sheet: &mut Sheet, runtime: &tokio::runtime::Runtime) -> R
     })?;
     let case = json!({"fields": 6, "source": "exec csv", "commit_interval_ms": COMMIT_INTERVAL_MS});
     let shed = captured.saturating_sub(u64::try_from(rows).unwrap_or_default());
-    sheet.add(NAME, case.clone(), "rows captured per second", (captured - shed.min(captured)) as f64 / capture_seconds, "rows/s", json!({"shed_rows": shed}));
-    sheet.add(NAME, case.clone(), "rows committed per second", rows as f64 / commit_seconds, "rows/s", json!({"values_per_s": rows as f64 * 6.0 / commit_seconds}));
-    sheet.add(NAME, case, "agent memory at most, flooded", rss as f64 / f64::from(1 << 20), "MiB", json!({"bar_mib": 24}));
+    sheet.add(
+        NAME,
+        case.clone(),
+        "rows captured per second",
+        (captured - shed.min(captured)) as f64 / capture_seconds,
+        "rows/s",
+        json!({"shed_rows": shed}),
+    );
+    sheet.add(
+        NAME,
+        case.clone(),
+        "rows committed per second",
+        rows as f64 / commit_seconds,
+        "rows/s",
+        json!({"values_per_s": rows as f64 * 6.0 / commit_seconds}),
+    );
+    sheet.add(
+        NAME,
+        case,
+        "agent memory at most, flooded",
+        rss as f64 / f64::from(1 << 20),
+        "MiB",
+        json!({"bar_mib": 24}),
+    );
     Ok(())
 }

@@ -13,7 +13,11 @@ use std::process::ExitCode;
 
 /// Measures what this machine does with the product as it is built.
 #[derive(Debug, Parser)]
-#[command(name = "cargo measure", bin_name = "cargo measure", after_help = "Example:\n  cargo measure first-light --json")]
+#[command(
+    name = "cargo measure",
+    bin_name = "cargo measure",
+    after_help = "Example:\n  cargo measure first-light --json"
+)]
 struct Args {
     /// What to measure.
     name: Name,

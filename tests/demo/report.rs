@@ -61,8 +61,16 @@ async fn aligned(lake: &Lake, commit: &CommitId) -> Result<Vec<AlignedRow>> {
             .map(|field| Ok((*field, table.texts(&format!("{group}_{field}"))?)))
             .collect::<Result<Vec<_>>>()?;
         for (at, row) in rows.iter_mut().enumerate() {
-            let values = columns.iter().map(|(field, column)| ((*field).to_owned(), column[at].clone().unwrap_or_else(|| "–".to_owned())));
-            row.matches.push(Match { group: group.to_owned(), values: values.collect(), seq: seq[at], dt_ns: dt[at], err_ns: err[at] });
+            let values = columns.iter().map(|(field, column)| {
+                ((*field).to_owned(), column[at].clone().unwrap_or_else(|| "–".to_owned()))
+            });
+            row.matches.push(Match {
+                group: group.to_owned(),
+                values: values.collect(),
+                seq: seq[at],
+                dt_ns: dt[at],
+                err_ns: err[at],
+            });
         }
     }
     rows.sort_by(|a, b| (a.ts_ns, &a.name).cmp(&(b.ts_ns, &b.name)));
@@ -85,7 +93,13 @@ pub(crate) async fn print_aligned(location: &str, n: usize) -> Result<()> {
             let values: Vec<String> = m.values.iter().map(|(k, v)| format!("{k} {v}")).collect();
             match (m.seq, m.dt_ns, m.err_ns) {
                 (Some(seq), Some(dt), Some(err)) => {
-                    println!("      {:<7}{}  (seq {seq}, {:+.1} ms ± {:.1} ms)", m.group, values.join(", "), ms(dt), ms(err));
+                    println!(
+                        "      {:<7}{}  (seq {seq}, {:+.1} ms ± {:.1} ms)",
+                        m.group,
+                        values.join(", "),
+                        ms(dt),
+                        ms(err)
+                    );
                 }
                 _ => println!("      {:<7}no sample within tolerance", m.group),
             }
@@ -107,7 +121,12 @@ fn utc(ns: i64) -> String {
     let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
     let year = yoe + era * 400 + i64::from(month <= 2);
     let millis = ns.rem_euclid(1_000_000_000) / 1_000_000;
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{millis:03}Z", of_day / 3600, of_day / 60 % 60, of_day % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{millis:03}Z",
+        of_day / 3600,
+        of_day / 60 % 60,
+        of_day % 60
+    )
 }
 
 /// Writes the report and gives its path.
@@ -184,7 +203,11 @@ async fn timeline(lake: &Lake, commit: &CommitId) -> Result<String> {
     }
     for (table, lane) in [("ops.gaps", 2), ("ops.quarantine", 3)] {
         if let Some(table) = Table::read(lake, commit, table).await? {
-            marks.extend(table.integers("ts_ns")?.into_iter().flatten().map(|ns| Mark { from_s: seconds(ns), to_s: seconds(ns), lane }));
+            marks.extend(table.integers("ts_ns")?.into_iter().flatten().map(|ns| Mark {
+                from_s: seconds(ns),
+                to_s: seconds(ns),
+                lane,
+            }));
         }
     }
     let end = marks.iter().map(|m| m.to_s).fold(1.0, f64::max);
@@ -196,7 +219,9 @@ async fn events(html: &mut String, lake: &Lake, commit: &CommitId) -> Result<()>
     if let Some(gaps) = Table::read(lake, commit, "ops.gaps").await? {
         let spans = gaps.integers("seq_lo")?.into_iter().zip(gaps.integers("seq_hi")?);
         let causes = gaps.texts("reason")?.into_iter().zip(gaps.texts("cause")?).zip(gaps.texts("detail")?);
-        for ((stream, (lo, hi)), ((reason, cause), detail)) in gaps.texts("stream")?.into_iter().zip(spans).zip(causes) {
+        for ((stream, (lo, hi)), ((reason, cause), detail)) in
+            gaps.texts("stream")?.into_iter().zip(spans).zip(causes)
+        {
             write!(
                 html,
                 "<tr><td>{}</td><td>gap, seq {}–{}</td><td>{} / {}: {}</td></tr>",
@@ -212,7 +237,13 @@ async fn events(html: &mut String, lake: &Lake, commit: &CommitId) -> Result<()>
     if let Some(kept) = Table::read(lake, commit, "ops.quarantine").await? {
         let why = kept.texts("reason")?.into_iter().zip(kept.texts("detail")?);
         for (stream, (reason, detail)) in kept.texts("stream")?.into_iter().zip(why) {
-            write!(html, "<tr><td>{}</td><td>quarantine</td><td>{}: {}</td></tr>", escape(&stream), escape(&reason), escape(&detail))?;
+            write!(
+                html,
+                "<tr><td>{}</td><td>quarantine</td><td>{}: {}</td></tr>",
+                escape(&stream),
+                escape(&reason),
+                escape(&detail)
+            )?;
         }
     }
     html.push_str("</table>");

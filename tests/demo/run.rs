@@ -8,7 +8,10 @@ use headwater_tests::players::{Mishaps, Players};
 use headwater_tests::ticks::{now, wait_until};
 use headwater_tests::truth::{self, Figures};
 use headwater_tests::world::{DEVICE, Ports, SYNC_INTERVAL_MS, World};
-use headwater_tests::{fleet::{Broker, Fleet}, status::AgentStatus};
+use headwater_tests::{
+    fleet::{Broker, Fleet},
+    status::AgentStatus,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,10 +35,14 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     console.say("Headwater demo: a gateway's sensors, positions and pictures become one readable commit.");
     console.say(&format!("  folder          {}", dir.display()));
     let world = World::create(&dir, COMMIT_INTERVAL_MS).context("failed to lay out the run")?;
-    console.say(&format!("  certificates    {} (fleet CA, TLS and signing, made just now)", world.path("pki").display()));
+    console.say(&format!(
+        "  certificates    {} (fleet CA, TLS and signing, made just now)",
+        world.path("pki").display()
+    ));
     let data = data_dir();
     let mishaps = Mishaps { broken_picture_at: Some(12), noise_at: Some(1_000) };
-    let players = Players::start(&data, &world.path("camera"), mishaps).context("failed to start the players")?;
+    let players =
+        Players::start(&data, &world.path("camera"), mishaps).context("failed to start the players")?;
     console.say(&format!("  microcontroller {} (link frames, 200 Hz)", players.imu_port.display()));
     console.say(&format!("  GPS receiver    {} (NMEA, 5 Hz)", players.gps_port.display()));
     console.say("  camera          camera/ (JPEG files, 5 a second), slow sensor by exec (2 Hz)");
@@ -44,7 +51,10 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     let program = std::env::current_exe()?;
     let ports = Ports { imu: players.imu_port.clone(), gps: players.gps_port.clone() };
     let mut fleet = Fleet::start(&world, &ports, &program, &data, Broker::Embedded)?;
-    console.say(&format!("  broker          mqtts://{} (own process), collector http://{}", world.broker, world.http));
+    console.say(&format!(
+        "  broker          mqtts://{} (own process), collector http://{}",
+        world.broker, world.http
+    ));
 
     let start = now();
     let mut next_kill = KILL_EVERY_S;
@@ -61,7 +71,9 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         }
         let (imu, gps, pictures) = players.counts();
         let status = AgentStatus::read(&world.path("status.json"));
-        let held = status.as_ref().map_or_else(|| "starting".to_owned(), |s| format!("{} rows on the gateway", s.held_rows()));
+        let held = status
+            .as_ref()
+            .map_or_else(|| "starting".to_owned(), |s| format!("{} rows on the gateway", s.held_rows()));
         console.progress(seconds, format!("{imu} imu, {gps} fixes, {pictures} pictures played; {held}"));
     }
     if args.keep && !interrupted.load(Ordering::Relaxed) {
@@ -88,11 +100,17 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
 
     leave(&world, "views.sql", &["views", "--at", "main"])?;
     leave(&world, "tables.json", &["tables", "--at", "main", "--json"])?;
-    let tell = Tell { args, world: &world, figures: &figures, page: &page, drained, bytes_on_wire, rss_agent_max };
+    let tell =
+        Tell { args, world: &world, figures: &figures, page: &page, drained, bytes_on_wire, rss_agent_max };
     runtime.block_on(tell.all())?;
-    let good = drained && figures.lost == 0 && figures.duplicate == 0 && figures.wrong == 0 && figures.committed > 0;
+    let good =
+        drained && figures.lost == 0 && figures.duplicate == 0 && figures.wrong == 0 && figures.committed > 0;
     if !drained {
-        eprintln!("not everything was committed within {} s; see {}", DRAIN_LIMIT.as_secs(), world.path("logs").display());
+        eprintln!(
+            "not everything was committed within {} s; see {}",
+            DRAIN_LIMIT.as_secs(),
+            world.path("logs").display()
+        );
     }
     Ok(good)
 }
@@ -151,8 +169,12 @@ fn stay(console: &Console, world: &World, fleet: &mut Fleet, interrupted: &Atomi
         "    add a source of your own to {}:\n      [[source]]\n      type = \"exec\"\n      stream = \"my/load\"\n      kind = \"load\"\n      command = [\"sh\", \"-c\", \"while sleep 1; do cut -d' ' -f1 /proc/loadavg; done\"]\n      format = \"csv\"\n      fields = [ {{ name = \"load1\", type = \"f64\", unit = \"1\" }} ]",
         world.path("agent.toml").display()
     ));
-    console.say(&format!("    then: touch {} (the demo restarts the agent)", world.path("restart").display()));
-    console.say(&format!("    read it: headwater --lake {} scan raw.load --at main", world.path("lake").display()));
+    console
+        .say(&format!("    then: touch {} (the demo restarts the agent)", world.path("restart").display()));
+    console.say(&format!(
+        "    read it: headwater --lake {} scan raw.load --at main",
+        world.path("lake").display()
+    ));
     while !interrupted.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(300));
         fleet.check()?;
@@ -253,7 +275,9 @@ impl Tell<'_> {
     fn how_to_read(&self) -> Result<()> {
         let lake = self.world.path("lake");
         let views = self.world.path("views.sql");
-        println!("\nOpen it in DuckDB (once: pip install duckdb==1.5.5 duckdb-extension-avro==1.5.5 duckdb-extension-httpfs==1.5.5 duckdb-extension-iceberg==1.5.5 pytz):");
+        println!(
+            "\nOpen it in DuckDB (once: pip install duckdb==1.5.5 duckdb-extension-avro==1.5.5 duckdb-extension-httpfs==1.5.5 duckdb-extension-iceberg==1.5.5 pytz):"
+        );
         println!("{}", report::duckdb_lines(&views));
         println!("\nin pyiceberg and polars (once: pip install 'pyiceberg[pyarrow]' polars):");
         println!("{}", report::pyiceberg_lines(&self.world.path("tables.json")));
@@ -261,4 +285,3 @@ impl Tell<'_> {
         Ok(())
     }
 }
-

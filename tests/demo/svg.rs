@@ -72,15 +72,24 @@ pub(crate) fn timeline(lanes: &[&str], marks: &[Mark], seconds: f64) -> Result<S
                     return String::new();
                 }
                 // Lanes are few and never negative here, so the cast is exact.
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 <= lane < lanes.len()")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "0 <= lane < lanes.len()"
+                )]
                 let lane = lane as usize;
                 lanes.get(lane).copied().unwrap_or_default().to_owned()
             })
             .draw()
             .map_err(|e| anyhow!("timeline: {e}"))?;
         for mark in marks {
-            let color = [RGBColor(0, 92, 153), RGBColor(30, 130, 76), RGBColor(200, 120, 0), RGBColor(190, 40, 40), RGBColor(110, 60, 150)]
-                [mark.lane % 5];
+            let color = [
+                RGBColor(0, 92, 153),
+                RGBColor(30, 130, 76),
+                RGBColor(200, 120, 0),
+                RGBColor(190, 40, 40),
+                RGBColor(110, 60, 150),
+            ][mark.lane % 5];
             let top = n - mark.lane as f64;
             let least = seconds.max(1.0) / 300.0;
             let corners = [(mark.from_s, top - 0.85), (mark.to_s.max(mark.from_s + least), top - 0.15)];

@@ -4,16 +4,20 @@
 //! `wire/v1/NAME.hw` is a message signed with a fixed key, `NAME.txt` what it says. Files are added and
 //! never rewritten; `HEADWATER_GOLDEN_NEW=1` writes the ones that are missing.
 
-use headwater_core::batch::{Column, Effort, Heartbeat, Limits, Rows, Section, StreamRef, Values, decode_batch, encode_batch};
+use headwater_core::batch::{
+    Column, Effort, Heartbeat, Limits, Rows, Section, StreamRef, Values, decode_batch, encode_batch,
+};
 use headwater_core::gap::{GapCause, GapRecord};
-use headwater_core::id::{BootId, BootOrdinal, DevicePath, Epoch, IncarnationId, ObjectId, Seq, Sha256, StreamId};
+use headwater_core::id::{
+    BootId, BootOrdinal, DevicePath, Epoch, IncarnationId, ObjectId, Seq, Sha256, StreamId,
+};
 use headwater_core::sample::{BlobRef, Value};
 use headwater_core::schema::{Fingerprint, builtin};
 use headwater_core::time::{BootNanos, ClockDomain, Grade, StampKind};
 use headwater_core::wire::object::{BlobObject, Part, object_id};
 use headwater_core::wire::{
-    Ack, AckStream, Capabilities, ClockReply, Declaration, Envelope, Hello, HelloStream, MessageKind, Missing, Refusal,
-    RefusalReason, Refused, Sent, SigningKey, Unsigned,
+    Ack, AckStream, Capabilities, ClockReply, Declaration, Envelope, Hello, HelloStream, MessageKind,
+    Missing, Refusal, RefusalReason, Refused, Sent, SigningKey, Unsigned,
 };
 use std::fmt::Write as _;
 use std::fs;
@@ -86,14 +90,25 @@ fn gaps() -> Rows {
             assert!(field.push(&value));
         }
     }
-    Rows { fingerprint: schema.fingerprint(), stream: StreamRef::Name(builtin::GAPS_STREAM.parse().unwrap()), ..rows(0, fields) }
+    Rows {
+        fingerprint: schema.fingerprint(),
+        stream: StreamRef::Name(builtin::GAPS_STREAM.parse().unwrap()),
+        ..rows(0, fields)
+    }
 }
 
 /// Every message, by name: kind and body.
 fn messages() -> Vec<(&'static str, MessageKind, Vec<u8>)> {
     let stored = |sections: &[Section]| encode_batch(sections, Effort::Spool);
     let one = |fields: Vec<Column>| stored(&[Section::Rows(rows(5, fields))]);
-    let floats = vec![f64::NAN, f64::from_bits(0x7ff8_0000_dead_beef), f64::INFINITY, -0.0, f64::MIN_POSITIVE / 4.0, 1.5];
+    let floats = vec![
+        f64::NAN,
+        f64::from_bits(0x7ff8_0000_dead_beef),
+        f64::INFINITY,
+        -0.0,
+        f64::MIN_POSITIVE / 4.0,
+        1.5,
+    ];
     let blob_bytes = b"not really a picture";
     let blob = BlobObject {
         stream: StreamId(2),
@@ -103,21 +118,40 @@ fn messages() -> Vec<(&'static str, MessageKind, Vec<u8>)> {
         bytes: blob_bytes,
     }
     .to_bytes();
-    let part = Part { object: object_id(&blob), total_len: blob.len() as u64, offset: 0, bytes: &blob }.to_body();
+    let part =
+        Part { object: object_id(&blob), total_len: blob.len() as u64, offset: 0, bytes: &blob }.to_body();
     let hello = Hello {
         boot_ordinal: BootOrdinal(3),
         boot_id: BootId([0xab; 16]),
-        capabilities: Capabilities { major: 1, codecs: 0x18f, packings: 3, blob_codecs: 1, software: "golden".into() },
+        capabilities: Capabilities {
+            major: 1,
+            codecs: 0x18f,
+            packings: 3,
+            blob_codecs: 1,
+            software: "golden".into(),
+        },
         message_bytes_max: 98_304,
-        streams: vec![HelloStream { id: StreamId(1), next_seq: Seq(100), oldest_held: Seq(40), unacked: vec![40..60, 80..100] }],
+        streams: vec![HelloStream {
+            id: StreamId(1),
+            next_seq: Seq(100),
+            oldest_held: Seq(40),
+            unacked: vec![40..60, 80..100],
+        }],
         chain: vec![vec![0x30, 1, 2, 3], vec![0x30, 4]],
         nonce: [0x11; 16],
     };
     let mut ack = Ack::new(IncarnationId([0x22; 16]), 7);
     ack.nonce = Some([0x11; 16]);
     ack.capabilities = Some(hello.capabilities.clone());
-    ack.streams = vec![AckStream { id: StreamId(1), durable_upto: Seq(60), committed_upto: Seq(50), durable: vec![80..90], committed: vec![] }];
-    ack.missing = vec![Missing { object: ObjectId([0x33; 16]), total_len: 1_000, ranges: vec![10..20, 500..1_000] }];
+    ack.streams = vec![AckStream {
+        id: StreamId(1),
+        durable_upto: Seq(60),
+        committed_upto: Seq(50),
+        durable: vec![80..90],
+        committed: vec![],
+    }];
+    ack.missing =
+        vec![Missing { object: ObjectId([0x33; 16]), total_len: 1_000, ranges: vec![10..20, 500..1_000] }];
     ack.refused = vec![Refused {
         stream: StreamId(1),
         seq_lo: Seq(1),
@@ -126,31 +160,67 @@ fn messages() -> Vec<(&'static str, MessageKind, Vec<u8>)> {
     }];
     ack.credit = Some(1 << 20);
     ack.commit = Some(Sha256([0x44; 32]));
-    ack.clock = Some(ClockReply { t1: Sent { boot_ordinal: 3, ns: 5 }, t2_ns: 6, t3_ns: 7, e_c_ns: 8, grade: Grade::Guaranteed, source_id: 9 });
+    ack.clock = Some(ClockReply {
+        t1: Sent { boot_ordinal: 3, ns: 5 },
+        t2_ns: 6,
+        t3_ns: 7,
+        e_c_ns: 8,
+        grade: Grade::Guaranteed,
+        source_id: 9,
+    });
     ack.need_schema = vec![(StreamId(1), Fingerprint(0x1234_5678))];
     ack.chain = Some(vec![vec![0x30, 9]]);
     let mut need_hello = Ack::new(IncarnationId([0x23; 16]), 1);
     need_hello.need_hello = true;
-    let beat = Heartbeat { stream: StreamRef::Id(StreamId(1)), boot_ordinal: BootOrdinal(3), next_seq: Seq(11), promise_b: BootNanos(-9) };
+    let beat = Heartbeat {
+        stream: StreamRef::Id(StreamId(1)),
+        boot_ordinal: BootOrdinal(3),
+        next_seq: Seq(11),
+        promise_b: BootNanos(-9),
+    };
     vec![
         ("envelope_min", MessageKind::Probe, vec![]),
         ("i64_const", MessageKind::Batch, one(vec![Column::integers(vec![-7; 4])])),
         ("i64_plain", MessageKind::Batch, one(vec![Column::integers(vec![3, -40, 2, 90])])),
-        ("i64_delta", MessageKind::Batch, one(vec![Column::integers(vec![100_000, 100_003, 100_001, 100_009, 100_010])])),
-        ("i64_delta2", MessageKind::Batch, one(vec![Column::integers((0..9).map(|i| i * 1_000_003).collect())])),
-        ("i64_extremes", MessageKind::Batch, one(vec![Column::integers(vec![i64::MIN, i64::MAX, 0, i64::MAX, 1 << 62, -(1 << 61)])])),
+        (
+            "i64_delta",
+            MessageKind::Batch,
+            one(vec![Column::integers(vec![100_000, 100_003, 100_001, 100_009, 100_010])]),
+        ),
+        (
+            "i64_delta2",
+            MessageKind::Batch,
+            one(vec![Column::integers((0..9).map(|i| i * 1_000_003).collect())]),
+        ),
+        (
+            "i64_extremes",
+            MessageKind::Batch,
+            one(vec![Column::integers(vec![i64::MIN, i64::MAX, 0, i64::MAX, 1 << 62, -(1 << 61)])]),
+        ),
         ("f64_const", MessageKind::Batch, one(vec![column(Values::F64(vec![-0.0; 3]))])),
         ("f64_raw", MessageKind::Batch, one(vec![column(Values::F64(floats))])),
         ("f32_const", MessageKind::Batch, one(vec![column(Values::F32(vec![2.5; 3]))])),
         ("f32_raw", MessageKind::Batch, one(vec![column(Values::F32(vec![f32::NAN, -0.0, 1.0e-42, 3.0]))])),
         ("bytes_const", MessageKind::Batch, one(vec![column(Values::Bytes(vec![vec![1, 2]; 3]))])),
         ("bytes_equal", MessageKind::Batch, one(vec![column(Values::Bytes(vec![vec![1, 2], vec![3, 4]]))])),
-        ("bytes_lengths", MessageKind::Batch, one(vec![column(Values::Bytes(vec![vec![], vec![1], vec![2, 3, 4]]))])),
+        (
+            "bytes_lengths",
+            MessageKind::Batch,
+            one(vec![column(Values::Bytes(vec![vec![], vec![1], vec![2, 3, 4]]))]),
+        ),
         ("utf8_const", MessageKind::Batch, one(vec![column(Values::Utf8(vec!["é".into(); 2]))])),
         ("utf8_equal", MessageKind::Batch, one(vec![column(Values::Utf8(vec!["ab".into(), "cd".into()]))])),
-        ("utf8_lengths", MessageKind::Batch, one(vec![column(Values::Utf8(vec![String::new(), "x".into(), "yz".into()]))])),
+        (
+            "utf8_lengths",
+            MessageKind::Batch,
+            one(vec![column(Values::Utf8(vec![String::new(), "x".into(), "yz".into()]))]),
+        ),
         ("nullable_bitmap", MessageKind::Batch, one(vec![nullable(&[Some(1), None, Some(-5), None, None])])),
-        ("nullable_runs", MessageKind::Batch, one(vec![nullable(&[[Some(4); 40].as_slice(), &[None; 40]].concat())])),
+        (
+            "nullable_runs",
+            MessageKind::Batch,
+            one(vec![nullable(&[[Some(4); 40].as_slice(), &[None; 40]].concat())]),
+        ),
         ("nullable_all_null", MessageKind::Batch, one(vec![nullable(&[None, None, None])])),
         ("one_row", MessageKind::Batch, one(vec![Column::integers(vec![1]), column(Values::F64(vec![0.5]))])),
         (
@@ -158,13 +228,32 @@ fn messages() -> Vec<(&'static str, MessageKind, Vec<u8>)> {
             MessageKind::Batch,
             stored(&[
                 Section::Rows(rows(5, vec![Column::integers(vec![1, 2, 4])])),
-                Section::Rows(Rows { stream: StreamRef::Id(StreamId(2)), ..rows(0, vec![column(Values::F32(vec![1.0, 2.0]))]) }),
+                Section::Rows(Rows {
+                    stream: StreamRef::Id(StreamId(2)),
+                    ..rows(0, vec![column(Values::F32(vec![1.0, 2.0]))])
+                }),
                 Section::Heartbeat(beat),
             ]),
         ),
         ("gaps_every_reason_inline_name", MessageKind::Batch, stored(&[Section::Rows(gaps())])),
-        ("zstd_256_rows", MessageKind::Batch, encode_batch(&[Section::Rows(rows(0, vec![Column::integers((0..256).map(|i| i % 7).collect())]))], Effort::Wire)),
-        ("declaration", MessageKind::Declaration, Declaration { stream: StreamId(2), name: "camera/front".parse().unwrap(), schema: builtin::image() }.to_body()),
+        (
+            "zstd_256_rows",
+            MessageKind::Batch,
+            encode_batch(
+                &[Section::Rows(rows(0, vec![Column::integers((0..256).map(|i| i % 7).collect())]))],
+                Effort::Wire,
+            ),
+        ),
+        (
+            "declaration",
+            MessageKind::Declaration,
+            Declaration {
+                stream: StreamId(2),
+                name: "camera/front".parse().unwrap(),
+                schema: builtin::image(),
+            }
+            .to_body(),
+        ),
         ("hello", MessageKind::Hello, hello.to_body()),
         ("ack_of_hello", MessageKind::Ack, ack.to_body()),
         ("need_hello", MessageKind::Ack, need_hello.to_body()),
@@ -176,7 +265,8 @@ fn messages() -> Vec<(&'static str, MessageKind, Vec<u8>)> {
 fn describe(message: &[u8]) -> String {
     let envelope = Envelope::parse(message).expect("golden messages have whole envelopes");
     let mut out = String::new();
-    writeln!(out, "kind {} epoch {} tag {:04x}", envelope.kind.as_str(), envelope.epoch, envelope.device_tag).unwrap();
+    writeln!(out, "kind {} epoch {} tag {:04x}", envelope.kind.as_str(), envelope.epoch, envelope.device_tag)
+        .unwrap();
     writeln!(out, "sent {:?} key {} body {} B", envelope.sent, envelope.key_id, envelope.body.len()).unwrap();
     match envelope.kind {
         MessageKind::Batch => {
@@ -184,12 +274,22 @@ fn describe(message: &[u8]) -> String {
                 describe_section(&mut out, &section);
             }
         }
-        MessageKind::Declaration => writeln!(out, "{:?}", Declaration::from_body(envelope.body).unwrap()).unwrap(),
+        MessageKind::Declaration => {
+            writeln!(out, "{:?}", Declaration::from_body(envelope.body).unwrap()).unwrap()
+        }
         MessageKind::Hello => writeln!(out, "{:#?}", Hello::from_body(envelope.body).unwrap()).unwrap(),
         MessageKind::Ack => writeln!(out, "{:#?}", Ack::from_body(envelope.body).unwrap()).unwrap(),
         MessageKind::Part => {
             let part = Part::from_body(envelope.body).unwrap();
-            writeln!(out, "object {} {}+{} of {}", part.object, part.offset, part.bytes.len(), part.total_len).unwrap();
+            writeln!(
+                out,
+                "object {} {}+{} of {}",
+                part.object,
+                part.offset,
+                part.bytes.len(),
+                part.total_len
+            )
+            .unwrap();
             writeln!(out, "{:?}", BlobObject::from_bytes(part.bytes).unwrap()).unwrap();
         }
         MessageKind::Status => writeln!(out, "{}", String::from_utf8_lossy(envelope.body)).unwrap(),
@@ -204,12 +304,26 @@ fn describe_section(out: &mut String, section: &Section) {
             writeln!(
                 out,
                 "rows {:?} fp {} boot {} seqs {:?} exp {} {} {}",
-                rows.stream, rows.fingerprint, rows.boot_ordinal.0, rows.seqs(), rows.time_exp, rows.stamp_kind.as_str(), rows.domain
+                rows.stream,
+                rows.fingerprint,
+                rows.boot_ordinal.0,
+                rows.seqs(),
+                rows.time_exp,
+                rows.stamp_kind.as_str(),
+                rows.domain
             )
             .unwrap();
             for row in 0..rows.len() {
                 let values: Vec<String> = rows.fields.iter().map(|column| text(&column.value(row))).collect();
-                writeln!(out, "  {} [{}, {}] {}", rows.t[row], rows.lat_lo[row], rows.lat_hi[row], values.join(" ")).unwrap();
+                writeln!(
+                    out,
+                    "  {} [{}, {}] {}",
+                    rows.t[row],
+                    rows.lat_lo[row],
+                    rows.lat_hi[row],
+                    values.join(" ")
+                )
+                .unwrap();
             }
         }
         other => writeln!(out, "{other:?}").unwrap(),
@@ -231,7 +345,8 @@ const SENT: Sent = Sent { boot_ordinal: 3, ns: 123_456_789 };
 fn messages_of_version_1_encode_to_the_same_bytes() {
     let write_new = std::env::var_os("HEADWATER_GOLDEN_NEW").is_some();
     for (name, kind, body) in messages() {
-        let message = Unsigned::new(kind, &device(), Epoch(0x0123_4567_89ab_cdef), &body).unwrap().sign(SENT, &key(7));
+        let message =
+            Unsigned::new(kind, &device(), Epoch(0x0123_4567_89ab_cdef), &body).unwrap().sign(SENT, &key(7));
         let path = folder().join(format!("{name}.hw"));
         if write_new && !path.exists() {
             fs::write(&path, &message).unwrap();
@@ -273,7 +388,8 @@ fn every_signed_byte_range_is_covered() {
             other[at] ^= 0x40;
             let crc = crc32c_of(&other[..n - 4]);
             other[n - 4..].copy_from_slice(&crc);
-            let refused = Envelope::parse(&other).map_err(|_| ()).and_then(|e| e.verify(&verifying).map_err(|_| ()));
+            let refused =
+                Envelope::parse(&other).map_err(|_| ()).and_then(|e| e.verify(&verifying).map_err(|_| ()));
             assert_eq!(refused, Err(()), "{name}, byte {at}");
         }
     }

@@ -40,7 +40,13 @@ impl Fleet {
     ///
     /// # Errors
     /// What the system says, or the last words of a process that ended.
-    pub fn start(world: &World, ports: &Ports, program: &Path, data: &Path, broker: Broker) -> io::Result<Self> {
+    pub fn start(
+        world: &World,
+        ports: &Ports,
+        program: &Path,
+        data: &Path,
+        broker: Broker,
+    ) -> io::Result<Self> {
         let collector_toml = world.write_collector()?;
         let agent_toml = world.write_agent(ports, program, data)?;
         let log = |name: &str| world.path(&format!("logs/{name}.log"));
@@ -177,7 +183,11 @@ impl Fleet {
             (&mut self.broker, Duration::from_secs(5)),
         ] {
             if !proc.stop(limit)? {
-                return Err(io::Error::other(format!("{} did not stop when asked: {}", proc.name(), proc.last_words())));
+                return Err(io::Error::other(format!(
+                    "{} did not stop when asked: {}",
+                    proc.name(),
+                    proc.last_words()
+                )));
             }
         }
         Ok(self.agent.rss_max_bytes())

@@ -6,8 +6,8 @@ use crate::pty::Line;
 use crate::ticks::Pace;
 use headwater_core::id::Sha256;
 use headwater_shims::link::{
-    Caps, Field, FieldList, FieldType, Flags, Header, Hello, HelloBody, Identity, LinkDecoder, LinkType, Pong,
-    RAW_BYTES_MAX, SampleWriter, StreamDescriptor, T2Point, Value, WIRE_BYTES_MAX, encode, schema_crc,
+    Caps, Field, FieldList, FieldType, Flags, Header, Hello, HelloBody, Identity, LinkDecoder, LinkType,
+    Pong, RAW_BYTES_MAX, SampleWriter, StreamDescriptor, T2Point, Value, WIRE_BYTES_MAX, encode, schema_crc,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -81,7 +81,9 @@ impl Players {
         let (stopped, out) = shared();
         threads.push(std::thread::spawn(move || play_gps(gps, &cycles, &stopped, &out)));
         let (stopped, out) = shared();
-        threads.push(std::thread::spawn(move || play_camera(&camera_dir, &pictures, mishaps.broken_picture_at, &stopped, &out)));
+        threads.push(std::thread::spawn(move || {
+            play_camera(&camera_dir, &pictures, mishaps.broken_picture_at, &stopped, &out)
+        }));
         Ok(Self { stop, threads, emitted, imu_port, gps_port })
     }
 
@@ -214,7 +216,13 @@ struct Mcu {
 impl Mcu {
     fn descriptor(&self) -> StreamDescriptor<'static> {
         let period_us = 1_000_000 / IMU_HZ;
-        StreamDescriptor { stream: 0, next_seq: self.row, kind: "imu", period_us, fields: FieldList::new(IMU_FIELDS) }
+        StreamDescriptor {
+            stream: 0,
+            next_seq: self.row,
+            kind: "imu",
+            period_us,
+            fields: FieldList::new(IMU_FIELDS),
+        }
     }
 
     fn t_us(&self) -> u64 {
@@ -266,7 +274,8 @@ impl Mcu {
         for (t1_us, seq) in pongs {
             self.pinged = true;
             let crc = schema_crc(&[self.descriptor()]).expect("one small descriptor");
-            let pong = Pong { t1_us, t2_us: self.t_us(), boot_nonce: 0x4845_4144, schema_crc: crc, dropped: 0 };
+            let pong =
+                Pong { t1_us, t2_us: self.t_us(), boot_nonce: 0x4845_4144, schema_crc: crc, dropped: 0 };
             let mut payload = [0; 64];
             let n = pong.encode(&mut payload).expect("a pong fits a frame");
             let bytes = self.frame(LinkType::Pong, seq, Flags::NONE, &payload[..n]);
@@ -290,7 +299,13 @@ impl Mcu {
     }
 }
 
-fn play_imu(line: Line, rows: &[[f32; 6]], noise_at: Option<u32>, stop: &AtomicBool, emitted: &Mutex<Emitted>) {
+fn play_imu(
+    line: Line,
+    rows: &[[f32; 6]],
+    noise_at: Option<u32>,
+    stop: &AtomicBool,
+    emitted: &Mutex<Emitted>,
+) {
     let mut mcu = Mcu { line, decoder: LinkDecoder::new(), pinged: false, row: 0 };
     let mut pace = Pace::new(Duration::from_secs(1) / IMU_HZ);
     mcu.line.put(&[0]);
@@ -337,7 +352,13 @@ fn play_gps(mut line: Line, cycles: &[Cycle], stop: &AtomicBool, emitted: &Mutex
     }
 }
 
-fn play_camera(dir: &Path, pictures: &[Vec<u8>], broken_at: Option<u32>, stop: &AtomicBool, emitted: &Mutex<Emitted>) {
+fn play_camera(
+    dir: &Path,
+    pictures: &[Vec<u8>],
+    broken_at: Option<u32>,
+    stop: &AtomicBool,
+    emitted: &Mutex<Emitted>,
+) {
     let mut pace = Pace::new(Duration::from_secs(1) / CAMERA_HZ);
     for (n, picture) in (0_u32..).zip(pictures.iter().cycle()) {
         if stop.load(Ordering::Relaxed) {

@@ -24,7 +24,15 @@ impl Line {
         let (mut far, mut near) = (-1, -1);
         let mut name: [libc::c_char; 128] = [0; 128];
         // SAFETY: both descriptors and the name buffer are valid for writing; the null pointers ask for defaults.
-        let rc = unsafe { libc::openpty(&raw mut far, &raw mut near, std::ptr::null_mut(), std::ptr::null(), std::ptr::null()) };
+        let rc = unsafe {
+            libc::openpty(
+                &raw mut far,
+                &raw mut near,
+                std::ptr::null_mut(),
+                std::ptr::null(),
+                std::ptr::null(),
+            )
+        };
         if rc != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -36,7 +44,8 @@ impl Line {
             return Err(io::Error::from_raw_os_error(rc));
         }
         // SAFETY: ttyname_r wrote a terminated string into `name`.
-        let path = PathBuf::from(unsafe { std::ffi::CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned());
+        let path =
+            PathBuf::from(unsafe { std::ffi::CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned());
         // SAFETY: `termios` is plain data filled by tcgetattr; both calls get an open terminal.
         unsafe {
             let mut termios: libc::termios = std::mem::zeroed();

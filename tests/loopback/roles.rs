@@ -61,7 +61,9 @@ fn flood() -> ExitCode {
         for _ in 0..1_000 {
             n = n.wrapping_add(1);
             let x = f64::from(n % 10_007) / 8.0;
-            if writeln!(out, "{x},{},{},{},{},{}", x + 0.25, x * 2.0, 9.81 - x, x / 4.0, f64::from(n % 7)).is_err() {
+            if writeln!(out, "{x},{},{},{},{},{}", x + 0.25, x * 2.0, 9.81 - x, x / 4.0, f64::from(n % 7))
+                .is_err()
+            {
                 return ExitCode::SUCCESS;
             }
         }

@@ -36,10 +36,11 @@ impl AgentStatus {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         let mut any = false;
-        let done = self.streams().filter(|s| !s["name"].as_str().is_some_and(|n| n.starts_with("hw/"))).all(|s| {
-            any = true;
-            s["held_rows"].as_u64() == Some(0)
-        });
+        let done =
+            self.streams().filter(|s| !s["name"].as_str().is_some_and(|n| n.starts_with("hw/"))).all(|s| {
+                any = true;
+                s["held_rows"].as_u64() == Some(0)
+            });
         any && done
     }
 

@@ -95,12 +95,22 @@ impl Table {
     ///
     /// # Errors
     /// [`TruthError::Lake`].
-    pub async fn read_columns(lake: &Lake, commit: &CommitId, name: &str, columns: &[&str]) -> Result<Option<Self>, TruthError> {
+    pub async fn read_columns(
+        lake: &Lake,
+        commit: &CommitId,
+        name: &str,
+        columns: &[&str],
+    ) -> Result<Option<Self>, TruthError> {
         let columns = Some(columns.iter().map(|c| (*c).to_owned()).collect());
         Self::read_with(lake, commit, name, ScanOptions { columns, ..ScanOptions::default() }).await
     }
 
-    async fn read_with(lake: &Lake, commit: &CommitId, name: &str, options: ScanOptions) -> Result<Option<Self>, TruthError> {
+    async fn read_with(
+        lake: &Lake,
+        commit: &CommitId,
+        name: &str,
+        options: ScanOptions,
+    ) -> Result<Option<Self>, TruthError> {
         let table = TableName::new(name).map_err(|_| TruthError::Name(name.to_owned()))?;
         if !lake.tables(commit).await?.contains_key(&table) {
             return Ok(None);
@@ -192,7 +202,8 @@ struct Seen {
 
 impl Seen {
     fn add(&mut self, table: &Table) -> Result<(), TruthError> {
-        let columns = table.texts("epoch")?.into_iter().zip(table.texts("stream")?).zip(table.integers("seq")?);
+        let columns =
+            table.texts("epoch")?.into_iter().zip(table.texts("stream")?).zip(table.integers("seq")?);
         for ((epoch, stream), seq) in columns {
             let (Some(epoch), Some(stream), Some(seq)) = (epoch, stream, seq) else { continue };
             let seq = seq.cast_unsigned();
@@ -206,7 +217,11 @@ impl Seen {
     }
 }
 
-async fn ranges(lake: &Lake, commit: &CommitId, table: &str) -> Result<BTreeMap<StreamKey, IntervalSet>, TruthError> {
+async fn ranges(
+    lake: &Lake,
+    commit: &CommitId,
+    table: &str,
+) -> Result<BTreeMap<StreamKey, IntervalSet>, TruthError> {
     let mut sets: BTreeMap<StreamKey, IntervalSet> = BTreeMap::new();
     let Some(table) = Table::read(lake, commit, table).await? else { return Ok(sets) };
     let keys = table.texts("epoch")?.into_iter().zip(table.texts("stream")?);
@@ -226,7 +241,12 @@ pub type NextSeqs = BTreeMap<StreamKey, u64>;
 ///
 /// # Errors
 /// [`TruthError`] if the lake or a file cannot be read.
-pub async fn judge(location: &str, emitted: &Emitted, env_truth: &Path, spool: &NextSeqs) -> Result<Figures, TruthError> {
+pub async fn judge(
+    location: &str,
+    emitted: &Emitted,
+    env_truth: &Path,
+    spool: &NextSeqs,
+) -> Result<Figures, TruthError> {
     let lake = Lake::open(location).await?;
     let commit = lake.resolve("main").await?;
     let mut figures = Figures { commit: commit.to_string(), ..Figures::default() };
@@ -272,7 +292,8 @@ pub async fn judge(location: &str, emitted: &Emitted, env_truth: &Path, spool: &
         if !builtin {
             figures.captured += next - gap_rows.min(*next);
             // The ledger must not claim a row the table does not hold.
-            figures.wrong += in_ledger.iter().flat_map(|r| held.missing_in(r)).map(|r| r.end - r.start).sum::<u64>();
+            figures.wrong +=
+                in_ledger.iter().flat_map(|r| held.missing_in(r)).map(|r| r.end - r.start).sum::<u64>();
         }
         held.union_with(&gap);
         figures.lost += held.missing_in(0..*next).iter().map(|r| r.end - r.start).sum::<u64>();
@@ -335,7 +356,10 @@ fn wrong_env(table: Option<&Table>, truth: &BTreeMap<i64, Vec<f64>>) -> Result<u
     let wrong = table.integers("n")?.into_iter().enumerate().filter(|(row, n)| {
         let values = n.and_then(|n| truth.get(&n));
         !values.is_some_and(|values| {
-            columns.iter().zip(values).all(|(column, x)| column[*row].is_some_and(|y| y.to_bits() == x.to_bits()))
+            columns
+                .iter()
+                .zip(values)
+                .all(|(column, x)| column[*row].is_some_and(|y| y.to_bits() == x.to_bits()))
         })
     });
     Ok(wrong.count() as u64)

@@ -219,8 +219,10 @@ fields = [
         if self.path("flood").exists() {
             let words = [program.display().to_string(), crate::roles::ROLE.to_owned(), "flood".to_owned()];
             let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
-            let fields: Vec<String> =
-                ["a", "b", "c", "d", "e", "f"].iter().map(|n| format!("{{ name = {n:?}, type = \"f64\", unit = \"1\" }}")).collect();
+            let fields: Vec<String> = ["a", "b", "c", "d", "e", "f"]
+                .iter()
+                .map(|n| format!("{{ name = {n:?}, type = \"f64\", unit = \"1\" }}"))
+                .collect();
             write!(
                 text,
                 "\n[[source]]\ntype = \"exec\"\nstream = \"flood\"\nkind = \"flood\"\nonce = true\ncommand = [{}]\nformat = \"csv\"\nfields = [{}]\n",
@@ -245,7 +247,11 @@ fields = [
 /// Words that make `program` a role with a configuration file.
 #[must_use]
 pub fn role_args(role: &str, verb: &str, config: &Path) -> Vec<OsString> {
-    [crate::roles::ROLE, role, verb, "--config"].iter().map(OsString::from).chain([config.as_os_str().to_owned()]).collect()
+    [crate::roles::ROLE, role, verb, "--config"]
+        .iter()
+        .map(OsString::from)
+        .chain([config.as_os_str().to_owned()])
+        .collect()
 }
 
 /// Two ports that were free a moment ago.

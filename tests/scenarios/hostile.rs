@@ -46,7 +46,9 @@ impl Rogue {
             .unwrap();
         let (host, port) = world.broker.split_once(':').unwrap();
         let mut options = MqttOptions::new("rogue", host, port.parse().unwrap());
-        options.set_transport(rumqttc::Transport::tls_with_config(rumqttc::TlsConfiguration::Rustls(Arc::new(tls))));
+        options.set_transport(rumqttc::Transport::tls_with_config(rumqttc::TlsConfiguration::Rustls(
+            Arc::new(tls),
+        )));
         let (client, events) = AsyncClient::new(options, 64);
         let key = private_key(&out.join("sign.key"));
         Self { client, events, key: SigningKey::from_pkcs8(key.secret_der()).unwrap() }
@@ -113,7 +115,10 @@ fn lies_change_nothing_but_counters() {
                 bytes
             }),
             // The collector's word, forged.
-            (Topic::Ack(victim.clone()).to_string(), signed(MessageKind::Ack, &victim, &forged_ack.to_body())),
+            (
+                Topic::Ack(victim.clone()).to_string(),
+                signed(MessageKind::Ack, &victim, &forged_ack.to_body()),
+            ),
         ];
         runtime.block_on(rogue.send(&messages));
         messages

@@ -49,7 +49,9 @@ fn a_collector_restarted_behind_a_living_broker_asks_for_a_hello_and_goes_on() {
     run.fleet.kill_and_restart("collector").unwrap();
     let later = headwater_tests::ticks::wait_until(Duration::from_secs(60), || {
         run.status().is_some_and(|s| {
-            s.incarnation().is_some() && s.incarnation() != before.incarnation() && s.acked_rows() > before.acked_rows()
+            s.incarnation().is_some()
+                && s.incarnation() != before.incarnation()
+                && s.acked_rows() > before.acked_rows()
         })
     });
     assert!(later, "no acks from the new incarnation: {:?}\n{}", run.status(), run.logs());

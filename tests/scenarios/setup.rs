@@ -84,7 +84,8 @@ impl Run {
         ["broker", "collector", "agent"]
             .iter()
             .map(|name| {
-                let text = std::fs::read_to_string(self.world.path(&format!("logs/{name}.log"))).unwrap_or_default();
+                let text =
+                    std::fs::read_to_string(self.world.path(&format!("logs/{name}.log"))).unwrap_or_default();
                 let lines: Vec<&str> = text.lines().collect();
                 format!("--- {name}\n{}\n", lines[lines.len().saturating_sub(15)..].join("\n"))
             })

@@ -26,7 +26,8 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path.as_ref()).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
 }
 
-const MEMBERS: [&str; 7] = ["core", "agent", "collector", "collector/lake", "firmware-shims", "tests", "tests/sim"];
+const MEMBERS: [&str; 7] =
+    ["core", "agent", "collector", "collector/lake", "firmware-shims", "tests", "tests/sim"];
 
 /// Section of a manifest as its keys.
 fn keys(manifest: &str, section: &str) -> BTreeSet<String> {
@@ -57,9 +58,16 @@ fn no_forgotten_tests() {
         let dir = file.parent().unwrap();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         for (at, line) in lines.iter().enumerate() {
-            let name = line.strip_prefix("pub ").unwrap_or(line).strip_prefix("mod ").and_then(|m| m.strip_suffix(';'));
+            let name = line
+                .strip_prefix("pub ")
+                .unwrap_or(line)
+                .strip_prefix("mod ")
+                .and_then(|m| m.strip_suffix(';'));
             let Some(name) = name else { continue };
-            let written = at.checked_sub(1).and_then(|b| lines[b].strip_prefix("#[path = \"")).map(|p| p.trim_end_matches("\"]"));
+            let written = at
+                .checked_sub(1)
+                .and_then(|b| lines[b].strip_prefix("#[path = \""))
+                .map(|p| p.trim_end_matches("\"]"));
             let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
             let candidates = match written {
                 Some(path) => vec![dir.join(path)],
@@ -124,7 +132,8 @@ fn layering_of_crates() {
 fn core_is_pure() {
     for file in rust_files(&root().join("core/src")) {
         let text = read(&file);
-        let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        let code: String =
+            text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
         for banned in ["tokio", "std::fs", "std::net", "SystemTime", "Instant", "std::env", "std::process"] {
             assert!(!code.contains(banned), "{} uses {banned}", file.display());
         }
@@ -165,7 +174,10 @@ fn lints_inherited_and_versions_in_one_place() {
                 .skip(1)
                 .take_while(|line| !line.starts_with('['));
             for line in lines.filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
-                assert!(line.contains("workspace = true"), "{member}: {line}: versions stand in the workspace table");
+                assert!(
+                    line.contains("workspace = true"),
+                    "{member}: {line}: versions stand in the workspace table"
+                );
             }
         }
     }
@@ -189,7 +201,8 @@ fn every_module_says_why() {
 #[test]
 fn no_abort_profile() {
     let manifest = read(root().join("Cargo.toml"));
-    let settings: String = manifest.lines().filter(|line| !line.trim_start().starts_with('#')).collect::<Vec<_>>().join("\n");
+    let settings: String =
+        manifest.lines().filter(|line| !line.trim_start().starts_with('#')).collect::<Vec<_>>().join("\n");
     assert!(!settings.contains("panic = \"abort\""));
     assert_eq!(settings.matches("panic = \"unwind\"").count(), 2, "release and edge say unwind");
 }
@@ -197,7 +210,8 @@ fn no_abort_profile() {
 #[test]
 fn readme_and_samples() {
     let readme = read(root().join("README.md"));
-    let blocks: Vec<&str> = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let blocks: Vec<&str> =
+        readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!blocks.is_empty(), "README shows a configuration");
     for block in blocks {
         let parsed = match block.contains("[device]") {

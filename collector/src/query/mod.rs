@@ -1,1 +1,15 @@
-//! (stage follows)
+//! Reading the lake for people and scripts: what the `headwater` command prints.
+//!
+//! Everything here reads commits and tables only; it needs the lake's location and nothing of the
+//! collector's running state.
+
+pub mod cli;
+mod error;
+mod rows;
+mod show;
+mod table;
+mod views;
+
+pub use error::QueryError;
+pub use rows::row_values;
+pub use views::views_sql;

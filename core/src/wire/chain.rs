@@ -129,6 +129,18 @@ pub fn verify_chain(
     read_signer(leaf, role)
 }
 
+/// The organisation (O) a certificate (DER) names.
+///
+/// # Errors
+/// [`ChainError::Malformed`] or [`ChainError::Missing`].
+pub fn organization(certificate: &[u8]) -> Result<String, ChainError> {
+    let (_, certificate) =
+        X509Certificate::from_der(certificate).map_err(|error| ChainError::Malformed(error.to_string()))?;
+    let mut names = certificate.subject().iter_organization();
+    let name = names.next().and_then(|o| o.as_str().ok()).ok_or(ChainError::Missing("O"))?;
+    Ok(name.to_owned())
+}
+
 fn read_signer(leaf: &[u8], role: Role) -> Result<Signer, ChainError> {
     let malformed = |what: &str| ChainError::Malformed(what.to_owned());
     let (_, certificate) = X509Certificate::from_der(leaf).map_err(|error| malformed(&error.to_string()))?;

@@ -1,0 +1,221 @@
+//! The `headwater` command line: words to questions, errors to exit codes.
+
+use super::QueryError;
+use super::show::Printer;
+use crate::pki::{self, Subject};
+use clap::{Parser, Subcommand};
+use headwater_core::time::{NS_PER_S, UtcNanos};
+use headwater_lake::Lake;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Reads a Headwater lake: commits, tables, devices, gaps and rows; and makes a fleet's certificates.
+#[derive(Debug, Parser)]
+#[command(
+    name = "headwater",
+    version,
+    after_help = "Examples:\n  headwater --lake target/demo/lake log\n  headwater --lake target/demo/lake scan aligned.drive --at main --limit 5 --json\n  headwater --lake s/lake views --at main > views.sql   # duckdb -init views.sql\n  headwater pki init --dir pki --tenant acme"
+)]
+struct Args {
+    /// Where the lake lies: a folder or a file:// location.
+    #[arg(long, global = true, env = "HEADWATER_LAKE", default_value = "lake", value_name = "PLACE")]
+    lake: String,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Commits of a branch, newest first.
+    Log {
+        /// Branch, tag or commit to start from.
+        #[arg(default_value = "main")]
+        at: String,
+        /// At most this many.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// One commit: what it holds, where it came from.
+    Show {
+        /// Branch, tag or commit (a unique beginning is enough).
+        commit: String,
+    },
+    /// Tables of a commit and their metadata locations.
+    Tables {
+        /// Branch, tag or commit.
+        #[arg(long, default_value = "main")]
+        at: String,
+    },
+    /// Devices that said hello.
+    Devices {
+        /// Branch, tag or commit.
+        #[arg(long, default_value = "main")]
+        at: String,
+    },
+    /// Runs of captures that will never arrive, and why.
+    Gaps {
+        /// Branch, tag or commit.
+        #[arg(long, default_value = "main")]
+        at: String,
+    },
+    /// Rows of a table.
+    Scan {
+        /// Table, such as raw.imu.
+        table: String,
+        /// Branch, tag or commit.
+        #[arg(long, default_value = "main")]
+        at: String,
+        /// At most this many rows.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        /// Only these columns.
+        #[arg(long, value_delimiter = ',')]
+        columns: Option<Vec<String>>,
+    },
+    /// SQL that shows a commit as DuckDB views.
+    Views {
+        /// Branch, tag or commit.
+        #[arg(long, default_value = "main")]
+        at: String,
+        /// Folder that holds avro, httpfs and iceberg .duckdb_extension files to LOAD.
+        #[arg(long, value_name = "DIR")]
+        duckdb_extensions: Option<String>,
+    },
+    /// Certificates of the fleet.
+    Pki {
+        #[command(subcommand)]
+        verb: PkiVerb,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PkiVerb {
+    /// Makes the fleet's CA. Keep ca.key offline.
+    Init {
+        /// Folder for ca.pem and ca.key.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Owner of the fleet; letters and digits if the embedded broker is used.
+        #[arg(long)]
+        tenant: String,
+    },
+    /// Issues the TLS and signing pairs of a device or a collector.
+    Issue {
+        /// Folder with ca.pem and ca.key.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Name of the device.
+        #[arg(long, conflicts_with = "collector", required_unless_present = "collector")]
+        device: Option<String>,
+        /// Name of the collector.
+        #[arg(long)]
+        collector: Option<String>,
+        /// Host names and addresses of the collector's broker role.
+        #[arg(long = "host", requires = "collector")]
+        hosts: Vec<String>,
+        /// Folder for ca.pem, tls.pem, tls.key, sign.pem, sign.key.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+/// Runs the command line `args` (the program's name first).
+#[must_use]
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version go to standard output with code 0, mistakes to standard error with 2.
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        // `headwater … | head` closes our output early: that is no failure.
+        Err(QueryError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("headwater: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn run(args: Args) -> Result<(), QueryError> {
+    if let Verb::Pki { verb } = &args.verb {
+        return certificates(verb, args.json);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| QueryError::Start(error.to_string()))?;
+    runtime.block_on(async {
+        let lake = Lake::open(&args.lake).await?;
+        let mut printer = Printer { out: std::io::stdout().lock(), json: args.json };
+        match args.verb {
+            Verb::Log { at, limit } => printer.log(&lake, &at, limit).await?,
+            Verb::Show { commit } => printer.commit(&lake, &commit).await?,
+            Verb::Tables { at } => printer.tables(&lake, &at).await?,
+            Verb::Devices { at } => printer.devices(&lake, &at).await?,
+            Verb::Gaps { at } => printer.gaps(&lake, &at).await?,
+            Verb::Scan { table, at, limit, columns } => {
+                printer.scan(&lake, &at, &table, columns, Some(limit)).await?
+            }
+            Verb::Views { at, duckdb_extensions } => {
+                printer.views(&lake, &at, duckdb_extensions.as_deref()).await?
+            }
+            Verb::Pki { .. } => {}
+        }
+        printer.out.flush()?;
+        Ok(())
+    })
+}
+
+fn certificates(verb: &PkiVerb, json: bool) -> Result<(), QueryError> {
+    let now = now();
+    let (what, place) = match verb {
+        PkiVerb::Init { dir, tenant } => {
+            pki::init(dir, tenant, now)?;
+            (format!("fleet CA of {tenant}"), dir)
+        }
+        PkiVerb::Issue { dir, device, collector, hosts, out } => {
+            let (name, subject) = match (device, collector) {
+                (Some(device), _) => (device, Subject::Device(device.clone())),
+                (None, Some(name)) => (name, Subject::Collector { name: name.clone(), hosts: hosts.clone() }),
+                (None, None) => return Err(QueryError::Start("name a --device or a --collector".to_owned())),
+            };
+            pki::issue(dir, &subject, out, now)?;
+            (format!("certificates of {name}"), out)
+        }
+    };
+    if json {
+        println!("{}", serde_json::json!({"made": what, "dir": place.display().to_string()}));
+    } else {
+        println!("{what} written to {}", place.display());
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a command for people issues certificates for the present")]
+fn now() -> UtcNanos {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    UtcNanos(i64::try_from(since.as_secs()).unwrap_or(0).saturating_mul(NS_PER_S))
+}

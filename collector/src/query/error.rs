@@ -1,0 +1,42 @@
+//! What can go wrong when the lake is read, in words that name the fix.
+
+use headwater_lake::LakeError;
+
+/// A question that could not be answered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// The lake itself.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// A table the commit does not have.
+    #[error("commit {commit} has no table {table}; it has: {known}")]
+    NoTable {
+        /// Asked for.
+        table: String,
+        /// Where.
+        commit: String,
+        /// What there is.
+        known: String,
+    },
+    /// A table name that cannot be.
+    #[error("{0:?} is no table's name; write namespace.table, such as raw.imu")]
+    TableName(String),
+    /// A column type this command cannot show.
+    #[error("column {column} has a type that cannot be shown: {reason}")]
+    Column {
+        /// Which.
+        column: String,
+        /// Why.
+        reason: String,
+    },
+    /// Certificates.
+    #[error(transparent)]
+    Pki(#[from] crate::pki::PkiError),
+    /// Output could not be written.
+    #[error("failed to write the output")]
+    Output(#[from] std::io::Error),
+    /// The runtime did not start.
+    #[error("failed to start: {0}")]
+    Start(String),
+}

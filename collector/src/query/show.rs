@@ -1,0 +1,223 @@
+//! The answers: log, one commit, tables, devices, gaps, rows.
+
+use super::rows::row_values;
+use super::table::draw;
+use super::{QueryError, views_sql};
+use futures::TryStreamExt;
+use headwater_lake::{CommitId, CommitObject, Lake, ScanOptions, TableName};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::io::Write;
+
+/// Where answers go, and in what form.
+#[derive(Debug)]
+pub(super) struct Printer<W: Write> {
+    pub(super) out: W,
+    pub(super) json: bool,
+}
+
+fn time(micros: i64) -> String {
+    chrono::DateTime::from_timestamp_micros(micros)
+        .map_or_else(|| micros.to_string(), |t| t.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+}
+
+fn words(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        other => Map::from_iter([("value".to_owned(), other)]),
+    }
+}
+
+impl<W: Write> Printer<W> {
+    fn list(&mut self, columns: &[&str], rows: &[Map<String, Value>], none: &str) -> Result<(), QueryError> {
+        if self.json {
+            writeln!(self.out, "{}", Value::Array(rows.iter().cloned().map(Value::Object).collect()))?;
+        } else if rows.is_empty() {
+            writeln!(self.out, "{none}")?;
+        } else {
+            writeln!(self.out, "{}", draw(&words(columns), rows))?;
+        }
+        Ok(())
+    }
+
+    /// Commits of a branch, newest first.
+    pub(super) async fn log(&mut self, lake: &Lake, spec: &str, limit: usize) -> Result<(), QueryError> {
+        let commits = lake.log(spec, limit).await?;
+        let rows: Vec<_> = commits.iter().map(|commit| object(summary(commit))).collect();
+        self.list(&["commit", "time", "kind", "rows", "tables", "message"], &rows, "no commits yet")
+    }
+
+    /// One commit in full.
+    pub(super) async fn commit(&mut self, lake: &Lake, spec: &str) -> Result<(), QueryError> {
+        let id = lake.resolve(spec).await?;
+        let commit = lake.commit_object(&id).await?;
+        let full = serde_json::to_value(&commit).map_err(|e| QueryError::Start(e.to_string()))?;
+        if self.json {
+            writeln!(self.out, "{full}")?;
+            return Ok(());
+        }
+        writeln!(self.out, "commit   {id}")?;
+        writeln!(self.out, "kind     {}", field(&full, "kind"))?;
+        writeln!(self.out, "time     {}", time(commit.time_us))?;
+        writeln!(self.out, "author   {}", field(&full, "author"))?;
+        writeln!(self.out, "message  {}", field(&full, "message"))?;
+        for part in ["parents", "stats", "gates", "coverage", "landing", "lineage"] {
+            writeln!(self.out, "{part:<8} {}", field(&full, part))?;
+        }
+        let rows: Vec<_> =
+            lake.tables(&id).await?.iter().map(|(name, entry)| table_row(name, entry)).collect();
+        self.list(&["name", "rows", "bytes", "snapshot_id"], &rows, "no tables")
+    }
+
+    /// Tables of a commit with their metadata locations.
+    pub(super) async fn tables(&mut self, lake: &Lake, spec: &str) -> Result<(), QueryError> {
+        let id = lake.resolve(spec).await?;
+        let rows: Vec<_> =
+            lake.tables(&id).await?.iter().map(|(name, entry)| table_row(name, entry)).collect();
+        self.list(&["name", "rows", "bytes", "metadata_location"], &rows, "no tables yet")
+    }
+
+    /// Devices, the newest row of each.
+    pub(super) async fn devices(&mut self, lake: &Lake, spec: &str) -> Result<(), QueryError> {
+        let id = lake.resolve(spec).await?;
+        let rows = self.read(lake, &id, "ops.devices", None, None).await?.unwrap_or_default();
+        let newest = newest_by(rows, |row| format!("{} {}", field_of(row, "device"), field_of(row, "epoch")));
+        let columns =
+            ["device", "epoch", "state", "ts", "boot_ordinal", "agent_version", "sign_serial", "not_after"];
+        self.list(&columns, &newest, "no device has said hello yet")
+    }
+
+    /// Gaps, the newest row of each.
+    pub(super) async fn gaps(&mut self, lake: &Lake, spec: &str) -> Result<(), QueryError> {
+        let id = lake.resolve(spec).await?;
+        let rows = self.read(lake, &id, "ops.gaps", None, None).await?.unwrap_or_default();
+        let newest = newest_by(rows, |row| field_of(row, "gap_id"));
+        let columns =
+            ["device", "stream", "seq_lo", "seq_hi", "rows", "reason", "cause", "ts", "state", "detail"];
+        self.list(&columns, &newest, "no gaps: every capture is accounted for")
+    }
+
+    /// Rows of a table: a table for people, one object a line with `--json`.
+    pub(super) async fn scan(
+        &mut self,
+        lake: &Lake,
+        spec: &str,
+        table: &str,
+        columns: Option<Vec<String>>,
+        limit: Option<usize>,
+    ) -> Result<(), QueryError> {
+        let id = lake.resolve(spec).await?;
+        let Some(rows) = self.read(lake, &id, table, columns, limit).await? else {
+            let known: Vec<String> = lake.tables(&id).await?.keys().map(ToString::to_string).collect();
+            let known = known.join(", ");
+            return Err(QueryError::NoTable {
+                table: table.to_owned(),
+                commit: id.short().to_owned(),
+                known,
+            });
+        };
+        if self.json {
+            for row in rows {
+                writeln!(self.out, "{}", Value::Object(row))?;
+            }
+            return Ok(());
+        }
+        let heads: Vec<String> = rows.first().map(|row| row.keys().cloned().collect()).unwrap_or_default();
+        if rows.is_empty() {
+            writeln!(self.out, "no rows")?;
+        } else {
+            writeln!(self.out, "{}", draw(&heads, &rows))?;
+        }
+        Ok(())
+    }
+
+    /// DuckDB views over a commit.
+    pub(super) async fn views(
+        &mut self,
+        lake: &Lake,
+        spec: &str,
+        extensions: Option<&str>,
+    ) -> Result<(), QueryError> {
+        let id = lake.resolve(spec).await?;
+        write!(self.out, "{}", views_sql(&id, &lake.tables(&id).await?, extensions))?;
+        Ok(())
+    }
+
+    /// Rows of one table; `None` if the commit has no such table.
+    async fn read(
+        &self,
+        lake: &Lake,
+        id: &CommitId,
+        table: &str,
+        columns: Option<Vec<String>>,
+        limit: Option<usize>,
+    ) -> Result<Option<Vec<Map<String, Value>>>, QueryError> {
+        let name = TableName::new(table).map_err(|_| QueryError::TableName(table.to_owned()))?;
+        if !lake.tables(id).await?.contains_key(&name) {
+            return Ok(None);
+        }
+        let mut batches =
+            lake.scan(id, &name, ScanOptions { columns, limit, ..ScanOptions::default() }).await?;
+        let mut rows = Vec::new();
+        while let Some(batch) = batches.try_next().await? {
+            rows.extend(row_values(&batch)?);
+        }
+        rows.truncate(limit.unwrap_or(usize::MAX));
+        Ok(Some(rows))
+    }
+}
+
+fn summary(commit: &CommitObject) -> Value {
+    let full = serde_json::to_value(commit).unwrap_or(Value::Null);
+    json!({
+        "commit": field(&full, "id").get(..12).map_or_else(|| field(&full, "id"), str::to_owned),
+        "id": full.get("id"),
+        "time": time(commit.time_us),
+        "kind": full.get("kind"),
+        "rows": full.pointer("/stats/rows"),
+        "tables": full.get("tables").and_then(Value::as_object).map(Map::len),
+        "message": full.get("message"),
+    })
+}
+
+fn table_row(name: &TableName, entry: &headwater_lake::TableEntry) -> Map<String, Value> {
+    object(json!({
+        "name": name.to_string(),
+        "rows": entry.rows,
+        "bytes": entry.bytes,
+        "snapshot_id": entry.snapshot_id,
+        "metadata_location": entry.metadata_location,
+    }))
+}
+
+fn field(value: &Value, name: &str) -> String {
+    match value.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    }
+}
+
+fn field_of(row: &Map<String, Value>, name: &str) -> String {
+    row.get(name).map_or_else(String::new, ToString::to_string)
+}
+
+/// Of rows with one key, the one with the greatest `ts_ns`; in order of key.
+fn newest_by(
+    rows: Vec<Map<String, Value>>,
+    key: impl Fn(&Map<String, Value>) -> String,
+) -> Vec<Map<String, Value>> {
+    let ts = |row: &Map<String, Value>| row.get("ts_ns").and_then(Value::as_i64).unwrap_or(i64::MIN);
+    let mut newest: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+    for row in rows {
+        match newest.get(&key(&row)) {
+            Some(known) if ts(known) > ts(&row) => {}
+            _ => drop(newest.insert(key(&row), row)),
+        }
+    }
+    newest.into_values().collect()
+}
