@@ -108,7 +108,7 @@ mod tests {
         let rows = row_values(&batch).unwrap();
         assert_eq!(
             Value::Object(rows[0].clone()),
-            json!({"ts": "2017-03-31T11:01:24.250000Z", "n": null, "x": "NaN", "name": "a", "image": {"bytes": 3}})
+            json!({"ts": "2017-03-31T11:01:24.250000Z", "n": null, "x": "NaN", "name": "a", "image": {"bytes": {"bytes": 3}}})
         );
     }
 }
