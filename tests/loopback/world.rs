@@ -91,6 +91,10 @@ sign_key = "hq/sign.key"
 [mqtt]
 broker = "mqtts://{broker}"
 client_id = "hq"
+[clock]
+# One host, so the collector's UTC is the reference itself; a real one states what its NTP promises.
+bound_ms = 1
+grade = "guaranteed"
 [broker]
 listen = "{broker}"
 [landing]
