@@ -118,9 +118,7 @@ impl Sealer {
 
 fn withheld(runs: &[Run], why: WithheldWhy) -> Vec<Sealed> {
     runs.iter()
-        .map(|run| {
-            Sealed::Withheld(Withheld { stream: run.rows.stream.clone(), seqs: run.rows.seqs(), why })
-        })
+        .map(|run| Sealed::Withheld(Withheld { stream: run.rows.stream.clone(), seqs: run.rows.seqs(), why }))
         .collect()
 }
 

@@ -73,7 +73,9 @@ fn slabs_of_a_stream_are_joined_and_streams_share_a_batch() {
         .collect();
     assert_eq!(beats.len(), 3, "one heartbeat per stream with rows");
     // Last stamp 49 * 4 ms less 2 ms of latency.
-    assert!(beats.iter().all(|b| b.next_seq == Seq(50) && b.promise_b == BootNanos(49 * 4_000_000 - 2_000_000)));
+    assert!(
+        beats.iter().all(|b| b.next_seq == Seq(50) && b.promise_b == BootNanos(49 * 4_000_000 - 2_000_000))
+    );
     assert_eq!(batcher.deadline(), None);
 }
 
@@ -92,7 +94,8 @@ fn another_epoch_never_shares_a_batch() {
 fn a_blob_becomes_an_object_beside_its_row() {
     let mut batcher = Batcher::new(BatchSettings { linger_ms: 0, message_bytes_max: 96 * 1024 });
     let blob = Blob { mime: "image/jpeg".into(), bytes: vec![7; 200_000].into() };
-    let slab = SpooledSlab { slab: Slab { rows: rows(2, 9, 1, 1), blob: Some(blob) }, ..spooled(rows(2, 9, 1, 1)) };
+    let slab =
+        SpooledSlab { slab: Slab { rows: rows(2, 9, 1, 1), blob: Some(blob) }, ..spooled(rows(2, 9, 1, 1)) };
     let out = batcher.push(BootNanos(0), slab);
     let [Sealed::Blob(blob)] = &out[..] else { panic!("the blob at once, the row with its batch") };
     assert_eq!(blob.id, object_id(&blob.object));

@@ -1,1 +1,39 @@
-//! (stage follows)
+//! Ships batches and blobs to the collector and trims the spool by its signed word alone.
+//!
+//! MQTT is a best-effort pipe with flow control; exactness is store at the edge plus idempotent commit
+//! at the collector. So a PUBACK frees a place in the pipe and means nothing more; only an ack whose
+//! signature, nonce, incarnation and counter hold lets go of rows.
+//!
+//! ```text
+//! spool ─► batch ─► Shipper ─► Uplink ══► broker ══► collector
+//!   ▲                 │  ▲                              │
+//!   └──── trim ◄──────┘  └───────── signed acks ◄───────┘
+//! ```
+//! [`Shipper`] decides and holds no clock, channel or socket; [`run`] waits; [`mqtt`] is the real pipe.
+
+mod absorb;
+mod backoff;
+mod error;
+mod exchange;
+mod flight;
+mod identity;
+pub mod mqtt;
+mod pipe;
+mod port;
+mod session;
+mod shipper;
+mod status;
+mod stream;
+mod task;
+#[cfg(test)]
+mod tests;
+pub mod tls;
+
+pub use backoff::{Backoff, Rng};
+pub use error::{AckError, ShipError};
+pub use exchange::ClockExchange;
+pub use identity::ShipIdentity;
+pub use port::ShipSpool;
+pub use shipper::{Action, HandOver, Nonces, RetainUntil, ShipSettings, Shipper};
+pub use status::{ShipCounters, ShipStatus};
+pub use task::{ShipTask, random_nonces, run};

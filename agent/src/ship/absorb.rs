@@ -1,0 +1,273 @@
+//! What an ack changes: watermarks, trims, holes of objects, refusals, credit, clock.
+
+use super::error::ShipError;
+use super::flight::{Load, Unit};
+use super::session::Heard;
+use super::shipper::{Action, RetainUntil, Shipper};
+use super::stream::Stream;
+use headwater_core::gap::{GapCause, GapRecord};
+use headwater_core::id::{Seq, StreamId};
+use headwater_core::time::{BootNanos, NS_PER_MS, UtcNanos};
+use headwater_core::wire::{Ack, Refusal, RefusalReason, Refused};
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+/// Least time a unit lies with the collector before a complaint about it counts as a new one.
+const COMPLAINT_NS_MIN: i64 = 500 * NS_PER_MS;
+
+impl Shipper {
+    /// A message came on the ack topic at `now`. `utc` is for the validity of certificates only.
+    pub fn received(&mut self, now: BootNanos, utc: UtcNanos, message: &[u8]) {
+        match self.session.hear(&self.me, now, utc, message) {
+            Ok(heard) => {
+                self.counters.acks = self.counters.acks.saturating_add(1);
+                self.heard_from_collector(now);
+                match heard {
+                    Heard::Answer { ack, moved, rtt_ns } => {
+                        self.note_rtt(rtt_ns);
+                        self.answered(now, &ack, moved);
+                    }
+                    Heard::Later(ack) => self.absorb(now, &ack),
+                }
+            }
+            Err(error) => {
+                self.counters.acks_rejected = self.counters.acks_rejected.saturating_add(1);
+                if error.wants_hello() {
+                    self.session.ask_hello(now);
+                }
+                self.actions.push(Action::Report(error.into()));
+            }
+        }
+    }
+
+    fn answered(&mut self, now: BootNanos, ack: &Ack, moved: bool) {
+        if let Some((stream, acked, next)) = self.beyond(ack) {
+            self.restored = true;
+            self.actions.push(Action::Report(ShipError::RestoredCard { stream, acked, next }));
+            return;
+        }
+        self.exchanges.linked(now);
+        if moved {
+            // Only what this receiver says is durable; what it lacks and we let go of in memory is read again.
+            for (id, stream) in self.streams.iter_mut() {
+                let silent = headwater_core::wire::AckStream {
+                    id,
+                    durable_upto: Seq(0),
+                    committed_upto: Seq(0),
+                    durable: Vec::new(),
+                    committed: Vec::new(),
+                };
+                let said = ack.streams.iter().find(|stream| stream.id == id).unwrap_or(&silent);
+                stream.absorb(said, true);
+            }
+            self.actions.push(Action::Rewind);
+        }
+        self.flight.requeue_all(moved);
+        let lacking = ack.missing.iter().map(|m| (m.object, (m.total_len, m.ranges.clone()))).collect();
+        self.flight.narrow(lacking);
+        self.absorb(now, ack);
+    }
+
+    fn absorb(&mut self, now: BootNanos, ack: &Ack) {
+        if let Some((stream, acked, next)) = self.beyond(ack) {
+            self.actions.push(Action::Report(ShipError::BeyondNext { stream, acked, next }));
+            self.session.ask_hello(now);
+            return;
+        }
+        for said in &ack.streams {
+            if let Some(stream) = self.streams.get_mut(said.id) {
+                stream.absorb(said, false);
+            }
+        }
+        for refused in &ack.refused {
+            self.refuse(now, refused);
+        }
+        self.land(now);
+        if ack.nonce.is_none() {
+            for missing in &ack.missing {
+                self.flight.ask(missing.object, missing.total_len, &missing.ranges, now, self.ack_rtt_ns);
+            }
+        }
+        self.trim();
+        if let Some(credit) = ack.credit {
+            self.grant(credit);
+        }
+        if ack.commit.is_some() {
+            self.last_commit = ack.commit;
+        }
+        if let Some(reply) = &ack.clock
+            && let Some(exchange) = self.exchanges.reply(reply, now)
+        {
+            self.actions.push(Action::Clock(exchange));
+        }
+        for (stream, fingerprint) in &ack.need_schema {
+            self.ask_declaration(now, *stream, *fingerprint);
+        }
+        if ack.need_hello {
+            self.session.ask_hello(now);
+        }
+    }
+
+    /// The first stream of an ack that reaches beyond what was ever given out.
+    fn beyond(&self, ack: &Ack) -> Option<(StreamId, u64, Seq)> {
+        ack.streams.iter().find_map(|said| {
+            let next = self.streams.get(said.id).map_or(Seq(0), |stream| stream.next_seq);
+            let acked = Stream::end_of(said);
+            (acked > next.0).then_some((said.id, acked, next))
+        })
+    }
+
+    /// Lets go of units all of whose rows are durable or given up.
+    fn land(&mut self, now: BootNanos) {
+        let streams = &self.streams;
+        let over =
+            |unit: &Unit| unit.holds.iter().all(|hold| streams.settled(hold.stream, hold.seqs.clone()));
+        let landed = self.flight.release(over);
+        for unit in &landed {
+            if unit.attempts == 1
+                && let (Load::Batch(_), Some(sent)) = (&unit.load, unit.sent_at)
+            {
+                self.note_rtt(now.since(sent));
+            }
+            for hold in &unit.holds {
+                if let Some(stream) = self.streams.get_mut(hold.stream) {
+                    stream.taken.remove(hold.seqs.clone());
+                    let durable = stream.durable.covers(hold.seqs.clone());
+                    if let Some(declared) = stream.declared.get_mut(&hold.fingerprint).filter(|_| durable) {
+                        declared.known = true;
+                    }
+                }
+            }
+        }
+    }
+
+    fn note_rtt(&mut self, rtt_ns: i64) {
+        let rtt = rtt_ns.max(1);
+        self.ack_rtt_ns = if self.ack_rtt_ns == 0 {
+            rtt
+        } else {
+            self.ack_rtt_ns.saturating_mul(7).saturating_add(rtt) / 8
+        };
+    }
+
+    /// Tells the spool what changed at the level of `retain_until`.
+    fn trim(&mut self) {
+        let level = self.settings.retain_until;
+        let mut news = Vec::new();
+        for (id, stream) in self.streams.iter_mut() {
+            let mut acked = match level {
+                RetainUntil::Durable => stream.durable.clone(),
+                RetainUntil::Committed => stream.committed.clone(),
+            };
+            acked.union_with(&stream.refused);
+            let count = acked.count();
+            if count > stream.trimmed {
+                stream.trimmed = count;
+                news.push((id, acked));
+            }
+        }
+        if !news.is_empty() {
+            self.actions.push(Action::Trim(news));
+        }
+    }
+
+    fn refuse(&mut self, now: BootNanos, refused: &Refused) {
+        let seqs = refused.seq_lo.0..refused.seq_hi.0.saturating_add(1);
+        let stream = refused.stream;
+        let cause = match refused.refusal.reason {
+            RefusalReason::Quarantine => Some(GapCause::RejectedQuarantine),
+            RefusalReason::Limit => Some(GapCause::RejectedLimit),
+            RefusalReason::FingerprintCollision => Some(GapCause::RejectedSchema),
+            RefusalReason::DecodeError => {
+                self.complain(now, stream, &seqs).then_some(GapCause::RejectedLimit)
+            }
+            RefusalReason::SchemaMismatch => {
+                if let Some(stream) = self.streams.get_mut(stream) {
+                    stream.declared.clear();
+                }
+                self.complain(now, stream, &seqs).then_some(GapCause::RejectedSchema)
+            }
+            RefusalReason::BadSignature => {
+                self.session.ask_hello(now);
+                None
+            }
+            // A whole message, or a codec the collector will learn: the resend timer brings it again, ever more rarely.
+            _ => None,
+        };
+        let released = cause.is_some_and(|cause| self.give_up(stream, &seqs, cause, &refused.refusal));
+        self.counters.refusals = self.counters.refusals.saturating_add(1);
+        let refusal = refused.refusal.clone();
+        self.actions.push(Action::Report(ShipError::Refused { stream, seqs, refusal, released }));
+    }
+
+    /// Sends the units of these rows once more; true if that was tried before.
+    fn complain(&mut self, now: BootNanos, stream: StreamId, seqs: &Range<u64>) -> bool {
+        let guard = COMPLAINT_NS_MIN.max(self.ack_rtt_ns);
+        let touched: Vec<(u64, u8)> = self
+            .flight
+            .units()
+            .filter(|(_, unit)| unit.rests(now, guard) && holds(unit, stream, seqs))
+            .map(|(id, unit)| (id, unit.complaints))
+            .collect();
+        let mut before = false;
+        for (id, complaints) in touched {
+            if complaints > 0 {
+                before = true;
+            } else {
+                if let Some(unit) = self.flight.get_mut(id) {
+                    unit.complaints = 1;
+                }
+                self.flight.requeue(id, true);
+            }
+        }
+        before
+    }
+
+    /// Counts rows on their way as given up and records the gap; false if none of them are.
+    fn give_up(&mut self, id: StreamId, seqs: &Range<u64>, cause: GapCause, refusal: &Refusal) -> bool {
+        let mut gaps = BTreeSet::new();
+        let mut records = Vec::new();
+        for (_, unit) in self.flight.units() {
+            for hold in unit.holds.iter().filter(|hold| hold.stream == id) {
+                let (start, end) = (hold.seqs.start.max(seqs.start), hold.seqs.end.min(seqs.end));
+                // A blob and its row name the same seq: one gap.
+                if start >= end || !gaps.insert((start, end)) {
+                    continue;
+                }
+                let Some(stream) = self.streams.get(id) else { continue };
+                for part in stream.refused.missing_in(start..end) {
+                    records.push(GapRecord {
+                        stream: stream.name.clone(),
+                        boot_ordinal: hold.boot_ordinal,
+                        seq_first: Seq(part.start),
+                        seq_last: Seq(part.end.saturating_sub(1)),
+                        cause,
+                        stride: 0,
+                        phase: 0,
+                        rows: part.end.saturating_sub(part.start),
+                        bytes: 0,
+                        b_first: hold.b_first,
+                        b_last: hold.b_last,
+                        policy_version: 0,
+                        note: refusal.text.clone(),
+                    });
+                }
+            }
+        }
+        let released = !records.is_empty();
+        for record in records {
+            if let Some(stream) = self.streams.get_mut(id) {
+                stream.refused.insert(record.seq_first.0..record.seq_last.0.saturating_add(1));
+            }
+            self.counters.rows_refused = self.counters.rows_refused.saturating_add(record.rows);
+            self.actions.push(Action::Gap(record));
+        }
+        released
+    }
+}
+
+fn holds(unit: &Unit, stream: StreamId, seqs: &Range<u64>) -> bool {
+    unit.holds
+        .iter()
+        .any(|hold| hold.stream == stream && hold.seqs.start < seqs.end && seqs.start < hold.seqs.end)
+}

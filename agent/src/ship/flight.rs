@@ -1,0 +1,343 @@
+//! What was taken from the spool and is not yet durable at the collector: units, their queues, their timers.
+
+use crate::batch::{Hold, SealedBlob};
+use headwater_core::id::ObjectId;
+use headwater_core::interval::IntervalSet;
+use headwater_core::ports::SpoolLane;
+use headwater_core::time::{BootNanos, NS_PER_S};
+use headwater_core::wire::Unsigned;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Least wait before un-acked data are sent again.
+const RESEND_NS_MIN: i64 = 5 * NS_PER_S;
+/// Longest such wait.
+const RESEND_NS_MAX: i64 = 300 * NS_PER_S;
+/// Least age of a part's PUBACK before its absence in an ack is believed: the ack may have been built before it came.
+const MISSING_NS_MIN: i64 = NS_PER_S / 2;
+
+/// What a unit carries.
+#[derive(Debug)]
+pub(super) enum Load {
+    /// A batch: framed and hashed once, signed at each hand-over.
+    Batch(Unsigned),
+    /// A blob: cut at each hand-over, since the broker's limit may change.
+    Blob {
+        id: ObjectId,
+        object: Arc<[u8]>,
+        /// Byte ranges to hand over.
+        to_send: IntervalSet,
+        /// Ranges the broker took, with the time.
+        took: Vec<(Range<u64>, BootNanos)>,
+        /// Ranges in the pipe.
+        piped: IntervalSet,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Unit {
+    pub(super) lane: SpoolLane,
+    pub(super) holds: Vec<Hold>,
+    pub(super) load: Load,
+    bytes: usize,
+    /// Times it was wholly handed over.
+    pub(super) attempts: u32,
+    /// Messages of it in the pipe.
+    piped: u32,
+    queued: bool,
+    /// Last hand-over.
+    pub(super) sent_at: Option<BootNanos>,
+    /// Since when all of it is out of the pipe.
+    idle_since: Option<BootNanos>,
+    /// Refusals that asked for another try.
+    pub(super) complaints: u8,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Flight {
+    units: BTreeMap<u64, Unit>,
+    next: u64,
+    /// Units with something to hand over, in order; those to be repeated go before fresh ones.
+    again: BTreeMap<SpoolLane, VecDeque<u64>>,
+    fresh: BTreeMap<SpoolLane, VecDeque<u64>>,
+    held: BTreeMap<SpoolLane, usize>,
+    /// What the last hello's answer said the collector lacks of staged objects (length, ranges).
+    hints: BTreeMap<ObjectId, (u64, Vec<Range<u64>>)>,
+}
+
+impl Flight {
+    pub(super) fn add_batch(&mut self, lane: SpoolLane, holds: Vec<Hold>, message: Unsigned) {
+        let bytes = message.message_len();
+        self.add(lane, holds, Load::Batch(message), bytes);
+    }
+
+    /// Takes a blob, unless it is on its way already.
+    pub(super) fn add_blob(&mut self, lane: SpoolLane, blob: SealedBlob) {
+        let there = self.units.values().any(|unit| {
+            unit.holds.first() == Some(&blob.hold)
+                && matches!(&unit.load, Load::Blob { id, .. } if *id == blob.id)
+        });
+        if there {
+            return;
+        }
+        let bytes = blob.object.len();
+        let to_send = match self.hints.get(&blob.id) {
+            Some((len, lacking)) if *len == bytes as u64 => within(lacking, *len),
+            _ => IntervalSet::below(bytes as u64),
+        };
+        let load = Load::Blob {
+            id: blob.id,
+            object: blob.object,
+            to_send,
+            took: Vec::new(),
+            piped: IntervalSet::new(),
+        };
+        self.add(lane, vec![blob.hold], load, bytes);
+    }
+
+    fn add(&mut self, lane: SpoolLane, holds: Vec<Hold>, load: Load, bytes: usize) {
+        let id = self.next;
+        self.next = self.next.saturating_add(1);
+        let unit = Unit {
+            lane,
+            holds,
+            load,
+            bytes,
+            attempts: 0,
+            piped: 0,
+            queued: true,
+            sent_at: None,
+            idle_since: None,
+            complaints: 0,
+        };
+        self.units.insert(id, unit);
+        self.fresh.entry(lane).or_default().push_back(id);
+        let held = self.held.entry(lane).or_default();
+        *held = held.saturating_add(bytes);
+    }
+
+    /// The next unit of a lane with something to hand over.
+    pub(super) fn head(&self, lane: SpoolLane) -> Option<u64> {
+        let first = |queues: &BTreeMap<SpoolLane, VecDeque<u64>>| queues.get(&lane)?.front().copied();
+        first(&self.again).or_else(|| first(&self.fresh))
+    }
+
+    pub(super) fn get(&self, id: u64) -> Option<&Unit> {
+        self.units.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Unit> {
+        self.units.get_mut(&id)
+    }
+
+    pub(super) fn units(&self) -> impl Iterator<Item = (u64, &Unit)> {
+        self.units.iter().map(|(id, unit)| (*id, unit))
+    }
+
+    /// A message of unit `id` went into the pipe; `range` for a part.
+    pub(super) fn handed(&mut self, id: u64, now: BootNanos, range: Option<Range<u64>>) {
+        let Some(unit) = self.units.get_mut(&id) else { return };
+        unit.piped = unit.piped.saturating_add(1);
+        unit.sent_at = Some(now);
+        unit.idle_since = None;
+        let done = match (&mut unit.load, range) {
+            (Load::Blob { to_send, piped, .. }, Some(range)) => {
+                to_send.remove(range.clone());
+                piped.insert(range);
+                to_send.is_empty()
+            }
+            _ => true,
+        };
+        if done {
+            unit.attempts = unit.attempts.saturating_add(1);
+            unit.queued = false;
+            let lane = unit.lane;
+            for queues in [&mut self.again, &mut self.fresh] {
+                if let Some(queue) = queues.get_mut(&lane) {
+                    queue.retain(|other| *other != id);
+                }
+            }
+        }
+    }
+
+    /// The broker took a message of unit `id`.
+    pub(super) fn took(&mut self, id: u64, now: BootNanos, range: Option<Range<u64>>) {
+        let Some(unit) = self.units.get_mut(&id) else { return };
+        unit.piped = unit.piped.saturating_sub(1);
+        if let (Load::Blob { took, piped, .. }, Some(range)) = (&mut unit.load, range) {
+            piped.remove(range.clone());
+            took.retain(|(other, _)| *other != range);
+            took.push((range, now));
+        }
+        if unit.piped == 0 && !unit.queued {
+            unit.idle_since = Some(now);
+        }
+    }
+
+    /// A message of unit `id` was in the pipe when the link went.
+    pub(super) fn dropped(&mut self, id: u64, range: Option<Range<u64>>) {
+        let Some(unit) = self.units.get_mut(&id) else { return };
+        unit.piped = unit.piped.saturating_sub(1);
+        if let (Load::Blob { to_send, piped, .. }, Some(range)) = (&mut unit.load, range) {
+            piped.remove(range.clone());
+            to_send.insert(range);
+        }
+        self.requeue(id, false);
+    }
+
+    /// Puts a unit into the queue again; `whole` repeats all of a blob.
+    pub(super) fn requeue(&mut self, id: u64, whole: bool) {
+        let Some(unit) = self.units.get_mut(&id) else { return };
+        if let Load::Blob { object, to_send, took, .. } = &mut unit.load {
+            if whole {
+                took.clear();
+                *to_send = IntervalSet::below(object.len() as u64);
+            }
+            if to_send.is_empty() {
+                return;
+            }
+        }
+        unit.idle_since = None;
+        if !std::mem::replace(&mut unit.queued, true) {
+            self.again.entry(unit.lane).or_default().push_back(id);
+        }
+    }
+
+    /// After a hello was answered: batches go again; of a blob what the broker never took, unless the
+    /// receiver is another one (`all`).
+    pub(super) fn requeue_all(&mut self, all: bool) {
+        let ids: Vec<u64> = self.units.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.requeue(id, all));
+    }
+
+    /// Units whose rows were not acked in time go into the queue again; gives their number.
+    pub(super) fn requeue_due(&mut self, now: BootNanos, rtt_ns: i64) -> u64 {
+        let due: Vec<u64> = self
+            .units
+            .iter()
+            .filter(|(_, unit)| unit.due_at(rtt_ns).is_some_and(|at| now >= at))
+            .map(|(id, _)| *id)
+            .collect();
+        let n = due.len() as u64;
+        due.into_iter().for_each(|id| self.requeue(id, true));
+        n
+    }
+
+    pub(super) fn deadline(&self, rtt_ns: i64) -> Option<BootNanos> {
+        self.units.values().filter_map(|unit| unit.due_at(rtt_ns)).min()
+    }
+
+    /// The collector lacks byte ranges of an object: they go again at once, less what is on its way.
+    pub(super) fn ask(
+        &mut self,
+        object: ObjectId,
+        total_len: u64,
+        asked: &[Range<u64>],
+        now: BootNanos,
+        rtt_ns: i64,
+    ) {
+        let guard = MISSING_NS_MIN.max(rtt_ns);
+        let wanted: Vec<u64> = self
+            .units
+            .iter()
+            .filter(|(_, unit)| {
+                matches!(&unit.load, Load::Blob { id, object: bytes, .. }
+                    if *id == object && bytes.len() as u64 == total_len)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in wanted {
+            let Some(unit) = self.units.get_mut(&id) else { continue };
+            if let Load::Blob { to_send, took, piped, .. } = &mut unit.load {
+                let mut young: IntervalSet = took
+                    .iter()
+                    .filter(|(_, at)| now.since(*at) < guard)
+                    .map(|(range, _)| range.clone())
+                    .collect();
+                young.union_with(piped);
+                for range in asked.iter().filter(|range| range.end <= total_len) {
+                    young.missing_in(range.clone()).into_iter().for_each(|hole| to_send.insert(hole));
+                }
+            }
+            self.requeue(id, false);
+        }
+    }
+
+    /// A fresh answer says what the collector lacks of objects it holds in part: the rest is there, so
+    /// only that is sent, now or when the blob comes out of the spool again.
+    pub(super) fn narrow(&mut self, hints: BTreeMap<ObjectId, (u64, Vec<Range<u64>>)>) {
+        self.hints = hints;
+        let mut touched = Vec::new();
+        for (number, unit) in &mut self.units {
+            if let Load::Blob { id, object, to_send, .. } = &mut unit.load
+                && let Some((len, lacking)) = self.hints.get(id)
+                && *len == object.len() as u64
+            {
+                *to_send = within(lacking, *len);
+                touched.push(*number);
+            }
+        }
+        touched.into_iter().for_each(|id| self.requeue(id, false));
+    }
+
+    /// Lets go of units for which `over` holds.
+    pub(super) fn release(&mut self, over: impl Fn(&Unit) -> bool) -> Vec<Unit> {
+        let ids: Vec<u64> = self.units.iter().filter(|(_, unit)| over(unit)).map(|(id, _)| *id).collect();
+        for queues in [&mut self.again, &mut self.fresh] {
+            for queue in queues.values_mut() {
+                queue.retain(|id| !ids.contains(id));
+            }
+        }
+        let mut gone = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(unit) = self.units.remove(&id) {
+                let held = self.held.entry(unit.lane).or_default();
+                *held = held.saturating_sub(unit.bytes);
+                gone.push(unit);
+            }
+        }
+        gone
+    }
+
+    /// Bytes of a lane held in memory.
+    pub(super) fn held(&self, lane: SpoolLane) -> usize {
+        self.held.get(&lane).copied().unwrap_or(0)
+    }
+
+    /// True if nothing waits to be handed over.
+    pub(super) fn nothing_queued(&self) -> bool {
+        SpoolLane::ALL.into_iter().all(|lane| self.head(lane).is_none())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.units.len()
+    }
+}
+
+/// The ranges inside an object of `len` bytes; all of it if there are none.
+fn within(ranges: &[Range<u64>], len: u64) -> IntervalSet {
+    let set: IntervalSet = ranges.iter().filter(|range| range.end <= len).cloned().collect();
+    if set.is_empty() { IntervalSet::below(len) } else { set }
+}
+
+impl Unit {
+    /// When it is sent again, if no ack comes: it is out of the pipe, so only the collector can have it.
+    fn due_at(&self, rtt_ns: i64) -> Option<BootNanos> {
+        let first = RESEND_NS_MIN.max(rtt_ns.saturating_mul(4));
+        let doubled = first.saturating_mul(1 << self.attempts.saturating_sub(1).min(10));
+        self.idle_since.map(|since| since.plus_ns(doubled.min(RESEND_NS_MAX.max(first))))
+    }
+
+    /// True if it lies with the collector for longer than `guard_ns`: then a complaint about it is a new one.
+    pub(super) fn rests(&self, now: BootNanos, guard_ns: i64) -> bool {
+        self.idle_since.is_some_and(|since| now.since(since) >= guard_ns)
+    }
+
+    /// The bytes that would go next: a range of a blob, or `None` for a batch.
+    pub(super) fn next_range(&self, part_bytes: u64) -> Option<Range<u64>> {
+        let Load::Blob { to_send, .. } = &self.load else { return None };
+        let first = to_send.iter().next()?;
+        Some(first.start..first.end.min(first.start.saturating_add(part_bytes.max(1))))
+    }
+}

@@ -1,0 +1,42 @@
+//! The spool as the shipper needs it, so that tests can put a model in its place.
+
+use headwater_core::id::{Epoch, StreamId};
+use headwater_core::interval::IntervalSet;
+use headwater_core::ports::{Cursor, SpoolError, SpoolLane, SpooledSlab, StreamState};
+use std::future::Future;
+use tokio::sync::watch;
+
+/// Durable slabs out, acked sets in.
+pub trait ShipSpool: Clone + Send + Sync + 'static {
+    /// The spool's life.
+    fn epoch(&self) -> Epoch;
+
+    /// Durable, unreleased slabs of a lane from `after` on, oldest first, about `limit_bytes` of them.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; reading again later is safe.
+    fn read(
+        &self,
+        lane: SpoolLane,
+        after: Cursor,
+        limit_bytes: usize,
+    ) -> impl Future<Output = Result<Vec<SpooledSlab>, SpoolError>> + Send;
+
+    /// Frees what the collector has. Idempotent.
+    ///
+    /// # Errors
+    /// [`SpoolError::BeyondNext`] frees nothing of that stream.
+    fn trim(
+        &self,
+        acked: Vec<(StreamId, IntervalSet)>,
+    ) -> impl Future<Output = Result<(), SpoolError>> + Send;
+
+    /// Every stream.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if the spool is gone.
+    fn streams(&self) -> impl Future<Output = Result<Vec<StreamState>, SpoolError>> + Send;
+
+    /// Grows with each sync that made slabs durable.
+    fn synced(&self) -> watch::Receiver<u64>;
+}

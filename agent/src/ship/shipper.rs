@@ -1,0 +1,657 @@
+//! The pure half of shipping: events in with their time, messages and actions out.
+//!
+//! Three things limit what [`Shipper::next`] gives: the session (nothing but hello before its answer),
+//! the pipe (bytes and span the broker has not taken), and credit (bytes the collector will take).
+
+use super::error::ShipError;
+use super::exchange::{ClockExchange, Exchanges};
+use super::flight::{Flight, Load};
+use super::identity::ShipIdentity;
+use super::pipe::{Freight, Pipe};
+use super::session::Session;
+use super::status::{ShipCounters, ShipStatus};
+use super::stream::Streams;
+use crate::batch::Sealed;
+use headwater_core::gap::GapRecord;
+use headwater_core::id::{IncarnationId, Sha256, StreamId};
+use headwater_core::interval::IntervalSet;
+use headwater_core::ports::{SpoolLane, SpooledSlab, StreamState};
+use headwater_core::schema::Fingerprint;
+use headwater_core::time::{BootNanos, NS_PER_S};
+use headwater_core::wire::object::{PART_HEADER_BYTES, Part};
+use headwater_core::wire::{
+    Capabilities, ENVELOPE_BYTES, Hello, HelloStream, Lane, MESSAGE_BYTES_SENT_MAX, MessageKind, RANGES_MAX,
+    Sent, Topic, Unsigned,
+};
+use std::collections::VecDeque;
+
+/// Bytes a device may send after a hello before an ack says otherwise.
+pub(super) const CREDIT_START: u64 = 256 * 1024;
+/// Bytes of control messages that may go beyond the pipe's window, so that alarms pass a full pipe.
+const CONTROL_RESERVE_BYTES: usize = 32 * 1024;
+/// Bytes of batches and blobs of one lane kept in memory until durable; a lane may hold one unit more.
+const HELD_CONTROL_MAX: usize = 256 * 1024;
+const HELD_DATA_MAX: usize = 2 << 20;
+/// Shares of live telemetry and live media while both have something to send.
+const WEIGHT_TELEMETRY: u64 = 60;
+const WEIGHT_MEDIA: u64 = 25;
+/// Time without credit after which hello starts the count anew: bytes the broker lost never come back as credit.
+const CREDIT_STALL_NS: i64 = 30 * NS_PER_S;
+/// Time without an ack, while messages go, after which the collector counts as silent.
+const SILENT_NS: i64 = 60 * NS_PER_S;
+/// Least time before a declaration asked for again is sent again.
+const DECLARE_NS_MIN: i64 = NS_PER_S;
+/// How long a probe waits for an empty pipe.
+const PROBE_PATIENCE_NS: i64 = 8 * NS_PER_S;
+/// Bytes of TLS, MQTT and TCP around a message, about.
+const WIRE_OVERHEAD_BYTES: usize = 80;
+/// Most declarations queued on request.
+const ASKED_MAX: usize = 512;
+
+/// When the spool may let go of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RetainUntil {
+    /// In a synced landing log.
+    Durable,
+    /// In a published commit.
+    #[default]
+    Committed,
+}
+
+/// Settings of shipping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShipSettings {
+    /// Until when rows are kept.
+    pub retain_until: RetainUntil,
+    /// Largest message, bytes; lowered by the broker's limit.
+    pub message_bytes_max: usize,
+    /// Keepalive of the link, s.
+    pub keepalive_s: u16,
+    /// Longest wait of a slab for company, ms.
+    pub linger_ms: u64,
+}
+
+impl Default for ShipSettings {
+    fn default() -> Self {
+        Self {
+            retain_until: RetainUntil::Committed,
+            message_bytes_max: MESSAGE_BYTES_SENT_MAX,
+            keepalive_s: 60,
+            linger_ms: 1_000,
+        }
+    }
+}
+
+/// A signed message to hand over now; the n-th of a link since [`Shipper::connected`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandOver {
+    /// Where to.
+    pub topic: String,
+    /// Signed message.
+    pub payload: Vec<u8>,
+    /// Its number on this link, from 0.
+    pub number: u64,
+}
+
+/// What the shell is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Tell the spool what the collector has.
+    Trim(Vec<(StreamId, IntervalSet)>),
+    /// Record a gap: rows the collector will never take. Comes before the trim that releases them.
+    Gap(GapRecord),
+    /// Record a clock exchange.
+    Clock(ClockExchange),
+    /// Read the spool from the start again: what was durable is not any more, or messages must be cut smaller.
+    Rewind,
+    /// The link is dead: build another.
+    Reconnect(String),
+    /// Log and count.
+    Report(ShipError),
+}
+
+#[derive(Debug)]
+struct Credit {
+    limit: u64,
+    told: bool,
+    used: u64,
+    blocked_since: Option<BootNanos>,
+}
+
+impl Credit {
+    fn anew() -> Self {
+        Self { limit: CREDIT_START, told: false, used: 0, blocked_since: None }
+    }
+}
+
+/// Gives random nonces.
+pub type Nonces = Box<dyn FnMut() -> [u8; 16] + Send>;
+
+/// The state machine. See the module.
+pub struct Shipper {
+    pub(super) settings: ShipSettings,
+    pub(super) me: ShipIdentity,
+    nonces: Nonces,
+    pub(super) session: Session,
+    pub(super) streams: Streams,
+    pub(super) flight: Flight,
+    pub(super) exchanges: Exchanges,
+    pipe: Pipe,
+    credit: Credit,
+    linked: bool,
+    link: u64,
+    pub(super) message_bytes_max: usize,
+    /// Declarations asked for by the collector.
+    asked: VecDeque<(StreamId, Fingerprint)>,
+    pub(super) actions: Vec<Action>,
+    /// Bytes over weight, of telemetry and media.
+    served: [u64; 2],
+    pub(super) restored: bool,
+    pub(super) ack_rtt_ns: i64,
+    pub(super) last_ack: Option<BootNanos>,
+    silent_since: Option<BootNanos>,
+    silence_told: bool,
+    pub(super) last_commit: Option<Sha256>,
+    pub(super) counters: ShipCounters,
+}
+
+impl std::fmt::Debug for Shipper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shipper")
+            .field("session", &self.session)
+            .field("flight", &self.flight.len())
+            .field("credit", &self.credit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shipper {
+    /// A shipper without a link.
+    #[must_use]
+    pub fn new(settings: ShipSettings, me: ShipIdentity, nonces: Nonces) -> Self {
+        let exchanges = Exchanges::new(me.boot_ordinal);
+        Self {
+            settings,
+            me,
+            nonces,
+            session: Session::new(),
+            streams: Streams::default(),
+            flight: Flight::default(),
+            exchanges,
+            pipe: Pipe::new(settings.message_bytes_max, settings.keepalive_s.into()),
+            credit: Credit::anew(),
+            linked: false,
+            link: 0,
+            message_bytes_max: settings.message_bytes_max,
+            asked: VecDeque::new(),
+            actions: Vec::new(),
+            served: [0; 2],
+            restored: false,
+            ack_rtt_ns: 0,
+            last_ack: None,
+            silent_since: None,
+            silence_told: false,
+            last_commit: None,
+            counters: ShipCounters::default(),
+        }
+    }
+
+    /// The spool's streams as they are now. To be called before slabs of them are taken.
+    pub fn set_streams(&mut self, states: Vec<StreamState>) {
+        self.streams.update(states);
+    }
+
+    /// A link stands; messages of at most `payload_bytes_max` pass.
+    pub fn connected(&mut self, now: BootNanos, payload_bytes_max: usize) {
+        self.linked = true;
+        self.link = self.link.saturating_add(1);
+        self.message_bytes_max = self.settings.message_bytes_max.min(payload_bytes_max);
+        self.pipe.opened(now, self.message_bytes_max);
+        self.session.linked(now);
+        let limit = self.message_bytes_max;
+        let too_large = |load: &Load| matches!(load, Load::Batch(m) if m.message_len() > limit);
+        let recut = self.flight.release(|unit| too_large(&unit.load));
+        if !recut.is_empty() {
+            for hold in recut.iter().flat_map(|unit| &unit.holds) {
+                if let Some(stream) = self.streams.get_mut(hold.stream) {
+                    stream.taken.remove(hold.seqs.clone());
+                }
+            }
+            self.actions.push(Action::Rewind);
+        }
+    }
+
+    /// The link is gone.
+    pub fn disconnected(&mut self) {
+        self.linked = false;
+        for freight in self.pipe.closed() {
+            match freight {
+                Freight::Control => {}
+                Freight::Batch(id) => self.flight.dropped(id, None),
+                Freight::Part(id, range) => self.flight.dropped(id, Some(range)),
+            }
+        }
+        self.session.unlinked();
+        self.exchanges.unlinked();
+        self.credit.blocked_since = None;
+        self.silent_since = None;
+    }
+
+    /// The broker took message `number` of this link: frees the pipe, means nothing more.
+    pub fn sent(&mut self, now: BootNanos, number: u64) {
+        match self.pipe.acked(now, number) {
+            Some(Freight::Batch(id)) => self.flight.took(id, now, None),
+            Some(Freight::Part(id, range)) => self.flight.took(id, now, Some(range)),
+            Some(Freight::Control) | None => {}
+        }
+    }
+
+    /// Largest message now, bytes.
+    #[must_use]
+    pub fn message_bytes_max(&self) -> usize {
+        self.message_bytes_max
+    }
+
+    /// True if more of a lane should be read.
+    #[must_use]
+    pub fn wants(&self, lane: SpoolLane) -> bool {
+        let limit = if lane == SpoolLane::Control { HELD_CONTROL_MAX } else { HELD_DATA_MAX };
+        self.session.answered_once() && !self.restored && self.flight.held(lane) < limit
+    }
+
+    /// True if the slab is to be batched now, and counts its rows as taken; false if the collector has
+    /// them or they are on their way.
+    pub fn take(&mut self, spooled: &SpooledSlab) -> bool {
+        if spooled.epoch != self.me.epoch {
+            self.counters.foreign_epoch_slabs = self.counters.foreign_epoch_slabs.saturating_add(1);
+            self.actions.push(Action::Report(ShipError::ForeignEpoch(spooled.epoch)));
+            return false;
+        }
+        let headwater_core::batch::StreamRef::Id(id) = spooled.slab.rows.stream else { return true };
+        let seqs = spooled.slab.rows.seqs();
+        let Some(stream) = self.streams.get_mut(id) else { return true };
+        let lacks = stream.lacks(seqs.clone());
+        if lacks {
+            stream.taken.insert(seqs);
+        }
+        lacks
+    }
+
+    /// Takes what the batcher made of a lane's slabs.
+    pub fn offer(&mut self, lane: SpoolLane, sealed: Sealed) {
+        match sealed {
+            Sealed::Batch(batch) => {
+                match Unsigned::new(MessageKind::Batch, &self.me.path, batch.epoch, &batch.body) {
+                    Ok(message) if message.message_len() <= self.message_bytes_max => {
+                        self.flight.add_batch(lane, batch.holds, message);
+                    }
+                    // Sealed under an older, larger limit: its rows are read and cut anew.
+                    _ => {
+                        for hold in &batch.holds {
+                            if let Some(stream) = self.streams.get_mut(hold.stream) {
+                                stream.taken.remove(hold.seqs.clone());
+                            }
+                        }
+                        self.actions.push(Action::Rewind);
+                    }
+                }
+            }
+            Sealed::Blob(blob) => self.flight.add_blob(lane, blob),
+            Sealed::Withheld(withheld) => {
+                self.counters.withheld = self.counters.withheld.saturating_add(1);
+                self.actions.push(Action::Report(withheld.into()));
+            }
+        }
+    }
+
+    /// What the shell is to do, in order.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// The next message to hand over at `now`, signed with `now` as its send time. Call until `None`.
+    pub fn next(&mut self, now: BootNanos) -> Option<HandOver> {
+        if !self.linked {
+            return None;
+        }
+        self.tick(now);
+        if !self.pipe.has_span() {
+            return None;
+        }
+        if self.session.hello_due(now) {
+            return self.say_hello(now);
+        }
+        if let Some(hello) = self.session.say_again(now, self.ack_rtt_ns) {
+            self.counters.hellos = self.counters.hellos.saturating_add(1);
+            return Some(self.hand_over(now, Lane::Control, &hello, Freight::Control));
+        }
+        if self.restored || !self.session.may_ship(now) {
+            return None;
+        }
+        while let Some((stream, fingerprint)) = self.asked.pop_front() {
+            if let Some(message) = self.declaration(stream, fingerprint) {
+                return Some(self.declare(now, Lane::Control, stream, fingerprint, &message));
+            }
+        }
+        if let Some(probe) = self.probe(now) {
+            return Some(probe);
+        }
+        self.next_unit(now)
+    }
+
+    /// When [`Shipper::next`] should be asked again, if nothing happens before. May lie in the past while
+    /// the pipe has no room.
+    #[must_use]
+    pub fn deadline(&self, now: BootNanos) -> Option<BootNanos> {
+        if !self.linked {
+            return None;
+        }
+        [
+            self.session.deadline(self.ack_rtt_ns),
+            self.session.ships_at(now),
+            self.exchanges
+                .probe_at()
+                .map(|at| if self.pipe.is_empty() { at } else { at.plus_ns(PROBE_PATIENCE_NS) }),
+            self.flight.deadline(self.ack_rtt_ns),
+            self.pipe.stalls_at(),
+            self.credit.blocked_since.map(|since| since.plus_ns(CREDIT_STALL_NS)),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// True if nothing waits in the pipe or before it.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.pipe.is_empty() && self.flight.nothing_queued()
+    }
+
+    /// The receiver that answered the current hello.
+    #[must_use]
+    pub fn incarnation(&self) -> Option<IncarnationId> {
+        self.session.incarnation()
+    }
+
+    /// Counts since the start.
+    #[must_use]
+    pub fn counters(&self) -> ShipCounters {
+        self.counters
+    }
+
+    /// Fills in what the shipper knows of the status.
+    pub fn describe(&self, status: &mut ShipStatus) {
+        status.connected = self.linked;
+        status.last_ack = self.last_ack;
+        status.restored_card = self.restored;
+        status.in_flight_bytes = self.pipe.bytes() as u64;
+        status.in_flight_units = self.flight.len() as u64;
+        status.ack_rtt_ns = (self.ack_rtt_ns > 0).then_some(self.ack_rtt_ns);
+        status.credit_left = self.credit.told.then(|| self.credit.limit.saturating_sub(self.credit.used));
+        status.incarnation = self.session.incarnation();
+        status.last_commit = self.last_commit;
+    }
+
+    pub(super) fn grant(&mut self, credit: u64) {
+        if credit > self.credit.limit || !self.credit.told {
+            self.credit.limit = self.credit.limit.max(credit);
+            self.credit.blocked_since = None;
+        }
+        self.credit.told = true;
+    }
+
+    pub(super) fn ask_declaration(&mut self, now: BootNanos, id: StreamId, fingerprint: Fingerprint) {
+        let Some(stream) = self.streams.get(id) else { return };
+        if !stream.schemas.contains_key(&fingerprint) {
+            self.actions.push(Action::Report(ShipError::SchemaUnknown { stream: id, fingerprint }));
+            return;
+        }
+        let guard = DECLARE_NS_MIN.max(self.ack_rtt_ns);
+        let young = stream
+            .declared
+            .get(&fingerprint)
+            .is_some_and(|last| last.link == self.link && now.since(last.at) < guard);
+        if !young && self.asked.len() < ASKED_MAX && !self.asked.contains(&(id, fingerprint)) {
+            self.asked.push_back((id, fingerprint));
+        }
+    }
+
+    pub(super) fn heard_from_collector(&mut self, now: BootNanos) {
+        self.last_ack = Some(now);
+        self.silent_since = None;
+        self.silence_told = false;
+    }
+
+    fn tick(&mut self, now: BootNanos) {
+        if self.pipe.stalls_at().is_some_and(|at| now >= at) {
+            self.actions.push(Action::Reconnect("the broker took no message for too long".into()));
+        }
+        let again = self.flight.requeue_due(now, self.ack_rtt_ns);
+        self.counters.resends = self.counters.resends.saturating_add(again);
+        if let Some(best) = self.exchanges.due(now) {
+            self.actions.push(Action::Clock(best));
+        }
+        if self.flight.nothing_queued() {
+            self.credit.blocked_since = None;
+        }
+        if let Some(since) = self.credit.blocked_since
+            && now.since(since) >= CREDIT_STALL_NS
+        {
+            self.credit.blocked_since = None;
+            self.session.ask_hello(now);
+            let stalled_s = now.since(since) / NS_PER_S;
+            self.actions.push(Action::Report(ShipError::CreditStalled { stalled_s }));
+        }
+        if let Some(since) = self.silent_since
+            && now.since(since) >= SILENT_NS
+            && !std::mem::replace(&mut self.silence_told, true)
+        {
+            let silent_s = now.since(since) / NS_PER_S;
+            self.actions.push(Action::Report(ShipError::CollectorSilent { silent_s }));
+        }
+    }
+
+    fn say_hello(&mut self, now: BootNanos) -> Option<HandOver> {
+        let nonce = (self.nonces)();
+        let mut hello = Hello {
+            boot_ordinal: self.me.boot_ordinal,
+            boot_id: self.me.boot_id,
+            capabilities: Capabilities::ours(&self.me.software),
+            message_bytes_max: self.message_bytes_max as u64,
+            streams: self.streams.iter().map(|(id, stream)| hello_stream(id, stream)).collect(),
+            chain: self.me.chain.clone(),
+            nonce,
+        };
+        let mut body = hello.to_body();
+        if body.len().saturating_add(ENVELOPE_BYTES) > self.message_bytes_max {
+            // Ranges are a help, not a need.
+            hello.streams.iter_mut().for_each(|stream| stream.unacked.clear());
+            body = hello.to_body();
+        }
+        let found = body.len().saturating_add(ENVELOPE_BYTES);
+        let made = Unsigned::new(MessageKind::Hello, &self.me.path, self.me.epoch, &body);
+        let Some(message) = made.ok().filter(|_| found <= self.message_bytes_max) else {
+            let limit = self.message_bytes_max;
+            self.actions.push(Action::Report(ShipError::Oversize { what: "hello", found, limit }));
+            self.actions.push(Action::Reconnect("hello does not fit the broker's limit".into()));
+            self.session.unlinked();
+            return None;
+        };
+        self.session.said(now, nonce, message.clone());
+        self.credit = Credit::anew();
+        self.counters.hellos = self.counters.hellos.saturating_add(1);
+        Some(self.hand_over(now, Lane::Control, &message, Freight::Control))
+    }
+
+    fn probe(&mut self, now: BootNanos) -> Option<HandOver> {
+        let at = self.exchanges.probe_at()?;
+        let due = now >= at && (self.pipe.is_empty() || now.since(at) >= PROBE_PATIENCE_NS);
+        let probe =
+            Unsigned::new(MessageKind::Probe, &self.me.path, self.me.epoch, &[]).ok().filter(|_| due)?;
+        self.exchanges.probed(now);
+        Some(self.hand_over(now, Lane::Control, &probe, Freight::Control))
+    }
+
+    fn declaration(&mut self, id: StreamId, fingerprint: Fingerprint) -> Option<Unsigned> {
+        let stream = self.streams.get(id)?;
+        let schema = stream.schemas.get(&fingerprint)?.clone();
+        let body =
+            headwater_core::wire::Declaration { stream: id, name: stream.name.clone(), schema }.to_body();
+        let (found, limit) = (body.len().saturating_add(ENVELOPE_BYTES), self.message_bytes_max);
+        let made = Unsigned::new(MessageKind::Declaration, &self.me.path, self.me.epoch, &body);
+        let message = made.ok().filter(|_| found <= limit);
+        if message.is_none() {
+            self.actions.push(Action::Report(ShipError::Oversize { what: "declaration", found, limit }));
+        }
+        message
+    }
+
+    fn declare(
+        &mut self,
+        now: BootNanos,
+        lane: Lane,
+        id: StreamId,
+        fingerprint: Fingerprint,
+        message: &Unsigned,
+    ) -> HandOver {
+        self.note_declared(now, id, fingerprint);
+        self.hand_over(now, lane, message, Freight::Control)
+    }
+
+    fn note_declared(&mut self, now: BootNanos, id: StreamId, fingerprint: Fingerprint) {
+        let link = self.link;
+        if let Some(stream) = self.streams.get_mut(id) {
+            let declared = super::stream::Declared { link, at: now, known: false };
+            stream.declared.insert(fingerprint, declared);
+        }
+    }
+
+    /// Control first; then telemetry and media by their weights, so that neither starves the other.
+    fn next_unit(&mut self, now: BootNanos) -> Option<HandOver> {
+        if let Some(id) = self.flight.head(SpoolLane::Control)
+            && let Some(message) = self.send_unit(now, id, Lane::Control)
+        {
+            return Some(message);
+        }
+        let [telemetry, media] = [SpoolLane::Telemetry, SpoolLane::Media].map(|lane| self.flight.head(lane));
+        let lanes = match (telemetry, media) {
+            (None, None) => return None,
+            (Some(id), None) => vec![(0, id)],
+            (None, Some(id)) => vec![(1, id)],
+            (Some(t), Some(m)) if self.served[0] <= self.served[1] => vec![(0, t), (1, m)],
+            (Some(t), Some(m)) => vec![(1, m), (0, t)],
+        };
+        let alone = lanes.len() == 1;
+        for (place, id) in lanes {
+            let (lane, weight) =
+                [(Lane::LiveTelemetry, WEIGHT_TELEMETRY), (Lane::LiveMedia, WEIGHT_MEDIA)][place];
+            if let Some(message) = self.send_unit(now, id, lane) {
+                let cost = (message.payload.len() as u64).saturating_mul(1_000) / weight;
+                self.served[place] = self.served[place].saturating_add(cost);
+                if alone {
+                    // A lane that was idle has saved up nothing.
+                    let most = self.served[place];
+                    self.served = [most; 2];
+                }
+                return Some(message);
+            }
+        }
+        None
+    }
+
+    fn send_unit(&mut self, now: BootNanos, id: u64, lane: Lane) -> Option<HandOver> {
+        let unit = self.flight.get(id)?;
+        let part_bytes = self.message_bytes_max.saturating_sub(ENVELOPE_BYTES + PART_HEADER_BYTES) as u64;
+        let range = unit.next_range(part_bytes);
+        let bytes = match (&unit.load, &range) {
+            (Load::Batch(message), _) => message.message_len(),
+            (Load::Blob { .. }, Some(range)) => {
+                usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX)
+            }
+            (Load::Blob { .. }, None) => return None,
+        };
+        let control = lane == Lane::Control;
+        if !self.pipe.has_room(bytes, if control { CONTROL_RESERVE_BYTES } else { 0 }) {
+            return None;
+        }
+        if !control && self.credit.used.saturating_add(bytes as u64) > self.credit.limit {
+            self.credit.blocked_since.get_or_insert(now);
+            return None;
+        }
+        if !control {
+            self.credit.blocked_since = None;
+        }
+        if let Some((stream, fingerprint)) = self.undeclared(id) {
+            if let Some(message) = self.declaration(stream, fingerprint) {
+                return Some(self.declare(now, lane, stream, fingerprint, &message));
+            }
+            // Cannot be declared: the collector may know it from an earlier life, else it will ask.
+            self.note_declared(now, stream, fingerprint);
+        }
+        let unit = self.flight.get(id)?;
+        let (message, freight) = match (&unit.load, range) {
+            (Load::Batch(message), _) => (message.clone(), Freight::Batch(id)),
+            (Load::Blob { id: object_id, object, .. }, Some(range)) => {
+                let at = |n: u64| usize::try_from(n).ok();
+                let part = Part {
+                    object: *object_id,
+                    total_len: object.len() as u64,
+                    offset: range.start,
+                    bytes: object.get(at(range.start)?..at(range.end)?)?,
+                };
+                let message =
+                    Unsigned::new(MessageKind::Part, &self.me.path, self.me.epoch, &part.to_body()).ok()?;
+                (message, Freight::Part(id, range))
+            }
+            (Load::Blob { .. }, None) => return None,
+        };
+        let range = if let Freight::Part(_, range) = &freight { Some(range.clone()) } else { None };
+        self.flight.handed(id, now, range);
+        Some(self.hand_over(now, lane, &message, freight))
+    }
+
+    /// The first declaration of a unit that the collector may not have.
+    fn undeclared(&self, id: u64) -> Option<(StreamId, Fingerprint)> {
+        let unit = self.flight.get(id)?;
+        if matches!(unit.load, Load::Blob { .. }) {
+            // The row's batch declares; an object needs no schema.
+            return None;
+        }
+        unit.holds.iter().map(|hold| (hold.stream, hold.fingerprint)).find(|(stream, fingerprint)| {
+            self.streams.get(*stream).is_some_and(|stream| {
+                !stream.declared.get(fingerprint).is_some_and(|declared| {
+                    // A repeat may mean that the declaration was lost with the rows.
+                    declared.known
+                        || (declared.link == self.link
+                            && (unit.attempts == 0 || unit.sent_at.is_none_or(|sent| declared.at > sent)))
+                })
+            })
+        })
+    }
+
+    fn hand_over(&mut self, now: BootNanos, lane: Lane, message: &Unsigned, freight: Freight) -> HandOver {
+        let sent = Sent { boot_ordinal: self.me.boot_ordinal.0, ns: now.0 };
+        let payload = message.sign(sent, &self.me.key);
+        let topic = Topic::In { device: self.me.path.clone(), lane }.to_string();
+        let number = self.pipe.hand_over(now, payload.len(), freight);
+        self.exchanges.sent(now);
+        self.silent_since.get_or_insert(now);
+        if lane != Lane::Control {
+            self.credit.used = self.credit.used.saturating_add(payload.len() as u64);
+        }
+        let on_wire = payload.len().saturating_add(topic.len()).saturating_add(WIRE_OVERHEAD_BYTES);
+        self.counters.messages = self.counters.messages.saturating_add(1);
+        self.counters.bytes_sent = self.counters.bytes_sent.saturating_add(on_wire as u64);
+        HandOver { topic, payload, number }
+    }
+}
+
+fn hello_stream(id: StreamId, stream: &super::stream::Stream) -> HelloStream {
+    let oldest_held = stream.held.iter().next().map_or(stream.next_seq.0, |range| range.start);
+    HelloStream {
+        id,
+        next_seq: stream.next_seq,
+        oldest_held: headwater_core::id::Seq(oldest_held),
+        unacked: stream.held.iter().take(RANGES_MAX).collect(),
+    }
+}

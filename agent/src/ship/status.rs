@@ -1,0 +1,69 @@
+//! How shipping stands, for the status page and for people.
+
+use headwater_core::id::{IncarnationId, Sha256};
+use headwater_core::ports::Cursor;
+use headwater_core::time::BootNanos;
+
+/// What was counted since the process started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ShipCounters {
+    /// Messages handed over.
+    pub messages: u64,
+    /// Their bytes on the wire, with topic and about 80 bytes of TLS, MQTT and TCP each.
+    pub bytes_sent: u64,
+    /// Hellos said, repeats included.
+    pub hellos: u64,
+    /// Batches and blobs handed over again for want of an ack.
+    pub resends: u64,
+    /// Acks used.
+    pub acks: u64,
+    /// Acks not used: forged, replayed, late, of another receiver.
+    pub acks_rejected: u64,
+    /// Rows refused by the collector and given up with a gap record.
+    pub rows_refused: u64,
+    /// Refusals of every kind.
+    pub refusals: u64,
+    /// Sets of rows that stay in the spool.
+    pub withheld: u64,
+    /// Slabs of another epoch met in the spool.
+    pub foreign_epoch_slabs: u64,
+    /// Gap records and clock exchanges that found no room in their queue.
+    pub side_rows_dropped: u64,
+    /// Connections that came about after the first.
+    pub reconnects: u64,
+    /// Connections that did not come about.
+    pub connect_failures: u64,
+    /// Reads or trims the spool could not do.
+    pub spool_errors: u64,
+}
+
+/// How shipping stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ShipStatus {
+    /// A link stands.
+    pub connected: bool,
+    /// Since when it stands, or does not.
+    pub since: Option<BootNanos>,
+    /// Last ack used.
+    pub last_ack: Option<BootNanos>,
+    /// Last thing that went wrong, for a person.
+    pub last_error: Option<String>,
+    /// The card was restored or cloned: nothing is shipped before a new epoch (R7).
+    pub restored_card: bool,
+    /// Bytes handed over and not PUBACKed.
+    pub in_flight_bytes: u64,
+    /// Batches and blobs not yet durable at the collector.
+    pub in_flight_units: u64,
+    /// How far the control, telemetry and media lanes were read.
+    pub backlog: [Cursor; 3],
+    /// Smoothed time from hand-over to ack, ns.
+    pub ack_rtt_ns: Option<i64>,
+    /// Bytes of credit left; `None` before the collector said any.
+    pub credit_left: Option<u64>,
+    /// The receiver that answered our hello.
+    pub incarnation: Option<IncarnationId>,
+    /// Newest commit with rows of this device.
+    pub last_commit: Option<Sha256>,
+    /// Counts.
+    pub counters: ShipCounters,
+}
