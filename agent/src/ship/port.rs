@@ -1,5 +1,6 @@
 //! The spool as the shipper needs it, so that tests can put a model in its place.
 
+use crate::spool::SpoolHandle;
 use headwater_core::id::{Epoch, StreamId};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{Cursor, SpoolError, SpoolLane, SpooledSlab, StreamState};
@@ -39,4 +40,31 @@ pub trait ShipSpool: Clone + Send + Sync + 'static {
 
     /// Grows with each sync that made slabs durable.
     fn synced(&self) -> watch::Receiver<u64>;
+}
+
+impl ShipSpool for SpoolHandle {
+    fn epoch(&self) -> Epoch {
+        SpoolHandle::epoch(self)
+    }
+
+    async fn read(
+        &self,
+        lane: SpoolLane,
+        after: Cursor,
+        limit_bytes: usize,
+    ) -> Result<Vec<SpooledSlab>, SpoolError> {
+        SpoolHandle::read(self, lane, after, limit_bytes).await
+    }
+
+    async fn trim(&self, acked: Vec<(StreamId, IntervalSet)>) -> Result<(), SpoolError> {
+        SpoolHandle::trim(self, acked).await
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamState>, SpoolError> {
+        SpoolHandle::streams(self).await
+    }
+
+    fn synced(&self) -> watch::Receiver<u64> {
+        SpoolHandle::synced(self)
+    }
 }

@@ -30,7 +30,7 @@ enum State {
     /// A hello is to be said at this time.
     Due(BootNanos),
     /// Said, not answered.
-    Waiting { nonce: [u8; 16], hello: Unsigned, first: BootNanos, last: BootNanos },
+    Waiting { nonce: [u8; 16], hello: Box<Unsigned>, first: BootNanos, last: BootNanos },
 }
 
 /// What an ack turned out to be.
@@ -101,7 +101,7 @@ impl Session {
     pub(super) fn said(&mut self, now: BootNanos, nonce: [u8; 16], hello: Unsigned) {
         self.peer = None;
         self.said_at = Some(now);
-        self.state = State::Waiting { nonce, hello, first: now, last: now };
+        self.state = State::Waiting { nonce, hello: Box::new(hello), first: now, last: now };
     }
 
     /// The open hello, if it is time to send it once more (same nonce).
@@ -109,7 +109,7 @@ impl Session {
         match &mut self.state {
             State::Waiting { hello, last, .. } if now >= last.plus_ns(patience(rtt_ns)) => {
                 *last = now;
-                Some(hello.clone())
+                Some(Unsigned::clone(hello))
             }
             _ => None,
         }

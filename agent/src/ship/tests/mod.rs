@@ -1,1 +1,6 @@
-//! t
+//! Shipping against a model of the collector: first by hand, then through a simulated network.
+
+mod collector;
+mod fixture;
+mod protocol;
+mod world;
