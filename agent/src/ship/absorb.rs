@@ -7,13 +7,10 @@ use super::shipper::{Action, RetainUntil, Shipper};
 use super::stream::Stream;
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{Seq, StreamId};
-use headwater_core::time::{BootNanos, NS_PER_MS, UtcNanos};
+use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_core::wire::{Ack, Refusal, RefusalReason, Refused};
 use std::collections::BTreeSet;
 use std::ops::Range;
-
-/// Least time a unit lies with the collector before a complaint about it counts as a new one.
-const COMPLAINT_NS_MIN: i64 = 500 * NS_PER_MS;
 
 impl Shipper {
     /// A message came on the ack topic at `now`. `utc` is for the validity of certificates only.
@@ -178,14 +175,12 @@ impl Shipper {
             RefusalReason::Quarantine => Some(GapCause::RejectedQuarantine),
             RefusalReason::Limit => Some(GapCause::RejectedLimit),
             RefusalReason::FingerprintCollision => Some(GapCause::RejectedSchema),
-            RefusalReason::DecodeError => {
-                self.complain(now, stream, &seqs).then_some(GapCause::RejectedLimit)
-            }
+            RefusalReason::DecodeError => self.complain(stream, &seqs).then_some(GapCause::RejectedLimit),
             RefusalReason::SchemaMismatch => {
                 if let Some(stream) = self.streams.get_mut(stream) {
                     stream.declared.clear();
                 }
-                self.complain(now, stream, &seqs).then_some(GapCause::RejectedSchema)
+                self.complain(stream, &seqs).then_some(GapCause::RejectedSchema)
             }
             RefusalReason::BadSignature => {
                 self.session.ask_hello(now);
@@ -200,24 +195,24 @@ impl Shipper {
         self.actions.push(Action::Report(ShipError::Refused { stream, seqs, refusal, released }));
     }
 
-    /// Sends the units of these rows once more; true if that was tried before.
-    fn complain(&mut self, now: BootNanos, stream: StreamId, seqs: &Range<u64>) -> bool {
-        let guard = COMPLAINT_NS_MIN.max(self.ack_rtt_ns);
-        let touched: Vec<(u64, u8)> = self
+    /// Sends the units of these rows once more; true if that was tried before. A refusal is told once
+    /// for each attempt, so an attempt counts once.
+    fn complain(&mut self, stream: StreamId, seqs: &Range<u64>) -> bool {
+        let touched: Vec<(u64, u32, u32)> = self
             .flight
             .units()
-            .filter(|(_, unit)| unit.rests(now, guard) && holds(unit, stream, seqs))
-            .map(|(id, unit)| (id, unit.complaints))
+            .filter(|(_, unit)| unit.is_out() && holds(unit, stream, seqs))
+            .map(|(id, unit)| (id, unit.complained, unit.attempts))
             .collect();
         let mut before = false;
-        for (id, complaints) in touched {
-            if complaints > 0 {
-                before = true;
-            } else {
+        for (id, complained, attempts) in touched {
+            if complained == 0 {
                 if let Some(unit) = self.flight.get_mut(id) {
-                    unit.complaints = 1;
+                    unit.complained = attempts;
                 }
                 self.flight.requeue(id, true);
+            } else if attempts > complained {
+                before = true;
             }
         }
         before

@@ -50,8 +50,8 @@ pub(super) struct Unit {
     pub(super) sent_at: Option<BootNanos>,
     /// Since when all of it is out of the pipe.
     idle_since: Option<BootNanos>,
-    /// Refusals that asked for another try.
-    pub(super) complaints: u8,
+    /// The attempt that was answered by a refusal which asked for another try; 0 for none.
+    pub(super) complained: u32,
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +109,7 @@ impl Flight {
             queued: true,
             sent_at: None,
             idle_since: None,
-            complaints: 0,
+            complained: 0,
         };
         self.units.insert(id, unit);
         self.fresh.entry(lane).or_default().push_back(id);
@@ -329,9 +329,9 @@ impl Unit {
         self.idle_since.map(|since| since.plus_ns(doubled.min(RESEND_NS_MAX.max(first))))
     }
 
-    /// True if it lies with the collector for longer than `guard_ns`: then a complaint about it is a new one.
-    pub(super) fn rests(&self, now: BootNanos, guard_ns: i64) -> bool {
-        self.idle_since.is_some_and(|since| now.since(since) >= guard_ns)
+    /// True if it was wholly handed over and does not wait to go again.
+    pub(super) fn is_out(&self) -> bool {
+        !self.queued
     }
 
     /// The bytes that would go next: a range of a blob, or `None` for a batch.

@@ -322,6 +322,8 @@ impl Shipper {
             return self.say_hello(now);
         }
         if let Some(hello) = self.session.say_again(now, self.ack_rtt_ns) {
+            // The collector counts from the newest hello it has.
+            self.credit = Credit::anew();
             self.counters.hellos = self.counters.hellos.saturating_add(1);
             return Some(self.hand_over(now, Lane::Control, &hello, Freight::Control));
         }
