@@ -1,1 +1,23 @@
-//! (stage follows)
+//! Align: brings streams onto the instants of a spine, as a recipe says.
+//!
+//! First form: an image stream as spine, columns by `method = "previous"` with a tolerance. A spine row is emitted once,
+//! when every column is known to be complete up to its event time (coverage), or, after the idle timeout, with
+//! `provisional = true`; a provisional row is not replaced later. Values, matches and finality depend on what was
+//! captured and never on the order of arrival (L2).
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`recipe`] | the declaration: parse, check, canonical form, id |
+//! | [`asof`] | one column of one device: samples in order, the match, what is covered |
+//! | [`aligner`] | one recipe over all devices |
+//! | [`window`] | aligned rows and their table |
+//! | [`coverage`] | which spine rows are done, as a commit stores it |
+
+pub mod aligner;
+pub mod asof;
+pub mod coverage;
+pub mod recipe;
+mod restore;
+pub mod window;
+
+pub(crate) use restore::{StreamKinds, restore};

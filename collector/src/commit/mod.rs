@@ -1,1 +1,18 @@
-//! (stage follows)
+//! Commit: what a group of landed messages becomes in the lake.
+//!
+//! One group, one commit, all tables: raw rows, the ledger that counts them, the gaps, the clock rows and the landing
+//! cursors become visible together or not at all, so a crash anywhere is a replay from the head's cursors.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`tables`] | the declarations of `ops.*` and the common columns of `raw.*` |
+//! | [`kinds`] | the union of fields per kind across the fleet (R11), and what does not fit it |
+//! | [`cells`] | rows of small tables by column name |
+//! | [`raw`] | sections of a batch as Arrow columns |
+//! | [`read`] | rows of a scan by column name |
+
+pub mod cells;
+pub mod kinds;
+pub mod raw;
+pub mod read;
+pub mod tables;

@@ -1,0 +1,143 @@
+//! The rules: shape, time, bound, picture, duplicates, provisional rows.
+
+use crate::align::aligner::Aligner;
+use crate::align::asof::Place;
+use crate::align::window::{AlignedRow, AlignedWindow};
+use crate::commit::cells::Cell;
+use headwater_core::id::Sha256;
+use headwater_core::time::{Grade, NS_PER_S, UtcNanos};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Version of the rules; part of every verdict.
+pub const GATE_VERSION: &str = "1";
+/// 2020-01-01T00:00:00Z: no gateway of ours captured before it.
+const EARLIEST_NS: i64 = 1_577_836_800 * NS_PER_S;
+/// A resolved time this far beyond the collector's own is wrong whatever its bound says: a day.
+const AHEAD_NS_MAX: i64 = 86_400 * NS_PER_S;
+/// Offending rows named in an evidence; the count says how many there are.
+const NAMED_MAX: usize = 5;
+
+/// What a rule found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Nothing to say.
+    Pass,
+    /// Published, but somebody should look.
+    Warn,
+    /// Not published.
+    Fail,
+}
+
+impl Verdict {
+    /// Name in `ops.verdicts`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// One rule's verdict with its evidence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// The rule.
+    pub gate: &'static str,
+    /// What it found.
+    pub verdict: Verdict,
+    /// The numbers behind it.
+    pub evidence: Value,
+}
+
+impl Judged {
+    /// Hex SHA-256 of the evidence as stored.
+    #[must_use]
+    pub fn evidence_digest(&self) -> String {
+        Sha256::of(self.evidence.to_string().as_bytes()).to_string()
+    }
+}
+
+/// The worst of several verdicts.
+#[must_use]
+pub fn worst(judged: &[Judged]) -> Verdict {
+    judged.iter().map(|judged| judged.verdict).max().unwrap_or(Verdict::Pass)
+}
+
+/// Judges a window before it is published; `now` is the collector's UTC.
+#[must_use]
+pub fn judge(aligner: &Aligner, window: &AlignedWindow, now: UtcNanos) -> Vec<Judged> {
+    let recipe = aligner.recipe();
+    let rows = &window.rows;
+    let shape = offenders(rows, |row| {
+        row.values.len() == recipe.spine_select.len()
+            && row.columns.len() == recipe.columns.len()
+            && row
+                .columns
+                .iter()
+                .zip(&recipe.columns)
+                .all(|(column, of)| column.values.len() == of.select.len())
+    });
+    let bound = offenders(rows, |row| {
+        row.at.err_ns >= 0 && (row.at.grade == Grade::OrderingOnly || row.at.err_ns < i64::MAX)
+    });
+    let range = offenders(rows, |row| {
+        let ahead = now.0.saturating_add(AHEAD_NS_MAX).saturating_add(row.at.err_ns);
+        (EARLIEST_NS..=ahead).contains(&row.at.ts_ns)
+    });
+    let named = |name: &str| recipe.spine_select.iter().position(|field| field.as_str() == name);
+    let (width, height, image) = (named("width"), named("height"), named("image"));
+    let picture = offenders(rows, |row| {
+        let cell = |place: Option<usize>| place.and_then(|place| row.values.get(place));
+        let positive = |place| !matches!(cell(place), Some(Cell::Long(..=0) | Cell::Null));
+        positive(width) && positive(height) && !matches!(cell(image), Some(Cell::Null))
+    });
+    let mut seen = BTreeSet::new();
+    let twice = offenders(rows, |row| {
+        seen.insert(row.row_key()) && !aligner.coverage().contains(&row.key, row.at.place.seq)
+    });
+    let provisional = offenders(rows, |row| !row.provisional);
+    vec![
+        judged("schema", Verdict::Fail, rows.len(), &shape),
+        judged("time_range", Verdict::Fail, rows.len(), &range),
+        judged("time_order", Verdict::Fail, rows.len(), &out_of_order(rows)),
+        judged("error_bound", Verdict::Fail, rows.len(), &bound),
+        judged("image_whole", Verdict::Fail, rows.len(), &picture),
+        judged("duplicates", Verdict::Fail, rows.len(), &twice),
+        judged("provisional", Verdict::Warn, rows.len(), &provisional),
+    ]
+}
+
+fn offenders(rows: &[AlignedRow], mut is_good: impl FnMut(&AlignedRow) -> bool) -> Vec<String> {
+    rows.iter().filter(|row| !is_good(row)).map(AlignedRow::row_key).collect()
+}
+
+/// Rows whose interval lies wholly before that of an earlier sample of their boot. Middles may cross: two commits may
+/// know the clock differently well.
+fn out_of_order(rows: &[AlignedRow]) -> Vec<String> {
+    let mut boots: BTreeMap<_, Vec<(Place, &AlignedRow)>> = BTreeMap::new();
+    for row in rows {
+        boots.entry((&row.key, row.at.place.boot)).or_default().push((row.at.place, row));
+    }
+    let mut found = Vec::new();
+    for mut rows in boots.into_values() {
+        rows.sort_by_key(|(place, _)| *place);
+        let mut floor = i64::MIN;
+        for (_, row) in rows {
+            if row.at.ts_ns.saturating_add(row.at.err_ns) < floor {
+                found.push(row.row_key());
+            }
+            floor = floor.max(row.at.ts_ns.saturating_sub(row.at.err_ns));
+        }
+    }
+    found
+}
+
+fn judged(gate: &'static str, at_worst: Verdict, rows: usize, offenders: &[String]) -> Judged {
+    let verdict = if offenders.is_empty() { Verdict::Pass } else { at_worst };
+    let some: Vec<&String> = offenders.iter().take(NAMED_MAX).collect();
+    let evidence = json!({ "rows": rows, "offending": offenders.len(), "row_keys": some });
+    Judged { gate, verdict, evidence }
+}

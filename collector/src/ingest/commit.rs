@@ -1,0 +1,106 @@
+//! The committer: one writer of one branch, which knows what became of every commit it sent.
+
+use headwater_core::ports::Clock;
+use headwater_lake::{CommitError, CommitRequest, Committed, Lake, LakeError, LakeWriter, RefName};
+use tokio_util::sync::CancellationToken;
+
+/// First wait before a failed write is tried again.
+pub(super) const BACKOFF_MS_MIN: u64 = 200;
+/// Longest such wait: an object store that comes back is noticed soon.
+const BACKOFF_MS_MAX: u64 = 10_000;
+
+/// Commits to one branch.
+#[derive(Debug)]
+pub(super) struct Committer<C> {
+    pub(super) lake: Lake,
+    pub(super) clock: C,
+    pub(super) half_ns: i64,
+    cancel: CancellationToken,
+    writer: LakeWriter,
+}
+
+impl<C: Clock> Committer<C> {
+    pub(super) fn new(
+        lake: Lake,
+        branch: RefName,
+        author: String,
+        clock: C,
+        half_ns: i64,
+        cancel: CancellationToken,
+    ) -> Self {
+        let writer = lake.writer(branch, author);
+        Self { lake, clock, half_ns, cancel, writer }
+    }
+
+    pub(super) fn branch(&self) -> &RefName {
+        self.writer.name()
+    }
+
+    /// Makes the commit, or says that it did not happen. An unknown outcome is waited out: until it is known nothing may
+    /// be acknowledged and nothing else committed.
+    ///
+    /// # Errors
+    /// The lake's, when nothing happened. A stop while the outcome is unknown counts so too: the next life finds out.
+    pub(super) async fn commit_once(&mut self, request: CommitRequest) -> Result<Committed, LakeError> {
+        let mut wait_ms = BACKOFF_MS_MIN;
+        let (name, mut seq) = match self.writer.commit(request.clone()).await {
+            Ok(committed) => return Ok(self.noted(committed)),
+            Err(CommitError::Failed { source, .. }) => return Err(source),
+            Err(CommitError::Unknown { name, seq }) => (name, seq),
+            Err(other) => return Err(unsettled(other.to_string())),
+        };
+        loop {
+            metrics::counter!("headwater_commit_unknown_total").increment(1);
+            tracing::warn!(branch = %name, seq, "outcome of a commit is unknown, asking again");
+            if self.wait(&mut wait_ms).await.is_err() {
+                return Err(unsettled(format!("outcome of ref entry {seq} was unknown at the stop")));
+            }
+            match self.writer.settle().await {
+                Ok(Some(committed)) => return Ok(self.noted(committed)),
+                Ok(None) => {
+                    return Err(unsettled("another writer won while the outcome was unknown".to_owned()));
+                }
+                Err(CommitError::Unknown { seq: still, .. }) => seq = still,
+                Err(CommitError::Failed { source, .. }) => return Err(source),
+                Err(other) => return Err(unsettled(other.to_string())),
+            }
+        }
+    }
+
+    /// Waits before another try, longer each time.
+    ///
+    /// # Errors
+    /// When it is time to stop.
+    pub(super) async fn wait(&self, wait_ms: &mut u64) -> Result<(), Stopped> {
+        let until = self.clock.boot().plus_ms(*wait_ms);
+        *wait_ms = wait_ms.saturating_mul(2).min(BACKOFF_MS_MAX);
+        tokio::select! {
+            () = self.cancel.cancelled() => Err(Stopped),
+            () = self.clock.sleep_until(until) => Ok(()),
+        }
+    }
+
+    fn noted(&self, committed: Committed) -> Committed {
+        metrics::counter!("headwater_commits_total").increment(1);
+        metrics::counter!("headwater_commit_rows_total").increment(committed.rows);
+        metrics::counter!("headwater_commit_objects_total").increment(committed.objects);
+        if committed.conflicts > 0 {
+            // Another ingest of the same devices would not have been seen by our ledger.
+            metrics::counter!("headwater_commit_conflicts_total").increment(committed.conflicts.into());
+            tracing::warn!(branch = %self.branch(), conflicts = committed.conflicts, "another writer commits to this branch");
+        }
+        tracing::info!(
+            branch = %self.branch(), commit = committed.id.short(), rows = committed.rows, bytes = committed.bytes,
+            kind = committed.commit.kind.as_str(), "committed"
+        );
+        committed
+    }
+}
+
+/// It is time to stop.
+#[derive(Debug)]
+pub(super) struct Stopped;
+
+fn unsettled(reason: String) -> LakeError {
+    LakeError::Corrupt { path: "ref log".to_owned(), reason }
+}

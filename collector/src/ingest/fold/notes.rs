@@ -1,0 +1,135 @@
+//! Notes: the rows of `ops.*` that say what was landed, declared and presented.
+
+use super::Folder;
+use super::builtin_streams::hex;
+use crate::commit::kinds::column_type;
+use crate::dedup::StreamKey;
+use crate::ingest::group::Reason;
+use crate::land::LandedMessage;
+use headwater_core::schema::Schema;
+use headwater_core::wire::{Declaration, Hello};
+
+impl Folder {
+    /// `ops.batches`: one row per landed message, so that every row traces to a signed one.
+    pub(super) fn note_message(&mut self, message: &LandedMessage, rows: u64) {
+        let mut cells = self.group.event(message.received, &message.device.device);
+        cells.extend([
+            ("digest", message.digest.to_string().into()),
+            ("key_serial", message.key_serial.as_str().into()),
+            ("signature", message.signature.to_vec().into()),
+            ("epoch", message.epoch.to_string().into()),
+            ("msg_kind", message.kind.as_str().into()),
+            ("lane", u32::from(message.lane.digit()).into()),
+            ("sent_boot_ordinal", message.sent.boot_ordinal.into()),
+            ("sent_b_ns", message.sent.ns.into()),
+            ("received_ns", message.received.0.into()),
+            ("bytes", (message.message.len() as u64).into()),
+            ("rows", rows.into()),
+            ("receiver", self.settings.receiver.as_str().into()),
+            ("incarnation", message.position.incarnation.to_string().into()),
+            ("landing_n", message.position.segment.into()),
+            ("landing_offset", message.position.offset.into()),
+        ]);
+        self.group.batches.push(cells);
+    }
+
+    /// `ops.schemas`, and everything that waited for this declaration.
+    pub(super) fn declaration(&mut self, message: &LandedMessage, body: &[u8], replayed: bool) {
+        let declaration = match Declaration::from_body(body) {
+            Ok(declaration) => declaration,
+            Err(error) => {
+                return self.set_message_aside(message, Reason::Schema, &error.to_string(), replayed);
+            }
+        };
+        let declared = self.registry.declare(&message.device, message.epoch, &declaration);
+        let refused = match declared {
+            Err(error) => Some(error.to_string()),
+            Ok(_) if declaration.name.as_str().starts_with("hw/") => None,
+            Ok(_) => self.kinds.admit(&declaration.schema).err().map(|conflict| conflict.to_string()),
+        };
+        if !replayed {
+            let schema = &declaration.schema;
+            let key = StreamKey {
+                device: message.device.device.clone(),
+                epoch: message.epoch,
+                stream: declaration.name.clone(),
+            };
+            let mut cells = self.group.event(message.received, &key.device);
+            cells.extend([
+                ("epoch", key.epoch.to_string().into()),
+                ("stream_id", u32::from(declaration.stream.0).into()),
+                ("stream", key.stream.to_string().into()),
+                ("kind", schema.kind.to_string().into()),
+                ("modality", schema.modality.as_str().into()),
+                ("time_exp", u32::from(schema.time_exp).into()),
+                ("schema_fp", schema.fingerprint().0.into()),
+                ("schema_hash", schema.hash().to_string().into()),
+                ("canonical", schema.canonical().into()),
+                ("fields", self.fields_json(schema).into()),
+                ("state", if refused.is_some() { "refused" } else { "accepted" }.into()),
+                ("reason", refused.into()),
+            ]);
+            self.group.schemas.push(cells);
+        }
+        self.declared();
+    }
+
+    fn fields_json(&self, schema: &Schema) -> String {
+        let fields: Vec<serde_json::Value> = schema
+            .fields
+            .iter()
+            .map(|field| {
+                let column = self.kinds.column(&schema.kind, &field.name);
+                serde_json::json!({
+                    "name": field.name.as_str(),
+                    "type": field.logical.name(),
+                    "unit": field.unit,
+                    "column": column.map_or(field.name.as_str(), |column| column.column.as_str()),
+                    "column_type": format!("{:?}", column_type(&field.logical)).to_lowercase(),
+                    "unit_factor": "1",
+                })
+            })
+            .collect();
+        serde_json::Value::Array(fields).to_string()
+    }
+
+    /// `ops.devices`: who presented itself, with which key and software.
+    pub(super) fn hello(&mut self, message: &LandedMessage, body: &[u8]) {
+        let hello = match Hello::from_body(body) {
+            Ok(hello) => hello,
+            Err(error) => return self.set_message_aside(message, Reason::Crc, &error.to_string(), false),
+        };
+        let device = &message.device.device;
+        let software = hello.capabilities.software.clone();
+        self.agents.insert((device.clone(), message.epoch), software.clone());
+        self.group.agents.insert(software.clone());
+        let signer = self.registry.signer(&message.device, message.key_id);
+        let next: serde_json::Map<String, serde_json::Value> = hello
+            .streams
+            .iter()
+            .map(|stream| {
+                let name = self.registry.stream_name(&message.device, message.epoch, stream.id);
+                (
+                    name.map_or_else(|| stream.id.0.to_string(), |name| name.to_string()),
+                    stream.next_seq.0.into(),
+                )
+            })
+            .collect();
+        let mut cells = self.group.event(message.received, device);
+        cells.extend([
+            ("epoch", message.epoch.to_string().into()),
+            ("state", "active".into()),
+            ("sign_key_id", message.key_id.to_string().into()),
+            ("sign_serial", message.key_serial.as_str().into()),
+            ("sign_chain", hello.chain.concat().into()),
+            ("not_before", signer.as_ref().map(|signer| signer.not_before.0).into()),
+            ("not_after", signer.as_ref().map(|signer| signer.not_after.0).into()),
+            ("agent_version", software.into()),
+            ("boot_ordinal", hello.boot_ordinal.0.into()),
+            ("last_incarnation", message.position.incarnation.to_string().into()),
+            ("next_seq", serde_json::Value::Object(next).to_string().into()),
+            ("note", format!("boot {}", hex(&hello.boot_id.0)).into()),
+        ]);
+        self.group.devices.push(cells);
+    }
+}

@@ -1,0 +1,157 @@
+//! What ingest knows at its start, read back from the branch it commits to: cursors, ledger, gaps, clocks, declarations.
+
+use super::cursors::{Part, part_of};
+use super::fold::Folder;
+use crate::commit::read::ScannedRows;
+use crate::commit::tables::Ops;
+use crate::dedup::StreamKey;
+use crate::resolve::{Constraint, Incoming};
+use futures::TryStreamExt;
+use headwater_core::id::{BootOrdinal, DeviceId, DevicePath, StreamId};
+use headwater_core::schema::Schema;
+use headwater_core::time::{BootNanos, Grade, NS_PER_S, UtcNanos};
+use headwater_core::wire::Declaration;
+use headwater_lake::{CommitId, Lake, LakeError, RefName, ScanOptions};
+
+/// Fills a fresh folder from the head of `branch`; gives the head's commit.
+pub(super) async fn restore(
+    folder: &mut Folder,
+    lake: &Lake,
+    branch: &RefName,
+) -> Result<Option<CommitId>, LakeError> {
+    let landing = lake.landing_cursors_max(branch).await?;
+    folder.read = part_of(&landing, Part::Data);
+    folder.noted = part_of(&landing, Part::Ops);
+    let Some(head) = lake.head(branch).await?.and_then(|head| head.commit) else { return Ok(None) };
+    let tables = lake.tables(&head).await?;
+    for ops in [Ops::Schemas, Ops::Ledger, Ops::Gaps, Ops::Clock, Ops::Devices] {
+        if !tables.contains_key(&ops.table()) {
+            continue;
+        }
+        let mut declared = Vec::new();
+        let mut batches = lake.scan(&head, &ops.table(), ScanOptions::default()).await?;
+        while let Some(batch) = batches.try_next().await? {
+            let rows = ScannedRows(&batch);
+            for row in 0..rows.len() {
+                match ops {
+                    Ops::Schemas => declared.extend(declaration(folder, rows, row)),
+                    Ops::Clock => clock(folder, rows, row),
+                    Ops::Devices => agent(folder, rows, row),
+                    _ => seqs(folder, ops, rows, row),
+                }
+            }
+        }
+        declare(folder, declared);
+    }
+    Ok(Some(head))
+}
+
+type Declared = (i64, bool, DevicePath, headwater_core::id::Epoch, Declaration);
+
+fn declaration(folder: &Folder, rows: ScannedRows<'_>, row: usize) -> Option<Declared> {
+    let schema = Schema::from_canonical(&rows.bytes("canonical", row)?).ok()?;
+    let device = DevicePath {
+        tenant: folder.settings.tenant.clone(),
+        device: rows.text("device", row)?.parse().ok()?,
+    };
+    let declaration = Declaration {
+        stream: StreamId(u16::try_from(rows.long("stream_id", row)?).ok()?),
+        name: rows.text("stream", row)?.parse().ok()?,
+        schema,
+    };
+    let accepted = rows.text("state", row)? == "accepted";
+    Some((rows.long("ts_ns", row)?, accepted, device, rows.text("epoch", row)?.parse().ok()?, declaration))
+}
+
+/// In the order they were accepted in, so that a kind's columns come out the same.
+fn declare(folder: &mut Folder, mut declared: Vec<Declared>) {
+    declared.sort_by_key(|(ts, _, device, epoch, declaration)| {
+        (*ts, device.clone(), *epoch, declaration.stream, declaration.schema.fingerprint())
+    });
+    for (_, accepted, device, epoch, declaration) in declared {
+        if let Err(error) = folder.registry.declare(&device, epoch, &declaration) {
+            tracing::warn!(%device, %error, "declaration of an earlier life contradicts a newer one");
+        }
+        if accepted
+            && !declaration.name.as_str().starts_with("hw/")
+            && let Err(conflict) = folder.kinds.admit(&declaration.schema)
+        {
+            tracing::error!(%device, %conflict, "declaration was accepted once and does not fit now");
+        }
+    }
+}
+
+fn key(rows: ScannedRows<'_>, row: usize) -> Option<StreamKey> {
+    Some(StreamKey {
+        device: rows.text("device", row)?.parse().ok()?,
+        epoch: rows.text("epoch", row)?.parse().ok()?,
+        stream: rows.text("stream", row)?.parse().ok()?,
+    })
+}
+
+fn seqs(folder: &mut Folder, ops: Ops, rows: ScannedRows<'_>, row: usize) {
+    let (Some(key), Some(lo), Some(hi)) =
+        (key(rows, row), rows.count("seq_lo", row), rows.count("seq_hi", row))
+    else {
+        return;
+    };
+    let seqs = lo..hi.saturating_add(1);
+    if ops == Ops::Ledger {
+        // Withdrawn rows are known too: they do not come back by themselves.
+        folder.ledger.hold(&key, seqs);
+    } else {
+        let small = |name: &str| rows.count(name, row).unwrap_or(0);
+        folder.ledger.declare_gap(&key, seqs, small("stride"), small("phase"));
+    }
+}
+
+fn clock(folder: &mut Folder, rows: ScannedRows<'_>, row: usize) {
+    // Boot rows, events and promises bound nothing.
+    let _: Option<()> = constraint(folder, rows, row);
+}
+
+fn constraint(folder: &mut Folder, rows: ScannedRows<'_>, row: usize) -> Option<()> {
+    let device: DeviceId = rows.text("device", row)?.parse().ok()?;
+    let epoch = rows.text("epoch", row)?.parse().ok()?;
+    let boot = BootOrdinal(u32::try_from(rows.long("boot_ordinal", row)?).ok()?);
+    let kind = rows.text("row_kind", row)?;
+    let ours = rows.text("declared_by", row)? == "collector";
+    let claimed = rows.text("grade", row)?;
+    let grades = [Grade::OrderingOnly, Grade::Estimated, Grade::Guaranteed];
+    let grade = grades.into_iter().find(|grade| grade.as_str() == claimed)?;
+    let grade = grade.min(crate::resolve::grade_max(&rows.text("source", row)?));
+    let long = |name: &str| rows.long(name, row);
+    if ours && let Some(t1) = long("t1_ns") {
+        let bucket = t1.div_euclid(64 * NS_PER_S);
+        let last = folder.halves.entry((device.clone(), epoch, boot)).or_insert(bucket);
+        *last = (*last).max(bucket);
+    }
+    if grade == Grade::OrderingOnly {
+        return None;
+    }
+    let constraint = match kind.as_str() {
+        "sample" => Constraint::Sample {
+            b1: BootNanos(long("b1_ns")?),
+            real: UtcNanos(long("real_ns")?),
+            b2: BootNanos(long("b2_ns")?),
+            half_ns: long("half_ns").filter(|half| *half >= 0)?,
+            grade,
+        },
+        "exchange" => Constraint::Exchange {
+            sent: long("t1_ns").zip(long("t2_ns")).map(|(t1, t2)| (BootNanos(t1), UtcNanos(t2))),
+            answered: long("t4_ns").zip(long("t3_ns")).map(|(t4, t3)| (BootNanos(t4), UtcNanos(t3))),
+            e_c_ns: long("e_c_ns").filter(|e_c| *e_c >= 0)?,
+            grade,
+        },
+        _ => return None,
+    };
+    folder.tracks.observe(Incoming { device: &device, epoch, boot }, constraint);
+    Some(())
+}
+
+fn agent(folder: &mut Folder, rows: ScannedRows<'_>, row: usize) {
+    let read = || Some((rows.text("device", row)?.parse().ok()?, rows.text("epoch", row)?.parse().ok()?));
+    if let (Some(who), Some(version)) = (read(), rows.text("agent_version", row)) {
+        folder.agents.insert(who, version);
+    }
+}

@@ -1,0 +1,369 @@
+//! The shell of ingest: waits for landed records and for the interval, commits, and says what was committed.
+
+use super::aligning::Aligning;
+use super::build::{Built, build};
+use super::commit::{BACKOFF_MS_MIN, Committer};
+use super::cursors::from_commit;
+use super::fold::Folder;
+use super::group::Group;
+use super::port::LandingSource;
+use super::restore::restore;
+use crate::align::recipe::Recipe;
+use crate::commit::raw::StoredBlob;
+use crate::land::{CommitMark, LandError, Landed, LandedWatch};
+use crate::receive::clock::QualitySource;
+use crate::registry::Registry;
+use headwater_core::id::{Sha256, TenantId, parse_hex};
+use headwater_core::ports::Clock;
+use headwater_core::time::{BootNanos, Grade, UtcNanos};
+use headwater_lake::{CommitId, CommitObject, Committed, Lake, LakeError, RefName};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// A group is committed at this many landed bytes, however young it is: with decoded rows some 500 MiB of memory.
+pub const GROUP_BYTES_MAX: usize = 64 << 20;
+/// Landed bytes read in one go: what a disk gives in a tenth of a second.
+const READ_BYTES: usize = 8 << 20;
+/// How often a log without a watch is asked for more.
+const POLL_MS: u64 = 250;
+/// A group with nothing but hints, messages and clock rows may wait this many intervals: quiet devices would else cost a
+/// commit every interval.
+const QUIET_INTERVALS: u64 = 6;
+
+/// What ingest is told.
+#[derive(Debug, Clone)]
+pub struct IngestSettings {
+    /// Whose lake it is.
+    pub tenant: TenantId,
+    /// The receiver whose landing logs are read: names their cursors in commits.
+    pub receiver: String,
+    /// Where to commit.
+    pub branch: RefName,
+    /// Who commits.
+    pub author: String,
+    /// Longest a row waits for its commit, ms.
+    pub interval_ms: u64,
+    /// Landed bytes that close a group before that.
+    pub group_bytes_max: usize,
+    /// Bound of the collector's own UTC, ns; taken anew from `quality` for each read, if there is one.
+    pub clock_half_ns: i64,
+    /// Whether that bound is a promise.
+    pub clock_grade: Grade,
+    /// Hex SHA-256 of the configuration in force, for lineage.
+    pub config_hash: String,
+}
+
+impl IngestSettings {
+    /// The defaults, committing to `branch`.
+    #[must_use]
+    pub fn new(tenant: TenantId, receiver: &str, branch: RefName) -> Self {
+        Self {
+            tenant,
+            receiver: receiver.to_owned(),
+            branch,
+            author: format!("headwater-collector {receiver}"),
+            interval_ms: 10_000,
+            group_bytes_max: GROUP_BYTES_MAX,
+            clock_half_ns: 1_000_000_000,
+            clock_grade: Grade::Estimated,
+            config_hash: String::new(),
+        }
+    }
+}
+
+/// What ingest works with.
+#[derive(Debug)]
+pub struct IngestDeps<S, C> {
+    /// The lake.
+    pub lake: Lake,
+    /// The landing logs.
+    pub source: S,
+    /// Declared streams, shared with the receiver.
+    pub registry: Registry,
+    /// What to align.
+    pub recipes: Vec<Recipe>,
+    /// What it is told.
+    pub settings: IngestSettings,
+    /// How good the collector's clock is; none leaves the settings'.
+    pub quality: Option<QualitySource>,
+    /// Tells time.
+    pub clock: C,
+    /// Ends it: what is held is committed first.
+    pub cancel: CancellationToken,
+    /// Told of each commit, and of the head at the start.
+    pub marks: watch::Sender<CommitMark>,
+}
+
+/// Why ingest ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IngestError {
+    /// The branch could not be read at the start.
+    #[error("read the branch {branch} to go on from")]
+    Restore {
+        /// The branch.
+        branch: RefName,
+        /// The cause.
+        #[source]
+        source: LakeError,
+    },
+    /// A recipe's stored state could not be read at the start.
+    #[error("start the recipes: {0}")]
+    Recipes(String),
+    /// A group could not be laid out in columns, which only a bug brings about. Nothing of it is lost: it is in the
+    /// landing log.
+    #[error("lay out a group of rows")]
+    Build(#[from] arrow_schema::ArrowError),
+    /// The thread that read the landing log is gone.
+    #[error("read the landing log: its thread broke down")]
+    Lost(#[from] tokio::task::JoinError),
+}
+
+/// Ingests until cancelled; what was read by then is committed first, if the lake takes it.
+///
+/// # Errors
+/// [`IngestError`].
+pub async fn run<S: LandingSource, C: Clock>(deps: IngestDeps<S, C>) -> Result<(), IngestError> {
+    let branch = deps.settings.branch.clone();
+    let fail = |source| IngestError::Restore { branch: branch.clone(), source };
+    let mut folder = Folder::new(deps.settings.clone(), deps.registry);
+    let head = restore(&mut folder, &deps.lake, &branch).await.map_err(fail)?;
+    let head = match &head {
+        Some(id) => Some(deps.lake.commit_object(id).await.map_err(fail)?),
+        None => None,
+    };
+    let aligning = Aligning::start(deps.recipes, &deps.lake, head.as_ref()).await;
+    let aligning = aligning.map_err(|error| IngestError::Recipes(error.to_string()))?;
+    let cursors = folder.read.clone();
+    deps.marks.send_replace(match &head {
+        Some(head) => CommitMark { cursors, ..mark(head) },
+        None => CommitMark::default(),
+    });
+    let committer = Committer::new(
+        deps.lake,
+        branch,
+        deps.settings.author.clone(),
+        deps.clock.clone(),
+        deps.settings.clock_half_ns,
+        deps.cancel.clone(),
+    );
+    let watch = deps.source.watch();
+    let task = Task {
+        folder,
+        aligning,
+        committer,
+        quality: deps.quality,
+        clock: deps.clock,
+        cancel: deps.cancel,
+        marks: deps.marks,
+        head: head.map(|head| head.id),
+        opened: None,
+        watch,
+    };
+    task.run(deps.source).await
+}
+
+struct Task<C> {
+    folder: Folder,
+    aligning: Aligning,
+    committer: Committer<C>,
+    quality: Option<QualitySource>,
+    clock: C,
+    cancel: CancellationToken,
+    marks: watch::Sender<CommitMark>,
+    head: Option<CommitId>,
+    /// When the first record of the group was taken.
+    opened: Option<BootNanos>,
+    watch: Option<LandedWatch>,
+}
+
+impl<C: Clock> Task<C> {
+    async fn run<S: LandingSource>(mut self, mut source: S) -> Result<(), IngestError> {
+        let mut wait_ms = BACKOFF_MS_MIN;
+        let mut align_at = self.clock.boot();
+        loop {
+            if let Some(watch) = &mut self.watch {
+                watch.mark_unchanged();
+            }
+            let read;
+            (source, read) = self.read(source).await?;
+            let more = match read {
+                Ok(landed) => {
+                    wait_ms = BACKOFF_MS_MIN;
+                    self.take(landed)
+                }
+                Err(error) => {
+                    metrics::counter!("headwater_ingest_read_errors_total").increment(1);
+                    tracing::error!(%error, "landing log cannot be read, trying again");
+                    // Cancellation is looked at below; what is held goes out on time meanwhile.
+                    drop(self.committer.wait(&mut wait_ms).await);
+                    false
+                }
+            };
+            let now = self.clock.boot();
+            let full = self.folder.group.bytes >= self.folder.settings.group_bytes_max;
+            let stopping = self.cancel.is_cancelled();
+            if full || (stopping && !more) || self.deadline().is_some_and(|due| now >= due) {
+                self.commit().await?;
+            }
+            if now >= align_at || full {
+                self.align().await;
+                align_at = self.clock.boot().plus_ms(self.folder.settings.interval_ms);
+            }
+            if stopping && !more {
+                self.align().await;
+                return Ok(());
+            }
+            if !more {
+                self.pause(align_at).await;
+            }
+        }
+    }
+
+    async fn read<S: LandingSource>(
+        &self,
+        mut source: S,
+    ) -> Result<(S, Result<Vec<Landed>, LandError>), IngestError> {
+        let cursors = self.folder.read.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let landed = source.next_after(&cursors, READ_BYTES);
+            (source, landed)
+        });
+        Ok(read.await?)
+    }
+
+    /// Takes records in; true if there were any, so more may follow.
+    fn take(&mut self, landed: Vec<Landed>) -> bool {
+        if let Some(quality) = &self.quality {
+            let quality = quality.read();
+            self.folder.settings.clock_half_ns = quality.e_c_ns;
+            self.folder.settings.clock_grade = quality.grade;
+            self.committer.half_ns = quality.e_c_ns;
+        }
+        let any = !landed.is_empty();
+        if any && self.opened.is_none() {
+            self.opened = Some(self.clock.boot());
+        }
+        landed.into_iter().for_each(|landed| self.folder.take(landed));
+        any
+    }
+
+    fn deadline(&self) -> Option<BootNanos> {
+        let interval = self.folder.settings.interval_ms;
+        let wait =
+            if self.folder.group.is_quiet() { interval.saturating_mul(QUIET_INTERVALS) } else { interval };
+        self.opened.map(|opened| opened.plus_ms(wait))
+    }
+
+    /// Waits for whatever comes first: more records, the group's deadline, rows that have waited for their columns, or
+    /// the end.
+    async fn pause(&mut self, align_at: BootNanos) {
+        let now = self.clock.boot();
+        let align_at = if self.aligning.has_work() { Some(align_at) } else { None };
+        let poll = if self.watch.is_none() { Some(now.plus_ms(POLL_MS)) } else { None };
+        let until = [self.deadline(), align_at, poll].into_iter().flatten().min();
+        let until = until.unwrap_or(now.plus_ms(self.folder.settings.interval_ms));
+        let sleep = self.clock.sleep_until(until);
+        let mut gone = false;
+        match &mut self.watch {
+            Some(watch) => {
+                tokio::select! {
+                    () = self.cancel.cancelled() => {}
+                    changed = watch.changed() => gone = changed.is_err(),
+                    () = sleep => {}
+                }
+            }
+            None => {
+                tokio::select! {
+                    () = self.cancel.cancelled() => {}
+                    () = sleep => {}
+                }
+            }
+        }
+        if gone {
+            // The receiver of this process ended; its log may still hold more.
+            self.watch = None;
+        }
+    }
+
+    /// Commits the group, trying until it is there or the process is to end.
+    async fn commit(&mut self) -> Result<(), IngestError> {
+        self.opened = None;
+        if self.folder.group.is_empty() {
+            // Cursors that only moved over what has no row go along with the next commit.
+            self.folder.group = Group::new(self.folder.settings.clock_half_ns);
+            return Ok(());
+        }
+        let mut wait_ms = BACKOFF_MS_MIN;
+        loop {
+            match self.try_commit().await? {
+                Ok((committed, built)) => {
+                    self.head = Some(committed.id.clone());
+                    self.marks.send_replace(mark(&committed.commit));
+                    let group = Group::new(self.folder.settings.clock_half_ns);
+                    let group = std::mem::replace(&mut self.folder.group, group);
+                    self.aligning.feed(&group, &built.resolved, self.clock.boot());
+                    return Ok(());
+                }
+                Err(error) => {
+                    metrics::counter!("headwater_commit_failed_total").increment(1);
+                    let cause =
+                        std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                    tracing::error!(%error, cause, "commit failed, trying again; the rows stay in the landing log");
+                    if let LakeError::Table(table) = &error
+                        && let Some(name) = table_of(table)
+                        && self.folder.refuse_table(name, &error.to_string())
+                    {
+                        continue;
+                    }
+                    if self.committer.wait(&mut wait_ms).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn try_commit(&mut self) -> Result<Result<(Committed, Built), LakeError>, IngestError> {
+        while let Some((sha256, bytes)) = self.folder.group.objects.last().cloned() {
+            match self.committer.lake.put_blob(&sha256.to_string(), bytes.to_vec().into()).await {
+                Ok(path) => {
+                    self.folder.group.blobs.insert(sha256, StoredBlob::Path(path));
+                    self.folder.group.objects.pop();
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        let built = build(&mut self.folder, self.clock.read().real)?;
+        Ok(self.committer.commit_once(built.request.clone()).await.map(|committed| (committed, built)))
+    }
+
+    async fn align(&mut self) {
+        if let Some(head) = self.head.clone()
+            && self.aligning.has_work()
+        {
+            self.aligning.round(&mut self.committer, &self.folder.kinds, &head).await;
+        }
+    }
+}
+
+fn table_of(error: &headwater_lake::TableError) -> Option<&headwater_lake::TableName> {
+    use headwater_lake::TableError::{ColumnType, Declaration, Evolution, RequiredNull, UndeclaredColumn};
+    match error {
+        Declaration { table, .. }
+        | Evolution { table, .. }
+        | ColumnType { table, .. }
+        | UndeclaredColumn { table, .. }
+        | RequiredNull { table, .. } => Some(table),
+        _ => None,
+    }
+}
+
+/// What a commit says of itself to the receiver.
+fn mark(commit: &CommitObject) -> CommitMark {
+    CommitMark {
+        cursors: from_commit(&commit.landing),
+        commit: parse_hex(commit.id.as_str().as_bytes()).map(Sha256),
+        at: Some(UtcNanos(commit.time_us.saturating_mul(1_000))),
+    }
+}
