@@ -248,9 +248,9 @@ fn flood(data: &Path, sheet: &mut Sheet, runtime: &tokio::runtime::Runtime) -> R
     }
     let captured = AgentStatus::read(&status).map(|s| flood(&s)).unwrap_or_default() - first;
     let capture_seconds = began.elapsed().as_secs_f64();
-    let drained = wait_until(Duration::from_secs(180), || {
-        site.fleet.check().is_ok() && AgentStatus::read(&status).is_some_and(|s| s.is_drained())
-    });
+    drop(site.players.stop());
+    site.world.silence_slow_sensor()?;
+    let drained = site.fleet.wait_drained(Duration::from_secs(180))?;
     ensure!(drained, "the flood was not committed within three minutes");
     let commit_seconds = began.elapsed().as_secs_f64();
     let rss = site.fleet.stop()?;

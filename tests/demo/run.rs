@@ -83,10 +83,8 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     let emitted = players.stop();
     console.done();
     console.say("  played; waiting until the last row is committed");
-    let drained = wait_until(DRAIN_LIMIT, || {
-        fleet.check().is_ok() && AgentStatus::read(&world.path("status.json")).is_some_and(|s| s.is_drained())
-    });
-    fleet.check()?;
+    world.silence_slow_sensor()?;
+    let drained = fleet.wait_drained(DRAIN_LIMIT)?;
     wait_for_alignment(&runtime, &world);
     let bytes_on_wire = fleet.bytes_on_wire();
     let rss_agent_max = fleet.stop()?;

@@ -2,7 +2,7 @@
 
 use crate::procs::Proc;
 use crate::status::AgentStatus;
-use crate::ticks::wait_until;
+use crate::ticks::{now, wait_until};
 use crate::world::{Ports, World, role_args};
 use std::io;
 use std::net::TcpStream;
@@ -13,6 +13,9 @@ use std::time::Duration;
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Longest orderly stop.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// Slab span (1 s), sync interval (0.5 s) and status interval (up to 2 s), and some.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// Which broker a run uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +140,27 @@ impl Fleet {
         self.sent_before += std::mem::take(&mut self.sent_now);
         self.agent.stop(STOP_LIMIT)?;
         self.agent.start()
+    }
+
+    /// Waits until every row that reached the gateway is acknowledged; the sources must be silent. `false`
+    /// if that did not come about within `limit`.
+    ///
+    /// A row may still be on its way from its source for as long as a slab, a sync and a status take, so
+    /// the gateway has to be empty for longer than that.
+    ///
+    /// # Errors
+    /// Names a process that ended by itself.
+    pub fn wait_drained(&mut self, limit: Duration) -> io::Result<bool> {
+        let status = self.world.path("status.json");
+        let mut trouble = Ok(());
+        let mut empty_since = None;
+        let drained = wait_until(limit, || {
+            trouble = self.check();
+            let empty = AgentStatus::read(&status).is_some_and(|s| s.is_drained());
+            empty_since = if empty { empty_since.or_else(|| Some(now())) } else { None };
+            trouble.is_err() || empty_since.is_some_and(|since: std::time::Instant| since.elapsed() > QUIET)
+        });
+        trouble.map(|()| drained)
     }
 
     /// Looks after all processes: one that ended by itself is an error with its last words.

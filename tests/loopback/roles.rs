@@ -37,7 +37,7 @@ pub fn dispatch() -> Option<ExitCode> {
 /// Prints one CSV line of a recording after the other, two a second, and notes each in a truth file, so
 /// that a restarted sensor goes on where the last one was.
 ///
-/// Arguments: recording, truth file.
+/// Arguments: recording, truth file. It falls silent while the truth file's neighbour `.stop` exists.
 fn slow_sensor(args: &[OsString]) -> ExitCode {
     let [_, recording, truth] = args else {
         eprintln!("slow-sensor needs a recording and a truth file");
@@ -78,8 +78,12 @@ fn play_slowly(recording: &std::path::Path, truth: &std::path::Path) -> std::io:
     let done = std::fs::read_to_string(truth)?.lines().count();
     let mut pace = crate::ticks::Pace::new(Duration::from_millis(500));
     let mut out = std::io::stdout().lock();
+    let stop = truth.with_extension("stop");
     for (n, row) in rows.iter().cycle().enumerate().skip(done) {
         pace.tick();
+        while stop.exists() {
+            pace.tick();
+        }
         // Noted first: what was noted and not captured is counted as emitted, never the other way round.
         writeln!(noted, "{n},{row}")?;
         writeln!(out, "{n},{row}")?;

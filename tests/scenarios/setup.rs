@@ -60,14 +60,8 @@ impl Run {
     /// Stops the players, waits until all is committed, stops the fleet, judges.
     pub(crate) fn finish(mut self) -> Figures {
         let emitted = self.players.take().unwrap().stop();
-        let fleet = &mut self.fleet;
-        let status = self.world.path("status.json");
-        let mut trouble = None;
-        let drained = wait_until(DRAIN_LIMIT, || {
-            trouble = fleet.check().err();
-            trouble.is_some() || AgentStatus::read(&status).is_some_and(|s| s.is_drained())
-        });
-        assert!(trouble.is_none(), "{trouble:?}");
+        self.world.silence_slow_sensor().unwrap();
+        let drained = self.fleet.wait_drained(DRAIN_LIMIT).unwrap();
         assert!(drained, "not drained: {:?}; logs:\n{}", self.status(), self.logs());
         self.fleet.stop().unwrap();
         let spool = self.status().unwrap().next_seqs();
