@@ -1,1 +1,242 @@
-//! (follows)
+//! What is worth telling: one struct per event, which writes a log line and moves a counter.
+//!
+//! Counters live in this process only and are shown by `headwater-agent status`.
+
+use headwater_core::id::StreamName;
+use headwater_core::ports::SourceError;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use tracing::{debug, error, info, warn};
+
+/// Reasons kept for the status page: enough to see a pattern, few enough to read.
+const REASONS_MAX: usize = 8;
+/// Longest reason kept, bytes.
+const REASON_BYTES_MAX: usize = 200;
+
+macro_rules! counters {
+    ($( $variant:ident $name:literal #[doc = $doc:literal] ),* $(,)?) => {
+        /// A count since the process started.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Counter { $( #[doc = $doc] $variant, )* }
+        impl Counter {
+            /// Every one.
+            pub const ALL: &'static [Counter] = &[ $( Self::$variant, )* ];
+            /// Name in the status.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $( Self::$variant => $name, )* }
+            }
+        }
+        static COUNTS: [AtomicU64; [$( Counter::$variant, )*].len()] =
+            [const { AtomicU64::new(0) }; [$( Counter::$variant, )*].len()];
+    };
+}
+
+counters! {
+    Readings "readings" #[doc = "Readings stamped."],
+    RowsLost "rows_lost" #[doc = "Rows a source knew to be lost; each is in a gap record."],
+    RowsShed "rows_shed" #[doc = "Rows shed because a queue was full; each is in a gap record."],
+    RowsRejected "rows_rejected" #[doc = "Readings that did not fit their schema; each is in a gap record."],
+    SetAside "set_aside" #[doc = "Things that are no reading, kept in quarantine."],
+    SourceDown "source_down" #[doc = "Times a source went away."],
+    LinkErrors "link_errors" #[doc = "Link frames that failed their check."],
+    NoiseBytes "noise_bytes" #[doc = "Bytes between sentences, frames or pictures that are none."],
+    Reordered "reordered" #[doc = "Readings whose stamp was moved onto that of the row before."],
+    GapRows "gap_rows" #[doc = "Rows written to hw/gaps."],
+    ClockRows "clock_rows" #[doc = "Rows written to hw/clock."],
+    ControlHeld "control_held" #[doc = "Times a slab of a control stream had to wait for room."],
+    Undeclared "undeclared" #[doc = "Readings of a stream that could not be declared: no seq, no row."],
+    ReceiptsLost "receipts_lost" #[doc = "Receipts a source could not be given: its pictures are captured twice."],
+}
+
+/// Adds to a counter.
+pub fn count(counter: Counter, n: u64) {
+    if let Some(count) = COUNTS.get(counter as usize) {
+        count.fetch_add(n, Ordering::Relaxed);
+    }
+}
+
+/// All counters that moved, by name.
+#[must_use]
+pub fn counts() -> BTreeMap<String, u64> {
+    Counter::ALL
+        .iter()
+        .filter_map(|counter| {
+            let n = COUNTS.get(*counter as usize)?.load(Ordering::Relaxed);
+            (n > 0).then(|| (counter.name().to_owned(), n))
+        })
+        .collect()
+}
+
+static REASONS: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+
+/// The last reasons for setting something aside, oldest first.
+#[must_use]
+pub fn set_aside_reasons() -> Vec<String> {
+    REASONS.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+}
+
+/// Something that is no reading was set aside.
+#[derive(Debug)]
+pub struct SetAside<'a> {
+    /// Whose it would have been.
+    pub stream: &'a StreamName,
+    /// Why it is none.
+    pub why: &'a str,
+    /// Its bytes.
+    pub bytes: usize,
+}
+
+impl SetAside<'_> {
+    /// Logs and counts.
+    pub fn emit(&self) {
+        count(Counter::SetAside, 1);
+        warn!(stream = %self.stream, why = self.why, bytes = self.bytes, "set aside what is no reading");
+        let reason = format!("{}: {}", self.stream, self.why);
+        let mut reasons = REASONS.lock().unwrap_or_else(PoisonError::into_inner);
+        if reasons.len() >= REASONS_MAX {
+            reasons.pop_front();
+        }
+        reasons.push_back(headwater_core::gap::truncated(&reason, REASON_BYTES_MAX));
+    }
+}
+
+/// Rows are lost and have a gap record.
+#[derive(Debug)]
+pub struct RowsLost<'a> {
+    /// Whose.
+    pub stream: &'a StreamName,
+    /// How many.
+    pub rows: u64,
+    /// Why.
+    pub cause: &'static str,
+    /// What happened.
+    pub note: &'a str,
+    /// The counter to move.
+    pub counter: Counter,
+}
+
+impl RowsLost<'_> {
+    /// Logs and counts.
+    pub fn emit(&self) {
+        count(self.counter, self.rows);
+        warn!(stream = %self.stream, rows = self.rows, cause = self.cause, note = self.note, "rows lost, gap recorded");
+    }
+}
+
+/// A source cannot be reached and will be tried again.
+#[derive(Debug)]
+pub struct SourceDown<'a> {
+    /// Its stream.
+    pub stream: &'a StreamName,
+    /// Why.
+    pub why: &'a str,
+    /// When it is tried again, ms from now.
+    pub retry_ms: u64,
+    /// Tries without success so far.
+    pub tries: u32,
+}
+
+impl SourceDown<'_> {
+    /// Logs and counts; only the first of a row of failures is a warning.
+    pub fn emit(&self) {
+        count(Counter::SourceDown, 1);
+        if self.tries <= 1 {
+            warn!(stream = %self.stream, why = self.why, retry_ms = self.retry_ms, "source is down");
+        } else {
+            debug!(stream = %self.stream, why = self.why, retry_ms = self.retry_ms, tries = self.tries, "source is still down");
+        }
+    }
+}
+
+/// A source works again, or for the first time.
+#[derive(Debug)]
+pub struct SourceUp<'a> {
+    /// Its stream.
+    pub stream: &'a StreamName,
+    /// What was opened.
+    pub what: &'a str,
+}
+
+impl SourceUp<'_> {
+    /// Logs.
+    pub fn emit(&self) {
+        info!(stream = %self.stream, what = self.what, "source is up");
+    }
+}
+
+/// A source is over for good.
+#[derive(Debug)]
+pub struct SourceOver<'a> {
+    /// Its stream.
+    pub stream: &'a StreamName,
+    /// Why.
+    pub why: &'a SourceError,
+}
+
+impl SourceOver<'_> {
+    /// Logs.
+    pub fn emit(&self) {
+        match self.why {
+            SourceError::Ended => info!(stream = %self.stream, "source ended"),
+            SourceError::Broken(why) => error!(stream = %self.stream, why, "source is broken"),
+        }
+    }
+}
+
+/// A line an attached device logged.
+#[derive(Debug)]
+pub struct DeviceLog<'a> {
+    /// Stream of its source.
+    pub stream: &'a StreamName,
+    /// 1 error … 5 trace.
+    pub level: u8,
+    /// The line.
+    pub text: &'a str,
+}
+
+impl DeviceLog<'_> {
+    /// Logs.
+    pub fn emit(&self) {
+        match self.level {
+            1 | 2 => warn!(stream = %self.stream, text = self.text, "device says"),
+            3 => info!(stream = %self.stream, text = self.text, "device says"),
+            _ => debug!(stream = %self.stream, text = self.text, "device says"),
+        }
+    }
+}
+
+/// A stream could not be declared, so its readings cannot be kept.
+#[derive(Debug)]
+pub struct StreamRefused<'a> {
+    /// The stream.
+    pub stream: &'a StreamName,
+    /// Why.
+    pub why: &'a str,
+}
+
+impl StreamRefused<'_> {
+    /// Logs.
+    pub fn emit(&self) {
+        error!(stream = %self.stream, why = self.why, "stream cannot be captured");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_have_names_of_their_own_and_the_reasons_are_bounded() {
+        let names: std::collections::BTreeSet<&str> = Counter::ALL.iter().map(|c| c.name()).collect();
+        assert_eq!(names.len(), COUNTS.len());
+        let stream: StreamName = "camera/front".parse().unwrap();
+        for n in 0..20 {
+            SetAside { stream: &stream, why: &format!("reason {n} {}", "x".repeat(400)), bytes: 1 }.emit();
+        }
+        let reasons = set_aside_reasons();
+        assert!(reasons.len() <= REASONS_MAX && reasons.iter().all(|r| r.len() <= REASON_BYTES_MAX));
+        assert!(counts().get("set_aside").is_some_and(|n| *n >= 20));
+    }
+}

@@ -1,1 +1,20 @@
-//! (stage follows)
+//! Stamp: gives readings their seq and boot ordinal, and puts them together as slabs for the spool.
+//!
+//! The pure halves decide ([`Stamper`] numbers, [`SlabBuilder`] groups, [`GapQueue`] keeps what is
+//! missing, [`track`] says what the clocks show); [`run`] waits. What has a seq is either in a slab or
+//! in a gap record (invariant D2), and nothing here waits for the network (A3).
+
+mod gaps;
+mod slab;
+mod stamper;
+mod task;
+pub mod track;
+
+pub use gaps::GapQueue;
+pub use slab::{SLAB_BYTES_MAX, SLAB_MS_MAX, SlabBuilder};
+pub use stamper::{Refused, Stamper};
+pub use task::{Captured, EVENTS_MAX, StampTask, keep_receipts, run};
+pub use track::ClockExchange;
+
+#[cfg(test)]
+mod tests;

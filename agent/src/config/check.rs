@@ -1,0 +1,135 @@
+//! From the file as written to settings: one function per table, and every mistake is collected.
+
+use super::mistake::{Mistake, Mistakes};
+use super::raw::{RawBatch, RawConfig, RawDevice, RawIdentity, RawSpool, shown};
+use super::settings::{IdentityFiles, Settings, SpoolSettings};
+use super::{sources, value};
+use headwater_core::id::DevicePath;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Below this the spool could not hold its own segment files in hand (8 MiB each, three lanes).
+const SPOOL_BYTES_MIN: u64 = 64 << 20;
+const SPOOL_BYTES_DEFAULT: u64 = 4 << 30;
+const SPOOL_DIR_DEFAULT: &str = "/var/lib/headwater";
+
+type Readable<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
+
+/// Checks everything; `None` only with mistakes.
+pub(super) fn settings(
+    raw: &RawConfig,
+    folder: &Path,
+    readable: Readable<'_>,
+    mistakes: &mut Mistakes,
+) -> Option<Settings> {
+    let device = device(&raw.device, mistakes);
+    let identity = identity(&raw.identity, folder, readable, mistakes);
+    let broker = match raw.uplink.broker.as_deref() {
+        Some(broker) => value::broker(broker, "uplink.broker", mistakes),
+        None => {
+            let expected = "an address such as mqtts://collector.example:8883";
+            mistakes.push(Mistake::new("uplink.broker", expected, "nothing"));
+            None
+        }
+    };
+    let keepalive_s =
+        value::number(raw.uplink.keepalive_s, 60, 5..=3_600, "uplink.keepalive_s", mistakes);
+    let spool = spool(&raw.spool, folder, mistakes);
+    let linger = linger(&raw.batch, mistakes);
+    let sources = sources::sources(&raw.source, folder, mistakes);
+    let spool = spool?;
+    let status_file = match &raw.status.file {
+        Some(file) => folder.join(file),
+        None => spool.dir.join("status.json"),
+    };
+    Some(Settings {
+        device: device?,
+        identity: identity?,
+        broker: broker?,
+        keepalive_s: keepalive_s?,
+        spool,
+        linger: linger?,
+        status_file,
+        sources: sources?,
+    })
+}
+
+fn device(raw: &RawDevice, mistakes: &mut Mistakes) -> Option<DevicePath> {
+    let tenant = value::name(
+        raw.tenant.as_deref(),
+        "device.tenant",
+        "the owner's name",
+        "it is O of the certificates",
+        mistakes,
+    );
+    let device = value::name(
+        raw.name.as_deref(),
+        "device.name",
+        "this gateway's name",
+        "it is CN of the certificates",
+        mistakes,
+    );
+    Some(DevicePath { tenant: tenant?, device: device? })
+}
+
+fn identity(
+    raw: &RawIdentity,
+    folder: &Path,
+    readable: Readable<'_>,
+    mistakes: &mut Mistakes,
+) -> Option<IdentityFiles> {
+    let mut file = |value: Option<&str>, key: &str| -> Option<PathBuf> {
+        let path = format!("identity.{key}");
+        let Some(value) = value else {
+            let hint = "`headwater pki issue` writes all five files";
+            mistakes.push(Mistake::new(path, "a PEM file", "nothing").hint(hint));
+            return None;
+        };
+        let file = folder.join(value);
+        match readable(&file) {
+            Ok(()) => Some(file),
+            Err(error) => {
+                let hint = "the agent's user must be able to read it";
+                mistakes.push(Mistake::new(path, "a readable PEM file", format!("{value:?}: {error}")).hint(hint));
+                None
+            }
+        }
+    };
+    let ca = file(raw.ca.as_deref(), "ca");
+    let tls_cert = file(raw.tls_cert.as_deref(), "tls_cert");
+    let tls_key = file(raw.tls_key.as_deref(), "tls_key");
+    let sign_cert = file(raw.sign_cert.as_deref(), "sign_cert");
+    let sign_key = file(raw.sign_key.as_deref(), "sign_key");
+    Some(IdentityFiles {
+        ca: ca?,
+        tls_cert: tls_cert?,
+        tls_key: tls_key?,
+        sign_cert: sign_cert?,
+        sign_key: sign_key?,
+    })
+}
+
+fn spool(raw: &RawSpool, folder: &Path, mistakes: &mut Mistakes) -> Option<SpoolSettings> {
+    let bytes_max = match &raw.max_bytes {
+        None => Some(SPOOL_BYTES_DEFAULT),
+        Some(size) => {
+            let bytes = value::bytes(size).filter(|bytes| *bytes >= SPOOL_BYTES_MIN);
+            if bytes.is_none() {
+                let mistake = Mistake::new("spool.max_bytes", "a size of at least 64MiB", shown(size));
+                mistakes.push(mistake.hint("write it with its unit, such as \"4GiB\""));
+            }
+            bytes
+        }
+    };
+    let interval =
+        value::number(raw.sync_interval_ms, 1_000, 10..=60_000, "spool.sync_interval_ms", mistakes);
+    Some(SpoolSettings {
+        dir: folder.join(raw.dir.as_deref().unwrap_or(SPOOL_DIR_DEFAULT)),
+        bytes_max: bytes_max?,
+        sync_interval: Duration::from_millis(interval?),
+    })
+}
+
+fn linger(raw: &RawBatch, mistakes: &mut Mistakes) -> Option<Duration> {
+    value::number(raw.linger_ms, 1_000, 0..=60_000, "batch.linger_ms", mistakes).map(Duration::from_millis)
+}

@@ -1,0 +1,306 @@
+//! The configuration file as people write it.
+//!
+//! Every key is optional here, so that a missing one is found by the check, together with all other
+//! mistakes. Keys are read one by one for the same reason: serde stops at its first error.
+
+use super::mistake::{Mistake, Mistakes};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+/// Most mistakes worth telling about one file; the rest shows when these are mended.
+const MISTAKES_MAX: usize = 100;
+
+/// The whole file.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawConfig {
+    /// Who this gateway is.
+    pub device: RawDevice,
+    /// Its certificates and keys.
+    pub identity: RawIdentity,
+    /// Where captures are sent.
+    pub uplink: RawUplink,
+    /// Where captures are kept until the collector has them.
+    pub spool: RawSpool,
+    /// How captures are put into messages.
+    pub batch: RawBatch,
+    /// Where the agent says how it is.
+    pub status: RawStatus,
+    /// What it captures; one `[[source]]` each.
+    pub source: Vec<RawSource>,
+}
+
+/// `[device]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawDevice {
+    /// Owner: O of the certificates. Required.
+    pub tenant: Option<String>,
+    /// Name: CN of the certificates. Required.
+    pub name: Option<String>,
+}
+
+/// `[identity]`: PEM files, as `headwater pki issue` writes them.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawIdentity {
+    /// Certificates of the fleet's roots. Required.
+    pub ca: Option<String>,
+    /// TLS certificate of this gateway. Required.
+    pub tls_cert: Option<String>,
+    /// Its private key, PKCS#8. Required.
+    pub tls_key: Option<String>,
+    /// Ed25519 certificate that signs messages, with intermediates. Required.
+    pub sign_cert: Option<String>,
+    /// Its private key, PKCS#8. Required.
+    pub sign_key: Option<String>,
+}
+
+/// `[uplink]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawUplink {
+    /// MQTT broker, `mqtts://host:8883`; `mqtt://` on loopback only. Required.
+    pub broker: Option<String>,
+    /// MQTT keep-alive, seconds, 5 to 3600. Default 60.
+    pub keepalive_s: Option<i64>,
+}
+
+/// `[spool]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawSpool {
+    /// Folder of the spool. Default `/var/lib/headwater`.
+    pub dir: Option<String>,
+    /// Most bytes it may take, such as `"4GiB"`. Default 4 GiB, at least 64 MiB.
+    #[schemars(with = "Option<String>")]
+    pub max_bytes: Option<Value>,
+    /// Longest time captures stay unsynced, ms, 10 to 60 000: what a power cut may cost. Default 1000.
+    pub sync_interval_ms: Option<i64>,
+}
+
+/// `[batch]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawBatch {
+    /// Longest time captures wait for company in a message, ms, 0 to 60 000. Default 1000.
+    pub linger_ms: Option<i64>,
+}
+
+/// `[status]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawStatus {
+    /// Status file. Default `<spool.dir>/status.json`.
+    pub file: Option<String>,
+}
+
+/// `[[source]]`: the keys of every type; which are for which is checked later.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawSource {
+    /// `serial`, `camera_dir`, `camera_command` or `exec`. Required.
+    pub r#type: Option<String>,
+    /// Stream name, such as `imu` or `camera/front`. Required.
+    pub stream: Option<String>,
+    /// Greatest delay between event and arrival, ms, 0 to 4000. The default depends on the type.
+    pub latency_ms: Option<i64>,
+    /// serial: the port, such as `/dev/ttyUSB0`.
+    pub port: Option<String>,
+    /// serial: baud rate. Default 115200, for nmea 9600.
+    pub baud: Option<i64>,
+    /// serial: `link`, `nmea` or `lines`.
+    pub framing: Option<String>,
+    /// lines and exec: schema family, such as `env`.
+    pub kind: Option<String>,
+    /// lines and exec: what a line holds.
+    pub fields: Option<Vec<RawField>>,
+    /// lines and exec: between fields. Default `,`.
+    pub separator: Option<String>,
+    /// exec: `csv` or `json` (one object per line). Default `csv`.
+    pub format: Option<String>,
+    /// camera_command and exec: program and arguments.
+    pub command: Option<Vec<String>>,
+    /// exec: do not start it again when it ends. Default false.
+    pub once: Option<bool>,
+    /// camera_dir: the folder pictures appear in.
+    pub dir: Option<String>,
+    /// camera_dir: `delete` a captured picture, or `keep` it in `done/`. Default `delete`.
+    pub after: Option<String>,
+}
+
+/// One of `source.fields`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawField {
+    /// Name. Required.
+    pub name: Option<String>,
+    /// `bool`, `i8` … `u64`, `f32`, `f64`, `utf8`. Default `f64`.
+    pub r#type: Option<String>,
+    /// UCUM unit, `1` for none. Required.
+    pub unit: Option<String>,
+    /// May be empty in a line. Default false.
+    pub optional: Option<bool>,
+}
+
+/// Reads the text key by key; `None` if it is no TOML at all.
+pub(super) fn read(text: &str, mistakes: &mut Mistakes) -> Option<RawConfig> {
+    let table = match text.parse::<Table>() {
+        Ok(table) => table,
+        Err(error) => {
+            let found = error.message().to_owned();
+            let line = error.span().map_or(0, |span| line_of(text, span.start));
+            mistakes.push(Mistake::new(format!("line {line}"), "TOML", found));
+            return None;
+        }
+    };
+    let mut raw = RawConfig::default();
+    for (key, value) in table {
+        match (key.as_str(), value) {
+            ("device", Value::Table(table)) => raw.device = keys(table, "device", mistakes),
+            ("identity", Value::Table(table)) => raw.identity = keys(table, "identity", mistakes),
+            ("uplink", Value::Table(table)) => raw.uplink = keys(table, "uplink", mistakes),
+            ("spool", Value::Table(table)) => raw.spool = keys(table, "spool", mistakes),
+            ("batch", Value::Table(table)) => raw.batch = keys(table, "batch", mistakes),
+            ("status", Value::Table(table)) => raw.status = keys(table, "status", mistakes),
+            ("source", Value::Array(sources)) => {
+                for (at, source) in sources.into_iter().enumerate() {
+                    raw.source.push(source_of(source, &format!("source[{at}]"), mistakes));
+                }
+            }
+            ("source", value) => mistakes
+                .push(Mistake::new("source", "a list", shown(&value)).hint("write [[source]], not [source]")),
+            (key @ ("device" | "identity" | "uplink" | "spool" | "batch" | "status"), value) => {
+                mistakes.push(Mistake::new(key, "a table", shown(&value)).hint(format!("write [{key}]")));
+            }
+            (key, _) => {
+                let known = ["device", "identity", "uplink", "spool", "batch", "status", "source"];
+                mistakes.push(unknown(key, key, &known));
+            }
+        }
+    }
+    mistakes.0.truncate(MISTAKES_MAX);
+    Some(raw)
+}
+
+fn source_of(source: Value, path: &str, mistakes: &mut Mistakes) -> RawSource {
+    let Value::Table(mut source) = source else {
+        mistakes.push(Mistake::new(path, "a table", shown(&source)).hint("write [[source]]"));
+        return RawSource::default();
+    };
+    let fields = match source.remove("fields") {
+        None => None,
+        Some(Value::Array(fields)) => Some(
+            fields
+                .into_iter()
+                .enumerate()
+                .map(|(at, field)| {
+                    let path = format!("{path}.fields[{at}]");
+                    match field {
+                        Value::Table(field) => keys(field, &path, mistakes),
+                        other => {
+                            mistakes.push(Mistake::new(
+                                path,
+                                "a table such as { name = \"temperature\", type = \"f64\", unit = \"Cel\" }",
+                                shown(&other),
+                            ));
+                            RawField::default()
+                        }
+                    }
+                })
+                .collect(),
+        ),
+        Some(other) => {
+            mistakes.push(Mistake::new(format!("{path}.fields"), "a list of tables", shown(&other)));
+            None
+        }
+    };
+    RawSource { fields, ..keys(source, path, mistakes) }
+}
+
+/// Reads each key of a flat table alone, so that a wrong one hides no other.
+fn keys<T: DeserializeOwned + Default>(table: Table, path: &str, mistakes: &mut Mistakes) -> T {
+    let mut good = Table::new();
+    for (key, value) in table {
+        let alone = Table::from_iter([(key.clone(), value.clone())]);
+        match Value::Table(alone).try_into::<T>() {
+            Ok(_) => {
+                good.insert(key, value);
+            }
+            Err(error) => mistakes.push(from_serde(&format!("{path}.{key}"), &key, &value, &error)),
+        }
+    }
+    Value::Table(good).try_into().unwrap_or_default()
+}
+
+fn from_serde(path: &str, key: &str, value: &Value, error: &toml::de::Error) -> Mistake {
+    let message = error.message();
+    if message.starts_with("unknown field") {
+        let known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
+        return unknown(path, key, &known);
+    }
+    let expected = message.rsplit_once("expected ").map_or("another value", |(_, expected)| expected);
+    let expected = match expected.lines().next().unwrap_or_default() {
+        "i64" => "a whole number",
+        other => other,
+    };
+    Mistake::new(path, expected, shown(value))
+}
+
+fn unknown(path: &str, key: &str, known: &[&str]) -> Mistake {
+    let near = known.iter().min_by_key(|name| distance(key, name)).filter(|name| distance(key, name) <= 2);
+    let hint = near.map_or_else(
+        || format!("known keys here: {}", known.join(", ")),
+        |name| format!("did you mean `{name}`?"),
+    );
+    Mistake::new(path, "a known key", format!("`{key}`")).hint(hint)
+}
+
+/// Edits (insert, drop, change a letter) between two short words.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().take(64).enumerate() {
+        let mut diagonal = i;
+        let mut left = i.saturating_add(1);
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (y, cell) in b.iter().zip(row.iter_mut().skip(1)) {
+            let changed = diagonal.saturating_add(usize::from(x != *y));
+            diagonal = *cell;
+            left = changed.min(cell.saturating_add(1)).min(left.saturating_add(1));
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+/// A value as people wrote it, cut to a line.
+pub(super) fn shown(value: &Value) -> String {
+    let text = match value {
+        Value::Table(_) => "a table".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        other => other.to_string(),
+    };
+    text.chars().take(80).collect()
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count().saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_words_are_near() {
+        assert_eq!(distance("buad", "baud"), 2);
+        assert_eq!(distance("stream", "stream"), 0);
+        assert_eq!(distance("strem", "stream"), 1);
+        assert_eq!(distance("", "abc"), 3);
+    }
+}

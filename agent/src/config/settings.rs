@@ -1,0 +1,171 @@
+//! What the agent works with once the configuration was checked: nothing in here can be wrong.
+
+use headwater_core::id::{DevicePath, StreamName};
+use headwater_core::schema::Schema;
+use headwater_core::time::Latency;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who we are.
+    pub device: DevicePath,
+    /// Certificates and keys.
+    pub identity: IdentityFiles,
+    /// Where to send.
+    pub broker: Broker,
+    /// MQTT keep-alive, s.
+    pub keepalive_s: u16,
+    /// The spool.
+    pub spool: SpoolSettings,
+    /// Longest time rows wait for company in a message.
+    pub linger: Duration,
+    /// Where status is written.
+    pub status_file: PathBuf,
+    /// What is captured.
+    pub sources: Vec<SourceSettings>,
+}
+
+/// PEM files.
+#[derive(Debug, Clone)]
+pub struct IdentityFiles {
+    /// The fleet's roots.
+    pub ca: PathBuf,
+    /// TLS certificate.
+    pub tls_cert: PathBuf,
+    /// TLS key.
+    pub tls_key: PathBuf,
+    /// Signing certificate and intermediates.
+    pub sign_cert: PathBuf,
+    /// Signing key.
+    pub sign_key: PathBuf,
+}
+
+/// An MQTT broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Over TLS; without only on loopback.
+    pub tls: bool,
+}
+
+/// The spool's place and bounds.
+#[derive(Debug, Clone)]
+pub struct SpoolSettings {
+    /// Folder.
+    pub dir: PathBuf,
+    /// Most bytes it may take.
+    pub bytes_max: u64,
+    /// Longest time appended slabs stay unsynced.
+    pub sync_interval: Duration,
+}
+
+/// One source.
+#[derive(Debug, Clone)]
+pub struct SourceSettings {
+    /// Its stream; a device with several streams hangs them below this name.
+    pub stream: StreamName,
+    /// How much earlier than its arrival an event may be.
+    pub latency: Latency,
+    /// What it is.
+    pub kind: SourceKind,
+}
+
+/// Kinds of source.
+#[derive(Debug, Clone)]
+pub enum SourceKind {
+    /// A serial port.
+    Serial {
+        /// Device file.
+        port: PathBuf,
+        /// Baud rate.
+        baud: u32,
+        /// What the bytes are.
+        framing: Framing,
+    },
+    /// A folder in which pictures appear.
+    CameraDir {
+        /// Folder.
+        dir: PathBuf,
+        /// What becomes of a captured picture.
+        after: After,
+    },
+    /// A program whose output is MJPEG.
+    CameraCommand {
+        /// Program.
+        command: CommandLine,
+    },
+    /// A program that prints lines.
+    Exec {
+        /// Program.
+        command: CommandLine,
+        /// Not started again when it ends.
+        once: bool,
+        /// What a line holds.
+        lines: LineSettings,
+    },
+}
+
+impl SourceKind {
+    /// Name in the configuration.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Serial { .. } => "serial",
+            Self::CameraDir { .. } => "camera_dir",
+            Self::CameraCommand { .. } => "camera_command",
+            Self::Exec { .. } => "exec",
+        }
+    }
+}
+
+/// What the bytes of a serial port are.
+#[derive(Debug, Clone)]
+pub enum Framing {
+    /// Link frames of a board that runs `headwater-shims`.
+    Link,
+    /// Sentences of a GPS receiver.
+    Nmea,
+    /// Lines of declared fields.
+    Lines(LineSettings),
+}
+
+/// What becomes of a captured picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// It is removed.
+    Delete,
+    /// It is moved to `done/`.
+    Keep,
+}
+
+/// A program and its arguments; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLine {
+    /// Program.
+    pub program: String,
+    /// Arguments.
+    pub args: Vec<String>,
+}
+
+/// Lines of declared fields.
+#[derive(Debug, Clone)]
+pub struct LineSettings {
+    /// The stream's schema.
+    pub schema: Schema,
+    /// How a line holds them.
+    pub format: LineFormat,
+}
+
+/// How a line holds its fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineFormat {
+    /// In order, with this byte between them.
+    Csv(u8),
+    /// As an object.
+    Json,
+}

@@ -1,0 +1,311 @@
+//! Checks `[[source]]`: which keys a type wants, which it does not know, and names used twice.
+
+use super::mistake::{Mistake, Mistakes};
+use super::raw::{RawField, RawSource};
+use super::settings::{After, CommandLine, Framing, LineFormat, LineSettings, SourceKind, SourceSettings};
+use super::value;
+use headwater_core::id::{FieldName, KindName, StreamName};
+use headwater_core::schema::{Field, Logical, Modality, Schema, check_unit};
+use headwater_core::time::Latency;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Stamps of lines travel in µs: arrival is not known better.
+const TIME_EXP: u8 = 3;
+/// Names below it are the agent's own.
+const RESERVED: &str = "hw";
+/// Kinds the agent defines itself.
+const RESERVED_KINDS: [&str; 4] = ["clock", "gaps", "gps_fix", "image"];
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Type {
+    Serial,
+    CameraDir,
+    CameraCommand,
+    Exec,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Bytes {
+    Link,
+    Nmea,
+    Lines,
+}
+
+/// Checks every source.
+pub(super) fn sources(
+    raw: &[RawSource],
+    folder: &Path,
+    mistakes: &mut Mistakes,
+) -> Option<Vec<SourceSettings>> {
+    let mut seen: BTreeMap<StreamName, usize> = BTreeMap::new();
+    let mut good = Vec::new();
+    for (at, source) in raw.iter().enumerate() {
+        let path = format!("source[{at}]");
+        let stream = stream(source, &path, mistakes);
+        if let Some(stream) = &stream
+            && let Some(first) = seen.insert(stream.clone(), at)
+        {
+            let found = format!("{:?}, which source[{first}] has already", stream.as_str());
+            mistakes.push(Mistake::new(format!("{path}.stream"), "a name of its own", found));
+        }
+        let kind = kind(source, &path, folder, mistakes);
+        let default = kind.as_ref().map_or(1_000, latency_default_ms);
+        let latency =
+            value::number(source.latency_ms, default, 0..=4_000, &format!("{path}.latency_ms"), mistakes);
+        if let (Some(stream), Some(kind), Some(latency)) = (stream, kind, latency) {
+            good.push(SourceSettings { stream, latency: Latency::at_most_ms(latency), kind });
+        }
+    }
+    (good.len() == raw.len()).then_some(good)
+}
+
+/// Delays seen in practice, rounded up. A bound that is too wide costs precision, one too narrow costs truth.
+fn latency_default_ms(kind: &SourceKind) -> i64 {
+    match kind {
+        // A USB serial adapter holds bytes for up to 16 ms.
+        SourceKind::Serial { framing: Framing::Link, .. } => 20,
+        // Receivers report a fix 10 to 700 ms after its second.
+        SourceKind::Serial { framing: Framing::Nmea, .. } => 1_000,
+        SourceKind::Serial { framing: Framing::Lines(_), .. } => 100,
+        // A program may take a picture long before it closes the file.
+        SourceKind::CameraDir { .. } => 2_000,
+        SourceKind::CameraCommand { .. } => 500,
+        SourceKind::Exec { .. } => 1_000,
+    }
+}
+
+fn stream(raw: &RawSource, path: &str, mistakes: &mut Mistakes) -> Option<StreamName> {
+    let path = format!("{path}.stream");
+    let name: StreamName = value::name(
+        raw.stream.as_deref(),
+        &path,
+        "a stream name",
+        "a name such as \"imu\" or \"camera/front\"",
+        mistakes,
+    )?;
+    if name.as_str().split('/').next() == Some(RESERVED) {
+        let found = format!("{:?}", name.as_str());
+        mistakes.push(Mistake::new(path, "a name outside hw/", found).hint("hw/ is for the agent's own streams"));
+        return None;
+    }
+    Some(name)
+}
+
+fn kind(raw: &RawSource, path: &str, folder: &Path, mistakes: &mut Mistakes) -> Option<SourceKind> {
+    let types = [
+        ("serial", Type::Serial),
+        ("camera_dir", Type::CameraDir),
+        ("camera_command", Type::CameraCommand),
+        ("exec", Type::Exec),
+    ];
+    let kind = value::word(raw.r#type.as_deref(), &types, None, &format!("{path}.type"), mistakes)?;
+    let framings = [("link", Bytes::Link), ("nmea", Bytes::Nmea), ("lines", Bytes::Lines)];
+    let framing = match kind {
+        Type::Serial => {
+            value::word(raw.framing.as_deref(), &framings, None, &format!("{path}.framing"), mistakes)
+        }
+        _ => None,
+    };
+    only_known_keys(raw, kind, framing, path, mistakes);
+    match kind {
+        Type::Serial => {
+            let port = required(raw.port.as_deref(), path, "port", "a port such as \"/dev/ttyUSB0\"", mistakes);
+            let default = if framing == Some(Bytes::Nmea) { 9_600 } else { 115_200 };
+            let baud = value::number(raw.baud, default, 300..=4_000_000, &format!("{path}.baud"), mistakes);
+            let framing = match framing? {
+                Bytes::Link => Some(Framing::Link),
+                Bytes::Nmea => Some(Framing::Nmea),
+                Bytes::Lines => lines(raw, path, LineFormat::Csv(b','), mistakes).map(Framing::Lines),
+            };
+            Some(SourceKind::Serial { port: folder.join(port?), baud: baud?, framing: framing? })
+        }
+        Type::CameraDir => {
+            let dir = required(raw.dir.as_deref(), path, "dir", "the folder pictures appear in", mistakes);
+            let words = [("delete", After::Delete), ("keep", After::Keep)];
+            let after = value::word(
+                raw.after.as_deref(),
+                &words,
+                Some(After::Delete),
+                &format!("{path}.after"),
+                mistakes,
+            );
+            Some(SourceKind::CameraDir { dir: folder.join(dir?), after: after? })
+        }
+        Type::CameraCommand => Some(SourceKind::CameraCommand { command: command(raw, path, mistakes)? }),
+        Type::Exec => {
+            let command = command(raw, path, mistakes);
+            let formats = [("csv", LineFormat::Csv(b',')), ("json", LineFormat::Json)];
+            let format = value::word(
+                raw.format.as_deref(),
+                &formats,
+                Some(LineFormat::Csv(b',')),
+                &format!("{path}.format"),
+                mistakes,
+            );
+            let lines = lines(raw, path, format.unwrap_or(LineFormat::Json), mistakes);
+            let once = raw.once.unwrap_or(false);
+            Some(SourceKind::Exec { command: command?, once, lines: lines.filter(|_| format.is_some())? })
+        }
+    }
+}
+
+fn only_known_keys(
+    raw: &RawSource,
+    kind: Type,
+    framing: Option<Bytes>,
+    path: &str,
+    mistakes: &mut Mistakes,
+) {
+    let lines = kind == Type::Exec || framing == Some(Bytes::Lines);
+    let command = matches!(kind, Type::CameraCommand | Type::Exec);
+    // With an unknown framing nobody can say which keys belong to it.
+    let unsure = kind == Type::Serial && framing.is_none();
+    let json = kind == Type::Exec && raw.format.as_deref() == Some("json");
+    let keys = [
+        ("port", raw.port.is_some(), kind == Type::Serial),
+        ("baud", raw.baud.is_some(), kind == Type::Serial),
+        ("framing", raw.framing.is_some(), kind == Type::Serial),
+        ("kind", raw.kind.is_some(), lines || unsure),
+        ("fields", raw.fields.is_some(), lines || unsure),
+        ("separator", raw.separator.is_some(), (lines && !json) || unsure),
+        ("format", raw.format.is_some(), kind == Type::Exec),
+        ("command", raw.command.is_some(), command),
+        ("once", raw.once.is_some(), kind == Type::Exec),
+        ("dir", raw.dir.is_some(), kind == Type::CameraDir),
+        ("after", raw.after.is_some(), kind == Type::CameraDir),
+    ];
+    for (key, _, _) in keys.iter().filter(|(_, set, allowed)| *set && !*allowed) {
+        let what = raw.framing.as_deref().filter(|_| kind == Type::Serial).or(raw.r#type.as_deref());
+        let expected = format!("only keys that a {} source has", what.unwrap_or("such"));
+        mistakes.push(Mistake::new(format!("{path}.{key}"), expected, format!("`{key}`")));
+    }
+}
+
+fn required<'a>(
+    value: Option<&'a str>,
+    path: &str,
+    key: &str,
+    expected: &str,
+    mistakes: &mut Mistakes,
+) -> Option<&'a str> {
+    let value = value.filter(|value| !value.is_empty());
+    if value.is_none() {
+        mistakes.push(Mistake::new(format!("{path}.{key}"), expected, "nothing"));
+    }
+    value
+}
+
+fn command(raw: &RawSource, path: &str, mistakes: &mut Mistakes) -> Option<CommandLine> {
+    match raw.command.as_deref().and_then(<[String]>::split_first) {
+        Some((program, args)) if !program.is_empty() => {
+            Some(CommandLine { program: program.clone(), args: args.to_vec() })
+        }
+        _ => {
+            let expected = "a program and its arguments, such as [\"sh\", \"-c\", \"…\"]";
+            mistakes.push(Mistake::new(format!("{path}.command"), expected, "nothing"));
+            None
+        }
+    }
+}
+
+fn lines(raw: &RawSource, path: &str, format: LineFormat, mistakes: &mut Mistakes) -> Option<LineSettings> {
+    let kind_path = format!("{path}.kind");
+    let kind: Option<KindName> = value::name(
+        raw.kind.as_deref(),
+        &kind_path,
+        "the table these rows go to, such as \"env\"",
+        "streams of one kind share a table",
+        mistakes,
+    );
+    let kind = kind.filter(|kind| {
+        let free = !RESERVED_KINDS.contains(&kind.as_str());
+        if !free {
+            let found = format!("{:?}", kind.as_str());
+            mistakes.push(Mistake::new(&kind_path, "a kind of your own", found).hint("this one is built in"));
+        }
+        free
+    });
+    let format = match (format, raw.separator.as_deref()) {
+        (LineFormat::Csv(_), Some(separator)) => match separator.as_bytes() {
+            [byte] if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"\r\n.+-".contains(byte) => {
+                Some(LineFormat::Csv(*byte))
+            }
+            _ => {
+                let found = format!("{separator:?}");
+                let expected = "one character that is no letter, digit or sign";
+                mistakes.push(Mistake::new(format!("{path}.separator"), expected, found));
+                None
+            }
+        },
+        (format, _) => Some(format),
+    };
+    let fields = fields(raw.fields.as_deref().unwrap_or_default(), path, mistakes);
+    let schema =
+        Schema { salt: 0, kind: kind?, modality: Modality::Scalars, time_exp: TIME_EXP, fields: fields? };
+    if let Err(error) = schema.check() {
+        mistakes.push(Mistake::new(format!("{path}.fields"), "a valid schema", error.to_string()));
+        return None;
+    }
+    Some(LineSettings { schema, format: format? })
+}
+
+fn fields(raw: &[RawField], path: &str, mistakes: &mut Mistakes) -> Option<Vec<Field>> {
+    if raw.is_empty() {
+        let expected = "at least one field";
+        let hint = "write fields = [ { name = \"temperature\", type = \"f64\", unit = \"Cel\" } ]";
+        mistakes.push(Mistake::new(format!("{path}.fields"), expected, "nothing").hint(hint));
+        return None;
+    }
+    let mut seen: BTreeMap<FieldName, usize> = BTreeMap::new();
+    let fields: Vec<Option<Field>> = raw
+        .iter()
+        .enumerate()
+        .map(|(at, raw)| {
+            let path = format!("{path}.fields[{at}]");
+            let name_path = format!("{path}.name");
+            let name: Option<FieldName> =
+                value::name(raw.name.as_deref(), &name_path, "a field name", "", mistakes);
+            if let Some(name) = &name
+                && let Some(first) = seen.insert(name.clone(), at)
+            {
+                let found = format!("{:?}, as fields[{first}] is named", name.as_str());
+                mistakes.push(Mistake::new(name_path, "a name of its own", found));
+            }
+            let logical = logical(raw, &path, mistakes);
+            let unit = unit(raw, &path, mistakes);
+            Some(Field { name: name?, logical: logical?, nullable: raw.optional.unwrap_or(false), unit: unit? })
+        })
+        .collect();
+    fields.into_iter().collect()
+}
+
+fn logical(raw: &RawField, path: &str, mistakes: &mut Mistakes) -> Option<Logical> {
+    let name = raw.r#type.as_deref().unwrap_or("f64");
+    let logical = Logical::from_name(name).filter(|l| !matches!(l, Logical::Bytes | Logical::Blob));
+    if logical.is_none() {
+        let expected = "one of bool, i8, i16, i32, i64, u8, u16, u32, u64, f32, f64, utf8";
+        mistakes.push(Mistake::new(format!("{path}.type"), expected, format!("{name:?}")));
+    }
+    logical
+}
+
+fn unit(raw: &RawField, path: &str, mistakes: &mut Mistakes) -> Option<String> {
+    let path = format!("{path}.unit");
+    let Some(unit) = raw.unit.as_deref() else {
+        let hint = "\"1\" for a number without a unit";
+        mistakes.push(Mistake::new(path, "a UCUM unit such as \"Cel\" or \"m/s2\"", "nothing").hint(hint));
+        return None;
+    };
+    match check_unit(unit) {
+        Ok(()) => Some(unit.to_owned()),
+        Err(error) => {
+            let mut mistake = Mistake::new(path, "a UCUM unit", format!("{unit:?}"));
+            if !error.hint.is_empty() {
+                mistake = mistake.hint(error.hint.trim_start_matches("; "));
+            }
+            mistakes.push(mistake);
+            None
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The small readers of the check: a name, a number in a range, a size in bytes, a broker's address.
+
+use super::mistake::{Mistake, Mistakes};
+use super::settings::Broker;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use toml::Value;
+
+/// Reads a required name by its own rule.
+pub(super) fn name<T>(
+    value: Option<&str>,
+    path: &str,
+    expected: &str,
+    hint: &str,
+    mistakes: &mut Mistakes,
+) -> Option<T>
+where
+    T: FromStr<Err = headwater_core::id::NameError>,
+{
+    let Some(value) = value else {
+        mistakes.push(Mistake::new(path, expected, "nothing").hint(hint));
+        return None;
+    };
+    value
+        .parse()
+        .map_err(|error: headwater_core::id::NameError| {
+            mistakes.push(Mistake::new(path, error.rule, format!("{value:?}")).hint(hint));
+        })
+        .ok()
+}
+
+/// Reads an optional number within `range`.
+pub(super) fn number<T: TryFrom<i64>>(
+    value: Option<i64>,
+    default: i64,
+    range: RangeInclusive<i64>,
+    path: &str,
+    mistakes: &mut Mistakes,
+) -> Option<T> {
+    let value = value.unwrap_or(default);
+    match T::try_from(value) {
+        Ok(number) if range.contains(&value) => Some(number),
+        _ => {
+            let expected = format!("a number from {} to {}", range.start(), range.end());
+            mistakes.push(Mistake::new(path, expected, value.to_string()));
+            None
+        }
+    }
+}
+
+/// Reads one word of a list.
+pub(super) fn word<T: Copy>(
+    value: Option<&str>,
+    words: &[(&str, T)],
+    default: Option<T>,
+    path: &str,
+    mistakes: &mut Mistakes,
+) -> Option<T> {
+    let Some(value) = value else {
+        if default.is_none() {
+            mistakes.push(Mistake::new(path, one_of(words), "nothing"));
+        }
+        return default;
+    };
+    let found = words.iter().find(|(word, _)| *word == value).map(|(_, meaning)| *meaning);
+    if found.is_none() {
+        mistakes.push(Mistake::new(path, one_of(words), format!("{value:?}")));
+    }
+    found
+}
+
+fn one_of<T>(words: &[(&str, T)]) -> String {
+    let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    format!("one of {}", words.join(", "))
+}
+
+/// Reads a size such as `4GiB`, `500MB` or a plain number of bytes.
+pub(super) fn bytes(value: &Value) -> Option<u64> {
+    const UNITS: [(&str, u64); 8] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("kB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("B", 1),
+    ];
+    match value {
+        Value::Integer(bytes) => u64::try_from(*bytes).ok(),
+        Value::String(text) => {
+            let text = text.trim();
+            let (number, unit) = UNITS
+                .iter()
+                .find_map(|(unit, bytes)| text.strip_suffix(unit).map(|number| (number, *bytes)))
+                .unwrap_or((text, 1));
+            number.trim_end().parse::<u64>().ok()?.checked_mul(unit)
+        }
+        _ => None,
+    }
+}
+
+/// Reads `mqtts://host[:port]`, or `mqtt://` on loopback.
+pub(super) fn broker(value: &str, path: &str, mistakes: &mut Mistakes) -> Option<Broker> {
+    let expected = "an address such as mqtts://collector.example:8883";
+    let mut refuse = |found: String, hint: &str| {
+        mistakes.push(Mistake::new(path, expected, found).hint(hint));
+        None
+    };
+    let (tls, rest) = match value.split_once("://") {
+        Some(("mqtts", rest)) => (true, rest),
+        Some(("mqtt", rest)) => (false, rest),
+        _ => return refuse(format!("{value:?}"), "begin it with mqtts://"),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = match rest.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
+        Some((host, port)) => (host, port.strip_prefix(':')),
+        None => match rest.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (rest, None),
+        },
+    };
+    let Ok(port) = port.unwrap_or(if tls { "8883" } else { "1883" }).parse::<u16>() else {
+        return refuse(format!("{value:?}"), "the port is a number from 1 to 65535");
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+    if host.is_empty() || port == 0 || !host.chars().all(plain) {
+        return refuse(format!("{value:?}"), "give a host name or an address, and no user or path");
+    }
+    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if !tls && !loopback {
+        return refuse(
+            format!("{value:?}"),
+            "mqtt:// sends everything in the clear and is for loopback only; use mqtts://",
+        );
+    }
+    Some(Broker { host: host.to_owned(), port, tls })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_their_unit() {
+        let size = |text: &str| bytes(&Value::String(text.into()));
+        assert_eq!(size("4GiB"), Some(4 << 30));
+        assert_eq!(size("500 MB"), Some(500_000_000));
+        assert_eq!(size("17"), Some(17));
+        assert_eq!(size("4 gigs"), None);
+        assert_eq!(size("99999999TiB"), None);
+        assert_eq!(bytes(&Value::Integer(-1)), None);
+    }
+
+    #[test]
+    fn brokers_are_hosts_with_tls_unless_on_loopback() {
+        let read = |text: &str| broker(text, "x", &mut Mistakes::default());
+        let some = |host: &str, port, tls| Some(Broker { host: host.into(), port, tls });
+        assert_eq!(read("mqtts://a.example"), some("a.example", 8883, true));
+        assert_eq!(read("mqtt://127.0.0.1:1884"), some("127.0.0.1", 1884, false));
+        assert_eq!(read("mqtt://[::1]"), some("::1", 1883, false));
+        assert_eq!(read("mqtts://[2001:db8::1]:99/"), some("2001:db8::1", 99, true));
+        for bad in ["mqtt://10.0.0.1", "http://x", "x", "mqtts://", "mqtts://u@h", "mqtts://h:0", "mqtts://h:x"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Programs whose output is a source: started in a process group of their own, so that what they
+//! start ends with them, and started again when they end.
+
+use super::backoff::Backoff;
+use crate::config::CommandLine;
+use crate::telemetry::{SourceDown, SourceUp};
+use headwater_core::id::StreamName;
+use headwater_core::ports::Clock;
+use headwater_core::time::BootNanos;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::process::Stdio;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, ChildStdout, Command};
+
+/// How long a program may take to end when asked to, ms, before it is killed.
+const END_MS: u64 = 2_000;
+
+/// A program and its output.
+#[derive(Debug)]
+pub(super) struct Program<C> {
+    clock: C,
+    stream: StreamName,
+    command: CommandLine,
+    running: Option<Running>,
+    start_at: Option<BootNanos>,
+    backoff: Backoff,
+}
+
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    output: ChildStdout,
+    group: Option<Group>,
+}
+
+/// Kills the group when dropped.
+#[derive(Debug)]
+struct Group(Pid);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Err(error) = kill_process_group(self.0, Signal::KILL) {
+            tracing::trace!(%error, "process group was gone already");
+        }
+    }
+}
+
+/// What a program did.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    /// It printed these many bytes into the buffer.
+    Bytes(usize),
+    /// It ended, or could not be started; the words say how.
+    Ended(String),
+}
+
+impl<C: Clock> Program<C> {
+    pub(super) fn new(clock: C, stream: StreamName, command: CommandLine) -> Self {
+        Self { clock, stream, command, running: None, start_at: None, backoff: Backoff::default() }
+    }
+
+    /// The next output; starts the program if it does not run. Cancel-safe.
+    pub(super) async fn read(&mut self, buffer: &mut [u8]) -> Output {
+        let running = match &mut self.running {
+            Some(running) => running,
+            None => {
+                if let Some(at) = self.start_at {
+                    self.clock.sleep_until(at).await;
+                }
+                match self.start() {
+                    Ok(running) => self.running.insert(running),
+                    Err(error) => return self.ended(format!("{} cannot be started: {error}", self.command.program)),
+                }
+            }
+        };
+        match running.output.read(buffer).await {
+            Ok(0) => {
+                // A program that closed its output and stays is of no use: it is killed when dropped.
+                let late = self.clock.boot().plus_ms(END_MS);
+                let how = tokio::select! {
+                    status = running.child.wait() => match status {
+                        Ok(status) => format!("{} ended: {status}", self.command.program),
+                        Err(error) => format!("{} ended: {error}", self.command.program),
+                    },
+                    () = self.clock.sleep_until(late) => format!("{} closed its output", self.command.program),
+                };
+                self.ended(how)
+            }
+            Ok(bytes) => Output::Bytes(bytes),
+            Err(error) => self.ended(format!("output of {} cannot be read: {error}", self.command.program)),
+        }
+    }
+
+    fn start(&mut self) -> std::io::Result<Running> {
+        let mut child = Command::new(&self.command.program)
+            .args(&self.command.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).map(Group);
+        let output = child.stdout.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
+        self.backoff.up(self.clock.boot());
+        SourceUp { stream: &self.stream, what: &self.command.program }.emit();
+        Ok(Running { child, output, group })
+    }
+
+    fn ended(&mut self, why: String) -> Output {
+        self.running = None;
+        let now = self.clock.boot();
+        let (retry_ms, tries) = self.backoff.failed(now);
+        self.start_at = Some(now.plus_ms(retry_ms));
+        SourceDown { stream: &self.stream, why: &why, retry_ms, tries }.emit();
+        Output::Ended(why)
+    }
+
+    /// Asks the program to end, and kills it if it does not.
+    pub(super) async fn close(&mut self) {
+        let Some(mut running) = self.running.take() else { return };
+        if let Some(group) = &running.group {
+            if let Err(error) = kill_process_group(group.0, Signal::TERM) {
+                tracing::trace!(%error, "process group was gone already");
+            }
+            let late = self.clock.boot().plus_ms(END_MS);
+            tokio::select! {
+                ended = running.child.wait() => {
+                    tracing::debug!(stream = %self.stream, ?ended, "program ended");
+                }
+                () = self.clock.sleep_until(late) => {}
+            }
+        }
+    }
+}
