@@ -99,6 +99,10 @@ impl SpoolHandle {
     ///
     /// # Errors
     /// The slab, with [`QueueFull`].
+    #[expect(
+        clippy::result_large_err,
+        reason = "the slab goes back to its owner; a box would cost every refusal an allocation"
+    )]
     pub fn try_append(&self, slab: Slab) -> Result<(), (Slab, QueueFull)> {
         let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(self.places_for(slab_bytes(&slab)))
         else {

@@ -1,14 +1,31 @@
 //! The spool: keeps every slab through power loss until the collector has it.
 //!
 //! Payload lies in append-only segment files, which are the truth; a small index beside them may be
-//! lost at any time.
+//! lost at any time. [`DiskSpool`] is the [`headwater_core::ports::Spool`], [`SpoolHandle`] is how the
+//! other stages reach it: one thread owns the spool, since every call of it may wait for the disk.
+//!
+#![doc = include_str!("FORMAT.md")]
 
+pub mod disk;
+mod disk_spool;
+pub mod frame;
 mod gaps;
 mod group;
 mod handle;
+mod ident;
+pub mod index;
+pub mod payload;
+mod read;
+mod recover;
+mod salvage;
+mod scan;
+mod sled_index;
 mod task;
 
+pub use disk_spool::{DiskSpool, Settings};
 pub use gaps::{GAPS_HELD_MAX, GapList, LostRows};
 pub use group::{GroupCommit, SyncPolicy};
 pub use handle::{QueueFull, SpoolHandle};
+pub use recover::Opened;
+pub use sled_index::SledIndex;
 pub use task::TaskSettings;

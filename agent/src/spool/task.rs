@@ -90,7 +90,7 @@ pub(super) fn run<S: Spool>(
 ) {
     #[expect(clippy::disallowed_methods, reason = "how long this thread has waited; never the time of data")]
     let started = Instant::now();
-    let streams = spool.streams().into_iter().map(|s| (s.id, (s.name, s.lane))).collect();
+    let streams = known(&spool);
     let group = GroupCommit::new(settings.sync);
     let mut keeper = Keeper { spool, group, streams, gaps: GapList::default(), told };
     loop {
@@ -112,10 +112,22 @@ pub(super) fn run<S: Spool>(
     keeper.sync_logged(started.elapsed());
 }
 
+/// What the thread remembers of a stream, so that it need not ask for every slab.
+struct Known {
+    name: StreamName,
+    lane: SpoolLane,
+    next_seq: Seq,
+}
+
+fn known<S: Spool>(spool: &S) -> HashMap<StreamId, Known> {
+    let states = spool.streams().into_iter();
+    states.map(|s| (s.id, Known { name: s.name, lane: s.lane, next_seq: s.next_seq })).collect()
+}
+
 struct Keeper<'a, S> {
     spool: S,
     group: GroupCommit,
-    streams: HashMap<StreamId, (StreamName, SpoolLane)>,
+    streams: HashMap<StreamId, Known>,
     gaps: GapList,
     told: &'a watch::Sender<u64>,
 }
@@ -132,13 +144,11 @@ impl<S: Spool> Keeper<'_, S> {
         match work {
             Work::Declare { name, schema, lane, reply } => {
                 let id = self.spool.declare(&name, &schema, lane);
-                if let Ok(id) = id {
-                    self.streams.insert(id, (name, lane));
-                }
+                self.streams = known(&self.spool);
                 answer(reply, id);
             }
             Work::Append(slab) => self.append(now, slab),
-            Work::Skip { stream, n, reply } => answer(reply, self.spool.skip(stream, n)),
+            Work::Skip { stream, n, reply } => answer(reply, self.skip(stream, n)),
             Work::Read { lane, after, limit_bytes, reply } => {
                 answer(reply, self.spool.read(lane, after, limit_bytes));
             }
@@ -166,7 +176,9 @@ impl<S: Spool> Keeper<'_, S> {
             tracing::error!(stream = ?slab.rows.stream, "slab without a stream id was dropped; declare its stream first");
             return;
         };
-        let Some((name, lane)) = self.streams.get(&id).cloned() else {
+        let Some((name, lane, expected)) =
+            self.streams.get(&id).map(|s| (s.name.clone(), s.lane, s.next_seq))
+        else {
             tracing::error!(stream = id.0, "slab of an undeclared stream was dropped; declare it first");
             return;
         };
@@ -177,17 +189,20 @@ impl<S: Spool> Keeper<'_, S> {
             bytes,
             span: span(&slab.rows),
         };
-        let outcome = match self.spool.append(slab.clone()) {
-            Err(SpoolError::OutOfOrder { found, expected, .. }) if found > expected => {
-                self.left_out(id, &lost, expected);
-                self.spool.append(slab)
-            }
-            outcome => outcome,
-        };
-        match outcome {
-            Ok(()) => self.group.appended(now, lane, bytes),
-            Err(SpoolError::OutOfOrder { found, expected, .. }) => {
-                tracing::error!(stream = %lost.stream, ?found, ?expected, "slab repeats seqs and was dropped");
+        let first = slab.rows.first_seq;
+        if first < expected {
+            tracing::error!(stream = %lost.stream, ?first, ?expected, "slab repeats seqs and was dropped");
+            return;
+        }
+        if first > expected {
+            self.left_out(id, &lost, expected);
+        }
+        match self.spool.append(slab) {
+            Ok(()) => {
+                self.group.appended(now, lane, bytes);
+                if let Some(stream) = self.streams.get_mut(&id) {
+                    stream.next_seq = Seq(lost.seqs.end);
+                }
             }
             Err(error) => self.give_up(id, lost, &error),
         }
@@ -201,7 +216,7 @@ impl<S: Spool> Keeper<'_, S> {
             span: (lost.span.0, lost.span.0),
             ..lost.clone()
         };
-        self.skip(id, shed.seqs.end.saturating_sub(shed.seqs.start));
+        self.skip_logged(id, shed.seqs.end.saturating_sub(shed.seqs.start));
         self.gaps.record(shed, GapCause::Overrun, "shed before the spool");
     }
 
@@ -213,12 +228,20 @@ impl<S: Spool> Keeper<'_, S> {
             _ => GapCause::MediaError,
         };
         tracing::warn!(stream = %lost.stream, seqs = ?lost.seqs, cause = cause.cause(), %error, "slab was not kept");
-        self.skip(id, lost.seqs.end.saturating_sub(lost.seqs.start));
+        self.skip_logged(id, lost.seqs.end.saturating_sub(lost.seqs.start));
         self.gaps.record(lost, cause, &error.to_string());
     }
 
-    fn skip(&mut self, id: StreamId, n: u64) {
-        if let Err(error) = self.spool.skip(id, n) {
+    fn skip(&mut self, id: StreamId, n: u64) -> Result<(), SpoolError> {
+        self.spool.skip(id, n)?;
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.next_seq = stream.next_seq.plus(n);
+        }
+        Ok(())
+    }
+
+    fn skip_logged(&mut self, id: StreamId, n: u64) {
+        if let Err(error) = self.skip(id, n) {
             tracing::error!(stream = id.0, n, %error, "seqs could not be skipped");
         }
     }

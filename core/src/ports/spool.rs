@@ -218,6 +218,18 @@ pub trait Spool: Send {
     /// [`SpoolError::BeyondNext`] frees nothing.
     fn trim(&mut self, stream: StreamId, acked: &IntervalSet) -> Result<(), SpoolError>;
 
+    /// [`Spool::trim`] for segments of an older life: frees what the collector has of stream `stream` of
+    /// `epoch`. What is not held is ignored.
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`].
+    fn trim_older(
+        &mut self,
+        epoch: Epoch,
+        stream: StreamId,
+        acked: &IntervalSet,
+    ) -> Result<(), SpoolError>;
+
     /// Gap records the spool itself made (torn tails, rot) since the last call.
     fn take_gaps(&mut self) -> Vec<crate::gap::GapRecord>;
 

@@ -1,0 +1,71 @@
+//! The files `epoch` and `boot`: which life of the spool this is, and which boot of the gateway.
+
+use headwater_core::id::{BootId, BootOrdinal, Epoch};
+use headwater_core::ports::{Disk, DiskFile};
+use std::io;
+use std::path::Path;
+
+const EPOCH_MAGIC: &[u8; 8] = b"HWEPOCH1";
+const BOOT_MAGIC: &[u8; 8] = b"HWBOOT_1";
+/// Longest identity file; anything longer is damaged.
+const IDENT_BYTES_MAX: u64 = 64;
+
+/// What the identity files say; `None` where they are missing or damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ident {
+    pub(super) epoch: Option<Epoch>,
+    pub(super) boot: Option<(BootOrdinal, BootId)>,
+}
+
+pub(super) fn load<D: Disk>(disk: &D, dir: &Path) -> io::Result<Ident> {
+    let epoch = read(disk, &dir.join("epoch"), EPOCH_MAGIC)?
+        .and_then(|body| Some(Epoch(u64::from_le_bytes(body.try_into().ok()?))));
+    let boot = read(disk, &dir.join("boot"), BOOT_MAGIC)?.and_then(|body| {
+        let (ordinal, id) = body.split_first_chunk::<4>()?;
+        Some((BootOrdinal(u32::from_le_bytes(*ordinal)), BootId(id.try_into().ok()?)))
+    });
+    Ok(Ident { epoch, boot })
+}
+
+pub(super) fn store_epoch<D: Disk>(disk: &D, dir: &Path, epoch: Epoch) -> io::Result<()> {
+    store(disk, dir, "epoch", EPOCH_MAGIC, &epoch.0.to_le_bytes())
+}
+
+pub(super) fn store_boot<D: Disk>(disk: &D, dir: &Path, ordinal: BootOrdinal, id: BootId) -> io::Result<()> {
+    let mut body = ordinal.0.to_le_bytes().to_vec();
+    body.extend_from_slice(&id.0);
+    store(disk, dir, "boot", BOOT_MAGIC, &body)
+}
+
+fn read<D: Disk>(disk: &D, path: &Path, magic: &[u8; 8]) -> io::Result<Option<Vec<u8>>> {
+    let file = match disk.open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let len = file.len()?;
+    if len > IDENT_BYTES_MAX {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    file.read_at(&mut bytes, 0)?;
+    let body = bytes.split_last_chunk::<4>().filter(|(all, crc)| crc32c::crc32c(all).to_le_bytes() == **crc);
+    Ok(body.and_then(|(all, _)| all.strip_prefix(magic)).map(<[u8]>::to_vec))
+}
+
+fn store<D: Disk>(disk: &D, dir: &Path, name: &str, magic: &[u8; 8], body: &[u8]) -> io::Result<()> {
+    let (path, tmp) = (dir.join(name), dir.join(format!("{name}.tmp")));
+    match disk.unlink(&tmp) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut bytes = magic.to_vec();
+    bytes.extend_from_slice(body);
+    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+    let file = disk.create(&tmp)?;
+    file.write_at(&bytes, 0)?;
+    file.sync()?;
+    drop(file);
+    disk.rename(&tmp, &path)?;
+    disk.sync_dir(dir)
+}

@@ -1,0 +1,261 @@
+//! Reading slabs back, and what happens when a stored frame is damaged.
+
+use super::disk_spool::{Closed, DiskSpool, failed, segment_name};
+use super::frame::{FrameKind, FrameMeta, HEADER_BYTES, frame_bytes};
+use super::gaps::LostRows;
+use super::payload::{LostRange, read_slab};
+use super::scan::{FrameReader, scan};
+use headwater_core::gap::GapCause;
+use headwater_core::id::{BootOrdinal, Epoch, StreamId};
+use headwater_core::interval::IntervalSet;
+use headwater_core::ports::{Cursor, Disk, DiskFile, Slab, SpoolError, SpoolLane, SpooledSlab};
+use headwater_core::time::BootNanos;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+/// Most bytes of damaged ranges kept in `quarantine/` per start; beyond it damage is only told.
+pub(super) const QUARANTINE_BYTES_MAX: u64 = 64 << 20;
+
+/// What reading one segment gave.
+enum Step {
+    /// Slabs up to the end or the limit.
+    Done { slabs: Vec<SpooledSlab>, bytes: usize },
+    /// The frame at this offset is damaged.
+    Damaged(u64),
+}
+
+impl<D: Disk> DiskSpool<D> {
+    pub(super) fn read_lane(
+        &mut self,
+        lane: SpoolLane,
+        after: Cursor,
+        limit_bytes: usize,
+    ) -> Result<Vec<SpooledSlab>, SpoolError> {
+        let mut slabs = Vec::new();
+        let mut left = limit_bytes.max(1);
+        let series = self.series(lane);
+        let open = series.open.as_ref().map(|open| open.segno);
+        let segnos: Vec<u64> =
+            series.closed.range(after.segno..).map(|(segno, _)| *segno).chain(open).collect();
+        for segno in segnos.into_iter().filter(|segno| *segno >= after.segno) {
+            let from = if segno == after.segno { after.offset.max(HEADER_BYTES) } else { HEADER_BYTES };
+            let (found, bytes) = self.read_segment(lane, segno, from, left)?;
+            slabs.extend(found);
+            left = left.saturating_sub(bytes);
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(slabs)
+    }
+
+    fn read_segment(
+        &mut self,
+        lane: SpoolLane,
+        segno: u64,
+        from: u64,
+        limit: usize,
+    ) -> Result<(Vec<SpooledSlab>, usize), SpoolError> {
+        self.open_reader(lane, segno)?;
+        loop {
+            match self.step(lane, segno, from, limit)? {
+                Step::Done { slabs, bytes } => return Ok((slabs, bytes)),
+                Step::Damaged(at) => {
+                    self.audit(lane, segno)?;
+                    // A read that failed once and then did not leaves no damage behind: the caller tries again.
+                    let known = self
+                        .body(lane, segno)
+                        .is_some_and(|body| body.bad.iter().any(|bad| bad.contains(&at)));
+                    if !known {
+                        let source = std::io::ErrorKind::Interrupted.into();
+                        return Err(SpoolError::Io { what: "read a segment", source });
+                    }
+                }
+            }
+        }
+    }
+
+    fn body(&mut self, lane: SpoolLane, segno: u64) -> Option<&mut Closed> {
+        let series = self.series(lane);
+        match &mut series.open {
+            Some(open) if open.segno == segno => Some(&mut open.body),
+            _ => series.closed.get_mut(&segno),
+        }
+    }
+
+    fn open_reader(&mut self, lane: SpoolLane, segno: u64) -> Result<(), SpoolError> {
+        let path = self.lane_dir(lane).join(segment_name(segno));
+        let series = self.series(lane);
+        if series.reader.as_ref().is_none_or(|(open, _)| *open != segno) {
+            series.reader = None;
+            let file = self.disk.open(&path).map_err(failed("open a segment"))?;
+            self.series(lane).reader = Some((segno, file));
+        }
+        Ok(())
+    }
+
+    fn step(&self, lane: SpoolLane, segno: u64, from: u64, limit: usize) -> Result<Step, SpoolError> {
+        let nothing = Step::Done { slabs: Vec::new(), bytes: 0 };
+        let Some(series) = self.series.get(super::disk_spool::slot(lane)) else { return Ok(nothing) };
+        let open = series.open.as_ref().filter(|open| open.segno == segno).map(|open| &open.body);
+        let body = open.or_else(|| series.closed.get(&segno));
+        let (Some(body), Some((_, file))) = (body, &series.reader) else { return Ok(nothing) };
+        let mut frames = FrameReader::new(file, segno, body.len);
+        let (mut at, mut slabs, mut bytes) = (from, Vec::new(), 0_usize);
+        while at < body.len && bytes < limit {
+            if let Some(bad) = body.bad.iter().find(|bad| bad.contains(&at)) {
+                at = bad.end;
+                continue;
+            }
+            let Ok(head) = frames.head(at) else { return Ok(damaged(slabs, at)) };
+            let next = at.saturating_add(frame_bytes(head.len));
+            let wanted = head.meta.kind == FrameKind::Slab
+                && !self
+                    .acked(body.summary.epoch, head.meta.stream)
+                    .is_some_and(|acked| acked.covers(head.meta.seqs()));
+            if wanted {
+                let slab = match frames.frame(at) {
+                    Ok((_, payload)) => read_slab(payload).filter(|slab| agrees(slab, &head.meta)),
+                    Err(_) => None,
+                };
+                let Some(slab) = slab else { return Ok(damaged(slabs, at)) };
+                bytes = bytes.saturating_add(head.len);
+                let next = Cursor { segno, offset: next };
+                slabs.push(SpooledSlab { epoch: body.summary.epoch, slab, next });
+            }
+            at = next;
+        }
+        Ok(Step::Done { slabs, bytes })
+    }
+
+    /// Goes through a damaged segment: what is missing from it becomes gap records, the damaged bytes are
+    /// set aside, and reading passes over them from now on.
+    fn audit(&mut self, lane: SpoolLane, segno: u64) -> Result<(), SpoolError> {
+        let dir = self.dir.clone();
+        let series = self.series(lane);
+        let open = series.open.as_ref().filter(|open| open.segno == segno).map(|open| &open.body);
+        let body = open.or_else(|| series.closed.get(&segno));
+        let (Some(body), Some((_, file))) = (body, &series.reader) else { return Ok(()) };
+        let len = body.len;
+        let mut present: BTreeMap<StreamId, IntervalSet> = BTreeMap::new();
+        let mut unfit: Vec<Range<u64>> = Vec::new();
+        let found = scan(file, segno, len, |at, head, payload| {
+            if head.meta.kind != FrameKind::Slab {
+                return;
+            }
+            // Sound bytes that are no slab of ours: a bug or a forged sum, and lost either way.
+            if read_slab(payload).is_some_and(|slab| agrees(&slab, &head.meta)) {
+                present.entry(head.meta.stream).or_default().insert(head.meta.seqs());
+            } else {
+                unfit.push(at..at.saturating_add(frame_bytes(head.len)));
+            }
+        });
+        let mut unreadable = false;
+        let mut bad = unfit;
+        for damage in found.holes.iter().chain(&found.tail) {
+            unreadable |= damage.unreadable;
+            bad.push(damage.at.clone());
+        }
+        let cause = if unreadable { GapCause::MediaError } else { GapCause::Corrupt };
+        let copies: Vec<(u64, Vec<u8>)> = bad.iter().filter_map(|range| copy(file, range)).collect();
+        let (epoch, boot) = (body.summary.epoch, body.summary.boot_ordinal);
+        let mut lost = Vec::new();
+        for (id, part) in &body.summary.streams {
+            for range in part.seqs.iter() {
+                let holes =
+                    present.get(id).map_or_else(|| vec![range.clone()], |set| set.missing_in(range.clone()));
+                lost.extend(holes.into_iter().map(|hole| (*id, hole)));
+            }
+        }
+        for (at, bytes) in copies {
+            self.set_aside(&dir, &format!("rot-{}-{segno:016x}-{at}", lane.as_str()), &bytes);
+        }
+        for (id, range) in lost {
+            if let Some(part) = self.body(lane, segno).and_then(|body| body.summary.streams.get_mut(&id)) {
+                part.seqs.remove(range.clone());
+            }
+            if let Some(body) = self.body(lane, segno) {
+                body.summary.lost.push(LostRange { stream: id, seqs: range.clone(), cause });
+            }
+            self.lose(epoch, boot, id, range, cause, "stored rows failed their check");
+        }
+        if let Some(body) = self.body(lane, segno) {
+            body.bad = bad;
+        }
+        Ok(())
+    }
+
+    /// Records captured rows as lost, but for those the collector has.
+    pub(super) fn lose(
+        &mut self,
+        epoch: Epoch,
+        boot_ordinal: BootOrdinal,
+        id: StreamId,
+        seqs: Range<u64>,
+        cause: GapCause,
+        note: &str,
+    ) {
+        tracing::warn!(%epoch, stream = id.0, ?seqs, cause = cause.cause(), note, "rows of the spool are lost");
+        let Some(stream) = self.streams.get(&id).filter(|_| epoch == self.epoch) else {
+            // A gap record speaks of the present life only; of an older one the log must do.
+            return;
+        };
+        let (name, missing) = (stream.entry.name.clone(), stream.acked.missing_in(seqs));
+        for seqs in missing {
+            let span = (BootNanos(0), BootNanos(0));
+            self.gaps.record(
+                LostRows { stream: name.clone(), boot_ordinal, seqs, bytes: 0, span },
+                cause,
+                note,
+            );
+        }
+    }
+
+    /// Keeps damaged bytes for a look, within a bound; failing at it is no reason to stop.
+    pub(super) fn set_aside(&mut self, dir: &Path, name: &str, bytes: &[u8]) {
+        let total = self.quarantined_bytes.saturating_add(bytes.len() as u64);
+        if total > QUARANTINE_BYTES_MAX {
+            tracing::warn!(name, bytes = bytes.len(), "quarantine is full; damaged bytes are not kept");
+            return;
+        }
+        match write_aside(&self.disk, dir, name, bytes) {
+            Ok(()) => self.quarantined_bytes = total,
+            Err(error) => tracing::warn!(%error, name, "damaged bytes could not be set aside"),
+        }
+    }
+}
+
+/// Slabs before the damage are handed out first; the damage is met again at their end.
+fn damaged(slabs: Vec<SpooledSlab>, at: u64) -> Step {
+    if slabs.is_empty() { Step::Damaged(at) } else { Step::Done { slabs, bytes: usize::MAX } }
+}
+
+pub(super) fn agrees(slab: &Slab, meta: &FrameMeta) -> bool {
+    slab.rows.seqs() == meta.seqs() && slab.rows.stream == headwater_core::batch::StreamRef::Id(meta.stream)
+}
+
+/// Largest damaged range that is copied at once.
+const COPY_BYTES_MAX: u64 = 8 << 20;
+
+pub(super) fn copy<F: DiskFile>(file: &F, range: &Range<u64>) -> Option<(u64, Vec<u8>)> {
+    let len = range.end.saturating_sub(range.start).min(COPY_BYTES_MAX);
+    let mut bytes = vec![0; usize::try_from(len).ok()?];
+    file.read_at(&mut bytes, range.start).ok()?;
+    Some((range.start, bytes))
+}
+
+pub(super) fn write_aside<D: Disk>(disk: &D, dir: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let quarantine = dir.join("quarantine");
+    disk.create_dir_all(&quarantine)?;
+    let path = quarantine.join(name);
+    let file = match disk.create(&path) {
+        Ok(file) => file,
+        // The same damage seen again: it is kept already.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    disk.sync_dir(&quarantine)
+}

@@ -1,0 +1,212 @@
+//! Reading a segment file: frames through a window, and the scan that finds what is left of a damaged one.
+
+use super::frame::{
+    FRAME_MAGIC, FrameKind, FrameMeta, HEAD_BYTES, HEADER_BYTES, Head, Place, SegmentHeader, frame_bytes,
+    read_head,
+};
+use super::payload::{StreamTable, Summary};
+use headwater_core::ports::DiskFile;
+use std::io;
+use std::ops::Range;
+
+/// Bytes read at once while going through a segment.
+const WINDOW_BYTES: usize = 256 * 1024;
+
+/// Frames of one segment file, up to `len`.
+#[derive(Debug)]
+pub(super) struct FrameReader<'a, F> {
+    file: &'a F,
+    segno: u64,
+    len: u64,
+    window: Vec<u8>,
+    window_at: u64,
+}
+
+/// Why there is no frame at an offset.
+#[derive(Debug)]
+pub(super) enum NoFrame {
+    /// The header is none.
+    Head,
+    /// The header is sound, its payload is not.
+    Payload(Head),
+    /// It cannot be read.
+    Unreadable,
+}
+
+impl<'a, F: DiskFile> FrameReader<'a, F> {
+    pub(super) fn new(file: &'a F, segno: u64, len: u64) -> Self {
+        Self { file, segno, len, window: Vec::new(), window_at: 0 }
+    }
+
+    fn place(&self, offset: u64) -> Place {
+        Place { segno: self.segno, offset }
+    }
+
+    /// `n` bytes from `offset`; fewer at the end of the file.
+    fn bytes(&mut self, offset: u64, n: usize) -> io::Result<&[u8]> {
+        let n = n.min(usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX));
+        let from = usize::try_from(offset.wrapping_sub(self.window_at)).unwrap_or(usize::MAX);
+        let held =
+            offset >= self.window_at && from.checked_add(n).is_some_and(|end| end <= self.window.len());
+        if held {
+            return Ok(self.window.get(from..from.saturating_add(n)).unwrap_or_default());
+        }
+        let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut window = vec![0; n.max(WINDOW_BYTES.min(left))];
+        self.window.clear();
+        self.file.read_at(&mut window, offset)?;
+        (self.window, self.window_at) = (window, offset);
+        Ok(self.window.get(..n).unwrap_or_default())
+    }
+
+    /// The frame header at `offset`.
+    pub(super) fn head(&mut self, offset: u64) -> Result<Head, NoFrame> {
+        let (place, len) = (self.place(offset), self.len);
+        let head = read_head(self.bytes(offset, HEAD_BYTES).map_err(|_| NoFrame::Unreadable)?, place)
+            .ok_or(NoFrame::Head)?;
+        let fits = offset.saturating_add(frame_bytes(head.len)) <= len;
+        if fits { Ok(head) } else { Err(NoFrame::Payload(head)) }
+    }
+
+    /// The frame at `offset`, its payload checked.
+    pub(super) fn frame(&mut self, offset: u64) -> Result<(Head, &[u8]), NoFrame> {
+        let head = self.head(offset)?;
+        let place = self.place(offset);
+        let payload = self
+            .bytes(offset.saturating_add(HEAD_BYTES as u64), head.len)
+            .map_err(|_| NoFrame::Unreadable)?;
+        if head.holds(place, payload) { Ok((head, payload)) } else { Err(NoFrame::Payload(head)) }
+    }
+
+    /// The first offset from `from` on where a whole frame stands. Blocks that cannot be read are passed over.
+    fn next_frame(&mut self, from: u64) -> (Option<u64>, bool) {
+        let mut at = from;
+        let mut unreadable = false;
+        while at.saturating_add(HEAD_BYTES as u64) <= self.len {
+            let candidates: Vec<u64> = match self.bytes(at, RESYNC_BYTES) {
+                Ok(block) => block
+                    .windows(FRAME_MAGIC.len())
+                    .zip(at..)
+                    .filter(|(two, _)| *two == FRAME_MAGIC)
+                    .map(|(_, offset)| offset)
+                    .collect(),
+                Err(_) => {
+                    unreadable = true;
+                    Vec::new()
+                }
+            };
+            if let Some(found) = candidates.into_iter().find(|offset| self.frame(*offset).is_ok()) {
+                return (Some(found), unreadable);
+            }
+            // Blocks overlap by one byte, so that a magic number across their border is seen.
+            at = at.saturating_add(RESYNC_BYTES as u64 - 1);
+        }
+        (None, unreadable)
+    }
+}
+
+/// Block in which the next frame is looked for: that of most media.
+const RESYNC_BYTES: usize = 4096;
+
+/// The segment header, if sound.
+pub(super) fn read_header<F: DiskFile>(file: &F, len: u64) -> io::Result<Option<SegmentHeader>> {
+    if len < HEADER_BYTES {
+        return Ok(None);
+    }
+    let mut bytes = [0; 64];
+    file.read_at(&mut bytes, 0)?;
+    Ok(SegmentHeader::from_bytes(&bytes))
+}
+
+/// The stream table, if sound.
+pub(super) fn read_table<F: DiskFile>(file: &F, segno: u64, len: u64) -> Option<StreamTable> {
+    let mut reader = FrameReader::new(file, segno, len);
+    match reader.frame(HEADER_BYTES) {
+        Ok((head, payload)) if head.meta.kind == FrameKind::Table => StreamTable::from_bytes(payload),
+        _ => None,
+    }
+}
+
+/// The footer's summary of a sealed segment, read from its end only.
+pub(super) fn read_footer<F: DiskFile>(file: &F, segno: u64, len: u64) -> Option<Summary> {
+    let mut last = [0; 8];
+    file.read_at(&mut last, len.checked_sub(8)?).ok()?;
+    let footer = u64::from_le_bytes(last);
+    let at = len.checked_sub(footer).filter(|at| *at >= HEADER_BYTES)?;
+    let mut bytes = vec![0; usize::try_from(footer).ok().filter(|n| *n <= FOOTER_BYTES_MAX)?];
+    file.read_at(&mut bytes, at).ok()?;
+    let place = Place { segno, offset: at };
+    let head = read_head(&bytes, place).filter(|head| head.meta.kind == FrameKind::Footer)?;
+    let payload = bytes.get(HEAD_BYTES..)?;
+    let sound = head.holds(place, payload);
+    Summary::from_bytes(payload.split_last_chunk::<8>()?.0).filter(|_| sound)
+}
+
+/// Longest footer that is read: a segment of single-row slabs with holes between all of them.
+const FOOTER_BYTES_MAX: usize = 4 << 20;
+
+/// A stretch of a segment without a sound frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Damage {
+    /// Where.
+    pub(super) at: Range<u64>,
+    /// The frame that began there, if its header is sound.
+    pub(super) meta: Option<FrameMeta>,
+    /// Some of it could not even be read.
+    pub(super) unreadable: bool,
+}
+
+/// Everything found in a segment.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// Sound frames: offset, header, in order.
+    pub(super) frames: Vec<(u64, Head)>,
+    /// Damage with sound frames after it.
+    pub(super) holes: Vec<Damage>,
+    /// Damage that reaches to the end.
+    pub(super) tail: Option<Damage>,
+    /// Where the last sound frame ends.
+    pub(super) end: u64,
+    /// Least length that was synced, as far as sound frames attest it.
+    pub(super) durable: u64,
+}
+
+/// Goes through all of a segment. `visit` sees each sound frame with its payload.
+pub(super) fn scan<F: DiskFile>(
+    file: &F,
+    segno: u64,
+    len: u64,
+    mut visit: impl FnMut(u64, &Head, &[u8]),
+) -> Scan {
+    let mut reader = FrameReader::new(file, segno, len);
+    let mut found = Scan { end: HEADER_BYTES.min(len), ..Scan::default() };
+    let mut at = found.end;
+    while at < len {
+        let (meta, unreadable) = match reader.frame(at) {
+            Ok((head, payload)) => {
+                visit(at, &head, payload);
+                found.frames.push((at, head));
+                found.durable = found.durable.max(u64::from(head.durable));
+                at = at.saturating_add(frame_bytes(head.len));
+                found.end = at;
+                continue;
+            }
+            Err(NoFrame::Payload(head)) => (Some(head.meta), false),
+            Err(NoFrame::Head) => (None, false),
+            Err(NoFrame::Unreadable) => (None, true),
+        };
+        let (next, also_unreadable) = reader.next_frame(at.saturating_add(1));
+        let damage = |end| Damage { at: at..end, meta, unreadable: unreadable || also_unreadable };
+        match next {
+            Some(next) => {
+                found.holes.push(damage(next));
+                at = next;
+            }
+            None => {
+                found.tail = Some(damage(len));
+                break;
+            }
+        }
+    }
+    found
+}
