@@ -12,9 +12,12 @@
 compile_error!("the agent must unwind: sled's open may panic on a torn log and is caught");
 
 pub mod batch;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod pipeline;
+pub mod quarantine;
+pub mod receipt;
 pub mod ship;
 pub mod source;
 pub mod spool;

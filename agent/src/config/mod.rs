@@ -32,6 +32,14 @@ pub fn load(file: &Path) -> Result<Settings, Mistakes> {
     read(&text, folder, &|path| std::fs::File::open(path).map(drop).map_err(|error| error.to_string()))
 }
 
+/// Reads and checks a configuration text without looking at the files it names.
+///
+/// # Errors
+/// Every [`Mistake`] of the text.
+pub fn parse_text(text: &str) -> Result<Settings, Mistakes> {
+    read(text, Path::new("/etc/headwater"), &|_| Ok(()))
+}
+
 /// Reads and checks a configuration text; `readable` says whether a file it names can be read.
 ///
 /// # Errors

@@ -5,8 +5,9 @@
 
 use super::backoff::Backoff;
 use super::image::{self, IMAGE_BYTES_MAX, ImageFault};
-use super::{Receipt, RECEIPTS_MAX};
+use super::RECEIPTS_MAX;
 use crate::config::After;
+use crate::receipt::Receipt;
 use crate::telemetry::{SourceDown, SourceUp};
 use headwater_core::gap::GapCause;
 use headwater_core::id::StreamName;
@@ -30,6 +31,8 @@ const GRACE_MS: u64 = 5_000;
 const AGAIN_MS: u64 = 2_000;
 /// Bytes kept of a file that is larger than any picture.
 const HEAD_BYTES: u64 = 64 * 1_024;
+/// How long the end of the agent waits for receipts, ms: a sync or two.
+const CLOSE_MS: u64 = 3_000;
 const EVENT_BYTES: usize = 8 * 1_024;
 
 /// A file that may be a picture.
@@ -113,11 +116,26 @@ impl<C: Clock> CameraDirSource<C> {
         number
     }
 
+    /// Waits a little for the receipts of what was handed on, so that it is not captured twice.
+    pub(super) async fn close(&mut self) {
+        let given = self.pushed.saturating_sub(self.events.len() as u64);
+        let late = self.clock.boot().plus_ms(CLOSE_MS);
+        while self.in_flight.keys().any(|number| *number < given) {
+            tokio::select! {
+                receipt = self.receipts.recv() => match receipt {
+                    Some(receipt) => self.receipt(receipt),
+                    None => return,
+                },
+                () = self.clock.sleep_until(late) => return,
+            }
+        }
+    }
+
     async fn open(&mut self) {
         if let Some(at) = self.open_at {
             self.clock.sleep_until(at).await;
         }
-        let opened = (|| {
+        let opened = (|| -> io::Result<AsyncFd<Inotify>> {
             let inotify = Inotify::init()?;
             let mask = WatchMask::CLOSE_WRITE
                 | WatchMask::MOVED_TO
@@ -125,6 +143,7 @@ impl<C: Clock> CameraDirSource<C> {
                 | WatchMask::MOVE_SELF
                 | WatchMask::ONLYDIR;
             inotify.watches().add(&self.dir, mask)?;
+            #[expect(deprecated, reason = "the replacement is unsafe; inotify owns its descriptor and gives no other")]
             AsyncFd::new(inotify)
         })();
         match opened.and_then(|watch| self.scan().map(|()| watch)) {

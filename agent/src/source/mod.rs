@@ -15,6 +15,7 @@ pub mod link;
 pub mod nmea;
 pub mod serial;
 
+use crate::receipt::Receipt;
 use crate::config::{Framing, SourceKind, SourceSettings};
 use camera_command::CameraCommandSource;
 use camera_dir::CameraDirSource;
@@ -30,15 +31,6 @@ use tokio::sync::mpsc;
 
 /// Receipts that may wait for a source: more than it ever has in flight.
 pub const RECEIPTS_MAX: usize = 64;
-
-/// What became of an event a source gave out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Receipt {
-    /// Number of the event, counted per source from 0.
-    pub event: u64,
-    /// It is on disk. Otherwise it was shed, and a gap record says so.
-    pub captured: bool,
-}
 
 /// Any of the adapters.
 #[derive(Debug)]
@@ -92,7 +84,8 @@ impl<C: Clock> AnySource<C> {
         match self {
             Self::CameraCommand(source) => source.close().await,
             Self::Exec(source) => source.close().await,
-            Self::Serial(_) | Self::CameraDir(_) => {}
+            Self::CameraDir(source) => source.close().await,
+            Self::Serial(_) => {}
         }
     }
 }

@@ -17,6 +17,7 @@ pub struct GapQueue {
 impl GapQueue {
     /// Takes a record; joins it with the newest one of its stream if they touch and agree.
     pub fn push(&mut self, record: GapRecord) {
+        let full = self.records.len() >= APART_MAX;
         let newest = self.records.iter_mut().rev().find(|kept| kept.stream == record.stream);
         match newest {
             Some(kept) if joins(kept, &record) => {
@@ -25,7 +26,7 @@ impl GapQueue {
                 kept.bytes = kept.bytes.saturating_add(record.bytes);
                 kept.b_last = record.b_last;
             }
-            _ if self.records.len() < APART_MAX => self.records.push_back(record),
+            _ if !full => self.records.push_back(record),
             // Told in the log; the collector still sees the hole and asks, and finds it `unknown`.
             _ => {
                 self.dropped = self.dropped.saturating_add(1);

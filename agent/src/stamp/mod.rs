@@ -13,7 +13,7 @@ pub mod track;
 pub use gaps::GapQueue;
 pub use slab::{SLAB_BYTES_MAX, SLAB_MS_MAX, SlabBuilder};
 pub use stamper::{Refused, Stamper};
-pub use task::{Captured, EVENTS_MAX, StampTask, keep_receipts, run};
+pub use task::{Captured, EVENTS_MAX, StampTask, run};
 pub use track::ClockExchange;
 
 #[cfg(test)]

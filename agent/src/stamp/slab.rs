@@ -49,23 +49,23 @@ impl SlabBuilder {
             return closed;
         }
         let span_ns = i64::try_from(SLAB_MS_MAX).unwrap_or(0).saturating_mul(1_000_000);
-        let fits = |open: &mut Open| {
+        let joins = |open: &mut Open| {
             open.rows.fingerprint == fingerprint
                 && open.bytes.saturating_add(bytes) <= SLAB_BYTES_MAX
                 && (0..span_ns).contains(&sample.stamp.t.since(open.first_t))
                 && open.rows.push(sample)
         };
-        match self.open.get_mut(&sample.stream) {
-            Some(open) if fits(open) => open.bytes = open.bytes.saturating_add(bytes),
-            _ => {
-                closed.extend(self.close(sample.stream));
-                let mut rows = Rows::starting_at(sample, schema, fingerprint);
-                let taken = rows.push(sample);
-                debug_assert!(taken, "an empty run takes its first row");
-                let open = Open { rows, bytes, first_t: sample.stamp.t, since: now };
-                self.open.insert(sample.stream, open);
-            }
+        if let Some(open) = self.open.get_mut(&sample.stream)
+            && joins(open)
+        {
+            open.bytes = open.bytes.saturating_add(bytes);
+            return closed;
         }
+        closed.extend(self.close(sample.stream));
+        let mut rows = Rows::starting_at(sample, schema, fingerprint);
+        let taken = rows.push(sample);
+        debug_assert!(taken, "an empty run takes its first row");
+        self.open.insert(sample.stream, Open { rows, bytes, first_t: sample.stamp.t, since: now });
         closed
     }
 

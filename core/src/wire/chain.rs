@@ -141,6 +141,16 @@ pub fn organization(certificate: &[u8]) -> Result<String, ChainError> {
     Ok(name.to_owned())
 }
 
+/// Start of a certificate's validity (DER), not verified: the present cannot be earlier for whoever holds it.
+///
+/// # Errors
+/// [`ChainError::Malformed`].
+pub fn not_before(certificate: &[u8]) -> Result<UtcNanos, ChainError> {
+    let (_, certificate) =
+        X509Certificate::from_der(certificate).map_err(|error| ChainError::Malformed(error.to_string()))?;
+    Ok(UtcNanos(certificate.validity().not_before.timestamp().saturating_mul(NS_PER_S)))
+}
+
 fn read_signer(leaf: &[u8], role: Role) -> Result<Signer, ChainError> {
     let malformed = |what: &str| ChainError::Malformed(what.to_owned());
     let (_, certificate) = X509Certificate::from_der(leaf).map_err(|error| malformed(&error.to_string()))?;
