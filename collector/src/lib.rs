@@ -8,6 +8,7 @@
 //! Raw and ops rows commit at once; aligned rows come after them, through the gate.
 
 pub mod align;
+pub mod cli;
 pub mod commit;
 pub mod config;
 pub mod dedup;
@@ -22,3 +23,6 @@ pub mod registry;
 pub mod resolve;
 pub mod serve;
 pub mod telemetry;
+
+/// Name and version, as hello answers and pages show it.
+pub const SOFTWARE: &str = concat!("headwater-collector ", env!("CARGO_PKG_VERSION"));

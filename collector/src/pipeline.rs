@@ -1,1 +1,268 @@
-//! (follows)
+//! The picture of the collector: which stage hands what to which, and how they start and end.
+//!
+//! ```text
+//! broker ─► receive ─► landing log ─► ingest ─► lake
+//!    ▲         │            ▲            │
+//!    └── acks ─┘            └─ landed ───┤ watch: more was synced
+//!              ▲                         │
+//!              └──────── commits ────────┘ watch: newest commit and its cursors
+//! ```
+//! No payload passes from receive to ingest but through the log, so a crash between them loses nothing.
+//! Start: read the newest commit's cursors, replay the logs into the landed set, begin a new incarnation,
+//! and only then connect. End: receiving stops and syncs what it took; then ingest commits what was landed.
+
+use crate::config::{Identity, IdentityError, Settings};
+use crate::land::{CommitMark, LandError, LandingReader, Log, StdDisk};
+use crate::receive::clock::{QualitySource, SystemClock, source_id};
+use crate::receive::mqtt::{MqttInbox, MqttTarget};
+use crate::receive::task::{ReceiveError, ReceiveTask};
+use crate::receive::{Admission, Receiver, ReceiverIdentity};
+use crate::registry::Registry;
+use crate::serve::{self, ServeError, StatusBoard};
+use headwater_core::id::IncarnationId;
+use headwater_core::ports::Clock;
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Payload read at once while the logs are replayed at start.
+const REPLAY_BYTES: usize = 32 << 20;
+/// From the signal to the end: receiving syncs within a second, a commit of a full group takes a few.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// Why the collector did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// Certificates or keys.
+    #[error("failed to use the collector's identity")]
+    Identity(#[from] IdentityError),
+    /// The landing log.
+    #[error("failed to open the landing log")]
+    Land(#[from] LandError),
+    /// Receiving.
+    #[error("the receive stage failed")]
+    Receive(#[from] ReceiveError),
+    /// Serving.
+    #[error("the serve stage failed")]
+    Serve(#[from] ServeError),
+    /// Metrics.
+    #[error("failed to start metrics")]
+    Metrics(#[from] BuildError),
+    /// The random source.
+    #[error("the system gives no random numbers")]
+    Random,
+    /// A task panicked; its message is in the log.
+    #[error("the {0} stage broke down")]
+    Panicked(&'static str),
+    /// A task ended though nobody asked.
+    #[error("the {0} stage ended by itself")]
+    EndedEarly(&'static str),
+    /// Shutdown took too long.
+    #[error("shutdown gave up after {seconds} s; still running: {late}")]
+    Late {
+        /// How long was waited.
+        seconds: u64,
+        /// Who is late.
+        late: String,
+    },
+}
+
+/// Runs the collector until `cancel`, then drains it.
+///
+/// # Errors
+/// [`PipelineError`] names the stage at fault.
+pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), PipelineError> {
+    let clock = SystemClock;
+    let started = clock.read().real;
+    let identity = Identity::load(&settings.identity, &settings.tenant, started)?;
+    let metrics = install_metrics()?;
+    let listener = match settings.http {
+        Some(listen) => Some(serve::bind(listen).await?),
+        None => None,
+    };
+    let mark = CommitMark::default();
+
+    let registry = Registry::new();
+    let incarnation = IncarnationId(random()?);
+    let mut reader = LandingReader::new(StdDisk, &settings.landing_dir);
+    let generation = reader.next_generation()?;
+    let receiver = ReceiverIdentity {
+        incarnation,
+        key: identity.key,
+        chain: identity.chain,
+        software: crate::SOFTWARE.to_owned(),
+    };
+    let admission =
+        Admission { tenant: settings.tenant.clone(), roots: identity.roots, registry: registry.clone() };
+    let mut receiver = Receiver::new(admission, receiver, &mark);
+    replay(&mut reader, &mut receiver)?;
+    let log =
+        Log::create(StdDisk, &settings.landing_dir, &settings.client_id, incarnation, generation, started)?;
+    let (landed_tx, landed) = watch::channel(log.end());
+    let (commits_tx, commits) = watch::channel(mark);
+
+    let stages = Stages::new(cancel.clone());
+    let target = MqttTarget {
+        host: settings.broker_url.host.clone(),
+        port: settings.broker_url.port,
+        tls: settings.broker_url.tls.then(|| Arc::clone(&identity.tls)),
+        client_id: settings.client_id.clone(),
+        keepalive_s: settings.keepalive_s,
+        filter: format!("hw/1/in/+/{}/+/+", settings.tenant),
+    };
+    // The connection outlives receiving, so that last acks still go out.
+    let broker_cancel = CancellationToken::new();
+    let inbox = MqttInbox::start(target, clock, stages.tasks(), broker_cancel.clone());
+    let board = StatusBoard {
+        tenant: settings.tenant.to_string(),
+        receiver: settings.client_id.clone(),
+        started,
+        connected: inbox.connected(),
+        landed: landed.clone(),
+        commits: commits.clone(),
+        commit_interval_ms: settings.commit_interval_ms,
+        registry,
+    };
+    let task = ReceiveTask {
+        inbox,
+        clock,
+        log,
+        receiver,
+        sync_ms: settings.sync_ms,
+        quality: QualitySource {
+            bound_ns: settings.clock_bound_ns,
+            grade: settings.clock_grade,
+            source_id: source_id(&settings.client_id),
+        },
+        landed: landed_tx,
+        commits,
+    };
+    let receive_cancel = cancel.clone();
+    stages.spawn("receive", async move {
+        let outcome = task.run(receive_cancel).await;
+        broker_cancel.cancel();
+        outcome.map_err(PipelineError::from)
+    });
+    if let Some(listener) = listener {
+        let cancel = cancel.clone();
+        stages.spawn("serve", async move {
+            serve::run(listener, board, metrics, clock, cancel).await.map_err(PipelineError::from)
+        });
+    }
+    drop(commits_tx);
+    stages.finish().await
+}
+
+/// Brings the landed set and the registry to what the logs hold.
+fn replay(reader: &mut LandingReader<StdDisk>, receiver: &mut Receiver) -> Result<(), LandError> {
+    let mut cursors = BTreeMap::new();
+    let (mut records, mut unreadable) = (0_u64, 0_u64);
+    loop {
+        let landed = reader.next_after(&cursors, REPLAY_BYTES)?;
+        if landed.is_empty() {
+            break;
+        }
+        for record in &landed {
+            records = records.saturating_add(1);
+            if !receiver.replay(record) {
+                unreadable = unreadable.saturating_add(1);
+            }
+            cursors.insert(record.end().incarnation, record.end());
+        }
+    }
+    let damage = reader.damage();
+    tracing::info!(
+        records,
+        unreadable,
+        rotten = damage.records,
+        torn = damage.segments,
+        "landing logs replayed"
+    );
+    Ok(())
+}
+
+fn install_metrics() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new().install_recorder()?;
+    crate::telemetry::describe();
+    Ok(handle)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], PipelineError> {
+    let mut bytes = [0; N];
+    let source = ring::rand::SystemRandom::new();
+    ring::rand::SecureRandom::fill(&source, &mut bytes).map_err(|_| PipelineError::Random)?;
+    Ok(bytes)
+}
+
+/// The running stages by name: whoever ends first ends all, and who is late is named.
+#[derive(Debug)]
+struct Stages {
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+    running: Arc<Mutex<BTreeSet<&'static str>>>,
+    failed: Arc<Mutex<Option<PipelineError>>>,
+}
+
+impl Stages {
+    fn new(cancel: CancellationToken) -> Self {
+        Self { tasks: TaskTracker::new(), cancel, running: Arc::default(), failed: Arc::default() }
+    }
+
+    fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    fn spawn<F>(&self, name: &'static str, stage: F)
+    where
+        F: Future<Output = Result<(), PipelineError>> + Send + 'static,
+    {
+        let (running, failed) = (Arc::clone(&self.running), Arc::clone(&self.failed));
+        let cancel = self.cancel.clone();
+        running.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+        let handle = self.tasks.spawn(stage);
+        self.tasks.spawn(async move {
+            let early = |cancel: &CancellationToken| {
+                (!cancel.is_cancelled()).then_some(PipelineError::EndedEarly(name))
+            };
+            let error = match handle.await {
+                Ok(Ok(())) => early(&cancel),
+                Ok(Err(error)) => Some(error),
+                Err(_) => Some(PipelineError::Panicked(name)),
+            };
+            running.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+            if let Some(error) = error {
+                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                cancel.cancel();
+            }
+        });
+    }
+
+    /// Waits for the word to stop, then for every stage.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the drain deadline is real time; nothing is decided by it"
+    )]
+    async fn finish(self) -> Result<(), PipelineError> {
+        self.cancel.cancelled().await;
+        self.tasks.close();
+        let drained = tokio::select! {
+            () = self.tasks.wait() => true,
+            () = tokio::time::sleep(DRAIN_LIMIT) => false,
+        };
+        if let Some(error) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(error);
+        }
+        if drained {
+            return Ok(());
+        }
+        let late: Vec<&str> =
+            self.running.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        Err(PipelineError::Late { seconds: DRAIN_LIMIT.as_secs(), late: late.join(", ") })
+    }
+}

@@ -10,6 +10,9 @@ pub use log::{Log, SEGMENT_BYTES_MAX, Span};
 pub use reader::{Damage, LandingReader};
 pub use record::{BlobRecord, LandRecord, MessageRecord, RECORD_BYTES_MAX, RecordFault};
 
+#[cfg(test)]
+mod tests;
+
 use headwater_core::id::{DevicePath, Epoch, IncarnationId, KeyId, ObjectId, Sha256};
 use headwater_core::time::UtcNanos;
 use headwater_core::wire::{Lane, MessageKind, Sent};
@@ -29,6 +32,14 @@ pub struct LandingPosition {
     pub segment: u64,
     /// Byte offset in it.
     pub offset: u64,
+}
+
+impl LandingPosition {
+    /// Where the first record of an incarnation's log stands.
+    #[must_use]
+    pub fn start_of(incarnation: IncarnationId) -> Self {
+        Self { incarnation, segment: 0, offset: log::HEADER_BYTES as u64 }
+    }
 }
 
 impl PartialOrd for LandingPosition {

@@ -6,7 +6,7 @@ use super::{LandError, Landed, LandedWatch, LandingCursors, LandingPosition};
 use headwater_core::id::{IncarnationId, parse_hex};
 use headwater_core::ports::{Disk, DiskFile};
 use headwater_core::time::UtcNanos;
-use headwater_core::wire::primitives::Reader;
+use headwater_core::wire::primitives::{PrimitiveError, Reader};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -174,23 +174,17 @@ impl<D: Disk> LandingReader<D> {
         file.read_at(&mut bytes, 0).map_err(|e| io("read", path, e))?;
         let foreign = || LandError::Foreign { path: path.to_owned(), version: VERSION };
         let mut reader = Reader::new(&bytes);
-        let fields = || -> Result<_, headwater_core::wire::primitives::PrimitiveError> {
-            let magic = reader.array::<4>()?;
-            let version = reader.u16()?;
-            reader.u16()?;
+        let mut fields = || -> Result<_, PrimitiveError> {
+            reader.take(8)?;
             let generation = reader.u64()?;
             let incarnation = IncarnationId(reader.array()?);
             let segment = reader.u64()?;
             let created = UtcNanos(reader.i64()?);
             reader.take(12)?;
-            Ok((magic, version, SegmentHeader { generation, incarnation, segment, created }, reader.u32()?))
+            Ok((SegmentHeader { generation, incarnation, segment, created }, reader.u32()?))
         };
-        let mut fields = fields;
-        let (magic, version, header, crc) = fields().map_err(|_| foreign())?;
-        if bytes == [0; HEADER_BYTES] {
-            return Ok(None);
-        }
-        if magic != MAGIC || version != VERSION {
+        let (header, crc) = fields().map_err(|_| foreign())?;
+        if !is_ours_or_torn(&bytes) {
             return Err(foreign());
         }
         Ok((crc32c::crc32c(bytes.get(..60).unwrap_or_default()) == crc).then_some(header))
@@ -250,6 +244,15 @@ impl<D: Disk> LandingReader<D> {
         }
         Ok(())
     }
+}
+
+/// True if magic and version are ours, or stop being ours where zeros begin: a header whose write was cut off.
+fn is_ours_or_torn(header: &[u8; HEADER_BYTES]) -> bool {
+    let mut ours = true;
+    MAGIC.iter().chain(&VERSION.to_le_bytes()).zip(header).all(|(expected, found)| {
+        ours = ours && expected == found;
+        ours || *found == 0
+    })
 }
 
 /// What stands at `at` in a file of which `len` bytes count.

@@ -16,6 +16,8 @@ mod reassemble;
 mod receiver;
 mod summary;
 pub mod task;
+#[cfg(test)]
+pub(crate) mod testkit;
 
 pub use acks::{ACK_INTERVAL_NS, AckDesk, CREDIT_WINDOW_BYTES, ClockQuality, NEED_HELLO_INTERVAL_NS, Now};
 pub use admit::{Admission, Admitted, Body, Refusal, RefusalKind};

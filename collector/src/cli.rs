@@ -1,0 +1,133 @@
+//! The service's command line: `run`, `check` and `broker`.
+
+use crate::config::{self, Identity, Settings};
+use crate::receive::broker::{self, BrokerSettings, BrokerTls};
+use crate::receive::clock::SystemClock;
+use crate::{pipeline, telemetry};
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+use headwater_core::ports::Clock;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "headwater-collector",
+    version,
+    about = "Receives, lands, aligns and commits what agents ship."
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the collector
+    Run(ConfigArg),
+    /// Check configuration, certificates and keys, and say every mistake
+    Check(ConfigArg),
+    /// Run the embedded broker (one machine, development, demos)
+    Broker(ConfigArg),
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigArg {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", default_value = "collector.toml")]
+    config: PathBuf,
+}
+
+/// Runs the service with these arguments (the program's name first).
+#[must_use]
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no failures, and come this way too.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            return match error.print() {
+                Ok(()) => ExitCode::from(code),
+                Err(_) => ExitCode::FAILURE,
+            };
+        }
+    };
+    telemetry::init_logging();
+    let outcome = match cli.verb {
+        Verb::Run(arg) => run(&arg),
+        Verb::Check(arg) => check(&arg),
+        Verb::Broker(arg) => run_broker(&arg),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("headwater-collector: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arg: &ConfigArg) -> anyhow::Result<()> {
+    let settings = load(arg)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("collector")
+        .build()
+        .context("failed to start the runtime")?;
+    let outcome = runtime.block_on(async {
+        let cancel = CancellationToken::new();
+        let on_signal = cancel.clone();
+        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let signals = async move {
+            let name = tokio::select! { _ = term.recv() => "SIGTERM", _ = int.recv() => "SIGINT" };
+            tracing::info!(
+                signal = name,
+                "stopping: nothing more is taken, what was taken is landed and committed"
+            );
+            on_signal.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            outcome = pipeline::run(settings, cancel) => outcome.map_err(anyhow::Error::from),
+            () = signals => Ok(()),
+        }
+    });
+    // A late stage must not hold the process: what it holds is in the landing log.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn check(arg: &ConfigArg) -> anyhow::Result<()> {
+    let settings = load(arg)?;
+    let identity = Identity::load(&settings.identity, &settings.tenant, SystemClock.read().real)?;
+    println!(
+        "{} is fine: collector {}, tenant {}",
+        arg.config.display(),
+        identity.signer.path.device,
+        settings.tenant
+    );
+    Ok(())
+}
+
+fn run_broker(arg: &ConfigArg) -> anyhow::Result<()> {
+    let settings = load(arg)?;
+    let Some(section) = &settings.broker else {
+        bail!("{} has no [broker] table; add listen = \"127.0.0.1:8883\"", arg.config.display());
+    };
+    let tls = if section.plain {
+        None
+    } else {
+        broker::check_tenant(settings.tenant.as_str())?;
+        let paths = settings.identity.clone();
+        Some(BrokerTls { ca: paths.ca, cert: paths.tls_cert, key: paths.tls_key })
+    };
+    tracing::info!(listen = %section.listen, tls = tls.is_some(), "embedded broker starts");
+    match broker::run(&BrokerSettings { listen: section.listen, tls })? {}
+}
+
+fn load(arg: &ConfigArg) -> anyhow::Result<Settings> {
+    config::load(&arg.config).with_context(|| format!("{} cannot be used", arg.config.display()))
+}

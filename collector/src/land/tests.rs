@@ -1,0 +1,201 @@
+use super::*;
+use crate::receive::testkit::{Ca, EPOCH, number_rows, path};
+use headwater_core::id::{Seq, StreamId};
+use headwater_core::sample::BlobRef;
+use headwater_core::time::UtcNanos;
+use headwater_core::wire::object::BlobObject;
+use std::path::Path;
+
+const NOW: UtcNanos = UtcNanos(1_790_000_000_000_000_000);
+
+fn incarnation(n: u8) -> IncarnationId {
+    IncarnationId([n; 16])
+}
+
+fn log(dir: &Path, n: u8) -> Log<StdDisk> {
+    Log::create(StdDisk, dir, "hq", incarnation(n), n.into(), NOW).unwrap()
+}
+
+/// `n` different messages of one device.
+fn messages(n: u64) -> Vec<LandRecord> {
+    let device = Ca::new().device("pi-1");
+    (0..n)
+        .map(|at| {
+            LandRecord::Message(MessageRecord {
+                device: device.path.clone(),
+                lane: Lane::LiveTelemetry,
+                key_serial: "0badcafe".into(),
+                received: NOW.plus_ns(i64::try_from(at).unwrap()),
+                message: device.batch(vec![number_rows(1, at, 1)]).into(),
+            })
+        })
+        .collect()
+}
+
+fn bytes(record: &LandRecord) -> Vec<u8> {
+    match record {
+        LandRecord::Message(record) => record.message.to_vec(),
+        LandRecord::Blob(record) => record.bytes.to_vec(),
+    }
+}
+
+fn landed_bytes(landed: &Landed) -> Vec<u8> {
+    match landed {
+        Landed::Message(message) => message.message.to_vec(),
+        Landed::Blob(blob) => blob.bytes.to_vec(),
+    }
+}
+
+fn read_all(dir: &Path) -> Vec<Landed> {
+    LandingReader::new(StdDisk, dir).next_after(&LandingCursors::new(), usize::MAX).unwrap()
+}
+
+fn segment(dir: &Path, n: u64) -> PathBuf {
+    log::segment_path(&dir.join("hq").join(incarnation(1).to_string()), n)
+}
+
+#[test]
+fn what_is_landed_reads_back_with_its_place_and_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = log(folder.path(), 1);
+    let mut group = messages(3);
+    let LandRecord::Message(part) = group[0].clone() else { panic!("a message") };
+    let blob = BlobObject {
+        stream: StreamId(2),
+        seq: Seq(1),
+        reference: BlobRef::to(b"x"),
+        mime: "image/png",
+        bytes: b"x",
+    }
+    .to_bytes();
+    let object = headwater_core::wire::object::object_id(&blob);
+    group.push(LandRecord::Blob(BlobRecord { part, epoch: EPOCH, object, bytes: blob.into() }));
+    let spans = log.append(&group, NOW).unwrap();
+    let landed = read_all(folder.path());
+    assert_eq!(landed.len(), 4);
+    for ((landed, record), span) in landed.iter().zip(&group).zip(&spans) {
+        assert_eq!(landed_bytes(landed), bytes(record));
+        assert_eq!((landed.position(), landed.end()), (span.position, span.end));
+    }
+    let Landed::Message(message) = &landed[2] else { panic!("a message") };
+    assert_eq!((&message.device, message.epoch, message.kind), (&path("pi-1"), EPOCH, MessageKind::Batch));
+    assert_eq!((message.received, message.key_serial.as_str()), (NOW.plus_ns(2), "0badcafe"));
+    let Landed::Blob(blob) = &landed[3] else { panic!("a blob") };
+    assert_eq!((blob.object, blob.epoch), (object, EPOCH));
+    assert_eq!(log.end(), spans[3].end);
+}
+
+#[test]
+fn cursors_go_on_across_segments_and_incarnations_oldest_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let group = messages(12);
+    // The younger one's id sorts first: the generation decides, not the name.
+    let mut older = Log::create(StdDisk, folder.path(), "hq", incarnation(9), 1, NOW)
+        .unwrap()
+        .with_segment_bytes_max(300);
+    let mut younger = Log::create(StdDisk, folder.path(), "hq", incarnation(1), 2, NOW)
+        .unwrap()
+        .with_segment_bytes_max(300);
+    for record in &group[..8] {
+        older.append(std::slice::from_ref(record), NOW).unwrap();
+    }
+    for record in &group[8..] {
+        younger.append(std::slice::from_ref(record), NOW).unwrap();
+    }
+    assert!(older.end().segment >= 2);
+    let mut reader = LandingReader::new(StdDisk, folder.path());
+    assert_eq!(reader.incarnations().unwrap(), vec![incarnation(9), incarnation(1)]);
+    assert_eq!(reader.next_generation().unwrap(), 3);
+    let mut cursors = LandingCursors::new();
+    let mut seen = Vec::new();
+    loop {
+        let landed = reader.next_after(&cursors, 1).unwrap();
+        let Some(first) = landed.first() else { break };
+        assert_eq!(landed.len(), 1, "at least one, and not more than asked for");
+        cursors.insert(first.end().incarnation, first.end());
+        seen.push(landed_bytes(first));
+    }
+    assert_eq!(seen, group.iter().map(bytes).collect::<Vec<_>>());
+    assert!(is_below(&cursors, &older.end()) && is_below(&cursors, &younger.end()));
+    assert_eq!(reader.read_from(LandingPosition::start_of(incarnation(9)), usize::MAX).unwrap().len(), 8);
+    assert_eq!(reader.damage(), Damage::default());
+}
+
+#[test]
+fn a_log_torn_at_any_byte_keeps_every_earlier_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let group = messages(3);
+    let spans = log(folder.path(), 1).append(&group, NOW).unwrap();
+    let path = segment(folder.path(), 0);
+    let whole = std::fs::read(&path).unwrap();
+    for cut in 0..=whole.len() {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let kept = spans.iter().filter(|span| span.end.offset <= cut as u64).count();
+        assert_eq!(read_all(folder.path()).len(), kept, "cut at {cut}");
+        // The same length, the rest lost as zeros: how a file system may bring back a torn tail.
+        let mut zeroed = whole[..cut].to_vec();
+        zeroed.resize(whole.len(), 0);
+        std::fs::write(&path, &zeroed).unwrap();
+        let landed = read_all(folder.path());
+        assert!(landed.len() >= kept, "zeroed from {cut}");
+        assert!(landed.iter().zip(&group).all(|(landed, record)| landed_bytes(landed) == bytes(record)));
+    }
+}
+
+#[test]
+fn a_rotten_record_is_stepped_over_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let group = messages(4);
+    let mut log = log(folder.path(), 1);
+    let spans = log.append(&group, NOW).unwrap();
+    let path = segment(folder.path(), 0);
+    let whole = std::fs::read(&path).unwrap();
+    let range =
+        usize::try_from(spans[1].position.offset).unwrap() + 8..usize::try_from(spans[1].end.offset).unwrap();
+    for at in range {
+        let mut rotten = whole.clone();
+        rotten[at] ^= 1;
+        std::fs::write(&path, &rotten).unwrap();
+        let mut reader = LandingReader::new(StdDisk, folder.path());
+        let landed = reader.next_after(&LandingCursors::new(), usize::MAX).unwrap();
+        let kept: Vec<Vec<u8>> = landed.iter().map(landed_bytes).collect();
+        assert_eq!(kept, [0, 2, 3].map(|n: usize| bytes(&group[n])));
+        assert_eq!(reader.damage(), Damage { records: 1, segments: 0 });
+    }
+}
+
+#[test]
+fn of_the_live_log_only_what_is_synced_is_given_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = log(folder.path(), 1);
+    let (tx, live) = watch::channel(log.end());
+    let mut reader = LandingReader::new(StdDisk, folder.path()).with_live(live);
+    let group = messages(3);
+    let spans = log.append(&group, NOW).unwrap();
+    assert!(reader.next_after(&LandingCursors::new(), usize::MAX).unwrap().is_empty());
+    tx.send_replace(spans[1].end);
+    assert_eq!(reader.next_after(&LandingCursors::new(), usize::MAX).unwrap().len(), 2);
+    tx.send_replace(log.end());
+    let cursors = LandingCursors::from([(incarnation(1), spans[1].end)]);
+    assert_eq!(reader.next_after(&cursors, usize::MAX).unwrap().len(), 1);
+}
+
+#[test]
+fn strangers_beside_the_logs_are_left_alone_and_newer_versions_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(read_all(&folder.path().join("nothing")).is_empty());
+    log(folder.path(), 1).append(&messages(1), NOW).unwrap();
+    std::fs::write(folder.path().join("README"), "hands off").unwrap();
+    std::fs::create_dir_all(folder.path().join("hq/lost+found")).unwrap();
+    assert_eq!(read_all(folder.path()).len(), 1);
+    let path = segment(folder.path(), 0);
+    let mut newer = std::fs::read(&path).unwrap();
+    newer[4] = 2;
+    std::fs::write(&path, &newer).unwrap();
+    let refused = LandingReader::new(StdDisk, folder.path()).next_after(&LandingCursors::new(), 1);
+    assert!(matches!(refused, Err(LandError::Foreign { .. })));
+    assert!(matches!(
+        Log::create(StdDisk, folder.path(), "hq", incarnation(1), 1, NOW),
+        Err(LandError::Io { .. })
+    ));
+}

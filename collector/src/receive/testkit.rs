@@ -1,0 +1,169 @@
+//! A root, devices with keys, and messages of theirs, for the tests of this stage.
+
+use super::{Admission, Now};
+use crate::registry::Registry;
+use headwater_core::batch::{Column, Effort, Rows, Section, StreamRef, encode_batch};
+use headwater_core::id::{BootId, BootOrdinal, DevicePath, Epoch, Seq, StreamId};
+use headwater_core::schema::{Field, Logical, Modality, Schema};
+use headwater_core::time::{BootNanos, ClockDomain, NS_PER_S, StampKind, UtcNanos};
+use headwater_core::wire::chain::FleetRoots;
+use headwater_core::wire::{
+    Capabilities, Declaration, Hello, Lane, MessageKind, Sent, SigningKey, Topic, Unsigned,
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_ED25519,
+};
+
+pub(crate) const EPOCH: Epoch = Epoch(7);
+
+pub(crate) fn now(ms: i64) -> Now {
+    Now { boot: BootNanos(ms * 1_000_000), utc: UtcNanos(1_790_000_000 * NS_PER_S + ms * 1_000_000) }
+}
+
+pub(crate) fn path(device: &str) -> DevicePath {
+    DevicePath { tenant: "acme".parse().unwrap(), device: device.parse().unwrap() }
+}
+
+pub(crate) struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) der: Vec<u8>,
+}
+
+impl Ca {
+    pub(crate) fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let der = params.self_signed(&key).unwrap().der().to_vec();
+        Self { issuer: Issuer::new(params, key), der }
+    }
+
+    pub(crate) fn admission(&self) -> Admission {
+        Admission {
+            tenant: "acme".parse().unwrap(),
+            roots: FleetRoots::new(std::slice::from_ref(&self.der)).unwrap(),
+            registry: Registry::new(),
+        }
+    }
+
+    /// A device of tenant `o`, valid to the year `until`.
+    pub(crate) fn device_until(&self, cn: &str, o: &str, until: i32) -> Device {
+        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, cn);
+        params.distinguished_name.push(DnType::OrganizationName, o);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let der = params.signed_by(&key, &self.issuer).unwrap().der().to_vec();
+        let key = SigningKey::from_pkcs8(key.serialized_der()).unwrap();
+        Device { path: path(cn), key, chain: vec![der], sent: std::cell::Cell::new(0) }
+    }
+
+    pub(crate) fn device(&self, cn: &str) -> Device {
+        self.device_until(cn, "acme", 2090)
+    }
+
+    /// A collector's key and chain.
+    pub(crate) fn collector(&self) -> (SigningKey, Vec<Vec<u8>>) {
+        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "hq");
+        params.distinguished_name.push(DnType::OrganizationName, "acme");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let der = params.signed_by(&key, &self.issuer).unwrap().der().to_vec();
+        (SigningKey::from_pkcs8(key.serialized_der()).unwrap(), vec![der])
+    }
+}
+
+pub(crate) struct Device {
+    pub(crate) path: DevicePath,
+    pub(crate) key: SigningKey,
+    pub(crate) chain: Vec<Vec<u8>>,
+    pub(crate) sent: std::cell::Cell<i64>,
+}
+
+impl Device {
+    pub(crate) fn owner(&self) -> (DevicePath, Epoch) {
+        (self.path.clone(), EPOCH)
+    }
+
+    pub(crate) fn topic(&self) -> String {
+        Topic::In { device: self.path.clone(), lane: Lane::LiveTelemetry }.to_string()
+    }
+
+    pub(crate) fn sign(&self, kind: MessageKind, body: &[u8]) -> Vec<u8> {
+        self.sent.set(self.sent.get() + 1);
+        self.sign_at(kind, body, self.sent.get())
+    }
+
+    pub(crate) fn sign_at(&self, kind: MessageKind, body: &[u8], sent: i64) -> Vec<u8> {
+        let sent = Sent { boot_ordinal: 1, ns: sent };
+        Unsigned::new(kind, &self.path, EPOCH, body).unwrap().sign(sent, &self.key)
+    }
+
+    pub(crate) fn hello_body(&self, nonce: u8) -> Vec<u8> {
+        Hello {
+            boot_ordinal: BootOrdinal(1),
+            boot_id: BootId([2; 16]),
+            capabilities: Capabilities::ours("test"),
+            message_bytes_max: 98_304,
+            streams: vec![],
+            chain: self.chain.clone(),
+            nonce: [nonce; 16],
+        }
+        .to_body()
+    }
+
+    pub(crate) fn hello(&self, nonce: u8) -> Vec<u8> {
+        self.sign(MessageKind::Hello, &self.hello_body(nonce))
+    }
+
+    pub(crate) fn declaration(&self, stream: u16, name: &str, schema: &Schema) -> Vec<u8> {
+        let declaration =
+            Declaration { stream: StreamId(stream), name: name.parse().unwrap(), schema: schema.clone() };
+        self.sign(MessageKind::Declaration, &declaration.to_body())
+    }
+
+    pub(crate) fn batch(&self, rows: Vec<Rows>) -> Vec<u8> {
+        let sections: Vec<Section> = rows.into_iter().map(Section::Rows).collect();
+        self.sign(MessageKind::Batch, &encode_batch(&sections, Effort::Wire))
+    }
+}
+
+pub(crate) fn numbers() -> Schema {
+    Schema {
+        salt: 0,
+        kind: "imu".parse().unwrap(),
+        modality: Modality::Scalars,
+        time_exp: 3,
+        fields: vec![Field {
+            name: "ax".parse().unwrap(),
+            logical: Logical::I64,
+            nullable: false,
+            unit: "1".into(),
+        }],
+    }
+}
+
+pub(crate) fn rows(stream: u16, schema: &Schema, first: u64, fields: Vec<Column>) -> Rows {
+    let n = fields.first().map_or(0, Column::len);
+    Rows {
+        stream: StreamRef::Id(StreamId(stream)),
+        fingerprint: schema.fingerprint(),
+        boot_ordinal: BootOrdinal(1),
+        first_seq: Seq(first),
+        time_exp: schema.time_exp,
+        stamp_kind: StampKind::Arrival,
+        domain: ClockDomain::BOOT,
+        t: vec![5; n],
+        lat_lo: vec![0; n],
+        lat_hi: vec![9; n],
+        fields,
+    }
+}
+
+/// `n` rows of [`numbers`].
+pub(crate) fn number_rows(stream: u16, first: u64, n: u64) -> Rows {
+    let values = (0..n).map(|i| i64::try_from(first + i).unwrap()).collect();
+    rows(stream, &numbers(), first, vec![Column::integers(values)])
+}

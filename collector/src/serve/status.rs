@@ -1,0 +1,159 @@
+//! What the collector knows of itself, in one place for every page that shows it.
+
+use crate::land::{CommitMark, LandedWatch, LandingPosition, is_below};
+use crate::registry::Registry;
+use headwater_core::invariant::{Invariant, broken};
+use headwater_core::time::{NS_PER_MS, UtcNanos};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+/// A commit may be late by this many intervals (and at least by [`COMMIT_LATE_NS_MIN`]) before the collector
+/// counts as not ready: one slow commit is no outage.
+const COMMIT_LATE_INTERVALS: i64 = 6;
+/// See [`COMMIT_LATE_INTERVALS`].
+const COMMIT_LATE_NS_MIN: i64 = 60_000_000_000;
+
+/// Whether the collector can do its work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// It cannot, and why.
+    NotReady(Vec<String>),
+}
+
+/// Watches what the stages tell of themselves; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct StatusBoard {
+    /// Tenant.
+    pub tenant: String,
+    /// Receiver.
+    pub receiver: String,
+    /// When the process started.
+    pub started: UtcNanos,
+    /// True while connected to the broker.
+    pub connected: watch::Receiver<bool>,
+    /// Synced end of the landing log. Closed once receiving ended.
+    pub landed: LandedWatch,
+    /// The newest commit.
+    pub commits: watch::Receiver<CommitMark>,
+    /// `commit.interval_ms`.
+    pub commit_interval_ms: u64,
+    /// Devices and their streams.
+    pub registry: Registry,
+}
+
+impl StatusBoard {
+    /// Whether the collector can do its work at `now`, and if not, why.
+    #[must_use]
+    pub fn readiness(&self, now: UtcNanos) -> Readiness {
+        let mut reasons = Vec::new();
+        if !*self.connected.borrow() {
+            reasons.push("not connected to the broker".to_owned());
+        }
+        if self.landed.has_changed().is_err() {
+            reasons.push("landing has ended".to_owned());
+        }
+        let mark = self.commits.borrow();
+        let landed = *self.landed.borrow();
+        let behind =
+            landed != LandingPosition::start_of(landed.incarnation) && !is_below(&mark.cursors, &landed);
+        let since = mark.at.unwrap_or(self.started);
+        let interval = i64::try_from(self.commit_interval_ms).unwrap_or(i64::MAX).saturating_mul(NS_PER_MS);
+        let late = interval.saturating_mul(COMMIT_LATE_INTERVALS).max(COMMIT_LATE_NS_MIN);
+        if behind && now.since(since) > late {
+            reasons.push(format!(
+                "newest commit is {} s old and captures wait",
+                now.since(since) / 1_000_000_000
+            ));
+        }
+        if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons) }
+    }
+
+    /// The same as JSON, with what there is beside it.
+    #[must_use]
+    pub fn status(&self, now: UtcNanos) -> Value {
+        let landed = *self.landed.borrow();
+        let mark = self.commits.borrow().clone();
+        let not_ready = match self.readiness(now) {
+            Readiness::Ready => Vec::new(),
+            Readiness::NotReady(reasons) => reasons,
+        };
+        let devices: Vec<Value> = self
+            .registry
+            .devices()
+            .into_iter()
+            .map(|(device, keys)| {
+                let serials: Vec<&str> = keys.iter().map(|key| key.signer.serial.as_str()).collect();
+                json!({ "device": device.device.as_str(), "key_serials": serials })
+            })
+            .collect();
+        let broken: serde_json::Map<String, Value> = Invariant::ALL
+            .iter()
+            .filter(|invariant| broken(**invariant) > 0)
+            .map(|invariant| (invariant.to_string(), json!(broken(*invariant))))
+            .collect();
+        json!({
+            "software": crate::SOFTWARE,
+            "tenant": self.tenant,
+            "receiver": self.receiver,
+            "started_ns": self.started.0,
+            "now_ns": now.0,
+            "connected": *self.connected.borrow(),
+            "ready": not_ready.is_empty(),
+            "not_ready": not_ready,
+            "landing": {
+                "incarnation": landed.incarnation.to_string(),
+                "segment": landed.segment,
+                "offset": landed.offset,
+            },
+            "commit": {
+                "id": mark.commit.map(|id| id.to_string()),
+                "at_ns": mark.at.map(|at| at.0),
+                "landing_committed": is_below(&mark.cursors, &landed),
+            },
+            "devices": devices,
+            "broken_invariants": broken,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::land::LandingCursors;
+    use headwater_core::id::IncarnationId;
+
+    #[test]
+    fn readiness_names_every_reason() {
+        let at = |offset| LandingPosition { incarnation: IncarnationId([1; 16]), segment: 0, offset };
+        let (connected_tx, connected) = watch::channel(true);
+        let (landed_tx, landed) = watch::channel(at(64));
+        let (commits_tx, commits) = watch::channel(CommitMark::default());
+        let board = StatusBoard {
+            tenant: "acme".into(),
+            receiver: "hq".into(),
+            started: UtcNanos(0),
+            connected,
+            landed,
+            commits,
+            commit_interval_ms: 20_000,
+            registry: Registry::new(),
+        };
+        let s = |n: i64| UtcNanos(n * 1_000_000_000);
+        assert_eq!(board.readiness(s(100_000)), Readiness::Ready, "nothing was landed yet");
+        landed_tx.send_replace(at(100));
+        assert_eq!(board.readiness(s(119)), Readiness::Ready);
+        let late = Readiness::NotReady(vec!["newest commit is 121 s old and captures wait".into()]);
+        assert_eq!(board.readiness(s(121)), late);
+        let cursors = LandingCursors::from([(IncarnationId([1; 16]), at(100))]);
+        commits_tx.send_replace(CommitMark { cursors, commit: None, at: Some(s(5)) });
+        assert_eq!(board.readiness(s(100_000)), Readiness::Ready, "nothing waits");
+        landed_tx.send_replace(at(101));
+        connected_tx.send_replace(false);
+        drop(landed_tx);
+        let Readiness::NotReady(reasons) = board.readiness(s(500)) else { panic!("not ready") };
+        assert_eq!(reasons.len(), 3, "{reasons:?}");
+        assert_eq!(board.status(s(500))["ready"], json!(false));
+    }
+}
