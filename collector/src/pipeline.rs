@@ -11,7 +11,9 @@
 //! Start: read the newest commit's cursors, replay the logs into the landed set, begin a new incarnation,
 //! and only then connect. End: receiving stops and syncs what it took; then ingest commits what was landed.
 
+use crate::align::recipe::{Recipe, RecipeError};
 use crate::config::{Identity, IdentityError, Settings};
+use crate::ingest::{self, IngestDeps, IngestError, IngestSettings};
 use crate::land::{CommitMark, LandError, LandingReader, Log, StdDisk};
 use crate::receive::clock::{QualitySource, SystemClock, source_id};
 use crate::receive::mqtt::{MqttInbox, MqttTarget};
@@ -21,9 +23,11 @@ use crate::registry::Registry;
 use crate::serve::{self, ServeError, StatusBoard};
 use headwater_core::id::IncarnationId;
 use headwater_core::ports::Clock;
+use headwater_lake::{Lake, LakeError, RefName};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -48,6 +52,36 @@ pub enum PipelineError {
     /// Receiving.
     #[error("the receive stage failed")]
     Receive(#[from] ReceiveError),
+    /// The lake.
+    #[error("failed to open the lake at {location}")]
+    Lake {
+        /// Where.
+        location: PathBuf,
+        /// Why.
+        #[source]
+        source: LakeError,
+    },
+    /// A recipe file that cannot be read.
+    #[error("failed to read recipe {path}")]
+    RecipeFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A recipe with mistakes.
+    #[error("{path} cannot be used")]
+    Recipe {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: RecipeError,
+    },
+    /// Ingesting.
+    #[error("the ingest stage failed")]
+    Ingest(#[from] IngestError),
     /// Serving.
     #[error("the serve stage failed")]
     Serve(#[from] ServeError),
@@ -86,7 +120,8 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         Some(listen) => Some(serve::bind(listen).await?),
         None => None,
     };
-    let mark = CommitMark::default();
+    let recipes = load_recipes(&settings.recipes)?;
+    let (lake, branch, mark) = open_lake(&settings).await?;
 
     let registry = Registry::new();
     let incarnation = IncarnationId(random()?);
@@ -127,7 +162,12 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         landed: landed.clone(),
         commits: commits.clone(),
         commit_interval_ms: settings.commit_interval_ms,
-        registry,
+        registry: registry.clone(),
+    };
+    let quality = QualitySource {
+        bound_ns: settings.clock_bound_ns,
+        grade: settings.clock_grade,
+        source_id: source_id(&settings.client_id),
     };
     let task = ReceiveTask {
         inbox,
@@ -135,18 +175,18 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         log,
         receiver,
         sync_ms: settings.sync_ms,
-        quality: QualitySource {
-            bound_ns: settings.clock_bound_ns,
-            grade: settings.clock_grade,
-            source_id: source_id(&settings.client_id),
-        },
+        quality,
         landed: landed_tx,
         commits,
     };
     let receive_cancel = cancel.clone();
+    // Ingest ends after receiving, so that it commits what was landed last.
+    let ingest_cancel = CancellationToken::new();
+    let received_all = ingest_cancel.clone();
     stages.spawn("receive", async move {
         let outcome = task.run(receive_cancel).await;
         broker_cancel.cancel();
+        received_all.cancel();
         outcome.map_err(PipelineError::from)
     });
     if let Some(listener) = listener {
@@ -155,8 +195,45 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
             serve::run(listener, board, metrics, clock, cancel).await.map_err(PipelineError::from)
         });
     }
-    drop(commits_tx);
+    let mut ingest_settings = IngestSettings::new(settings.tenant.clone(), &settings.client_id, branch);
+    ingest_settings.interval_ms = settings.commit_interval_ms;
+    ingest_settings.config_hash = settings.config_hash;
+    let deps = IngestDeps {
+        lake,
+        source: LandingReader::new(StdDisk, &settings.landing_dir).with_live(landed),
+        registry,
+        recipes,
+        settings: ingest_settings,
+        quality: Some(quality),
+        clock,
+        cancel: ingest_cancel,
+        marks: commits_tx,
+    };
+    stages.spawn("ingest", async move { ingest::run(deps).await.map_err(PipelineError::from) });
     stages.finish().await
+}
+
+/// Reads and checks recipe files.
+///
+/// # Errors
+/// [`PipelineError`] names the first file that cannot be used.
+pub fn load_recipes(paths: &[PathBuf]) -> Result<Vec<Recipe>, PipelineError> {
+    let load = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| PipelineError::RecipeFile { path: path.clone(), source })?;
+        Recipe::parse(&text).map_err(|source| PipelineError::Recipe { path: path.clone(), source })
+    };
+    paths.iter().map(load).collect()
+}
+
+/// The lake (made if there is none), its branch, and how far its commits have taken the landing logs.
+async fn open_lake(settings: &Settings) -> Result<(Lake, RefName, CommitMark), PipelineError> {
+    let wrong = |source| PipelineError::Lake { location: settings.lake.clone(), source };
+    let lake = Lake::init(&settings.lake.to_string_lossy()).await.map_err(wrong)?;
+    let branch = settings.branch.clone();
+    let landing = lake.landing_cursors_max(&branch).await.map_err(wrong)?;
+    let mark = CommitMark { cursors: ingest::from_commit(&landing), ..CommitMark::default() };
+    Ok((lake, branch, mark))
 }
 
 /// Brings the landed set and the registry to what the logs hold.

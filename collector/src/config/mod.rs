@@ -9,8 +9,9 @@ mod read;
 pub use identity::{Identity, IdentityError};
 pub use read::Mistake;
 
-use headwater_core::id::TenantId;
+use headwater_core::id::{Sha256, TenantId};
 use headwater_core::time::{Grade, NS_PER_MS};
+use headwater_lake::RefName;
 use read::{Mistakes, Section};
 use std::fmt;
 use std::net::SocketAddr;
@@ -117,7 +118,7 @@ pub struct Settings {
     /// `lake.location`, as a path.
     pub lake: PathBuf,
     /// `lake.branch`.
-    pub branch: String,
+    pub branch: RefName,
     /// `commit.interval_ms`.
     pub commit_interval_ms: u64,
     /// `clock.bound_ms`, ns: greatest error of this host's UTC, if the operator states it.
@@ -128,6 +129,8 @@ pub struct Settings {
     pub http: Option<SocketAddr>,
     /// `recipes`: recipe files.
     pub recipes: Vec<PathBuf>,
+    /// Hex SHA-256 of the file's text, for the lineage of commits.
+    pub config_hash: String,
 }
 
 /// Every mistake of a configuration.
@@ -191,7 +194,9 @@ fn parse(text: &str, folder: &Path) -> Result<Settings, ConfigError> {
     let mut mistakes = Mistakes::default();
     let settings = read_settings(Section::root(table), folder, &mut mistakes);
     match settings {
-        Some(settings) if mistakes.0.is_empty() => Ok(settings),
+        Some(settings) if mistakes.0.is_empty() => {
+            Ok(Settings { config_hash: Sha256::of(text.as_bytes()).to_string(), ..settings })
+        }
         _ => Err(ConfigError::Mistaken(Mistaken(mistakes.0))),
     }
 }
@@ -229,6 +234,7 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
         clock_grade,
         http,
         recipes: recipes.iter().map(in_folder).collect(),
+        config_hash: String::new(),
     })
 }
 
@@ -303,7 +309,7 @@ fn read_landing(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, 
     Some((dir?, sync_ms))
 }
 
-fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, String)> {
+fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, RefName)> {
     let mut table = root.needed_section("lake", "location = \"lake\"", mistakes);
     let location: Option<String> = table.needed("location", "a folder or a file:// URL", "", mistakes);
     let location = location.and_then(|location| match location.split_once("://") {
@@ -316,14 +322,14 @@ fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, Str
             None
         }
     });
-    let branch = table.text("branch", mistakes).unwrap_or_else(|| "main".into());
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
-    if branch.is_empty() || !branch.bytes().all(plain) {
-        let expected = "lower-case letters, digits and . _ -";
-        mistakes.add(&table.path_of("branch"), expected, &format!("{branch:?}"), "such as \"main\"");
+    let name = table.text("branch", mistakes).unwrap_or_else(|| "main".into());
+    let branch = RefName::new(&name).ok();
+    if branch.is_none() {
+        let expected = "a branch name: lower-case letters, digits and . _ -";
+        mistakes.add(&table.path_of("branch"), expected, &format!("{name:?}"), "such as \"main\"");
     }
     table.finish(mistakes);
-    Some((location?, branch))
+    Some((location?, branch?))
 }
 
 fn read_commit(root: &mut Section, mistakes: &mut Mistakes) -> u64 {

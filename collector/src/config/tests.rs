@@ -1,1 +1,66 @@
+use super::*;
 
+fn samples(kind: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/collector_config").join(kind);
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    paths
+}
+
+#[test]
+fn valid_samples_are_taken() {
+    for path in samples("valid") {
+        let settings = load(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(settings.tenant.as_str(), "acme");
+        assert_eq!(settings.config_hash.len(), 64);
+    }
+}
+
+/// Each invalid sample has its words beside it; `HEADWATER_BLESS=1` writes them, to be read before they are kept.
+#[test]
+fn invalid_samples_say_every_mistake() {
+    for path in samples("invalid") {
+        let said = format!("{}\n", load(&path).unwrap_err());
+        let words = path.with_extension("txt");
+        if std::env::var_os("HEADWATER_BLESS").is_some() {
+            std::fs::write(&words, &said).unwrap();
+        }
+        assert_eq!(said, std::fs::read_to_string(&words).unwrap(), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_full_sample_means_what_it_says() {
+    let path = samples("valid").into_iter().find(|path| path.ends_with("full.toml")).unwrap();
+    let folder = path.parent().unwrap().to_owned();
+    let settings = load(&path).unwrap();
+    assert_eq!(settings.identity.ca, folder.join("pki/ca.pem"), "relative to the file's folder");
+    assert_eq!(settings.broker_url, BrokerUrl { host: "127.0.0.1".into(), port: 8883, tls: true });
+    assert_eq!((settings.client_id.as_str(), settings.keepalive_s), ("collector-1", 30));
+    let broker = BrokerSection { listen: "127.0.0.1:8883".parse().unwrap(), plain: false };
+    assert_eq!(settings.broker, Some(broker));
+    assert_eq!((settings.landing_dir, settings.sync_ms), (folder.join("landing"), 30));
+    assert_eq!((settings.lake, settings.branch), (folder.join("lake"), RefName::main()));
+    assert_eq!(settings.commit_interval_ms, 10_000);
+    assert_eq!((settings.clock_bound_ns, settings.clock_grade), (Some(5_000_000), Grade::Guaranteed));
+    assert_eq!(settings.http, Some("127.0.0.1:9464".parse().unwrap()));
+    assert_eq!(settings.recipes, vec![folder.join("recipes/drive.toml")]);
+}
+
+#[test]
+fn broker_addresses() {
+    let parse = |text: &str| text.parse::<BrokerUrl>().map(|url| (url.host, url.port, url.tls));
+    assert_eq!(parse("mqtts://a.example"), Ok(("a.example".into(), 8883, true)));
+    assert_eq!(parse("mqtt://localhost:18"), Ok(("localhost".into(), 18, false)));
+    assert_eq!(parse("mqtts://[::1]:7"), Ok(("::1".into(), 7, true)));
+    for wrong in
+        ["a.example", "http://a", "mqtts://", "mqtts://a:0", "mqtts://a:b", "mqtts://a/b", "mqtts://a:99999"]
+    {
+        assert!(parse(wrong).is_err(), "{wrong}");
+    }
+}
