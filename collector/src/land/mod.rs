@@ -11,7 +11,7 @@ pub use reader::{Damage, LandingReader};
 pub use record::{BlobRecord, LandRecord, MessageRecord, RECORD_BYTES_MAX, RecordFault};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use headwater_core::id::{DevicePath, Epoch, IncarnationId, KeyId, ObjectId, Sha256};
 use headwater_core::time::UtcNanos;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::receive::testkit::{Ca, EPOCH, number_rows, path};
 use headwater_core::id::{Seq, StreamId};
+use headwater_core::ports::{Disk, DiskFile};
 use headwater_core::sample::BlobRef;
 use headwater_core::time::UtcNanos;
 use headwater_core::wire::object::BlobObject;
@@ -198,4 +199,171 @@ fn strangers_beside_the_logs_are_left_alone_and_newer_versions_refused() {
         Log::create(StdDisk, folder.path(), "hq", incarnation(1), 1, NOW),
         Err(LandError::Io { .. })
     ));
+}
+
+/// A disk whose syncs fail while `failing` is above zero, each taking one off.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FaultDisk {
+    pub(crate) failing: Arc<std::sync::atomic::AtomicU32>,
+}
+
+pub(crate) struct FaultFile(StdFile, FaultDisk);
+
+impl Disk for FaultDisk {
+    type File = FaultFile;
+    fn create(&self, path: &Path) -> io::Result<FaultFile> {
+        StdDisk.create(path).map(|file| FaultFile(file, self.clone()))
+    }
+    fn open(&self, path: &Path) -> io::Result<FaultFile> {
+        StdDisk.open(path).map(|file| FaultFile(file, self.clone()))
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        StdDisk.create_dir_all(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        StdDisk.rename(from, to)
+    }
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        StdDisk.unlink(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        StdDisk.sync_dir(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        StdDisk.list(path)
+    }
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        StdDisk.free_bytes(path)
+    }
+}
+
+impl DiskFile for FaultFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_at(buf, offset)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_at(bytes, offset)
+    }
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.truncate(len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        use std::sync::atomic::Ordering::SeqCst;
+        let taken = self.1.failing.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1));
+        if taken.is_ok() { Err(io::Error::other("injected")) } else { self.0.sync() }
+    }
+}
+
+#[test]
+fn a_failed_sync_writes_the_group_again_to_another_segment() {
+    use std::sync::atomic::Ordering::SeqCst;
+    let folder = tempfile::tempdir().unwrap();
+    let disk = FaultDisk::default();
+    let mut log = Log::create(disk.clone(), folder.path(), "hq", incarnation(1), 1, NOW).unwrap();
+    let group = messages(4);
+    log.append(&group[..1], NOW).unwrap();
+    disk.failing.store(1, SeqCst);
+    let spans = log.append(&group[1..3], NOW).unwrap();
+    assert!(spans.iter().all(|span| span.position.segment == 1));
+    // What is acked lies where it was said to lie; a reader may meet the group twice.
+    let mut reader = LandingReader::new(StdDisk, folder.path());
+    for (span, record) in spans.iter().zip(&group[1..3]) {
+        let landed = reader.read_from(span.position, 1).unwrap();
+        assert_eq!((landed_bytes(&landed[0]), landed[0].end()), (bytes(record), span.end));
+    }
+    assert_eq!(read_all(folder.path()).len(), 5);
+    // A disk that goes on failing ends it, and nothing more is promised.
+    disk.failing.store(9, SeqCst);
+    let end = log.end();
+    assert!(matches!(log.append(&group[3..], NOW), Err(LandError::Io { .. })));
+    assert_eq!(log.end(), end);
+}
+
+/// The golden segment: written by this build it has the same bytes, and every build reads it.
+#[test]
+fn golden_segment() {
+    use headwater_core::wire::{Sent, SigningKey, Unsigned};
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/landing/v1");
+    let folder = tempfile::tempdir().unwrap();
+    let mut seed = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    seed.extend_from_slice(&[7; 32]);
+    let key = SigningKey::from_pkcs8(&seed).unwrap();
+    let record = |kind, lane, body: &[u8], sent: i64| MessageRecord {
+        device: path("pi-1"),
+        lane,
+        key_serial: "0badcafe".into(),
+        received: NOW.plus_ns(sent),
+        message: Unsigned::new(kind, &path("pi-1"), EPOCH, body)
+            .unwrap()
+            .sign(Sent { boot_ordinal: 3, ns: sent }, &key)
+            .into(),
+    };
+    let blob = BlobObject {
+        stream: StreamId(2),
+        seq: Seq(1),
+        reference: BlobRef::to(b"not a picture"),
+        mime: "image/jpeg",
+        bytes: b"not a picture",
+    }
+    .to_bytes();
+    let object = headwater_core::wire::object::object_id(&blob);
+    let part =
+        headwater_core::wire::object::Part { object, total_len: blob.len() as u64, offset: 0, bytes: &blob }
+            .to_body();
+    let group = [
+        LandRecord::Message(record(MessageKind::Probe, Lane::Control, &[], 1)),
+        LandRecord::Message(record(MessageKind::Batch, Lane::BacklogTelemetry, b"a body, not read here", 2)),
+        LandRecord::Blob(BlobRecord {
+            part: record(MessageKind::Part, Lane::LiveMedia, &part, 3),
+            epoch: EPOCH,
+            object,
+            bytes: blob.into(),
+        }),
+    ];
+    log(folder.path(), 1).append(&group, NOW).unwrap();
+    let written = std::fs::read(segment(folder.path(), 0)).unwrap();
+    let list = || -> String { read_all(folder.path()).iter().map(|landed| format!("{}\n", told(landed))).collect() };
+    if std::env::var_os("HEADWATER_BLESS").is_some() {
+        std::fs::create_dir_all(&golden).unwrap();
+        std::fs::write(golden.join("segment.bin"), &written).unwrap();
+        std::fs::write(golden.join("segment.txt"), list()).unwrap();
+    }
+    assert_eq!(written, std::fs::read(golden.join("segment.bin")).unwrap());
+    std::fs::copy(golden.join("segment.bin"), segment(folder.path(), 0)).unwrap();
+    let read = list();
+    assert_eq!(read, std::fs::read_to_string(golden.join("segment.txt")).unwrap());
+}
+
+fn told(landed: &Landed) -> String {
+    let at = |position: LandingPosition| format!("{}:{}", position.segment, position.offset);
+    let place = format!("{}..{}", at(landed.position()), at(landed.end()));
+    match landed {
+        Landed::Message(m) => format!(
+            "{place} {} of {} epoch {} lane {} sent {}/{} received {} key {} serial {} digest {} ({} bytes)",
+            m.kind.as_str(),
+            m.device,
+            m.epoch,
+            m.lane.digit(),
+            m.sent.boot_ordinal,
+            m.sent.ns,
+            m.received.0,
+            m.key_id,
+            m.key_serial,
+            m.digest,
+            m.message.len()
+        ),
+        Landed::Blob(b) => format!(
+            "{place} blob {} of {} epoch {} received {} serial {} ({} bytes, part {} bytes)",
+            b.object,
+            b.device,
+            b.epoch,
+            b.received.0,
+            b.key_serial,
+            b.bytes.len(),
+            b.part.len()
+        ),
+    }
 }

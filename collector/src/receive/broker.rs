@@ -1,5 +1,7 @@
 //! The embedded broker (rumqttd), a role of its own process: for one machine, development and demos.
 //!
+//! It speaks MQTT 5 only (rumqttd wants a port per version), which is what agents and collector speak.
+//!
 //! What it is not: it keeps nothing on disk, has no rule for who may publish where, and accepts TLS
 //! connections one after the other, so a peer that connects and says nothing holds up the others. Messages
 //! are signed, so this costs availability, never data: use another broker for a fleet that may be hostile.

@@ -227,6 +227,7 @@ async fn one_connection(
                 }
             }
             Packet::SubAck(_) => {
+                tracing::info!(filter = %target.filter, "receiving");
                 connected.send_replace(true);
                 telemetry::mqtt_connected(true);
             }

@@ -177,3 +177,7 @@ impl Queue {
         queue.staged.into_iter().map(|staged| (staged.record, staged.note)).unzip()
     }
 }
+
+#[cfg(test)]
+#[path = "task_tests.rs"]
+mod tests;
