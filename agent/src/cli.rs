@@ -96,7 +96,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 }
 
 fn load(config: &Path) -> anyhow::Result<Settings> {
-    config::load(config).map_err(|mistakes| anyhow::anyhow!("{} cannot be used:\n{mistakes}", config.display()))
+    config::load(config)
+        .map_err(|mistakes| anyhow::anyhow!("{} cannot be used:\n{mistakes}", config.display()))
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -135,7 +136,10 @@ fn check(config: &Path) -> anyhow::Result<bool> {
     let (identity, _) = pipeline::load_identity(&settings)?;
     let days = (identity.signer.not_after.0 - BootClock.read().real.0) / (86_400 * NS_PER_S);
     println!("{} is good", config.display());
-    println!("  we are     {} (signing certificate {}, {days} days left)", identity.signer.path, identity.signer.serial);
+    println!(
+        "  we are     {} (signing certificate {}, {days} days left)",
+        identity.signer.path, identity.signer.serial
+    );
     let scheme = if settings.broker.tls { "mqtts" } else { "mqtt" };
     println!("  broker     {scheme}://{}:{}", settings.broker.host, settings.broker.port);
     println!("  spool      {} (at most {} bytes)", settings.spool.dir.display(), settings.spool.bytes_max);
@@ -156,7 +160,9 @@ fn test(config: &Path, wait_s: u64, json: bool) -> anyhow::Result<bool> {
             adapter.close().await;
             let name = source.stream.as_str();
             match (&found, json) {
-                (Ok(reading), true) => println!("{}", json!({"source": name, "ok": true, "reading": reading})),
+                (Ok(reading), true) => {
+                    println!("{}", json!({"source": name, "ok": true, "reading": reading}))
+                }
                 (Ok(reading), false) => println!("{name:<24} {reading}"),
                 (Err(why), true) => println!("{}", json!({"source": name, "ok": false, "why": why})),
                 (Err(why), false) => println!("{name:<24} NOTHING: {why}"),
@@ -191,7 +197,11 @@ async fn first_reading(
                 object.insert("stream".to_owned(), json!(stream.as_str()));
                 let fields = schema.iter().flat_map(|schema| &schema.fields);
                 for (field, value) in fields.zip(&reading.values) {
-                    let text = if field.unit == "1" { field.name.to_string() } else { format!("{} [{}]", field.name, field.unit) };
+                    let text = if field.unit == "1" {
+                        field.name.to_string()
+                    } else {
+                        format!("{} [{}]", field.name, field.unit)
+                    };
                     object.insert(text, shown(value));
                 }
                 return Ok(serde_json::Value::Object(object));
@@ -218,7 +228,10 @@ fn status(config: &Path, json: bool) -> anyhow::Result<bool> {
     let settings = load(config)?;
     let file = &settings.status_file;
     let bytes = std::fs::read(file).map_err(|error| {
-        anyhow::anyhow!("{} cannot be read ({error}); is the agent running? start it with `headwater-agent run`", file.display())
+        anyhow::anyhow!(
+            "{} cannot be read ({error}); is the agent running? start it with `headwater-agent run`",
+            file.display()
+        )
     })?;
     if json {
         println!("{}", String::from_utf8_lossy(&bytes));
@@ -227,7 +240,10 @@ fn status(config: &Path, json: bool) -> anyhow::Result<bool> {
     let status: Status = serde_json::from_slice(&bytes)?;
     let age_ns = BootClock.read().real.0.saturating_sub(status.written_utc_ns);
     if u128::from(age_ns.unsigned_abs()) > STATUS_AGE_MAX.as_nanos() {
-        println!("!  this status is {} s old: the agent does not run, or the clock stepped", age_ns / NS_PER_S);
+        println!(
+            "!  this status is {} s old: the agent does not run, or the clock stepped",
+            age_ns / NS_PER_S
+        );
     }
     print!("{}", status.for_people());
     Ok(true)

@@ -111,7 +111,9 @@ fn time_floor(settings: &Settings) -> UtcNanos {
 pub fn load_identity(settings: &Settings) -> Result<(Identity, UtcNanos), RunError> {
     let floor = time_floor(settings);
     let now = BootClock.read().real.max(floor);
-    identity::load(&settings.identity, &settings.device, now).map(|id| (id, floor)).map_err(RunError::Identity)
+    identity::load(&settings.identity, &settings.device, now)
+        .map(|id| (id, floor))
+        .map_err(RunError::Identity)
 }
 
 fn boot_id() -> Result<BootId, RunError> {
@@ -205,9 +207,13 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
 
 async fn open_spool(settings: &Settings, boot_id: BootId) -> Result<(SpoolHandle, Opened), RunError> {
     let dir = settings.spool.dir.clone();
-    let size = crate::spool::Settings { bytes_max: settings.spool.bytes_max, ..crate::spool::Settings::default() };
+    let size =
+        crate::spool::Settings { bytes_max: settings.spool.bytes_max, ..crate::spool::Settings::default() };
     let defaults = TaskSettings::default();
-    let task = TaskSettings { sync: SyncPolicy { interval: settings.spool.sync_interval, ..defaults.sync }, ..defaults };
+    let task = TaskSettings {
+        sync: SyncPolicy { interval: settings.spool.sync_interval, ..defaults.sync },
+        ..defaults
+    };
     let opening = tokio::task::spawn_blocking({
         let dir = dir.clone();
         move || {
@@ -236,7 +242,8 @@ fn ship_task(
     spool: &SpoolHandle,
     tasks: &Tasks,
 ) -> Result<ShipParts, RunError> {
-    let read = |path: &PathBuf| std::fs::read(path).map_err(|source| RunError::File { path: path.clone(), source });
+    let read =
+        |path: &PathBuf| std::fs::read(path).map_err(|source| RunError::File { path: path.clone(), source });
     let broker = BrokerUrl {
         host: settings.broker.host.clone(),
         port: settings.broker.port,
@@ -244,7 +251,9 @@ fn ship_task(
     };
     let files = &settings.identity;
     let tls = match broker.tls {
-        true => Some(client_config(&read(&files.ca)?, &read(&files.tls_cert)?, &read(&files.tls_key)?, floor)?),
+        true => {
+            Some(client_config(&read(&files.ca)?, &read(&files.tls_cert)?, &read(&files.tls_key)?, floor)?)
+        }
         false => None,
     };
     let me = ShipIdentity {
@@ -301,7 +310,12 @@ struct Feed {
 }
 
 impl Feed {
-    async fn run(mut self, mut source: AnySource<BootClock>, settings: SourceSettings, cancel: CancellationToken) {
+    async fn run(
+        mut self,
+        mut source: AnySource<BootClock>,
+        settings: SourceSettings,
+        cancel: CancellationToken,
+    ) {
         loop {
             let event = tokio::select! {
                 () = cancel.cancelled() => break,
@@ -329,7 +343,8 @@ impl Feed {
         let room = match &event {
             SourceEvent::Reading { reading, .. } => {
                 let bytes = reading.blob.as_ref().map_or(0, |blob| blob.bytes.len());
-                let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(PICTURES_KIB_MAX).min(PICTURES_KIB_MAX);
+                let kib =
+                    u32::try_from(bytes.div_ceil(1024)).unwrap_or(PICTURES_KIB_MAX).min(PICTURES_KIB_MAX);
                 match kib {
                     0 => None,
                     kib => Arc::clone(&self.room).acquire_many_owned(kib).await.ok(),

@@ -62,7 +62,9 @@ impl Quarantine {
     }
 
     fn make_room(&mut self, need: u64) -> io::Result<()> {
-        while self.entries.len() >= QUARANTINE_ENTRIES_MAX || self.bytes.saturating_add(need) > QUARANTINE_BYTES_MAX {
+        while self.entries.len() >= QUARANTINE_ENTRIES_MAX
+            || self.bytes.saturating_add(need) > QUARANTINE_BYTES_MAX
+        {
             let Some((oldest, len)) = self.entries.pop_front() else { return Ok(()) };
             self.bytes = self.bytes.saturating_sub(len);
             match fs::remove_file(&oldest) {
@@ -93,7 +95,10 @@ mod tests {
             quarantine.keep(&stream, "large", &vec![7; 1 << 20]).unwrap();
         }
         assert!(!first.exists(), "the oldest made room");
-        let held: u64 = fs::read_dir(dir.path().join(FOLDER)).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
+        let held: u64 = fs::read_dir(dir.path().join(FOLDER))
+            .unwrap()
+            .map(|e| e.unwrap().metadata().unwrap().len())
+            .sum();
         assert!(held <= QUARANTINE_BYTES_MAX);
         let next = quarantine.next;
         let mut reopened = Quarantine::open(dir.path()).unwrap();

@@ -194,8 +194,12 @@ impl Status {
             // Writing to a String cannot fail.
             let _written = writeln!(out, "{text}");
         };
-        let seconds = |ms: Option<i64>| ms.map_or("never".to_owned(), |ms| format!("{:.1} s ago", ms_to_s(ms)));
-        line(format!("{}  agent {}  epoch {}  boot {}", self.device, self.version, self.epoch, self.boot_ordinal));
+        let seconds =
+            |ms: Option<i64>| ms.map_or("never".to_owned(), |ms| format!("{:.1} s ago", ms_to_s(ms)));
+        line(format!(
+            "{}  agent {}  epoch {}  boot {}",
+            self.device, self.version, self.epoch, self.boot_ordinal
+        ));
         line(format!(
             "link    {}, last ack {}, {} bytes sent, {} reconnects",
             if self.link.connected { "connected" } else { "down" },
@@ -231,12 +235,17 @@ impl Status {
         let mut advice = Vec::new();
         if !self.link.connected {
             let why = self.link.last_error.as_deref().unwrap_or("no connection yet");
-            advice.push(format!("not connected ({why}): check uplink.broker and the network; captures are kept meanwhile"));
+            advice.push(format!(
+                "not connected ({why}): check uplink.broker and the network; captures are kept meanwhile"
+            ));
         } else if self.link.last_ack_ms.is_none_or(|ms| ms > 60_000) {
-            advice.push("the broker is there but no collector answers: is headwater-collector running?".to_owned());
+            advice.push(
+                "the broker is there but no collector answers: is headwater-collector running?".to_owned(),
+            );
         }
         if self.link.restored_card {
-            advice.push("this card was restored or cloned; restart the agent to begin a new epoch".to_owned());
+            advice
+                .push("this card was restored or cloned; restart the agent to begin a new epoch".to_owned());
         }
         if self.streams.iter().all(|stream| stream.name.starts_with("hw/")) {
             advice.push("no source has yielded anything yet: try headwater-agent test".to_owned());
@@ -268,7 +277,8 @@ impl StreamStatus {
 
 fn rss_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+    let kib =
+        status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok());
     kib.unwrap_or(0_u64).saturating_mul(1024)
 }
 

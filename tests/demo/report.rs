@@ -130,7 +130,7 @@ fn utc(ns: i64) -> String {
 }
 
 /// Writes the report and gives its path.
-pub(crate) async fn write(world: &World, figures: &Figures) -> Result<PathBuf> {
+pub(crate) async fn write(world: &World, figures: &Figures, set_aside: &[String]) -> Result<PathBuf> {
     let location = world.path("lake").display().to_string();
     let lake = Lake::open(&location).await?;
     let commit = lake.resolve("main").await?;
@@ -142,7 +142,7 @@ pub(crate) async fn write(world: &World, figures: &Figures) -> Result<PathBuf> {
     html.push_str(&svg::track(&fixes(&lake, &commit).await?)?);
     html.push_str("<h2>Commits, gaps and quarantine over time</h2>");
     html.push_str(&timeline(&lake, &commit).await?);
-    events(&mut html, &lake, &commit).await?;
+    events(&mut html, &lake, &commit, set_aside).await?;
     html.push_str("<h2>Camera frames with the values matched to them</h2>");
     pictures(&mut html, &lake, &commit, &rows).await?;
     html.push_str("</main></html>\n");
@@ -214,7 +214,7 @@ async fn timeline(lake: &Lake, commit: &CommitId) -> Result<String> {
     svg::timeline(&lanes, &marks, end)
 }
 
-async fn events(html: &mut String, lake: &Lake, commit: &CommitId) -> Result<()> {
+async fn events(html: &mut String, lake: &Lake, commit: &CommitId, set_aside: &[String]) -> Result<()> {
     html.push_str("<table><tr><th>stream</th><th>what</th><th>why</th></tr>");
     if let Some(gaps) = Table::read(lake, commit, "ops.gaps").await? {
         let spans = gaps.integers("seq_lo")?.into_iter().zip(gaps.integers("seq_hi")?);
@@ -245,6 +245,11 @@ async fn events(html: &mut String, lake: &Lake, commit: &CommitId) -> Result<()>
                 escape(&detail)
             )?;
         }
+    }
+    for line in set_aside {
+        let (stream, why) = line.split_once(": ").unwrap_or(("?", line));
+        let (stream, why) = (escape(&Some(stream.to_owned())), escape(&Some(why.to_owned())));
+        write!(html, "<tr><td>{stream}</td><td>set aside on the gateway</td><td>{why}</td></tr>")?;
     }
     html.push_str("</table>");
     Ok(())

@@ -91,10 +91,14 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     let status = AgentStatus::read(&world.path("status.json")).context("the agent left no status file")?;
     let location = world.path("lake").display().to_string();
     let spool = status.next_seqs();
-    let figures = runtime
+    let mut figures = runtime
         .block_on(truth::judge(&location, &emitted, &world.path("env.truth"), &spool))
         .context("failed to read the lake back")?;
-    let page = runtime.block_on(report::write(&world, &figures)).context("failed to write report.html")?;
+    let set_aside = truth::set_aside(&world.path("spool"));
+    figures.quarantined += set_aside.len() as u64;
+    let page = runtime
+        .block_on(report::write(&world, &figures, &set_aside))
+        .context("failed to write report.html")?;
 
     leave(&world, "views.sql", &["views", "--at", "main"])?;
     leave(&world, "tables.json", &["tables", "--at", "main", "--json"])?;
@@ -271,7 +275,6 @@ impl Tell<'_> {
     }
 
     fn how_to_read(&self) -> Result<()> {
-        let lake = self.world.path("lake");
         let views = self.world.path("views.sql");
         println!(
             "\nOpen it in DuckDB (once: pip install duckdb==1.5.5 duckdb-extension-avro==1.5.5 duckdb-extension-httpfs==1.5.5 duckdb-extension-iceberg==1.5.5 pytz):"

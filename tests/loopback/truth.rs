@@ -388,3 +388,17 @@ pub async fn is_aligned(location: &str) -> Result<bool, TruthError> {
         lake.tables(&commit).await?.into_iter().map(|(name, entry)| (name.to_string(), entry.rows)).collect();
     Ok(rows.contains_key("raw.image") && rows.get("raw.image") == rows.get("aligned.drive"))
 }
+
+/// What the agent's sources set aside: one line of stream and reason per entry of its quarantine.
+#[must_use]
+pub fn set_aside(spool: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(spool.join("quarantine/sources")) else { return Vec::new() };
+    let mut paths: Vec<_> = entries.filter_map(|entry| entry.ok().map(|e| e.path())).collect();
+    paths.sort();
+    let first_line = |path: &std::path::PathBuf| {
+        let bytes = std::fs::read(path).ok()?;
+        let line = bytes.split(|byte| *byte == b'\n').next()?;
+        Some(String::from_utf8_lossy(line).into_owned())
+    };
+    paths.iter().filter_map(first_line).collect()
+}

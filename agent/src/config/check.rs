@@ -32,8 +32,7 @@ pub(super) fn settings(
             None
         }
     };
-    let keepalive_s =
-        value::number(raw.uplink.keepalive_s, 60, 5..=3_600, "uplink.keepalive_s", mistakes);
+    let keepalive_s = value::number(raw.uplink.keepalive_s, 60, 5..=3_600, "uplink.keepalive_s", mistakes);
     let spool = spool(&raw.spool, folder, mistakes);
     let linger = linger(&raw.batch, mistakes);
     let sources = sources::sources(&raw.source, folder, mistakes);
@@ -90,7 +89,9 @@ fn identity(
             Ok(()) => Some(file),
             Err(error) => {
                 let hint = "the agent's user must be able to read it";
-                mistakes.push(Mistake::new(path, "a readable PEM file", format!("{value:?}: {error}")).hint(hint));
+                mistakes.push(
+                    Mistake::new(path, "a readable PEM file", format!("{value:?}: {error}")).hint(hint),
+                );
                 None
             }
         }

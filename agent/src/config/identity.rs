@@ -3,8 +3,8 @@
 use super::settings::IdentityFiles;
 use headwater_core::id::DevicePath;
 use headwater_core::time::UtcNanos;
-use headwater_core::wire::chain::{ChainError, FleetRoots, Role, Signer, verify_chain};
 use headwater_core::wire::SigningKey;
+use headwater_core::wire::chain::{ChainError, FleetRoots, Role, Signer, verify_chain};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::path::{Path, PathBuf};
@@ -86,7 +86,11 @@ pub struct Identity {
 ///
 /// # Errors
 /// Every [`IdentityError`] found.
-pub fn load(files: &IdentityFiles, device: &DevicePath, now: UtcNanos) -> Result<Identity, Vec<IdentityError>> {
+pub fn load(
+    files: &IdentityFiles,
+    device: &DevicePath,
+    now: UtcNanos,
+) -> Result<Identity, Vec<IdentityError>> {
     let mut errors = Vec::new();
     let mut keep = |error: IdentityError| errors.push(error);
     let roots_der = certificates(&files.ca).map_err(&mut keep).ok();

@@ -86,7 +86,8 @@ fn stream(raw: &RawSource, path: &str, mistakes: &mut Mistakes) -> Option<Stream
     )?;
     if name.as_str().split('/').next() == Some(RESERVED) {
         let found = format!("{:?}", name.as_str());
-        mistakes.push(Mistake::new(path, "a name outside hw/", found).hint("hw/ is for the agent's own streams"));
+        mistakes
+            .push(Mistake::new(path, "a name outside hw/", found).hint("hw/ is for the agent's own streams"));
         return None;
     }
     Some(name)
@@ -110,7 +111,8 @@ fn kind(raw: &RawSource, path: &str, folder: &Path, mistakes: &mut Mistakes) -> 
     only_known_keys(raw, kind, framing, path, mistakes);
     match kind {
         Type::Serial => {
-            let port = required(raw.port.as_deref(), path, "port", "a port such as \"/dev/ttyUSB0\"", mistakes);
+            let port =
+                required(raw.port.as_deref(), path, "port", "a port such as \"/dev/ttyUSB0\"", mistakes);
             let default = if framing == Some(Bytes::Nmea) { 9_600 } else { 115_200 };
             let baud = value::number(raw.baud, default, 300..=4_000_000, &format!("{path}.baud"), mistakes);
             let framing = match framing? {
@@ -150,13 +152,7 @@ fn kind(raw: &RawSource, path: &str, folder: &Path, mistakes: &mut Mistakes) -> 
     }
 }
 
-fn only_known_keys(
-    raw: &RawSource,
-    kind: Type,
-    framing: Option<Bytes>,
-    path: &str,
-    mistakes: &mut Mistakes,
-) {
+fn only_known_keys(raw: &RawSource, kind: Type, framing: Option<Bytes>, path: &str, mistakes: &mut Mistakes) {
     let lines = kind == Type::Exec || framing == Some(Bytes::Lines);
     let command = matches!(kind, Type::CameraCommand | Type::Exec);
     // With an unknown framing nobody can say which keys belong to it.
@@ -274,7 +270,12 @@ fn fields(raw: &[RawField], path: &str, mistakes: &mut Mistakes) -> Option<Vec<F
             }
             let logical = logical(raw, &path, mistakes);
             let unit = unit(raw, &path, mistakes);
-            Some(Field { name: name?, logical: logical?, nullable: raw.optional.unwrap_or(false), unit: unit? })
+            Some(Field {
+                name: name?,
+                logical: logical?,
+                nullable: raw.optional.unwrap_or(false),
+                unit: unit?,
+            })
         })
         .collect();
     fields.into_iter().collect()

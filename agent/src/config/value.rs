@@ -161,7 +161,9 @@ mod tests {
         assert_eq!(read("mqtt://127.0.0.1:1884"), some("127.0.0.1", 1884, false));
         assert_eq!(read("mqtt://[::1]"), some("::1", 1883, false));
         assert_eq!(read("mqtts://[2001:db8::1]:99/"), some("2001:db8::1", 99, true));
-        for bad in ["mqtt://10.0.0.1", "http://x", "x", "mqtts://", "mqtts://u@h", "mqtts://h:0", "mqtts://h:x"] {
+        for bad in
+            ["mqtt://10.0.0.1", "http://x", "x", "mqtts://", "mqtts://u@h", "mqtts://h:0", "mqtts://h:x"]
+        {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

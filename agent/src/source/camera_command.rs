@@ -45,7 +45,12 @@ impl<C: Clock> CameraCommandSource<C> {
             }
             MjpegEvent::Fault(fault, bytes) => {
                 let (why, cause) = (fault.to_string(), GapCause::RejectedQuarantine);
-                self.events.push_back(SourceEvent::SetAside { stream: stream.clone(), why: why.clone(), bytes, at });
+                self.events.push_back(SourceEvent::SetAside {
+                    stream: stream.clone(),
+                    why: why.clone(),
+                    bytes,
+                    at,
+                });
                 self.events.push_back(SourceEvent::Lost { stream, rows: 1, cause, at, note: why });
             }
         }

@@ -3,9 +3,9 @@
 //! A picture is taken when it was closed or moved in, and removed only after the spool has it on
 //! disk. Power loss between the two makes it be captured twice, never not at all.
 
+use super::RECEIPTS_MAX;
 use super::backoff::Backoff;
 use super::image::{self, IMAGE_BYTES_MAX, ImageFault};
-use super::RECEIPTS_MAX;
 use crate::config::After;
 use crate::receipt::Receipt;
 use crate::telemetry::{SourceDown, SourceUp};
@@ -143,7 +143,10 @@ impl<C: Clock> CameraDirSource<C> {
                 | WatchMask::MOVE_SELF
                 | WatchMask::ONLYDIR;
             inotify.watches().add(&self.dir, mask)?;
-            #[expect(deprecated, reason = "the replacement is unsafe; inotify owns its descriptor and gives no other")]
+            #[expect(
+                deprecated,
+                reason = "the replacement is unsafe; inotify owns its descriptor and gives no other"
+            )]
             AsyncFd::new(inotify)
         })();
         match opened.and_then(|watch| self.scan().map(|()| watch)) {

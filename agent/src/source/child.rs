@@ -69,7 +69,9 @@ impl<C: Clock> Program<C> {
                 }
                 match self.start() {
                     Ok(running) => self.running.insert(running),
-                    Err(error) => return self.ended(format!("{} cannot be started: {error}", self.command.program)),
+                    Err(error) => {
+                        return self.ended(format!("{} cannot be started: {error}", self.command.program));
+                    }
                 }
             }
         };

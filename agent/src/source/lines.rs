@@ -131,7 +131,9 @@ impl LineDecoder {
                     serde_json::from_str(text).map_err(|error| format!("line is no JSON object: {error}"))?;
                 fields
                     .iter()
-                    .map(|field| from_json(field, object.get(field.name.as_str()).unwrap_or(&serde_json::Value::Null)))
+                    .map(|field| {
+                        from_json(field, object.get(field.name.as_str()).unwrap_or(&serde_json::Value::Null))
+                    })
                     .collect()
             }
         }
@@ -234,7 +236,10 @@ mod tests {
 
     #[test]
     fn csv_lines_become_rows_and_bad_ones_are_set_aside_with_a_gap() {
-        let events = decode(LineFormat::Csv(b','), "# t,n,on,note\n21.5, 3,1,ok\r\n\n-1,,,\n1,300,1,x\n1,2\n4,5,0,last");
+        let events = decode(
+            LineFormat::Csv(b','),
+            "# t,n,on,note\n21.5, 3,1,ok\r\n\n-1,,,\n1,300,1,x\n1,2\n4,5,0,last",
+        );
         let text = |s: &str| Value::Utf8(s.into());
         assert_eq!(
             rows(&events),

@@ -15,8 +15,8 @@ pub mod link;
 pub mod nmea;
 pub mod serial;
 
-use crate::receipt::Receipt;
 use crate::config::{Framing, SourceKind, SourceSettings};
+use crate::receipt::Receipt;
 use camera_command::CameraCommandSource;
 use camera_dir::CameraDirSource;
 use child::Program;

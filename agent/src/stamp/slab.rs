@@ -93,7 +93,10 @@ impl SlabBuilder {
 
     /// Closes everything.
     pub fn finish(&mut self) -> Vec<Slab> {
-        std::mem::take(&mut self.open).into_values().map(|open| Slab { rows: open.rows, blob: None }).collect()
+        std::mem::take(&mut self.open)
+            .into_values()
+            .map(|open| Slab { rows: open.rows, blob: None })
+            .collect()
     }
 }
 

@@ -79,10 +79,12 @@ impl Stamper {
         } else if reading.latency.lo_ns > reading.latency.hi_ns {
             Some("least latency above the greatest".to_owned())
         } else {
-            fields.iter().zip(&reading.values).find(|(field, value)| !value.fits(field)).map(|(field, value)| {
-                let shown: String = format!("{value:?}").chars().take(60).collect();
-                format!("{} is {shown}, which is no {}", field.name, field.logical.name())
-            })
+            fields.iter().zip(&reading.values).find(|(field, value)| !value.fits(field)).map(
+                |(field, value)| {
+                    let shown: String = format!("{value:?}").chars().take(60).collect();
+                    format!("{} is {shown}, which is no {}", field.name, field.logical.name())
+                },
+            )
         };
         if let Some(note) = unfit {
             let (cause, at) = (GapCause::RejectedSchema, reading.t);
@@ -91,12 +93,12 @@ impl Stamper {
                 None => Err(Refused::Undeclared),
             };
         }
-        let (t, latency, moved) = forward(reading.t, reading.latency, stream.newest.get(&reading.domain).copied());
+        let (t, latency, moved) =
+            forward(reading.t, reading.latency, stream.newest.get(&reading.domain).copied());
         stream.newest.insert(reading.domain, t);
         let seq = stream.next_seq;
         stream.next_seq = seq.plus(1);
-        let stamp =
-            Stamp { boot_ordinal: self.boot, t, latency, kind: reading.kind, domain: reading.domain };
+        let stamp = Stamp { boot_ordinal: self.boot, t, latency, kind: reading.kind, domain: reading.domain };
         let sample =
             StampedSample { stream: stream.id, seq, stamp, values: reading.values, blob: reading.blob };
         Ok((sample, moved))

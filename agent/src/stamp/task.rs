@@ -373,9 +373,11 @@ impl<C: Clock> Shell<C> {
     fn shed(&mut self, stream: StreamId, slab: &Slab) {
         let seqs = slab.rows.seqs();
         let now = self.clock.boot();
-        let owner = self.stamper.next_seqs().map(|(name, _)| name.clone()).find(|name| {
-            self.stamper.stream(name).is_some_and(|(id, _, _)| id == stream)
-        });
+        let owner = self
+            .stamper
+            .next_seqs()
+            .map(|(name, _)| name.clone())
+            .find(|name| self.stamper.stream(name).is_some_and(|(id, _, _)| id == stream));
         let Some(owner) = owner else { return };
         let rows = seqs.end.saturating_sub(seqs.start);
         let (cause, note) = (GapCause::Overrun, "the spool's queue was full");

@@ -4,7 +4,9 @@ use crate::clock::KernelSync;
 use headwater_core::id::BootId;
 use headwater_core::sample::{Reading, Value};
 use headwater_core::schema::builtin;
-use headwater_core::time::{BootNanos, ClockDomain, ClockReading, Grade, Latency, NS_PER_MS, StampKind, UtcNanos};
+use headwater_core::time::{
+    BootNanos, ClockDomain, ClockReading, Grade, Latency, NS_PER_MS, StampKind, UtcNanos,
+};
 use std::collections::BTreeMap;
 
 /// Between samples at first, ms: ten minutes in which clocks settle after boot.
@@ -56,8 +58,10 @@ fn row(t: BootNanos, given: &[(&str, Value)]) -> Reading {
     let given: BTreeMap<&str, &Value> = given.iter().map(|(name, value)| (*name, value)).collect();
     let schema = builtin::clock();
     debug_assert!(given.keys().all(|name| schema.fields.iter().any(|field| field.name.as_str() == *name)));
-    let values =
-        schema.fields.iter().map(|field| given.get(field.name.as_str()).map_or(Value::Null, |v| (*v).clone()));
+    let values = schema
+        .fields
+        .iter()
+        .map(|field| given.get(field.name.as_str()).map_or(Value::Null, |v| (*v).clone()));
     let values = values.collect();
     let (latency, kind, domain) = (Latency::NONE, StampKind::Instant, ClockDomain::BOOT);
     Reading { t, latency, kind, domain, values, blob: None }
@@ -90,11 +94,8 @@ pub fn boot(reading: ClockReading, boot_id: BootId) -> Reading {
 #[must_use]
 pub fn sample(reading: ClockReading, kernel: KernelSync) -> Reading {
     let half = kernel.max_error_us.saturating_mul(1_000).max(KERNEL_HALF_NS_MIN);
-    let (half, claimed) = if kernel.synced {
-        (Value::I64(half), Grade::Estimated)
-    } else {
-        (Value::Null, Grade::OrderingOnly)
-    };
+    let (half, claimed) =
+        if kernel.synced { (Value::I64(half), Grade::Estimated) } else { (Value::Null, Grade::OrderingOnly) };
     let detail = format!(
         "status {:#x} maxerror_us {} esterror_us {}",
         kernel.status, kernel.max_error_us, kernel.est_error_us

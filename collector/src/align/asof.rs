@@ -73,7 +73,7 @@ impl Sample {
 pub struct Source {
     /// The sample.
     pub seq: Option<u64>,
-    /// How much earlier it is, ns.
+    /// Event time of the sample minus that of the spine row, ns: negative for an earlier sample.
     pub dt_ns: Option<i64>,
     /// Uncertainty of that distance, ns.
     pub err_ns: Option<i64>,
@@ -209,7 +209,7 @@ impl ColumnSamples {
         if ledger.has_gap_in(key, seq..up_to) {
             flag |= FLAG_GAP;
         }
-        let source = Source { seq: Some(seq), dt_ns: Some(dt), err_ns: Some(err), flag };
+        let source = Source { seq: Some(seq), dt_ns: Some(dt.saturating_neg()), err_ns: Some(err), flag };
         // Resolved times of two boots may overlap within their errors: a negative distance is as far off as it says.
         if dt.unsigned_abs() > tolerance_ns.unsigned_abs() {
             return (None, Source { seq: None, dt_ns: None, err_ns: None, flag: flag | FLAG_TOLERANCE });

@@ -325,7 +325,8 @@ fn golden_segment() {
     ];
     log(folder.path(), 1).append(&group, NOW).unwrap();
     let written = std::fs::read(segment(folder.path(), 0)).unwrap();
-    let list = || -> String { read_all(folder.path()).iter().map(|landed| format!("{}\n", told(landed))).collect() };
+    let list =
+        || -> String { read_all(folder.path()).iter().map(|landed| format!("{}\n", told(landed))).collect() };
     if std::env::var_os("HEADWATER_BLESS").is_some() {
         std::fs::create_dir_all(&golden).unwrap();
         std::fs::write(golden.join("segment.bin"), &written).unwrap();

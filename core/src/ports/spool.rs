@@ -223,12 +223,7 @@ pub trait Spool: Send {
     ///
     /// # Errors
     /// [`SpoolError::Io`].
-    fn trim_older(
-        &mut self,
-        epoch: Epoch,
-        stream: StreamId,
-        acked: &IntervalSet,
-    ) -> Result<(), SpoolError>;
+    fn trim_older(&mut self, epoch: Epoch, stream: StreamId, acked: &IntervalSet) -> Result<(), SpoolError>;
 
     /// Gap records the spool itself made (torn tails, rot) since the last call.
     fn take_gaps(&mut self) -> Vec<crate::gap::GapRecord>;

@@ -288,7 +288,9 @@ mod tests {
         device.poll(0, &mut out).unwrap();
         device.poll(1_000_000, &mut out).unwrap();
         device.poll(2_000_000, &mut out).unwrap();
-        device.sample(0, &[vec![Value::F32(1.0)], vec![Value::F32(2.0)]], 2_000_000, 4_000, &mut out).unwrap();
+        device
+            .sample(0, &[vec![Value::F32(1.0)], vec![Value::F32(2.0)]], 2_000_000, 4_000, &mut out)
+            .unwrap();
         assert_eq!(
             types(&out),
             [LinkType::Hello, LinkType::Hello, LinkType::Hello, LinkType::Hello, LinkType::Sample]

@@ -123,7 +123,9 @@ impl JpegWalk {
         match code {
             // SOF0…SOF15 without DHT (c4), JPG (c8) and DAC (cc).
             0xc0..=0xcf if !matches!(code, 0xc4 | 0xc8 | 0xcc) => {
-                let [_, h1, h0, w1, w0, ..] = segment else { return Err(broken("frame header is too short")) };
+                let [_, h1, h0, w1, w0, ..] = segment else {
+                    return Err(broken("frame header is too short"));
+                };
                 if self.size.is_some() {
                     return Err(broken("a second frame header"));
                 }

@@ -36,14 +36,17 @@ impl Mjpeg {
                 Walked::More if self.held.len() <= IMAGE_BYTES_MAX => return events,
                 Walked::More => {
                     let what = "picture is larger than any camera's";
-                    self.fault(ImageFault::Broken { at: IMAGE_BYTES_MAX, what }, self.held.len(), &mut events);
+                    self.fault(
+                        ImageFault::Broken { at: IMAGE_BYTES_MAX, what },
+                        self.held.len(),
+                        &mut events,
+                    );
                 }
                 Walked::Whole { end, width, height } => {
                     let rest = self.held.split_off(end.min(self.held.len()));
                     let whole = std::mem::replace(&mut self.held, rest);
                     self.walk = JpegWalk::default();
-                    let picture =
-                        Picture { mime: "image/jpeg", width: width.into(), height: height.into() };
+                    let picture = Picture { mime: "image/jpeg", width: width.into(), height: height.into() };
                     events.push(MjpegEvent::Picture(picture, whole));
                 }
                 // What is wrong may be the start of the next picture.

@@ -67,7 +67,13 @@ pub fn check(bytes: &[u8]) -> Result<Picture, ImageFault> {
 
 /// The reading of a picture that arrived at `t`.
 #[must_use]
-pub fn reading(picture: &Picture, bytes: Vec<u8>, name: Option<String>, t: BootNanos, latency: Latency) -> Reading {
+pub fn reading(
+    picture: &Picture,
+    bytes: Vec<u8>,
+    name: Option<String>,
+    t: BootNanos,
+    latency: Latency,
+) -> Reading {
     let values = vec![
         BlobRef::to(&bytes).to_value(),
         Value::Utf8(picture.mime.to_owned()),

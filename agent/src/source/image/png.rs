@@ -42,7 +42,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<Picture, ImageFault> {
     let mut at = SIGNATURE.len();
     let (mut size, mut pixels) = (None, false);
     loop {
-        let word = |from: usize| -> Option<[u8; 4]> { bytes.get(from..from.checked_add(4)?)?.try_into().ok() };
+        let word =
+            |from: usize| -> Option<[u8; 4]> { bytes.get(from..from.checked_add(4)?)?.try_into().ok() };
         let length = u32::from_be_bytes(word(at).ok_or_else(cut)?);
         let length = usize::try_from(length).map_err(|_| broken(at, "chunk is too long"))?;
         if length > 1 << 31 {

@@ -56,7 +56,9 @@ fn a_stream_is_split_wherever_its_reads_fall() {
         let mut mjpeg = Mjpeg::default();
         let events: Vec<MjpegEvent> = stream.chunks(chunk).flat_map(|bytes| mjpeg.push(bytes)).collect();
         assert_eq!(pictures(&events), 3, "chunks of {chunk}");
-        assert!(events.iter().all(|event| matches!(event, MjpegEvent::Picture(_, b) if *b == samples::jpeg())));
+        assert!(
+            events.iter().all(|event| matches!(event, MjpegEvent::Picture(_, b) if *b == samples::jpeg()))
+        );
         assert_eq!(mjpeg.take_noise(), 5);
         assert_eq!(mjpeg.ended(), None);
     }

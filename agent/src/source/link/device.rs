@@ -182,8 +182,12 @@ impl Device {
         match hello.body {
             HelloBody::Identity(identity) => self.identity(&identity, hello.total),
             HelloBody::Stream(stream) => {
-                let mark =
-                    Waiting::Mark { stream: stream.stream, next_seq: stream.next_seq, t_us: frame.header.t_us, at };
+                let mark = Waiting::Mark {
+                    stream: stream.stream,
+                    next_seq: stream.next_seq,
+                    t_us: frame.header.t_us,
+                    at,
+                };
                 self.waiting.push_back(mark);
                 if let Some(pieces) = self.pieces.as_mut().filter(|pieces| pieces.total == hello.total) {
                     pieces.payloads.insert(hello.index, frame.payload.to_vec());
@@ -198,8 +202,7 @@ impl Device {
     fn identity(&mut self, identity: &Identity<'_>, total: u8) {
         self.saw(identity.boot_nonce, identity.schema_crc);
         if !self.known {
-            self.pieces =
-                Some(Pieces { total, schema_crc: identity.schema_crc, payloads: BTreeMap::new() });
+            self.pieces = Some(Pieces { total, schema_crc: identity.schema_crc, payloads: BTreeMap::new() });
         }
     }
 

@@ -75,14 +75,7 @@ impl LinkStream {
     }
 
     /// A descriptor told the next number: settles what was open.
-    pub(super) fn mark(
-        &mut self,
-        next_seq: u32,
-        t_us: u64,
-        at: BootNanos,
-        now: Evidence,
-        out: &mut Decoded,
-    ) {
+    pub(super) fn mark(&mut self, next_seq: u32, t_us: u64, at: BootNanos, now: Evidence, out: &mut Decoded) {
         if let Some(Settled::Samples(rows)) = self.state.hello(next_seq, t_us) {
             let cause = self.cause(now, false);
             self.lost(rows.into(), cause, at, "counted after a long silence", out);

@@ -176,8 +176,22 @@ fn plausible(date: &NaiveDate) -> bool {
 
 /// `ddmm.mmm,N,dddmm.mmm,E` in degrees.
 fn position(lat: &str, ns: &str, lon: &str, ew: &str) -> Option<(f64, f64)> {
-    let lat = angle(lat, 90.0)? * if ns == "S" { -1.0 } else if ns == "N" { 1.0 } else { return None };
-    let lon = angle(lon, 180.0)? * if ew == "W" { -1.0 } else if ew == "E" { 1.0 } else { return None };
+    let lat = angle(lat, 90.0)?
+        * if ns == "S" {
+            -1.0
+        } else if ns == "N" {
+            1.0
+        } else {
+            return None;
+        };
+    let lon = angle(lon, 180.0)?
+        * if ew == "W" {
+            -1.0
+        } else if ew == "E" {
+            1.0
+        } else {
+            return None;
+        };
     Some((lat, lon))
 }
 
@@ -203,9 +217,14 @@ mod tests {
         }
         assert_eq!(short_date("260514"), NaiveDate::from_ymd_opt(2014, 5, 26));
         assert_eq!(short_date("310299"), None);
-        assert_eq!(position("5541.1956", "N", "03737.2877", "E").map(|p| (p.0 * 1e6).round()), Some(55_686_593.0));
+        assert_eq!(
+            position("5541.1956", "N", "03737.2877", "E").map(|p| (p.0 * 1e6).round()),
+            Some(55_686_593.0)
+        );
         assert!(position("3030.0", "S", "00015.0", "W").is_some_and(|p| p == (-30.5, -0.25)));
-        for bad in [("9130.0", "N"), ("5560.0", "N"), ("", "N"), ("5541.1", "X"), ("nan", "N"), ("5é41.1", "N")] {
+        for bad in
+            [("9130.0", "N"), ("5560.0", "N"), ("", "N"), ("5541.1", "X"), ("nan", "N"), ("5é41.1", "N")]
+        {
             assert_eq!(position(bad.0, bad.1, "00015.0", "W"), None, "{bad:?}");
         }
         assert_eq!(number("inf"), None);
