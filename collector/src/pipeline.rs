@@ -59,7 +59,7 @@ pub enum PipelineError {
         location: PathBuf,
         /// Why.
         #[source]
-        source: LakeError,
+        source: Box<LakeError>,
     },
     /// A recipe file that cannot be read.
     #[error("failed to read recipe {path}")]
@@ -81,7 +81,7 @@ pub enum PipelineError {
     },
     /// Ingesting.
     #[error("the ingest stage failed")]
-    Ingest(#[from] IngestError),
+    Ingest(#[source] Box<IngestError>),
     /// Serving.
     #[error("the serve stage failed")]
     Serve(#[from] ServeError),
@@ -209,7 +209,9 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         cancel: ingest_cancel,
         marks: commits_tx,
     };
-    stages.spawn("ingest", async move { ingest::run(deps).await.map_err(PipelineError::from) });
+    stages.spawn("ingest", async move {
+        ingest::run(deps).await.map_err(|error| PipelineError::Ingest(Box::new(error)))
+    });
     stages.finish().await
 }
 
@@ -228,7 +230,7 @@ pub fn load_recipes(paths: &[PathBuf]) -> Result<Vec<Recipe>, PipelineError> {
 
 /// The lake (made if there is none), its branch, and how far its commits have taken the landing logs.
 async fn open_lake(settings: &Settings) -> Result<(Lake, RefName, CommitMark), PipelineError> {
-    let wrong = |source| PipelineError::Lake { location: settings.lake.clone(), source };
+    let wrong = |source| PipelineError::Lake { location: settings.lake.clone(), source: Box::new(source) };
     let lake = Lake::init(&settings.lake.to_string_lossy()).await.map_err(wrong)?;
     let branch = settings.branch.clone();
     let landing = lake.landing_cursors_max(&branch).await.map_err(wrong)?;

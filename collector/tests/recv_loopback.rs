@@ -1,5 +1,6 @@
 //! The service as people run it: broker and collector as processes on loopback, TLS with client
 //! certificates, and a device that is no more than an MQTT client with a signing key.
+#![expect(clippy::unwrap_used, reason = "a test stops where something does not hold")]
 
 use headwater_collector::pki::{self, Subject};
 use headwater_collector::receive::clock::SystemClock;
