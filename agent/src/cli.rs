@@ -1,65 +1,70 @@
-//! The command line of `headwater-agent`: run, check, test, status.
+//! The command line: run, check, test, status.
 
-use crate::clock::BootClock;
-use crate::config::{self, Settings};
-use crate::pipeline::{self, STATUS_AGE_MAX};
+use crate::config::{self, Settings, identity};
 use crate::source::AnySource;
-use crate::status::Status;
+use crate::status::{self, AgentStatus};
+use crate::{clock::BootClock, pipeline};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use headwater_core::ports::{Clock, Source, SourceEvent};
-use headwater_core::sample::{BlobRef, Value};
-use headwater_core::schema::Schema;
-use headwater_core::time::NS_PER_S;
-use serde_json::{Map, json};
+use headwater_core::ports::{Clock, Source, SourceError, SourceEvent};
+use headwater_core::sample::{Reading, Value};
+use headwater_core::schema::{Logical, Schema};
+use headwater_core::time::{NS_PER_S, UtcNanos};
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-/// Captures sensors, GPS and cameras on a gateway and ships them to a collector.
+const CONFIG: &str = "/etc/headwater/agent.toml";
+
+/// Captures sensors, fixes and pictures, keeps them safe and ships them.
 #[derive(Debug, Parser)]
 #[command(
     name = "headwater-agent",
     version,
+    arg_required_else_help = true,
     after_help = "Examples:\n  headwater-agent check --config agent.toml   every mistake at once, and who we are\n  headwater-agent test --config agent.toml    one reading of every source\n  headwater-agent run --config agent.toml     until told to stop\n  headwater-agent status --config agent.toml  what is held, acknowledged and wrong"
 )]
-struct Args {
+struct Cli {
     #[command(subcommand)]
     verb: Verb,
 }
 
-/// Where the configuration lies if nobody says.
-const CONFIG: &str = "/etc/headwater/agent.toml";
-
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Captures and ships until told to stop (SIGTERM or Ctrl-C).
+    /// Captures and ships until told to end.
     Run {
-        /// Configuration file.
+        /// Configuration.
         #[arg(long, default_value = CONFIG)]
         config: PathBuf,
     },
-    /// Checks the configuration, the certificates and the keys.
+    /// Reports every mistake of the configuration and its certificates, or who this gateway is.
     Check {
-        /// Configuration file.
+        /// Configuration.
         #[arg(long, default_value = CONFIG)]
         config: PathBuf,
+        /// Prints the JSON schema of the configuration instead.
+        #[arg(long)]
+        schema: bool,
     },
-    /// Prints one reading of every source.
+    /// Opens every source and prints a reading of each; stores and removes nothing.
     Test {
-        /// Configuration file.
+        /// Configuration.
         #[arg(long, default_value = CONFIG)]
         config: PathBuf,
-        /// How long to wait for a source, seconds.
-        #[arg(long = "for", default_value_t = 5, value_name = "SECONDS")]
-        wait_s: u64,
-        /// One line of JSON per source.
+        /// How long to wait for a reading of each source, such as 5s.
+        #[arg(long = "for", default_value = "5s", value_parser = seconds)]
+        wait: u64,
+        /// One JSON object a line.
         #[arg(long)]
         json: bool,
     },
-    /// Tells how a running agent stands.
+    /// Says how the running agent is, what is wrong and what to do.
     Status {
-        /// Configuration file.
+        /// Configuration.
         #[arg(long, default_value = CONFIG)]
         config: PathBuf,
         /// The status file as it is.
@@ -68,24 +73,27 @@ enum Verb {
     },
 }
 
-/// Runs the command line `args` (the program's name first).
-#[must_use]
-pub fn main(args: Vec<OsString>) -> ExitCode {
-    let args = match Args::try_parse_from(args) {
-        Ok(args) => args,
+fn seconds(text: &str) -> Result<u64, String> {
+    text.strip_suffix('s')
+        .unwrap_or(text)
+        .parse()
+        .ok()
+        .filter(|seconds| (1..=3_600).contains(seconds))
+        .ok_or_else(|| "write seconds, such as 5s".to_owned())
+}
+
+/// Runs `headwater-agent` with these arguments, the first of which is the program's name.
+///
+/// Exit code 0: well; 1: it failed, or there is something to mend; 2: wrong arguments.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
         Err(error) => {
-            // Help and version go to standard output with code 0, mistakes to standard error with 2.
-            drop(error.print());
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            let code = if error.use_stderr() { 2 } else { 0 };
+            return if error.print().is_ok() { ExitCode::from(code) } else { ExitCode::FAILURE };
         }
     };
-    let done = match args.verb {
-        Verb::Run { config } => run(&config),
-        Verb::Check { config } => check(&config),
-        Verb::Test { config, wait_s, json } => test(&config, wait_s, json),
-        Verb::Status { config, json } => status(&config, json),
-    };
-    match done {
+    match act(cli.verb) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -95,156 +103,262 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn load(config: &Path) -> anyhow::Result<Settings> {
-    config::load(config)
-        .map_err(|mistakes| anyhow::anyhow!("{} cannot be used:\n{mistakes}", config.display()))
+/// True if all is well.
+fn act(verb: Verb) -> Result<bool> {
+    match verb {
+        Verb::Run { config } => run(&config).map(|()| true),
+        Verb::Check { schema: true, .. } => {
+            println!("{}", serde_json::to_string_pretty(&schemars::schema_for!(config::raw::RawConfig))?);
+            Ok(true)
+        }
+        Verb::Check { config, schema: false } => check(&config),
+        Verb::Test { config, wait, json } => {
+            let settings = config::load(&config)?;
+            log_to_stderr("warn")?;
+            runtime()?.block_on(test(&settings, wait, json))
+        }
+        Verb::Status { config, json } => show_status(&config, json),
+    }
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    // Two workers keep the memory of a small gateway small; the spool has a thread of its own.
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    // Two workers: sources and ship beside each other; heavy work has threads of its own.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.context("failed to start the runtime")
 }
 
-fn run(config: &Path) -> anyhow::Result<bool> {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
-    let settings = load(config)?;
-    runtime()?.block_on(async {
-        let cancel = CancellationToken::new();
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        let running = pipeline::run(settings, cancel.clone());
-        tokio::pin!(running);
-        loop {
-            tokio::select! {
-                done = &mut running => {
-                    done?;
-                    return Ok(true);
-                }
-                _ = terminate.recv() => cancel.cancel(),
-                done = tokio::signal::ctrl_c() => {
-                    done?;
-                    cancel.cancel();
-                }
+/// Logs to stderr, at the level of `RUST_LOG` or `default`.
+fn log_to_stderr(default: &str) -> Result<()> {
+    use std::io::IsTerminal;
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("failed to start logging: {error}"))
+}
+
+fn run(config: &Path) -> Result<()> {
+    let settings = config::load(config)?;
+    log_to_stderr("info")?;
+    let runtime = runtime()?;
+    let cancel = CancellationToken::new();
+    let ended = runtime.block_on(async {
+        let signals = TaskTracker::new();
+        pipeline::end_on_signals(&signals, cancel.clone()).context("failed to listen for signals")?;
+        pipeline::run(settings, cancel).await.map_err(anyhow::Error::from)
+    });
+    // A late task may hang in the kernel; it must not hold the process.
+    runtime.shutdown_background();
+    ended
+}
+
+fn check(config: &Path) -> Result<bool> {
+    let settings = config::load(config)?;
+    let now = BootClock.read().real;
+    let mut good = true;
+    match identity::load(&settings.identity, &settings.device, now) {
+        Ok(identity) => {
+            let signer = &identity.signer;
+            println!("this gateway is {} (signing key {})", settings.device, signer.key.key_id());
+            println!("certificate {} is valid until {}", signer.serial, date(signer.not_after));
+            if let Err(why) = pipeline::mqtt_settings(&settings, &identity) {
+                good = false;
+                println!("! {why}");
             }
         }
-    })
-}
-
-fn check(config: &Path) -> anyhow::Result<bool> {
-    let settings = load(config)?;
-    let (identity, _) = pipeline::load_identity(&settings)?;
-    let days = (identity.signer.not_after.0 - BootClock.read().real.0) / (86_400 * NS_PER_S);
-    println!("{} is good", config.display());
-    println!(
-        "  we are     {} (signing certificate {}, {days} days left)",
-        identity.signer.path, identity.signer.serial
-    );
+        Err(errors) => {
+            good = false;
+            errors.iter().for_each(|error| println!("! {error}"));
+        }
+    }
     let scheme = if settings.broker.tls { "mqtts" } else { "mqtt" };
-    println!("  broker     {scheme}://{}:{}", settings.broker.host, settings.broker.port);
-    println!("  spool      {} (at most {} bytes)", settings.spool.dir.display(), settings.spool.bytes_max);
+    println!("ships to {scheme}://{}:{}", settings.broker.host, settings.broker.port);
+    if let Err(error) = pipeline::folder_is_writable(&settings.spool.dir) {
+        good = false;
+        println!("! spool folder {} is not writable: {error}", settings.spool.dir.display());
+    }
     for source in &settings.sources {
-        println!("  source     {} ({})", source.stream, source.kind.as_str());
+        println!("captures {} from {}", source.stream, source.kind.as_str());
     }
-    Ok(true)
+    println!("{}", if good { "all is well" } else { "there is something to mend" });
+    Ok(good)
 }
 
-fn test(config: &Path, wait_s: u64, json: bool) -> anyhow::Result<bool> {
-    let settings = load(config)?;
-    runtime()?.block_on(async {
-        let mut all = true;
-        for source in &settings.sources {
-            let (mut adapter, _receipts) = AnySource::new(source, BootClock);
-            let until = BootClock.boot().plus_ms(wait_s.saturating_mul(1_000));
-            let found = first_reading(&mut adapter, until).await;
-            adapter.close().await;
-            let name = source.stream.as_str();
-            match (&found, json) {
-                (Ok(reading), true) => {
-                    println!("{}", json!({"source": name, "ok": true, "reading": reading}))
-                }
-                (Ok(reading), false) => println!("{name:<24} {reading}"),
-                (Err(why), true) => println!("{}", json!({"source": name, "ok": false, "why": why})),
-                (Err(why), false) => println!("{name:<24} NOTHING: {why}"),
-            }
-            all &= found.is_ok();
-        }
-        Ok(all)
-    })
+fn date(utc: UtcNanos) -> String {
+    chrono::DateTime::from_timestamp(utc.0.div_euclid(NS_PER_S), 0)
+        .map_or_else(|| "?".to_owned(), |date| date.format("%Y-%m-%d").to_string())
 }
 
-/// The first reading of a source as an object, or why there was none.
-async fn first_reading(
-    source: &mut AnySource<BootClock>,
-    until: headwater_core::time::BootNanos,
-) -> Result<serde_json::Value, String> {
-    let mut schema: Option<Schema> = None;
-    let mut set_aside = None;
-    loop {
-        let event = tokio::select! {
-            event = source.next() => event.map_err(|error| error.to_string())?,
-            () = BootClock.sleep_until(until) => {
-                let why = set_aside.map(|why| format!("; set aside: {why}")).unwrap_or_default();
-                return Err(format!("no reading in time; check port, cable and settings{why}"));
-            }
-        };
-        match event {
-            SourceEvent::Stream { schema: declared, .. } => schema = Some(declared),
-            SourceEvent::SetAside { why, .. } => set_aside = Some(why),
-            SourceEvent::Lost { .. } => {}
-            SourceEvent::Reading { stream, reading } => {
-                let mut object = Map::new();
-                object.insert("stream".to_owned(), json!(stream.as_str()));
-                let fields = schema.iter().flat_map(|schema| &schema.fields);
-                for (field, value) in fields.zip(&reading.values) {
-                    let text = if field.unit == "1" {
-                        field.name.to_string()
-                    } else {
-                        format!("{} [{}]", field.name, field.unit)
-                    };
-                    object.insert(text, shown(value));
-                }
-                return Ok(serde_json::Value::Object(object));
-            }
-        }
-    }
-}
-
-fn shown(value: &Value) -> serde_json::Value {
-    match value {
-        Value::Null => serde_json::Value::Null,
-        Value::I64(n) => json!(n),
-        Value::F64(x) => json!(x),
-        Value::F32(x) => json!(x),
-        Value::Utf8(text) => json!(text),
-        Value::Bytes(bytes) => match BlobRef::from_bytes(bytes) {
-            Some(blob) => json!(format!("{} bytes", blob.len)),
-            None => json!(format!("{} bytes", bytes.len())),
-        },
-    }
-}
-
-fn status(config: &Path, json: bool) -> anyhow::Result<bool> {
-    let settings = load(config)?;
+fn show_status(config: &Path, json: bool) -> Result<bool> {
+    let settings = config::load(config)?;
     let file = &settings.status_file;
-    let bytes = std::fs::read(file).map_err(|error| {
-        anyhow::anyhow!(
-            "{} cannot be read ({error}); is the agent running? start it with `headwater-agent run`",
+    let read = AgentStatus::read(file);
+    let status = read.with_context(|| {
+        format!(
+            "no status in {}: is the agent running? try `systemctl status headwater-agent`",
             file.display()
         )
     })?;
+    let (now, boot_id) = (status::now(), status::boot_id().context("failed to read the boot id")?);
     if json {
-        println!("{}", String::from_utf8_lossy(&bytes));
-        return Ok(true);
+        println!("{}", serde_json::to_string(&status)?);
+    } else {
+        print!("{}", status.to_text(now, boot_id));
     }
-    let status: Status = serde_json::from_slice(&bytes)?;
-    let age_ns = BootClock.read().real.0.saturating_sub(status.written_utc_ns);
-    if u128::from(age_ns.unsigned_abs()) > STATUS_AGE_MAX.as_nanos() {
-        println!(
-            "!  this status is {} s old: the agent does not run, or the clock stepped",
-            age_ns / NS_PER_S
-        );
+    Ok(status.problems(now, boot_id).is_empty())
+}
+
+/// What `test` found of one source.
+#[derive(Debug, Serialize)]
+struct Tested {
+    stream: String,
+    source: &'static str,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    values: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+async fn test(settings: &Settings, wait_s: u64, json: bool) -> Result<bool> {
+    if settings.sources.is_empty() {
+        bail!("no [[source]] in the configuration");
     }
-    print!("{}", status.for_people());
-    Ok(true)
+    let tasks = settings.sources.iter().map(|settings| async move {
+        let (mut source, _receipts) = AnySource::new(settings, BootClock);
+        let until = BootClock.boot().plus_ms(wait_s.saturating_mul(1_000));
+        let found = first_readings(&mut source, until).await;
+        source.close().await;
+        (settings, found)
+    });
+    let mut good = true;
+    for (settings, (readings, problem)) in join_all(tasks).await {
+        let (stream, source) = (settings.stream.to_string(), settings.kind.as_str());
+        let mut found: Vec<Tested> = readings
+            .into_iter()
+            .map(|(stream, (schema, reading))| Tested {
+                stream,
+                source,
+                ok: true,
+                kind: Some(schema.kind.to_string()),
+                values: named(&schema, &reading),
+                problem: None,
+            })
+            .collect();
+        if found.is_empty() {
+            good = false;
+            let away = crate::telemetry::sources_down().remove(&stream);
+            let problem = problem.or(away).unwrap_or_else(|| {
+                format!("nothing came within {wait_s} s: check cable, baud rate and framing, or wait longer with --for")
+            });
+            let values = BTreeMap::new();
+            found.push(Tested { stream, source, ok: false, kind: None, values, problem: Some(problem) });
+        }
+        for tested in found {
+            if json {
+                println!("{}", serde_json::to_string(&tested)?);
+            } else {
+                print_tested(&tested);
+            }
+        }
+    }
+    Ok(good)
+}
+
+/// Waits for all of them; there are as many as sources.
+async fn join_all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut waiting: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        for (future, done) in &mut waiting {
+            if done.is_none()
+                && let std::task::Poll::Ready(value) = future.as_mut().poll(context)
+            {
+                *done = Some(value);
+            }
+        }
+        if waiting.iter().all(|(_, done)| done.is_some()) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    waiting.into_iter().filter_map(|(_, done)| done).collect()
+}
+
+type Readings = BTreeMap<String, (Schema, Reading)>;
+
+/// The first reading of every stream of a source; stops when all declared streams have one.
+async fn first_readings<C: Clock>(
+    source: &mut AnySource<C>,
+    until: headwater_core::time::BootNanos,
+) -> (Readings, Option<String>) {
+    let mut schemas: BTreeMap<String, Schema> = BTreeMap::new();
+    let (mut readings, mut problem) = (Readings::new(), None);
+    loop {
+        let event = tokio::select! {
+            event = source.next() => event,
+            () = BootClock.sleep_until(until) => return (readings, problem),
+        };
+        match event {
+            Ok(SourceEvent::Stream { name, schema }) => {
+                schemas.insert(name.to_string(), schema);
+            }
+            Ok(SourceEvent::Reading { stream, reading }) => {
+                if let Some(schema) = schemas.get(stream.as_str()) {
+                    readings.entry(stream.to_string()).or_insert_with(|| (schema.clone(), reading));
+                }
+                if readings.len() == schemas.len() {
+                    return (readings, problem);
+                }
+            }
+            Ok(SourceEvent::SetAside { why, .. }) => problem = Some(why),
+            Ok(SourceEvent::Lost { .. }) => {}
+            Err(SourceError::Ended) => return (readings, problem),
+            Err(error) => return (readings, Some(error.to_string())),
+        }
+    }
+}
+
+fn named(schema: &Schema, reading: &Reading) -> BTreeMap<String, String> {
+    schema
+        .fields
+        .iter()
+        .zip(&reading.values)
+        .map(|(field, value)| {
+            let unit = if field.unit == "1" { String::new() } else { format!(" {}", field.unit) };
+            let text = match (value, &field.logical) {
+                (Value::Null, _) => "missing".to_owned(),
+                (Value::I64(raw), Logical::Scaled { num, den, .. }) => {
+                    format!("{}e{}{unit}", raw.saturating_mul(*num), -i64::from(den.max(&1).ilog10()))
+                }
+                (Value::I64(n), _) => format!("{n}{unit}"),
+                (Value::F64(x), _) => format!("{x}{unit}"),
+                (Value::F32(x), _) => format!("{x}{unit}"),
+                (Value::Utf8(text), _) => text.clone(),
+                (Value::Bytes(bytes), Logical::Blob) => {
+                    let len = reading.blob.as_ref().map_or(bytes.len(), |blob| blob.bytes.len());
+                    format!("{len} bytes")
+                }
+                (Value::Bytes(bytes), _) => format!("{} bytes", bytes.len()),
+            };
+            (field.name.to_string(), text)
+        })
+        .collect()
+}
+
+fn print_tested(tested: &Tested) {
+    match &tested.problem {
+        Some(problem) => println!("! {} ({}): {problem}", tested.stream, tested.source),
+        None => {
+            let values: Vec<String> =
+                tested.values.iter().map(|(name, value)| format!("{name} {value}")).collect();
+            println!("  {} ({}): {}", tested.stream, tested.source, values.join(", "));
+        }
+    }
 }

@@ -35,6 +35,11 @@ impl KernelSync {
         KernelSync { synced: false, max_error_us: 0, est_error_us: 0, status: libc::STA_UNSYNC };
 }
 
+/// C's integers are 32 bits wide on some of our targets and 64 on others.
+fn wide(n: impl Into<i64>) -> i64 {
+    n.into()
+}
+
 #[expect(unsafe_code, reason = "clocks are read through libc; see the safety comment")]
 fn clock_ns(clock: libc::clockid_t) -> i64 {
     let mut spec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -43,7 +48,7 @@ fn clock_ns(clock: libc::clockid_t) -> i64 {
     // would stay zero.
     let status = unsafe { libc::clock_gettime(clock, &raw mut spec) };
     debug_assert_eq!(status, 0, "clock {clock} cannot be read");
-    i64::from(spec.tv_sec).saturating_mul(NS_PER_S).saturating_add(i64::from(spec.tv_nsec))
+    wide(spec.tv_sec).saturating_mul(NS_PER_S).saturating_add(wide(spec.tv_nsec))
 }
 
 /// Asks the kernel how well it is synchronised; changes nothing.
@@ -61,8 +66,8 @@ pub fn kernel_sync() -> KernelSync {
     }
     KernelSync {
         synced: timex.status & libc::STA_UNSYNC == 0 && state != libc::TIME_ERROR,
-        max_error_us: i64::from(timex.maxerror),
-        est_error_us: i64::from(timex.esterror),
+        max_error_us: wide(timex.maxerror),
+        est_error_us: wide(timex.esterror),
         status: timex.status,
     }
 }

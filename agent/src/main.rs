@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    headwater_agent::cli::main(std::env::args_os().collect())
+    headwater_agent::cli::main(std::env::args_os())
 }

@@ -1,48 +1,61 @@
-//! What the agent says of itself: one JSON file, written whole, for people, tools and tests.
+//! How the agent is: a small JSON file for machines, and what to do about it for people.
 
-use crate::ship::ShipStatus;
-use headwater_core::id::{BootOrdinal, DevicePath, Epoch};
-use headwater_core::ports::{SpoolUsage, StreamState};
-use headwater_core::time::{BootNanos, Grade, NS_PER_MS, UtcNanos};
+use headwater_core::gap::truncated;
+use headwater_core::id::{BootId, BootOrdinal, DevicePath, Epoch};
+use headwater_core::ports::{Clock, SpoolUsage, StreamState};
+use headwater_core::time::{BootNanos, Grade, NS_PER_MS, NS_PER_S};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
-/// The whole status.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Status {
+/// A status older than this, s, is of an agent that hangs or is gone.
+const STALE_S: i64 = 10;
+/// Share of the spool's budget from which people should act, percent.
+const FULL_PERCENT: u64 = 80;
+/// Silence of the collector that is worth a word, ms.
+const SILENT_MS: i64 = 120_000;
+
+/// The status.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentStatus {
     /// `tenant/device`.
     pub device: String,
     /// Version of the agent.
     pub version: String,
+    /// `running` or `stopping`.
+    pub state: String,
+    /// Life of the spool.
+    pub epoch: String,
+    /// Boot counter.
+    pub boot_ordinal: u32,
+    /// The kernel's boot id.
+    pub boot_id: String,
     /// Process id.
     pub pid: u32,
-    /// Life of the spool, 16 hex digits.
-    pub epoch: String,
-    /// Boot ordinal.
-    pub boot_ordinal: u32,
-    /// Wall clock when this was written, ns since 1970, for what it is worth.
-    pub written_utc_ns: i64,
-    /// The best grade this gateway's clock can claim.
-    pub clock_grade: Grade,
-    /// Streams.
+    /// Boot time of writing, ns.
+    pub at_boot_ns: i64,
+    /// Streams, the agent's own among them.
     pub streams: Vec<StreamStatus>,
-    /// The spool.
+    /// Spool.
     pub spool: SpoolStatus,
-    /// The link.
+    /// Link.
     pub link: LinkStatus,
-    /// Counters that moved.
+    /// Best grade the gateway's clock can claim.
+    pub clock_grade: Grade,
+    /// Counters since start.
     pub counters: BTreeMap<String, u64>,
-    /// Last reasons for setting something aside.
+    /// Sources that are away, and why.
+    pub sources_down: BTreeMap<String, String>,
+    /// Last reasons for setting something aside, oldest first.
     pub set_aside: Vec<String>,
-    /// Resident memory, bytes.
+    /// Resident memory, bytes; 0 if unknown.
     pub rss_bytes: u64,
 }
 
 /// One stream.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StreamStatus {
     /// Name.
     pub name: String,
@@ -50,262 +63,381 @@ pub struct StreamStatus {
     pub kind: String,
     /// Spool lane.
     pub lane: String,
-    /// Next seq to be given to a spooled row.
+    /// Next seq to be given.
     pub next_seq: u64,
     /// Rows held that the collector did not acknowledge yet.
     pub held_rows: u64,
-    /// Rows it acknowledged, to the level the spool trims on.
+    /// Rows the collector has.
     pub acked_rows: u64,
 }
 
 /// The spool.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SpoolStatus {
     /// Bytes of segment files.
     pub bytes: u64,
+    /// Budget, bytes.
+    pub bytes_max: u64,
     /// Segment files.
     pub segments: u64,
-    /// Age of the oldest unreleased slab of this boot, ms.
+    /// Rows held.
+    pub rows: u64,
+    /// Age of the oldest row of this boot, ms.
     pub oldest_age_ms: Option<i64>,
-    /// Bytes that a power cut now would cost.
+    /// Bytes not yet synced.
     pub unsynced_bytes: u64,
-    /// Bytes written to the device since start.
+    /// Bytes written since start.
     pub written_bytes: u64,
 }
 
 /// The link.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LinkStatus {
+    /// Broker.
+    pub broker: String,
     /// A link stands.
     pub connected: bool,
-    /// Since how long it stands, or does not, ms.
+    /// For how long it stands or does not, ms.
     pub since_ms: Option<i64>,
-    /// Age of the last ack used, ms.
+    /// Age of the last ack, ms.
     pub last_ack_ms: Option<i64>,
     /// Last thing that went wrong.
     pub last_error: Option<String>,
-    /// The card was restored or cloned: nothing is shipped before a new epoch.
-    pub restored_card: bool,
-    /// Bytes handed over and not taken by the broker.
-    pub in_flight_bytes: u64,
-    /// Bytes handed over in this life, with about 80 bytes of framing a message.
-    pub bytes_sent: u64,
-    /// The receiver that answered.
+    /// Who answered.
     pub incarnation: Option<String>,
-    /// Newest commit with rows of this device.
+    /// Newest commit with rows of this gateway.
     pub last_commit: Option<String>,
+    /// The card was restored or cloned.
+    pub restored_card: bool,
+    /// Bytes handed over and not confirmed by the broker.
+    pub in_flight_bytes: u64,
+    /// Messages handed over.
+    pub messages: u64,
+    /// Bytes handed over.
+    pub bytes_sent: u64,
+    /// Messages sent again.
+    pub resends: u64,
     /// Acks used.
     pub acks: u64,
-    /// Acks that failed a check.
+    /// Acks not used.
     pub acks_rejected: u64,
-    /// Messages sent again for want of an ack.
-    pub resends: u64,
+    /// Rows the collector refused for good.
+    pub rows_refused: u64,
     /// Connections after the first.
     pub reconnects: u64,
-    /// Connections that did not come about.
+    /// Connections that failed.
     pub connect_failures: u64,
-    /// Rows the collector refused, each in a gap record.
-    pub rows_refused: u64,
+    /// From hand-over to ack, ms.
+    pub ack_rtt_ms: Option<i64>,
 }
 
-/// What a status is made of.
+/// What the status is made of.
 #[derive(Debug)]
 pub struct Parts<'a> {
-    /// Who.
+    /// Who we are.
     pub device: &'a DevicePath,
-    /// Spool's life.
+    /// Life of the spool.
     pub epoch: Epoch,
-    /// Boot.
+    /// Boot counter.
     pub boot_ordinal: BootOrdinal,
-    /// Now, boot time.
+    /// The kernel's boot id.
+    pub boot_id: BootId,
+    /// Now.
     pub now: BootNanos,
-    /// Now, wall clock.
-    pub utc: UtcNanos,
-    /// Clock's grade.
-    pub clock_grade: Grade,
-    /// Streams of the spool.
+    /// Streams.
     pub streams: &'a [StreamState],
-    /// Spool.
+    /// Usage of the spool.
     pub usage: SpoolUsage,
+    /// Its budget.
+    pub bytes_max: u64,
     /// Link.
-    pub ship: &'a ShipStatus,
+    pub link: LinkStatus,
+    /// Clock.
+    pub grade: Grade,
+    /// Shutting down.
+    pub stopping: bool,
 }
 
-impl Status {
+impl AgentStatus {
     /// Puts a status together.
     #[must_use]
-    pub fn new(parts: &Parts<'_>) -> Self {
-        let age = |at: BootNanos| parts.now.since(at) / NS_PER_MS;
-        let ship = parts.ship;
+    pub fn of(parts: Parts<'_>) -> Self {
+        let usage = parts.usage;
         Self {
             device: parts.device.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
+            state: if parts.stopping { "stopping" } else { "running" }.to_owned(),
             epoch: parts.epoch.to_string(),
             boot_ordinal: parts.boot_ordinal.0,
-            written_utc_ns: parts.utc.0,
-            clock_grade: parts.clock_grade,
-            streams: parts.streams.iter().map(StreamStatus::new).collect(),
+            boot_id: parts.boot_id.to_string(),
+            pid: std::process::id(),
+            at_boot_ns: parts.now.0,
+            streams: parts.streams.iter().map(StreamStatus::of).collect(),
             spool: SpoolStatus {
-                bytes: parts.usage.bytes,
-                segments: parts.usage.segments,
-                oldest_age_ms: parts.usage.oldest.map(age),
-                unsynced_bytes: parts.usage.unsynced_bytes,
-                written_bytes: parts.usage.written_bytes,
+                bytes: usage.bytes,
+                bytes_max: parts.bytes_max,
+                segments: usage.segments,
+                rows: usage.rows,
+                oldest_age_ms: usage.oldest.map(|oldest| parts.now.since(oldest) / NS_PER_MS),
+                unsynced_bytes: usage.unsynced_bytes,
+                written_bytes: usage.written_bytes,
             },
-            link: LinkStatus {
-                connected: ship.connected,
-                since_ms: ship.since.map(age),
-                last_ack_ms: ship.last_ack.map(age),
-                last_error: ship.last_error.clone(),
-                restored_card: ship.restored_card,
-                in_flight_bytes: ship.in_flight_bytes,
-                bytes_sent: ship.counters.bytes_sent,
-                incarnation: ship.incarnation.map(|id| id.to_string()),
-                last_commit: ship.last_commit.map(|id| id.to_string()),
-                acks: ship.counters.acks,
-                acks_rejected: ship.counters.acks_rejected,
-                resends: ship.counters.resends,
-                reconnects: ship.counters.reconnects,
-                connect_failures: ship.counters.connect_failures,
-                rows_refused: ship.counters.rows_refused,
-            },
+            link: parts.link,
+            clock_grade: parts.grade,
             counters: crate::telemetry::counts(),
+            sources_down: crate::telemetry::sources_down(),
             set_aside: crate::telemetry::set_aside_reasons(),
             rss_bytes: rss_bytes(),
         }
     }
 
-    /// Writes it whole: readers see the old file or the new one.
+    /// Writes it so that a reader sees the old one or the new one, never half of it.
     ///
     /// # Errors
     /// What the system says.
     pub fn write(&self, file: &Path) -> io::Result<()> {
-        let aside = file.with_extension("tmp");
-        std::fs::write(&aside, serde_json::to_vec_pretty(self).map_err(io::Error::other)?)?;
-        std::fs::rename(&aside, file)
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let fresh = file.with_extension("json.new");
+        std::fs::write(&fresh, serde_json::to_vec(self).map_err(io::Error::other)?)?;
+        std::fs::rename(&fresh, file)
     }
 
-    /// The status as people read it: how it stands first, then what is wrong and what to do.
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What the system says, or that it is no status.
+    pub fn read(file: &Path) -> io::Result<Self> {
+        serde_json::from_slice(&std::fs::read(file)?).map_err(io::Error::other)
+    }
+
+    /// What is wrong and what to do about it, worst first, as of `now` in boot `boot_id`.
     #[must_use]
-    pub fn for_people(&self) -> String {
-        let mut out = String::new();
-        let mut line = |text: String| {
-            // Writing to a String cannot fail.
-            let _written = writeln!(out, "{text}");
-        };
-        let seconds =
-            |ms: Option<i64>| ms.map_or("never".to_owned(), |ms| format!("{:.1} s ago", ms_to_s(ms)));
-        line(format!(
-            "{}  agent {}  epoch {}  boot {}",
-            self.device, self.version, self.epoch, self.boot_ordinal
-        ));
-        line(format!(
-            "link    {}, last ack {}, {} bytes sent, {} reconnects",
-            if self.link.connected { "connected" } else { "down" },
-            seconds(self.link.last_ack_ms),
-            self.link.bytes_sent,
-            self.link.reconnects
-        ));
-        line(format!(
-            "spool   {} bytes in {} files, oldest {}, {} bytes not yet synced",
-            self.spool.bytes,
-            self.spool.segments,
-            seconds(self.spool.oldest_age_ms),
-            self.spool.unsynced_bytes
-        ));
-        line(format!("clock   {}", self.clock_grade.as_str()));
-        for stream in &self.streams {
-            line(format!(
-                "  {:<24} {:<10} next {:>10}  held {:>8}  acknowledged {:>10}",
-                stream.name, stream.kind, stream.next_seq, stream.held_rows, stream.acked_rows
-            ));
-        }
-        for reason in &self.set_aside {
-            line(format!("set aside  {reason}"));
-        }
-        for advice in self.advice() {
-            line(format!("!  {advice}"));
-        }
-        out
-    }
-
-    /// What is wrong and what to do about it.
-    fn advice(&self) -> Vec<String> {
-        let mut advice = Vec::new();
-        if !self.link.connected {
-            let why = self.link.last_error.as_deref().unwrap_or("no connection yet");
-            advice.push(format!(
-                "not connected ({why}): check uplink.broker and the network; captures are kept meanwhile"
-            ));
-        } else if self.link.last_ack_ms.is_none_or(|ms| ms > 60_000) {
-            advice.push(
-                "the broker is there but no collector answers: is headwater-collector running?".to_owned(),
+    pub fn problems(&self, now: BootNanos, boot_id: BootId) -> Vec<String> {
+        let mut problems = Vec::new();
+        let age_s = now.since(BootNanos(self.at_boot_ns)) / NS_PER_S;
+        if self.boot_id != boot_id.to_string() || age_s > STALE_S {
+            problems.push(
+                "the agent is not running, or hangs: see `systemctl status headwater-agent` and its log"
+                    .to_owned(),
             );
         }
-        if self.link.restored_card {
-            advice
-                .push("this card was restored or cloned; restart the agent to begin a new epoch".to_owned());
+        let link = &self.link;
+        if link.restored_card {
+            problems.push(
+                "the collector knows captures this spool does not: the card was restored or cloned; nothing is \
+                 shipped until the spool starts a new epoch"
+                    .to_owned(),
+            );
         }
-        if self.streams.iter().all(|stream| stream.name.starts_with("hw/")) {
-            advice.push("no source has yielded anything yet: try headwater-agent test".to_owned());
+        if !link.connected {
+            let why = link.last_error.as_deref().unwrap_or("no reason known yet");
+            problems.push(format!(
+                "no connection to {} ({why}): check the network, the address in [uplink] and the certificates; \
+                 capture goes on",
+                link.broker
+            ));
+        } else if link.last_ack_ms.is_none_or(|age| age > SILENT_MS) && self.spool.rows > 0 {
+            problems.push(format!(
+                "connected to {}, but the collector has not answered{}: see that it runs",
+                link.broker,
+                link.last_ack_ms.map(|ms| format!(" for {} s", ms / 1_000)).unwrap_or_default()
+            ));
         }
-        advice
+        if self.spool.bytes.saturating_mul(100) >= self.spool.bytes_max.saturating_mul(FULL_PERCENT) {
+            problems.push(format!(
+                "the spool is {} of {} full: captures are refused at its end; mend the link or raise spool.max_bytes",
+                bytes(self.spool.bytes),
+                bytes(self.spool.bytes_max)
+            ));
+        }
+        let own = |stream: &StreamStatus| stream.name.starts_with("hw/");
+        if !self.streams.is_empty() && self.streams.iter().all(own) {
+            problems.push("no source has yielded anything yet: try `headwater-agent test`".to_owned());
+        }
+        for (stream, why) in &self.sources_down {
+            problems.push(format!("source of {stream} is away ({why}): check its cable, power or program"));
+        }
+        let count = |name: &str| self.counters.get(name).copied().unwrap_or(0);
+        if count("rows_shed") > 0 {
+            problems.push(format!(
+                "{} rows were shed because the spool's disk was too slow: see the gap records; use a faster card",
+                count("rows_shed")
+            ));
+        }
+        if count("rows_lost") > 0 {
+            problems.push(format!(
+                "{} rows were lost before the agent had them: see the gap records (headwater gaps)",
+                count("rows_lost")
+            ));
+        }
+        if count("undeclared") > 0 {
+            problems.push(format!(
+                "{} readings belong to streams that cannot be captured: see the log",
+                count("undeclared")
+            ));
+        }
+        if let Some(last) = self.set_aside.last() {
+            problems.push(format!(
+                "{} things were set aside, last: {last}; they are in the spool's quarantine folder",
+                count("set_aside")
+            ));
+        }
+        if self.clock_grade == Grade::OrderingOnly {
+            problems.push(
+                "the clock is not synchronised: captures keep their order, and their times are put right later".to_owned(),
+            );
+        }
+        problems
     }
-}
 
-fn ms_to_s(ms: i64) -> f64 {
-    // Ages are far below 2^52 ms.
-    #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-    let ms = ms as f64;
-    ms / 1_000.0
+    /// For people.
+    #[must_use]
+    pub fn to_text(&self, now: BootNanos, boot_id: BootId) -> String {
+        let mut text = String::new();
+        let link = &self.link;
+        let connected = if link.connected { "connected" } else { "not connected" };
+        let ack =
+            link.last_ack_ms.map_or_else(|| "none yet".to_owned(), |ms| format!("{} s ago", ms / 1_000));
+        let mut line = |label: &str, value: String| {
+            // Writing to a string cannot fail.
+            writeln!(text, "{label:<9}{value}").unwrap_or_default();
+        };
+        line("device", format!("{} (epoch {}, boot {})", self.device, self.epoch, self.boot_ordinal));
+        line("link", format!("{connected} to {}, last ack {ack}", link.broker));
+        line(
+            "spool",
+            format!(
+                "{} of {}, {} rows waiting",
+                bytes(self.spool.bytes),
+                bytes(self.spool.bytes_max),
+                self.spool.rows
+            ),
+        );
+        line("clock", self.clock_grade.as_str().to_owned());
+        line("memory", bytes(self.rss_bytes));
+        for stream in &self.streams {
+            let StreamStatus { name, kind, next_seq, held_rows, acked_rows, .. } = stream;
+            line(
+                "stream",
+                format!("{name} ({kind}): {next_seq} captured, {held_rows} held, {acked_rows} acked"),
+            );
+        }
+        let problems = self.problems(now, boot_id);
+        if problems.is_empty() {
+            line("", "all is well".to_owned());
+        }
+        problems.into_iter().for_each(|problem| line("!", problem));
+        text
+    }
 }
 
 impl StreamStatus {
-    fn new(state: &StreamState) -> Self {
-        let held = state.held.iter().flat_map(|range| state.acked.missing_in(range));
+    fn of(stream: &StreamState) -> Self {
+        // What the collector has stays on disk until its whole segment can go; it is held no longer.
+        let held = stream.held.iter().flat_map(|range| stream.acked.missing_in(range));
         Self {
-            name: state.name.to_string(),
-            kind: state.schema.kind.to_string(),
-            lane: state.lane.as_str().to_owned(),
-            next_seq: state.next_seq.0,
+            name: stream.name.to_string(),
+            kind: stream.schema.kind.to_string(),
+            lane: stream.lane.as_str().to_owned(),
+            next_seq: stream.next_seq.0,
             held_rows: held.map(|range| range.end.saturating_sub(range.start)).sum(),
-            acked_rows: state.acked.count(),
+            acked_rows: stream.acked.count(),
         }
     }
 }
 
-fn rss_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib =
-        status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok());
-    kib.unwrap_or(0_u64).saturating_mul(1024)
+fn bytes(n: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    UNITS.iter().find(|(shift, _)| n >> shift > 0).map_or_else(
+        || format!("{n} B"),
+        |(shift, unit)| {
+            let tenths = (n >> (shift - 10)).saturating_mul(10) >> 10;
+            format!("{}.{} {unit}", tenths / 10, tenths % 10)
+        },
+    )
+}
+
+/// Resident memory of this process; 0 if the system does not say.
+#[must_use]
+pub fn rss_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0).saturating_mul(1_024)
+}
+
+/// The kernel's name for this boot.
+///
+/// # Errors
+/// What the system says.
+pub fn boot_id() -> io::Result<BootId> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    text.trim().parse().map_err(|error| io::Error::other(truncated(&format!("{error}"), 200)))
+}
+
+/// Now, for those who show a status.
+#[must_use]
+pub fn now() -> BootNanos {
+    crate::clock::BootClock.boot()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_status_reads_back_and_says_what_to_do() {
-        let device = DevicePath { tenant: "acme".parse().unwrap(), device: "pi-1".parse().unwrap() };
-        let status = Status::new(&Parts {
-            device: &device,
-            epoch: Epoch(7),
+    fn status() -> AgentStatus {
+        AgentStatus::of(Parts {
+            device: &DevicePath { tenant: "acme".parse().unwrap(), device: "pi-1".parse().unwrap() },
+            epoch: Epoch(1),
             boot_ordinal: BootOrdinal(2),
-            now: BootNanos(5_000_000_000),
-            utc: UtcNanos(1),
-            clock_grade: Grade::Estimated,
+            boot_id: BootId([3; 16]),
+            now: BootNanos(5 * NS_PER_S),
             streams: &[],
-            usage: SpoolUsage::default(),
-            ship: &ShipStatus { last_error: Some("refused".to_owned()), ..ShipStatus::default() },
-        });
+            usage: SpoolUsage { bytes: 900, rows: 7, ..SpoolUsage::default() },
+            bytes_max: 1_000,
+            link: LinkStatus { broker: "mqtts://hq:8883".into(), ..LinkStatus::default() },
+            grade: Grade::Estimated,
+            stopping: false,
+        })
+    }
+
+    #[test]
+    fn is_written_whole_and_read_back() {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("status.json");
+        let file = dir.path().join("run/status.json");
+        let status = status();
         status.write(&file).unwrap();
-        let back: Status = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-        assert_eq!(back.epoch, "0000000000000007");
-        let text = back.for_people();
-        assert!(text.contains("check uplink.broker") && text.contains("headwater-agent test"), "{text}");
+        assert_eq!(AgentStatus::read(&file).unwrap(), status);
+        assert_eq!(std::fs::read_dir(dir.path().join("run")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_what_to_do() {
+        let mut status = status();
+        let text = status.to_text(BootNanos(6 * NS_PER_S), BootId([3; 16]));
+        assert!(
+            text.contains("no connection to mqtts://hq:8883") && text.contains("spool.max_bytes"),
+            "{text}"
+        );
+        assert!(!text.contains("not running"));
+        assert!(status.problems(BootNanos(60 * NS_PER_S), BootId([3; 16]))[0].contains("not running"));
+        assert!(status.problems(BootNanos(6 * NS_PER_S), BootId([4; 16]))[0].contains("not running"));
+        status.link.connected = true;
+        status.link.last_ack_ms = Some(3_000);
+        status.spool.bytes = 0;
+        (status.counters, status.set_aside) = (BTreeMap::new(), Vec::new());
+        status.sources_down = BTreeMap::new();
+        assert!(status.to_text(BootNanos(6 * NS_PER_S), BootId([3; 16])).contains("all is well"));
+    }
+
+    #[test]
+    fn sizes_are_for_people() {
+        assert_eq!(bytes(512), "512 B");
+        assert_eq!(bytes(1_536), "1.5 KiB");
+        assert_eq!(bytes(4 << 30), "4.0 GiB");
+        assert!(rss_bytes() > 0);
+        assert!(boot_id().is_ok());
     }
 }

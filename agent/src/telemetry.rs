@@ -77,6 +77,14 @@ pub fn set_aside_reasons() -> Vec<String> {
     REASONS.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
 }
 
+static DOWN: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+
+/// Sources that are away now, and why.
+#[must_use]
+pub fn sources_down() -> BTreeMap<String, String> {
+    DOWN.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 /// Something that is no reading was set aside.
 #[derive(Debug)]
 pub struct SetAside<'a> {
@@ -142,6 +150,9 @@ impl SourceDown<'_> {
     /// Logs and counts; only the first of a row of failures is a warning.
     pub fn emit(&self) {
         count(Counter::SourceDown, 1);
+        let mut down = DOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        down.insert(self.stream.to_string(), headwater_core::gap::truncated(self.why, REASON_BYTES_MAX));
+        drop(down);
         if self.tries <= 1 {
             warn!(stream = %self.stream, why = self.why, retry_ms = self.retry_ms, "source is down");
         } else {
@@ -162,6 +173,7 @@ pub struct SourceUp<'a> {
 impl SourceUp<'_> {
     /// Logs.
     pub fn emit(&self) {
+        DOWN.lock().unwrap_or_else(PoisonError::into_inner).remove(self.stream.as_str());
         info!(stream = %self.stream, what = self.what, "source is up");
     }
 }
@@ -178,6 +190,9 @@ pub struct SourceOver<'a> {
 impl SourceOver<'_> {
     /// Logs.
     pub fn emit(&self) {
+        if *self.why == SourceError::Ended {
+            DOWN.lock().unwrap_or_else(PoisonError::into_inner).remove(self.stream.as_str());
+        }
         match self.why {
             SourceError::Ended => info!(stream = %self.stream, "source ended"),
             SourceError::Broken(why) => error!(stream = %self.stream, why, "source is broken"),

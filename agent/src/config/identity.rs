@@ -2,12 +2,16 @@
 
 use super::settings::IdentityFiles;
 use headwater_core::id::DevicePath;
-use headwater_core::time::UtcNanos;
+use headwater_core::time::{NS_PER_S, UtcNanos};
 use headwater_core::wire::SigningKey;
-use headwater_core::wire::chain::{ChainError, FleetRoots, Role, Signer, verify_chain};
+use headwater_core::wire::chain::{ChainError, FleetRoots, Role, Signer, not_before, verify_chain};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// No certificate of this software is older (2026-01-01): a clock before it is wrong.
+const RELEASED: UtcNanos = UtcNanos(1_767_225_600 * NS_PER_S);
 
 /// What cannot be used as an identity, and why.
 #[derive(Debug, thiserror::Error)]
@@ -66,23 +70,26 @@ pub enum IdentityError {
 /// Certificates and keys, read and checked.
 #[derive(Debug)]
 pub struct Identity {
-    /// Root certificates, DER.
-    pub roots_der: Vec<Vec<u8>>,
+    /// Root certificates, PEM.
+    pub ca_pem: Vec<u8>,
     /// The same as anchors.
     pub roots: FleetRoots,
-    /// TLS chain, leaf first, DER.
-    pub tls_chain: Vec<Vec<u8>>,
-    /// TLS key, PKCS#8 DER.
-    pub tls_key: Vec<u8>,
+    /// TLS chain, PEM.
+    pub tls_cert_pem: Vec<u8>,
+    /// TLS key, PEM.
+    pub tls_key_pem: Vec<u8>,
     /// Signing chain, leaf first, DER.
     pub sign_chain: Vec<Vec<u8>>,
     /// Signing key.
-    pub sign_key: SigningKey,
+    pub sign_key: Arc<SigningKey>,
     /// Whom the signing chain names, until when.
     pub signer: Signer,
+    /// It is at least this late: our own certificates had been issued.
+    pub time_floor: UtcNanos,
 }
 
-/// Reads the identity of `device` as of `now`.
+/// Reads the identity of `device` as of `now` or, where the clock is behind, of its own issue: a
+/// gateway without a battery wakes in 1970 and is still itself.
 ///
 /// # Errors
 /// Every [`IdentityError`] found.
@@ -93,67 +100,78 @@ pub fn load(
 ) -> Result<Identity, Vec<IdentityError>> {
     let mut errors = Vec::new();
     let mut keep = |error: IdentityError| errors.push(error);
-    let roots_der = certificates(&files.ca).map_err(&mut keep).ok();
-    let roots = roots_der.as_deref().and_then(|der| {
+    let ca = pem(&files.ca, "certificate").map_err(&mut keep).ok();
+    let tls_cert = pem(&files.tls_cert, "certificate").map_err(&mut keep).ok();
+    let tls_key = key_pem(&files.tls_key).map_err(&mut keep).ok();
+    let sign = pem(&files.sign_cert, "certificate").map_err(&mut keep).ok();
+    let sign_key = sign_key(&files.sign_key).map_err(&mut keep).ok();
+    let roots = ca.as_ref().and_then(|(_, der)| {
         FleetRoots::new(der).map_err(|why| keep(IdentityError::Roots { file: files.ca.clone(), why })).ok()
     });
-    let tls_chain = certificates(&files.tls_cert).map_err(&mut keep).ok();
-    let tls_key = tls_key(&files.tls_key).map_err(&mut keep).ok();
-    let sign_chain = certificates(&files.sign_cert).map_err(&mut keep).ok();
-    let sign_key = sign_key(&files.sign_key).map_err(&mut keep).ok();
-    let signer = roots.as_ref().zip(sign_chain.as_deref()).and_then(|(roots, chain)| {
-        verify_chain(chain, roots, Role::Device, now)
+    let issued = |der: &[Vec<u8>]| der.iter().filter_map(|der| not_before(der).ok()).max();
+    let known = [&tls_cert, &sign].into_iter().flatten().filter_map(|(_, der)| issued(der));
+    let time_floor = known.max().unwrap_or(RELEASED).max(RELEASED);
+    let signer = roots.as_ref().zip(sign.as_ref()).and_then(|(roots, (_, chain))| {
+        verify_chain(chain, roots, Role::Device, now.max(time_floor))
             .map_err(|why| keep(IdentityError::Chain { file: files.sign_cert.clone(), why }))
             .ok()
     });
     if let Some(signer) = &signer {
         if signer.path != *device {
-            keep(IdentityError::Name {
-                file: files.sign_cert.clone(),
-                found: signer.path.clone(),
-                expected: device.clone(),
-            });
+            let (found, expected) = (signer.path.clone(), device.clone());
+            keep(IdentityError::Name { file: files.sign_cert.clone(), found, expected });
         }
-        if let Some(key) = &sign_key
-            && key.verifying_key().ok() != Some(signer.key)
-        {
+        if sign_key.as_ref().is_some_and(|key| key.verifying_key().ok() != Some(signer.key)) {
             keep(IdentityError::Pair { key: files.sign_key.clone(), certificate: files.sign_cert.clone() });
         }
     }
-    match (roots_der, roots, tls_chain, tls_key, sign_chain, sign_key, signer) {
-        (
-            Some(roots_der),
-            Some(roots),
-            Some(tls_chain),
-            Some(tls_key),
-            Some(sign_chain),
-            Some(sign_key),
-            Some(signer),
-        ) if errors.is_empty() => {
-            Ok(Identity { roots_der, roots, tls_chain, tls_key, sign_chain, sign_key, signer })
+    match (ca, roots, tls_cert, tls_key, sign, sign_key, signer) {
+        (Some(ca), Some(roots), Some(tls_cert), Some(tls_key_pem), Some(sign), Some(key), Some(signer))
+            if errors.is_empty() =>
+        {
+            let (sign_chain, sign_key) = (sign.1, Arc::new(key));
+            let (ca_pem, tls_cert_pem) = (ca.0, tls_cert.0);
+            Ok(Identity {
+                ca_pem,
+                roots,
+                tls_cert_pem,
+                tls_key_pem,
+                sign_chain,
+                sign_key,
+                signer,
+                time_floor,
+            })
         }
         _ => Err(errors),
     }
 }
 
-fn certificates(file: &Path) -> Result<Vec<Vec<u8>>, IdentityError> {
-    let refuse = || IdentityError::Pem { file: file.to_owned(), what: "certificate" };
-    let certificates: Vec<Vec<u8>> = CertificateDer::pem_file_iter(file)
-        .map_err(|_| refuse())?
+fn read(file: &Path, what: &'static str) -> Result<Vec<u8>, IdentityError> {
+    std::fs::read(file).map_err(|_| IdentityError::Pem { file: file.to_owned(), what })
+}
+
+/// A PEM file of certificates, as it is and as DER.
+fn pem(file: &Path, what: &'static str) -> Result<(Vec<u8>, Vec<Vec<u8>>), IdentityError> {
+    let refuse = || IdentityError::Pem { file: file.to_owned(), what };
+    let bytes = read(file, what)?;
+    let certificates: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(&bytes)
         .map(|der| der.map(|der| der.to_vec()))
         .collect::<Result<_, _>>()
         .map_err(|_| refuse())?;
-    if certificates.is_empty() { Err(refuse()) } else { Ok(certificates) }
+    if certificates.is_empty() { Err(refuse()) } else { Ok((bytes, certificates)) }
 }
 
-fn tls_key(file: &Path) -> Result<Vec<u8>, IdentityError> {
-    PrivateKeyDer::from_pem_file(file)
-        .map(|key| key.secret_der().to_vec())
-        .map_err(|_| IdentityError::Pem { file: file.to_owned(), what: "private key" })
+fn key_pem(file: &Path) -> Result<Vec<u8>, IdentityError> {
+    let bytes = read(file, "private key")?;
+    match PrivateKeyDer::from_pem_slice(&bytes) {
+        Ok(_) => Ok(bytes),
+        Err(_) => Err(IdentityError::Pem { file: file.to_owned(), what: "private key" }),
+    }
 }
 
 fn sign_key(file: &Path) -> Result<SigningKey, IdentityError> {
-    let key = PrivatePkcs8KeyDer::from_pem_file(file)
+    let bytes = read(file, "PKCS#8 private key")?;
+    let key = PrivatePkcs8KeyDer::from_pem_slice(&bytes)
         .map_err(|_| IdentityError::Pem { file: file.to_owned(), what: "PKCS#8 private key" })?;
     SigningKey::from_pkcs8(key.secret_pkcs8_der()).map_err(|_| IdentityError::Key { file: file.to_owned() })
 }

@@ -173,7 +173,7 @@ fn only_known_keys(raw: &RawSource, kind: Type, framing: Option<Bytes>, path: &s
     ];
     for (key, _, _) in keys.iter().filter(|(_, set, allowed)| *set && !*allowed) {
         let what = raw.framing.as_deref().filter(|_| kind == Type::Serial).or(raw.r#type.as_deref());
-        let expected = format!("only keys that a {} source has", what.unwrap_or("such"));
+        let expected = format!("only keys for {}", what.unwrap_or("this type"));
         mistakes.push(Mistake::new(format!("{path}.{key}"), expected, format!("`{key}`")));
     }
 }

@@ -57,6 +57,9 @@ impl<C: Clock> OpenPort for TtyPort<C> {
     }
 }
 
+/// Both directions of an open port.
+type Halves<P> = (ReadHalf<P>, WriteHalf<P>);
+
 /// The source.
 #[derive(Debug)]
 pub struct SerialSource<C, O: OpenPort> {
@@ -64,7 +67,7 @@ pub struct SerialSource<C, O: OpenPort> {
     opener: O,
     stream: StreamName,
     decoder: Decoder,
-    port: Option<(ReadHalf<O::Port>, WriteHalf<O::Port>)>,
+    port: Option<Halves<O::Port>>,
     open_at: Option<BootNanos>,
     backoff: Backoff,
     decoded: Decoded,

@@ -14,7 +14,6 @@ pub use gaps::GapQueue;
 pub use slab::{SLAB_BYTES_MAX, SLAB_MS_MAX, SlabBuilder};
 pub use stamper::{Refused, Stamper};
 pub use task::{Captured, EVENTS_MAX, StampTask, run};
-pub use track::ClockExchange;
 
 #[cfg(test)]
 mod tests;

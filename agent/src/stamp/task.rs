@@ -3,9 +3,10 @@
 use super::gaps::GapQueue;
 use super::slab::SlabBuilder;
 use super::stamper::{Refused, Stamper};
-use super::track::{self, ClockExchange};
+use super::track;
 use crate::clock::KernelSync;
 use crate::receipt::Receipt;
+use crate::ship::ClockExchange;
 use crate::spool::SpoolHandle;
 use crate::telemetry::{Counter, RowsLost, SetAside, StreamRefused, count};
 use headwater_core::batch::StreamRef;

@@ -1,1 +1,556 @@
-//! (tests follow)
+//! Numbers without holes, slabs within bounds, and a task that sheds only what it records.
+
+use super::*;
+use crate::clock::KernelSync;
+use crate::receipt::Receipt;
+use crate::spool::{SpoolHandle, SyncPolicy, TaskSettings};
+use headwater_core::batch::{Rows, StreamRef};
+use headwater_core::gap::{GapCause, GapRecord};
+use headwater_core::id::{BootId, BootOrdinal, Epoch, Seq, StreamId, StreamName};
+use headwater_core::interval::IntervalSet;
+use headwater_core::ports::{
+    Clock, Cursor, Slab, SourceEvent, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamState,
+};
+use headwater_core::sample::{Blob, BlobRef, Reading, Value};
+use headwater_core::schema::{Field, Logical, Modality, Schema, builtin};
+use headwater_core::time::{BootNanos, ClockDomain, Grade, Latency, StampKind, UtcNanos};
+use headwater_sim::clock::SimClock;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+fn name(text: &str) -> StreamName {
+    text.parse().unwrap()
+}
+
+fn env() -> Schema {
+    Schema {
+        salt: 0,
+        kind: "env".parse().unwrap(),
+        modality: Modality::Scalars,
+        time_exp: 3,
+        fields: vec![Field {
+            name: "x".parse().unwrap(),
+            logical: Logical::U8,
+            nullable: false,
+            unit: "1".into(),
+        }],
+    }
+}
+
+fn reading(t: i64, x: i64) -> Reading {
+    Reading {
+        t: BootNanos(t),
+        latency: Latency::at_most_ms(20),
+        kind: StampKind::Arrival,
+        domain: ClockDomain::BOOT,
+        values: vec![Value::I64(x)],
+        blob: None,
+    }
+}
+
+proptest! {
+    /// Seqs are dense over samples and gaps, stamps never go back, and the event interval stays the same.
+    #[test]
+    fn every_seq_is_a_sample_or_in_a_gap(steps in proptest::collection::vec((0_u8..4, 0_i64..400, -5_000_000_i64..50_000_000), 1..80)) {
+        let mut stamper = Stamper::new(BootOrdinal(3));
+        let stream = name("room");
+        stamper.declare(&stream, StreamId(1), env(), Seq(10));
+        let (mut next, mut t, mut newest) = (10, 1_000_000_000_i64, i64::MIN);
+        for (what, x, dt) in steps {
+            t += dt;
+            if what == 0 {
+                let rows = u64::try_from(x).unwrap();
+                let record = stamper.lose(&stream, rows, GapCause::LinkCorrupt, BootNanos(t), String::new());
+                prop_assert_eq!(record.is_some(), rows > 0);
+                if let Some(record) = record {
+                    prop_assert_eq!((record.seq_first, record.rows), (Seq(next), rows));
+                    next = record.seq_last.0 + 1;
+                }
+                continue;
+            }
+            let before = reading(t, x);
+            match stamper.stamp(&stream, before.clone()) {
+                Ok((sample, moved)) => {
+                    prop_assert!(x < 256);
+                    prop_assert_eq!(sample.seq, Seq(next));
+                    let (now, lat) = (sample.stamp.t.0, sample.stamp.latency);
+                    prop_assert!(now >= newest);
+                    prop_assert_eq!(moved, now != t);
+                    prop_assert_eq!(now - i64::from(lat.lo_ns), t - i64::from(before.latency.lo_ns));
+                    prop_assert_eq!(now - i64::from(lat.hi_ns), t - i64::from(before.latency.hi_ns));
+                    newest = now;
+                }
+                Err(Refused::Unfit(record)) => {
+                    prop_assert!(x >= 256);
+                    prop_assert_eq!((record.seq_first, record.seq_last, record.cause), (Seq(next), Seq(next), GapCause::RejectedSchema));
+                }
+                Err(Refused::Undeclared) => prop_assert!(false, "declared above"),
+            }
+            next += 1;
+        }
+    }
+
+    /// Slabs hold every sample once and in order, none longer than a second or larger than its bound.
+    #[test]
+    fn slabs_hold_everything_within_their_bounds(steps in proptest::collection::vec((0_u8..10, 0_i64..400, 0_usize..30_000), 1..120)) {
+        let mut schema = env();
+        schema.fields[0].logical = Logical::Utf8;
+        let (mut stamper, mut builder) = (Stamper::new(BootOrdinal(1)), SlabBuilder::default());
+        let stream = name("room");
+        stamper.declare(&stream, StreamId(1), schema.clone(), Seq(0));
+        let fingerprint = schema.fingerprint();
+        let (mut t, mut slabs, mut sent) = (0, Vec::new(), 0);
+        for (what, dt_ms, len) in steps {
+            t += dt_ms * 1_000_000;
+            let now = BootNanos(t);
+            slabs.extend(builder.poll(now));
+            if what == 0 {
+                stamper.lose(&stream, 2, GapCause::Overrun, now, String::new());
+                sent += 2;
+            }
+            let mut reading = reading(t, 0);
+            reading.values = vec![Value::Utf8("x".repeat(len))];
+            if what == 1 {
+                reading.kind = StampKind::Instant;
+            }
+            let (sample, _) = stamper.stamp(&stream, reading).unwrap();
+            slabs.extend(builder.push(&sample, &schema, fingerprint, now));
+            sent += 1;
+            prop_assert!(builder.deadline().is_none_or(|due| due <= now.plus_ms(SLAB_MS_MAX)));
+        }
+        slabs.extend(builder.finish());
+        prop_assert_eq!(builder.deadline(), None);
+        let mut seen = IntervalSet::new();
+        for slab in &slabs {
+            let rows = &slab.rows;
+            let seqs = rows.seqs();
+            prop_assert!(seqs.start >= seen.end());
+            seen.insert(seqs);
+            let span = rows.t_ns(rows.len() - 1).unwrap() - rows.t_ns(0).unwrap();
+            prop_assert!(span < 1_000_000_000);
+            let bytes: usize = (0..rows.len()).map(|row| match rows.fields[0].value(row) {
+                Value::Utf8(text) => text.len() + 32,
+                _ => 0,
+            }).sum();
+            prop_assert!(bytes <= SLAB_BYTES_MAX || rows.len() == 1);
+        }
+        prop_assert!(seen.end() <= sent);
+    }
+}
+
+#[test]
+fn gaps_that_touch_become_one() {
+    let mut stamper = Stamper::new(BootOrdinal(1));
+    let mut queue = GapQueue::default();
+    for stream in ["a", "b"] {
+        stamper.declare(&name(stream), StreamId(1), env(), Seq(0));
+    }
+    for _ in 0..1_000 {
+        for stream in ["a", "b"] {
+            let record = stamper.lose(&name(stream), 1, GapCause::Overrun, BootNanos(1), "full".into());
+            queue.push(record.unwrap());
+        }
+    }
+    queue.push(stamper.lose(&name("a"), 1, GapCause::LinkCorrupt, BootNanos(1), "full".into()).unwrap());
+    let records: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+    let rows: Vec<(u64, u64, u64)> = records.iter().map(|r| (r.seq_first.0, r.seq_last.0, r.rows)).collect();
+    assert_eq!(rows, [(0, 999, 1_000), (0, 999, 1_000), (1_000, 1_000, 1)]);
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn rows_of_the_clock_fit_their_schema_and_claim_no_more_than_is_known() {
+    let mut stamper = Stamper::new(BootOrdinal(1));
+    stamper.declare(&name(builtin::CLOCK_STREAM), StreamId(1), builtin::clock(), Seq(0));
+    let clock = headwater_core::time::ClockReading {
+        b1: BootNanos(5),
+        real: UtcNanos(6),
+        b2: BootNanos(7),
+        raw_ns: 8,
+    };
+    let timesyncd = KernelSync { synced: true, max_error_us: 0, est_error_us: 0, status: 0x2001 };
+    let exchange = crate::ship::ClockExchange {
+        boot_ordinal: BootOrdinal(1),
+        t1: BootNanos(1),
+        t2: UtcNanos(2),
+        t3: UtcNanos(3),
+        t4: BootNanos(4),
+        e_c_ns: 9,
+        grade: Grade::Guaranteed,
+        source_id: u64::MAX,
+    };
+    let rows = [
+        track::boot(clock, BootId([7; 16])),
+        track::sample(clock, timesyncd),
+        track::sample(clock, KernelSync::UNKNOWN),
+        track::exchange(exchange),
+    ];
+    let place = |field: &str| builtin::clock().fields.iter().position(|f| f.name.as_str() == field).unwrap();
+    let at = |row: usize, field: &str| rows[row].values[place(field)].clone();
+    assert_eq!(at(1, "half"), Value::I64(200_000_000), "a maximal error of zero is no bound");
+    assert_eq!(at(1, "grade"), Value::I64(1));
+    assert_eq!((at(2, "half"), at(2, "grade")), (Value::Null, Value::I64(0)));
+    assert_eq!((at(3, "t3"), at(3, "grade"), at(3, "b1")), (Value::I64(3), Value::I64(2), Value::Null));
+    for row in rows {
+        stamper.stamp(&name(builtin::CLOCK_STREAM), row).unwrap();
+    }
+    let start = BootNanos(0);
+    assert_eq!(track::next_sample(start, BootNanos(1)), BootNanos(16_000_000_001));
+    assert_eq!(track::next_sample(start, BootNanos(600_000_000_000)), BootNanos(664_000_000_000));
+}
+
+/// A spool in memory that can be made to hang, as a card does while it erases.
+#[derive(Debug, Clone, Default)]
+struct Memory(Arc<(Mutex<Kept>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    streams: Vec<StreamState>,
+    slabs: Vec<Slab>,
+    hangs: bool,
+    refuse_blobs: bool,
+}
+
+impl Memory {
+    fn hang(&self, hangs: bool) {
+        self.0.0.lock().unwrap().hangs = hangs;
+        self.0.1.notify_all();
+    }
+
+    fn slabs(&self, stream: &str) -> Vec<Rows> {
+        let kept = self.0.0.lock().unwrap();
+        let id = kept.streams.iter().find(|s| s.name.as_str() == stream).map(|s| s.id);
+        let of = |slab: &&Slab| id.is_some_and(|id| slab.rows.stream == StreamRef::Id(id));
+        kept.slabs.iter().filter(of).map(|slab| slab.rows.clone()).collect()
+    }
+
+    fn rows(&self, stream: &str) -> IntervalSet {
+        self.slabs(stream).iter().map(Rows::seqs).collect()
+    }
+
+    fn gaps(&self) -> Vec<GapRecord> {
+        let slabs = self.slabs(builtin::GAPS_STREAM);
+        let rows = slabs.iter().flat_map(|rows| {
+            (0..rows.len()).map(|row| rows.fields.iter().map(|field| field.value(row)).collect::<Vec<_>>())
+        });
+        rows.map(|values| GapRecord::from_values(&values).unwrap()).collect()
+    }
+}
+
+impl Spool for Memory {
+    fn epoch(&self) -> Epoch {
+        Epoch(1)
+    }
+    fn declare(
+        &mut self,
+        name: &StreamName,
+        schema: &Schema,
+        lane: SpoolLane,
+    ) -> Result<StreamId, SpoolError> {
+        let mut kept = self.0.0.lock().unwrap();
+        if let Some(known) = kept.streams.iter_mut().find(|s| s.name == *name) {
+            known.schema = schema.clone();
+            return Ok(known.id);
+        }
+        let id = StreamId(u16::try_from(kept.streams.len() + 1).unwrap());
+        kept.streams.push(StreamState {
+            id,
+            name: name.clone(),
+            schema: schema.clone(),
+            lane,
+            next_seq: Seq(0),
+            held: IntervalSet::new(),
+            acked: IntervalSet::new(),
+        });
+        Ok(id)
+    }
+    fn streams(&self) -> Vec<StreamState> {
+        self.0.0.lock().unwrap().streams.clone()
+    }
+    fn append(&mut self, slab: Slab) -> Result<(), SpoolError> {
+        let mut kept = self.0.1.wait_while(self.0.0.lock().unwrap(), |kept| kept.hangs).unwrap();
+        if slab.blob.is_some() && kept.refuse_blobs {
+            return Err(SpoolError::Full { used: 1, budget: 1 });
+        }
+        let StreamRef::Id(id) = slab.rows.stream else { panic!("an id") };
+        let stream = kept.streams.iter_mut().find(|s| s.id == id).unwrap();
+        if stream.next_seq != slab.rows.first_seq {
+            return Err(SpoolError::OutOfOrder {
+                stream: id,
+                found: slab.rows.first_seq,
+                expected: stream.next_seq,
+            });
+        }
+        stream.next_seq = Seq(slab.rows.seqs().end);
+        stream.held.insert(slab.rows.seqs());
+        kept.slabs.push(slab);
+        Ok(())
+    }
+    fn skip(&mut self, stream: StreamId, n: u64) -> Result<(), SpoolError> {
+        let mut kept = self.0.0.lock().unwrap();
+        let stream = kept.streams.iter_mut().find(|s| s.id == stream).unwrap();
+        stream.next_seq = stream.next_seq.plus(n);
+        Ok(())
+    }
+    fn sync(&mut self) -> Result<(), SpoolError> {
+        Ok(())
+    }
+    fn read(&mut self, _: SpoolLane, _: Cursor, _: usize) -> Result<Vec<SpooledSlab>, SpoolError> {
+        Ok(Vec::new())
+    }
+    fn trim(&mut self, _: StreamId, _: &IntervalSet) -> Result<(), SpoolError> {
+        Ok(())
+    }
+    fn trim_older(&mut self, _: Epoch, _: StreamId, _: &IntervalSet) -> Result<(), SpoolError> {
+        Ok(())
+    }
+    fn take_gaps(&mut self) -> Vec<GapRecord> {
+        Vec::new()
+    }
+    fn usage(&self) -> SpoolUsage {
+        SpoolUsage::default()
+    }
+}
+
+struct World {
+    memory: Memory,
+    clock: SimClock,
+    events: mpsc::Sender<Captured>,
+    receipts: mpsc::Receiver<Receipt>,
+    grade: watch::Receiver<Grade>,
+    exchanges: mpsc::Sender<crate::ship::ClockExchange>,
+    task: std::pin::Pin<Box<dyn Future<Output = Result<(), SpoolError>>>>,
+    number: u64,
+}
+
+const SYNCED: KernelSync = KernelSync { synced: true, max_error_us: 500_000, est_error_us: 1, status: 1 };
+
+fn world() -> World {
+    let (memory, clock) = (Memory::default(), SimClock::start());
+    let sync = SyncPolicy { interval: Duration::from_millis(10), bytes: 1 << 20 };
+    let settings = TaskSettings { sync, queue_bytes: 1 << 18 };
+    let (spool, _thread) = SpoolHandle::start(memory.clone(), settings).unwrap();
+    let (events, events_out) = mpsc::channel(64);
+    let (exchanges, exchanges_out) = mpsc::channel(8);
+    let (gaps_in, gaps) = mpsc::channel(8);
+    let (receipts_in, receipts) = mpsc::channel(64);
+    let (grade_in, grade) = watch::channel(Grade::OrderingOnly);
+    let task = run(StampTask {
+        clock: clock.clone(),
+        kernel: || SYNCED,
+        spool,
+        boot: BootOrdinal(4),
+        boot_id: BootId([1; 16]),
+        events: events_out,
+        exchanges: exchanges_out,
+        gaps,
+        gaps_in,
+        receipts: vec![Some(receipts_in)],
+        receipt_interval: Duration::from_millis(50),
+        grade: grade_in,
+    });
+    World { memory, clock, events, receipts, grade, exchanges, task: Box::pin(task), number: 0 }
+}
+
+impl World {
+    fn give(&mut self, event: SourceEvent) {
+        let captured = Captured { source: 0, number: self.number, event, room: None };
+        self.number += 1;
+        self.events.try_send(captured).unwrap();
+    }
+
+    fn stream(&mut self, stream: &str, schema: Schema) {
+        self.give(SourceEvent::Stream { name: name(stream), schema });
+    }
+
+    fn reading(&mut self, stream: &str, x: i64) {
+        let t = self.clock.boot().0;
+        self.give(SourceEvent::Reading { stream: name(stream), reading: reading(t, x) });
+    }
+
+    fn picture(&mut self, stream: &str, bytes: usize) {
+        let bytes = vec![7; bytes];
+        let values = vec![
+            BlobRef::to(&bytes).to_value(),
+            Value::Utf8("image/jpeg".into()),
+            Value::I64(1),
+            Value::I64(1),
+            Value::Null,
+        ];
+        let blob = Some(Blob { mime: "image/jpeg".into(), bytes: bytes.into() });
+        let reading = Reading { values, blob, ..reading(self.clock.boot().0, 0) };
+        self.give(SourceEvent::Reading { stream: name(stream), reading });
+    }
+
+    /// Lets the task work until what it was given is taken, and `ms` more pass.
+    async fn work(&mut self, ms: u64) {
+        while self.events.capacity() < self.events.max_capacity() {
+            self.pass(1).await;
+        }
+        self.pass(ms).await;
+    }
+
+    async fn pass(&mut self, ms: u64) {
+        let until = self.clock.boot().plus_ms(ms);
+        tokio::select! {
+            biased;
+            done = &mut self.task => panic!("ended early: {done:?}"),
+            () = self.clock.sleep_until(until) => {}
+        }
+    }
+
+    async fn end(self) -> Memory {
+        let World { events, task, memory, .. } = self;
+        drop(events);
+        task.await.unwrap();
+        memory
+    }
+}
+
+#[tokio::test]
+async fn shutdown_drains() {
+    let mut world = world();
+    world.stream("room", env());
+    for x in 0..40 {
+        world.reading("room", x);
+    }
+    let memory = world.end().await;
+    assert_eq!(memory.rows("room"), IntervalSet::below(40));
+    assert!(memory.gaps().is_empty());
+}
+
+#[tokio::test]
+async fn the_clock_is_recorded_at_start_and_on_its_cadence() {
+    let mut world = world();
+    world.work(1).await;
+    let exchange = crate::ship::ClockExchange {
+        boot_ordinal: BootOrdinal(4),
+        t1: BootNanos(1),
+        t2: UtcNanos(2),
+        t3: UtcNanos(3),
+        t4: BootNanos(4),
+        e_c_ns: 9,
+        grade: Grade::Guaranteed,
+        source_id: 5,
+    };
+    world.exchanges.send(exchange).await.unwrap();
+    world.work(1).await;
+    assert_eq!(*world.grade.borrow(), Grade::Estimated);
+    let memory = world.end().await;
+    let kinds: Vec<Value> = memory
+        .slabs(builtin::CLOCK_STREAM)
+        .iter()
+        .flat_map(|rows| (0..rows.len()).map(|row| rows.fields[0].value(row)))
+        .collect();
+    assert_eq!(kinds, [Value::I64(0), Value::I64(1), Value::I64(2)]);
+}
+
+#[tokio::test]
+async fn what_is_lost_before_the_stamp_takes_its_seqs_and_is_told() {
+    let mut world = world();
+    world.stream("room", env());
+    world.reading("room", 1);
+    let (at, note) = (world.clock.boot(), "torn".to_owned());
+    world.give(SourceEvent::Lost { stream: name("room"), rows: 5, cause: GapCause::LinkCorrupt, at, note });
+    world.reading("room", 300);
+    world.reading("room", 2);
+    world.reading("nobody", 2);
+    let memory = world.end().await;
+    assert_eq!(memory.rows("room").iter().collect::<Vec<_>>(), [0..1, 7..8]);
+    let gaps: Vec<_> = memory.gaps().iter().map(|g| (g.seq_first.0, g.seq_last.0, g.cause)).collect();
+    assert_eq!(gaps, [(1, 5, GapCause::LinkCorrupt), (6, 6, GapCause::RejectedSchema)]);
+}
+
+#[tokio::test]
+async fn a_hanging_disk_sheds_slabs_and_every_shed_row_is_in_a_gap() {
+    let mut world = world();
+    world.stream("cam", builtin::image());
+    world.stream("room", env());
+    world.work(5).await;
+    world.memory.hang(true);
+    // Far more than the queue's 256 KiB, so that most of it finds no room; nothing waits for the disk.
+    for _ in 0..20 {
+        world.picture("cam", 40_000);
+        world.work(1).await;
+    }
+    world.memory.hang(false);
+    world.work(50).await;
+    world.picture("cam", 100);
+    let memory = world.end().await;
+    let mut told = memory.rows("cam");
+    let rows = told.count();
+    assert!((2..21).contains(&rows), "{rows} rows got through");
+    for gap in memory.gaps() {
+        assert_eq!((gap.stream.as_str(), gap.cause), ("cam", GapCause::Overrun));
+        let seqs = gap.seq_first.0..gap.seq_last.0 + 1;
+        assert!(told.present_in(seqs.clone()).is_empty(), "told once");
+        told.insert(seqs);
+    }
+    assert_eq!(told, IntervalSet::below(21));
+}
+
+#[tokio::test]
+async fn a_shed_tail_is_told_without_another_row() {
+    let mut world = world();
+    world.stream("cam", builtin::image());
+    world.work(5).await;
+    world.memory.hang(true);
+    for _ in 0..20 {
+        world.picture("cam", 40_000);
+        world.work(1).await;
+    }
+    world.memory.hang(false);
+    let memory = world.end().await;
+    let told: u64 = memory.gaps().iter().map(|gap| gap.rows).sum();
+    assert_eq!(memory.rows("cam").count() + told, 20);
+}
+
+#[tokio::test]
+async fn receipts_tell_what_is_on_disk_and_what_was_given_up() {
+    let mut world = world();
+    world.stream("cam", builtin::image());
+    world.picture("cam", 100);
+    world.work(1).await;
+    let receipt = |receipt: Option<Receipt>| receipt.map(|receipt| (receipt.event, receipt.captured));
+    async fn received(world: &mut World) -> Option<Receipt> {
+        tokio::select! {
+            done = &mut world.task => panic!("ended early: {done:?}"),
+            receipt = world.receipts.recv() => receipt,
+        }
+    }
+    assert_eq!(receipt(received(&mut world).await), Some((1, true)));
+    world.memory.0.0.lock().unwrap().refuse_blobs = true;
+    world.picture("cam", 100);
+    assert_eq!(receipt(received(&mut world).await), Some((2, false)), "the spool was full");
+    let (at, note) = (world.clock.boot(), "cut off".to_owned());
+    let (rows, cause) = (1, GapCause::RejectedQuarantine);
+    world.give(SourceEvent::Lost { stream: name("cam"), rows, cause, at, note });
+    assert_eq!(receipt(received(&mut world).await), Some((3, true)), "its gap record is on disk");
+    let memory = world.end().await;
+    let gaps: Vec<_> = memory.gaps().iter().map(|g| (g.seq_first.0, g.cause)).collect();
+    assert!(
+        gaps.contains(&(1, GapCause::EvictedDiskFull)) && gaps.contains(&(2, GapCause::RejectedQuarantine)),
+        "{gaps:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_changed_schema_begins_another_slab_and_goes_on_numbering() {
+    let mut world = world();
+    world.stream("room", env());
+    world.reading("room", 1);
+    let mut wider = env();
+    wider.fields[0].logical = Logical::U32;
+    world.stream("room", wider.clone());
+    world.reading("room", 70_000);
+    let memory = world.end().await;
+    let slabs = memory.slabs("room");
+    assert_eq!(slabs.iter().map(Rows::seqs).collect::<Vec<_>>(), [0..1, 1..2]);
+    assert_eq!(slabs[1].fingerprint, wider.fingerprint());
+    let states: BTreeMap<_, _> = memory.streams().into_iter().map(|s| (s.name.to_string(), s.lane)).collect();
+    assert_eq!(states["hw/clock"], SpoolLane::Control);
+    assert_eq!(states["room"], SpoolLane::Telemetry);
+}

@@ -1,12 +1,11 @@
 //! Rows of `hw/clock`: what this gateway knows of UTC, for the collector to make intervals of.
 
 use crate::clock::KernelSync;
+use crate::ship::ClockExchange;
 use headwater_core::id::BootId;
 use headwater_core::sample::{Reading, Value};
 use headwater_core::schema::builtin;
-use headwater_core::time::{
-    BootNanos, ClockDomain, ClockReading, Grade, Latency, NS_PER_MS, StampKind, UtcNanos,
-};
+use headwater_core::time::{BootNanos, ClockDomain, ClockReading, Grade, Latency, NS_PER_MS, StampKind};
 use std::collections::BTreeMap;
 
 /// Between samples at first, ms: ten minutes in which clocks settle after boot.
@@ -25,26 +24,6 @@ const EXCHANGE: i64 = 2;
 const NOBODY: i64 = 0;
 const KERNEL: i64 = 1;
 const COLLECTOR: i64 = 4;
-
-/// A causal exchange with a collector: it received at t2 what we sent at t1, and sent at t3 what we
-/// received at t4.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClockExchange {
-    /// We sent.
-    pub t1: BootNanos,
-    /// It received.
-    pub t2: UtcNanos,
-    /// It sent.
-    pub t3: UtcNanos,
-    /// We received.
-    pub t4: BootNanos,
-    /// The collector's own bound, ns.
-    pub e_c_ns: i64,
-    /// Its own grade.
-    pub grade: Grade,
-    /// Which collector in which boot.
-    pub source_id: i64,
-}
 
 /// When the next sample is due, if one was made at `now` and the agent started at `started`.
 #[must_use]
@@ -130,7 +109,7 @@ pub fn exchange(exchange: ClockExchange) -> Reading {
             ("t3", Value::I64(exchange.t3.0)),
             ("t4", Value::I64(exchange.t4.0)),
             ("e_c", Value::I64(exchange.e_c_ns)),
-            ("source_id", Value::I64(exchange.source_id)),
+            ("source_id", Value::I64(exchange.source_id.cast_signed())),
         ],
     )
 }

@@ -88,4 +88,6 @@ pub fn reading(
 #[cfg(test)]
 pub(super) mod samples;
 #[cfg(test)]
+pub(crate) use samples::jpeg as small_jpeg;
+#[cfg(test)]
 mod tests;

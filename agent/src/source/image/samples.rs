@@ -1,7 +1,7 @@
 //! Small pictures for tests, built marker by marker.
 
 /// A JPEG by structure: APP1 with a thumbnail's EOI inside, SOF0 32 × 16, a scan with stuffing and a restart.
-pub(in crate::source) fn jpeg() -> Vec<u8> {
+pub(crate) fn jpeg() -> Vec<u8> {
     let mut out = vec![0xff, 0xd8];
     let mut segment = |code: u8, body: &[u8]| {
         out.extend_from_slice(&[0xff, code]);
