@@ -170,9 +170,14 @@ impl ColumnSamples {
         let Some(end) = after.into_iter().chain(beyond).chain(promised).min() else {
             return false;
         };
-        let newest = self.samples.range(..=last).next_back().map(|(place, _)| place.seq.saturating_add(1));
-        let from = newest.or(self.dropped.map(|place| place.seq.saturating_add(1))).unwrap_or(0);
+        // From the match on, not from the newest sample: that one may hold nothing but nulls.
+        let found = self.newest(last).map(|sample| sample.at.place);
+        let from = found.max(self.dropped).map_or(0, |place| place.seq.saturating_add(1));
         from >= end || ledger.accounts_for(key, from..end)
+    }
+
+    fn newest(&self, last: Place) -> Option<&Sample> {
+        self.samples.range(..=last).rev().map(|(_, sample)| sample).find(|sample| !sample.is_null())
     }
 
     /// The newest sample at or before `at` whose values are not all null, judged by `tolerance_ns` (inclusive).

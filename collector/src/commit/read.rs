@@ -28,6 +28,16 @@ impl ScannedRows<'_> {
         self.0.column_by_name(name).map_or(Cell::Null, |column| cell(column.as_ref(), row))
     }
 
+    /// A member of a struct column; null if the struct is, or has no such member.
+    #[must_use]
+    pub fn member(&self, name: &str, member: &str, row: usize) -> Cell {
+        let inner = self.0.column_by_name(name).and_then(|column| column.as_struct_opt());
+        let inner = inner.filter(|inner| row < inner.len() && inner.is_valid(row));
+        inner
+            .and_then(|inner| inner.column_by_name(member))
+            .map_or(Cell::Null, |column| cell(column.as_ref(), row))
+    }
+
     /// Text, or none.
     #[must_use]
     pub fn text(&self, name: &str, row: usize) -> Option<String> {
