@@ -141,3 +141,79 @@ fn judged(gate: &'static str, at_worst: Verdict, rows: usize, offenders: &[Strin
     let evidence = json!({ "rows": rows, "offending": offenders.len(), "row_keys": some });
     Judged { gate, verdict, evidence }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::align::asof::Instant;
+    use crate::align::coverage::Coverage;
+    use crate::align::recipe::Recipe;
+    use crate::align::window::AlignedColumn;
+    use crate::dedup::StreamKey;
+    use headwater_core::id::{BootOrdinal, Epoch};
+
+    const NOW: UtcNanos = UtcNanos(1_700_000_000 * NS_PER_S);
+
+    fn aligner() -> Aligner {
+        let text = "headwater_recipe = 1\nname = 'r'\n[spine]\nstream = 'cam'\nselect = ['image', 'width']\n[[column]]\nname = 'm'\nstream = 'imu'\nselect = ['x']\nmethod = 'previous'\ntolerance = '1s'\n";
+        Aligner::new(Recipe::parse(text).unwrap(), Coverage::default())
+    }
+
+    fn row(seq: u64) -> AlignedRow {
+        let key =
+            StreamKey { device: "pi-1".parse().unwrap(), epoch: Epoch(1), stream: "cam".parse().unwrap() };
+        let event_ns = i64::try_from(seq).unwrap() * NS_PER_S;
+        let at = Instant {
+            place: Place { boot: BootOrdinal(1), event_ns, seq },
+            half_ns: 0,
+            ts_ns: NOW.0 - 100 * NS_PER_S + event_ns,
+            err_ns: 1_000_000,
+            grade: Grade::Estimated,
+        };
+        let source = crate::align::asof::Source { seq: None, dt_ns: None, err_ns: None, flag: 1 };
+        AlignedRow {
+            key,
+            at,
+            values: vec![Cell::Text("ab".to_owned()), Cell::Long(640)],
+            columns: vec![AlignedColumn { values: vec![Cell::Null], source }],
+            provisional: false,
+        }
+    }
+
+    /// The rules that are not content once `spoil` has been at three good rows.
+    fn check(spoil: impl Fn(&mut Vec<AlignedRow>)) -> Vec<(&'static str, Verdict)> {
+        let mut rows: Vec<AlignedRow> = (0..3).map(row).collect();
+        spoil(&mut rows);
+        let judged = judge(&aligner(), &AlignedWindow { rows, left_out: Vec::new() }, NOW);
+        assert!(judged.iter().all(|judged| judged.evidence_digest().len() == 64));
+        judged
+            .iter()
+            .filter(|judged| judged.verdict != Verdict::Pass)
+            .map(|judged| (judged.gate, judged.verdict))
+            .collect()
+    }
+
+    #[test]
+    fn each_rule_finds_its_own_fault_and_no_other() {
+        assert_eq!(check(|_| {}), []);
+        assert_eq!(check(|rows| rows[1].values.truncate(1)), [("schema", Verdict::Fail)]);
+        assert_eq!(
+            check(|rows| rows[2].at.ts_ns = NOW.0 + 2 * AHEAD_NS_MAX),
+            [("time_range", Verdict::Fail)]
+        );
+        assert_eq!(check(|rows| rows[2].at.ts_ns -= 50 * NS_PER_S), [("time_order", Verdict::Fail)]);
+        assert_eq!(check(|rows| rows[0].at.err_ns = -1), [("error_bound", Verdict::Fail)]);
+        assert_eq!(check(|rows| rows[0].values[1] = Cell::Long(0)), [("image_whole", Verdict::Fail)]);
+        assert_eq!(check(|rows| rows[0].values[0] = Cell::Null), [("image_whole", Verdict::Fail)]);
+        assert_eq!(check(|rows| rows.push(row(1))), [("duplicates", Verdict::Fail)]);
+        assert_eq!(check(|rows| rows[0].provisional = true), [("provisional", Verdict::Warn)]);
+    }
+
+    #[test]
+    fn middles_may_cross_while_intervals_overlap() {
+        let crossed = check(|rows| {
+            rows[2].at.ts_ns = rows[1].at.ts_ns - 500_000;
+        });
+        assert_eq!(crossed, []);
+    }
+}
