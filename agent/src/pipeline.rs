@@ -9,7 +9,7 @@
 //!                └──── receipts (on disk) ── stamp
 //! ```
 //!
-//! Read it from the left. Each source has a task of its own ([`forward`]) that waits for its port,
+//! Read it from the left. Each source has a task of its own (`forward`) that waits for its port,
 //! folder or program and hands events on. One stamp task numbers them, groups them into slabs and
 //! offers these to the spool; it never waits for the network, so a dead link costs nothing but disk
 //! (invariant A3). The spool is one thread with a bounded queue. Ship reads what is durable, and lets
@@ -23,43 +23,37 @@
 //! late after ten seconds is named. Pulling the plug instead is just as safe, and loses no more than
 //! the lane's loss window.
 
+mod board;
+mod line;
+mod shipping;
+
+pub use shipping::{mqtt_settings, told};
+
 use crate::clock::{BootClock, kernel_sync};
-use crate::config::{Broker, Identity, IdentityError, Settings, identity};
+use crate::config::Settings;
 use crate::quarantine::Quarantine;
-use crate::ship::mqtt::{BrokerUrl, MqttSettings, MqttUplink};
-use crate::ship::{
-    self, ClockExchange, Rng, ShipIdentity, ShipSettings, ShipStatus, ShipTask, random_nonces,
-};
+use crate::ship::ShipStatus;
 use crate::source::AnySource;
 use crate::spool::disk::RealDisk;
 use crate::spool::{DiskSpool, Opened, SpoolHandle, SyncPolicy, TaskSettings};
-use crate::stamp::{self, Captured, EVENTS_MAX, StampTask};
-use crate::status::{self, AgentStatus, LinkStatus, Parts};
-use crate::telemetry::SourceOver;
-use headwater_core::gap::{GapCause, GapRecord};
-use headwater_core::id::{BootId, StreamName};
-use headwater_core::ports::{Clock, Source, SourceEvent, SpoolError};
-use headwater_core::time::{Grade, NS_PER_MS};
+use crate::stamp::{self, EVENTS_MAX, StampTask};
+use crate::status;
+use board::Board;
+use headwater_core::id::BootId;
+use headwater_core::ports::{Clock, SpoolError};
+use headwater_core::time::Grade;
+use line::{Line, forward, room_for_pictures};
+use shipping::Shipping;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How long shutdown may take before the late are named, ms. The service manager gives us 20 s.
 const SHUTDOWN_MS: u64 = 10_000;
-/// Bytes of pictures between sources and spool: two of the largest.
-const PICTURES_BYTES_MAX: usize = 32 << 20;
-/// One permit of that memory, bytes.
-const PICTURES_UNIT: usize = 1_024;
-/// Between two status files, ms.
-const STATUS_MS: u64 = 1_000;
-/// Least time between two status files, ms: changes of the link come in bursts.
-const STATUS_LEAST_MS: u64 = 200;
-/// How soon certificates that cannot be used are read again, ms.
-const IDENTITY_AGAIN_MS: u64 = 60_000;
 /// Gap records and clock exchanges on their way to stamp.
 const SIDE_MAX: usize = 256;
 /// Bytes after which the spool syncs before its interval is over.
@@ -151,7 +145,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
 
     // source
     let mut receipts = Vec::new();
-    let room = Arc::new(Semaphore::new(PICTURES_BYTES_MAX / PICTURES_UNIT));
+    let room = room_for_pictures();
     for (place, settings_of_one) in settings.sources.iter().enumerate() {
         let (source, receipts_of_one) = AnySource::new(settings_of_one, clock);
         let line = Line {
@@ -290,288 +284,6 @@ async fn open_spool(
     let task = TaskSettings { sync, ..TaskSettings::default() };
     let (handle, thread) = SpoolHandle::start(spool, task).map_err(failed)?;
     Ok((handle, opened, thread))
-}
-
-/// What a source's task needs beside the source.
-#[derive(Debug)]
-struct Line {
-    place: usize,
-    stream: StreamName,
-    /// Its originals stay until receipts come: it may wait for memory, where others shed.
-    can_wait: bool,
-    events: mpsc::Sender<Captured>,
-    room: Arc<Semaphore>,
-    quarantine: Arc<Mutex<Quarantine>>,
-    cancel: CancellationToken,
-}
-
-/// Hands the events of one source on, until it ends or `cancel`.
-async fn forward<C: Clock>(mut line: Line, mut source: AnySource<C>) {
-    let mut number = 0_u64;
-    loop {
-        let next = tokio::select! {
-            biased;
-            () = line.cancel.cancelled() => break,
-            next = source.next() => next,
-        };
-        let event = match next {
-            Ok(event) => event,
-            Err(why) => {
-                SourceOver { stream: &line.stream, why: &why }.emit();
-                break;
-            }
-        };
-        let (event, room) = line.admit(event).await;
-        let captured = Captured { source: line.place, number, event, room };
-        number = number.saturating_add(1);
-        if line.events.send(captured).await.is_err() {
-            break;
-        }
-    }
-    // The channel stays open meanwhile, so that what is under way is stamped and receipted.
-    source.close().await;
-}
-
-impl Line {
-    /// Puts aside what is no reading, and finds memory for a picture or makes it a recorded loss.
-    async fn admit(
-        &mut self,
-        event: SourceEvent,
-    ) -> (SourceEvent, Option<tokio::sync::OwnedSemaphorePermit>) {
-        match event {
-            SourceEvent::SetAside { stream, why, bytes, at } => {
-                let (quarantine, of, reason) = (Arc::clone(&self.quarantine), stream.clone(), why.clone());
-                let kept = tokio::task::spawn_blocking(move || {
-                    let mut quarantine = quarantine.lock().unwrap_or_else(PoisonError::into_inner);
-                    (quarantine.keep(&of, &reason, &bytes).map(drop), bytes)
-                });
-                let (kept, bytes) =
-                    kept.await.unwrap_or_else(|error| (Err(io::Error::other(error)), Vec::new()));
-                if let Err(error) = kept {
-                    tracing::warn!(%stream, %error, "what was set aside could not be kept");
-                }
-                (SourceEvent::SetAside { stream, why, bytes, at }, None)
-            }
-            SourceEvent::Reading { stream, reading } => {
-                let Some(blob) = &reading.blob else {
-                    return (SourceEvent::Reading { stream, reading }, None);
-                };
-                let units = blob.bytes.len().div_ceil(PICTURES_UNIT).min(PICTURES_BYTES_MAX / PICTURES_UNIT);
-                let units = u32::try_from(units).unwrap_or(u32::MAX);
-                let room = if self.can_wait {
-                    Arc::clone(&self.room).acquire_many_owned(units).await.ok()
-                } else {
-                    Arc::clone(&self.room).try_acquire_many_owned(units).ok()
-                };
-                match room {
-                    Some(room) => (SourceEvent::Reading { stream, reading }, Some(room)),
-                    None => {
-                        let (cause, at) = (GapCause::Overrun, reading.t);
-                        let note = "too many pictures wait for the spool".to_owned();
-                        (SourceEvent::Lost { stream, rows: 1, cause, at, note }, None)
-                    }
-                }
-            }
-            other => (other, None),
-        }
-    }
-}
-
-/// What shipping needs before it knows who we are.
-struct Shipping {
-    settings: Settings,
-    opened: Opened,
-    boot_id: BootId,
-    spool: SpoolHandle,
-    gaps: mpsc::Sender<GapRecord>,
-    exchanges: mpsc::Sender<ClockExchange>,
-    status: watch::Sender<ShipStatus>,
-    cancel: CancellationToken,
-    tasks: TaskTracker,
-}
-
-impl Shipping {
-    /// Ships until cancelled. Certificates that cannot be used hold shipping back, never capture (A3).
-    async fn run<C: Clock>(self, clock: C) {
-        let (identity, uplink) = loop {
-            match self.prepare(&clock) {
-                Ok(ready) => break ready,
-                Err(why) => {
-                    tracing::error!(why, "cannot ship; capture goes on");
-                    self.status.send_modify(|status| status.last_error = Some(why));
-                }
-            }
-            let again = clock.boot().plus_ms(IDENTITY_AGAIN_MS);
-            tokio::select! {
-                () = self.cancel.cancelled() => return,
-                () = clock.sleep_until(again) => {}
-            }
-        };
-        let mut seed = [0; 8];
-        let seeded = {
-            use ring::rand::{SecureRandom, SystemRandom};
-            SystemRandom::new().fill(&mut seed).is_ok()
-        };
-        let seed = if seeded { u64::from_le_bytes(seed) } else { self.opened.epoch.0 };
-        let settings = ShipSettings {
-            keepalive_s: self.settings.keepalive_s,
-            linger_ms: u64::try_from(self.settings.linger.as_millis()).unwrap_or(u64::MAX),
-            ..ShipSettings::default()
-        };
-        let task = ShipTask {
-            clock,
-            uplink,
-            spool: self.spool,
-            settings,
-            identity: identity.0,
-            time_floor: identity.1,
-            rng: Rng::new(seed),
-            nonces: random_nonces(),
-            gaps: self.gaps,
-            exchanges: self.exchanges,
-            status: self.status,
-            cancel: self.cancel,
-        };
-        ship::run(task).await;
-    }
-
-    fn prepare<C: Clock>(
-        &self,
-        clock: &C,
-    ) -> Result<((ShipIdentity, headwater_core::time::UtcNanos), MqttUplink<C>), String> {
-        let settings = &self.settings;
-        let identity = identity::load(&settings.identity, &settings.device, clock.read().real)
-            .map_err(|errors| told(&errors))?;
-        let mqtt = mqtt_settings(settings, &identity)?;
-        let me = ShipIdentity {
-            path: settings.device.clone(),
-            epoch: self.opened.epoch,
-            boot_ordinal: self.opened.boot_ordinal,
-            boot_id: self.boot_id,
-            key: Arc::clone(&identity.sign_key),
-            chain: identity.sign_chain,
-            roots: identity.roots,
-            software: concat!("headwater-agent ", env!("CARGO_PKG_VERSION")).to_owned(),
-        };
-        let uplink = MqttUplink::new(mqtt, me.clone(), clock.clone(), self.tasks.clone())
-            .map_err(|error| error.to_string())?;
-        Ok(((me, identity.time_floor), uplink))
-    }
-}
-
-/// All errors in one line.
-#[must_use]
-pub fn told(errors: &[IdentityError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-/// The broker and its TLS, as the configuration and the identity say.
-///
-/// # Errors
-/// What is wrong, for a person.
-pub fn mqtt_settings(settings: &Settings, identity: &Identity) -> Result<MqttSettings, String> {
-    let Broker { host, port, tls } = &settings.broker;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    let tls = tls
-        .then(|| {
-            let Identity { ca_pem, tls_cert_pem, tls_key_pem, time_floor, .. } = identity;
-            ship::tls::client_config(ca_pem, tls_cert_pem, tls_key_pem, *time_floor)
-        })
-        .transpose()
-        .map_err(|error| format!("TLS cannot be set up: {error}"))?;
-    let broker = BrokerUrl { host, port: *port, tls: tls.is_some() };
-    Ok(MqttSettings { broker, tls, keepalive_s: settings.keepalive_s })
-}
-
-/// Writes the status file.
-struct Board {
-    settings: Settings,
-    opened: Opened,
-    boot_id: BootId,
-    spool: SpoolHandle,
-    ship: watch::Receiver<ShipStatus>,
-    grade: watch::Receiver<Grade>,
-}
-
-impl Board {
-    /// Every second and whenever the link changes, and once more after the drain.
-    async fn run<C: Clock>(mut self, clock: C, cancel: CancellationToken, last_look: CancellationToken) {
-        let mut failed = false;
-        loop {
-            let last = last_look.is_cancelled();
-            match self.write(&clock, cancel.is_cancelled()).await {
-                Ok(()) => failed = false,
-                // Said once: a full or read-only disk would say it every second.
-                Err(error) if !failed => {
-                    failed = true;
-                    tracing::warn!(%error, file = %self.settings.status_file.display(), "status cannot be written");
-                }
-                Err(_) => {}
-            }
-            if last {
-                return;
-            }
-            let now = clock.boot();
-            let (soonest, latest) = (now.plus_ms(STATUS_LEAST_MS), now.plus_ms(STATUS_MS));
-            let connected = self.ship.borrow_and_update().connected;
-            let changed = async {
-                clock.sleep_until(soonest).await;
-                if self.ship.wait_for(|status| status.connected != connected).await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            };
-            tokio::select! {
-                () = changed => {}
-                () = clock.sleep_until(latest) => {}
-                () = last_look.cancelled() => {}
-            }
-        }
-    }
-
-    async fn write<C: Clock>(&self, clock: &C, stopping: bool) -> io::Result<()> {
-        let streams = self.spool.streams().await.map_err(io::Error::other)?;
-        let usage = self.spool.usage().await.map_err(io::Error::other)?;
-        let now = clock.boot();
-        let ship = self.ship.borrow().clone();
-        let age_ms = |since: headwater_core::time::BootNanos| now.since(since) / NS_PER_MS;
-        let counters = ship.counters;
-        let Broker { host, port, tls } = &self.settings.broker;
-        let link = LinkStatus {
-            broker: format!("{}://{host}:{port}", if *tls { "mqtts" } else { "mqtt" }),
-            connected: ship.connected,
-            since_ms: ship.since.map(age_ms),
-            last_ack_ms: ship.last_ack.map(age_ms),
-            last_error: ship.last_error,
-            incarnation: ship.incarnation.map(|id| id.to_string()),
-            last_commit: ship.last_commit.map(|id| id.to_string()),
-            restored_card: ship.restored_card,
-            in_flight_bytes: ship.in_flight_bytes,
-            messages: counters.messages,
-            bytes_sent: counters.bytes_sent,
-            resends: counters.resends,
-            acks: counters.acks,
-            acks_rejected: counters.acks_rejected,
-            rows_refused: counters.rows_refused,
-            reconnects: counters.reconnects,
-            connect_failures: counters.connect_failures,
-            ack_rtt_ms: ship.ack_rtt_ns.map(|ns| ns / NS_PER_MS),
-        };
-        let status = AgentStatus::of(Parts {
-            device: &self.settings.device,
-            epoch: self.opened.epoch,
-            boot_ordinal: self.opened.boot_ordinal,
-            boot_id: self.boot_id,
-            now,
-            streams: &streams,
-            usage,
-            bytes_max: self.settings.spool.bytes_max,
-            link,
-            grade: *self.grade.borrow(),
-            stopping,
-        });
-        let file = self.settings.status_file.clone();
-        tokio::task::spawn_blocking(move || status.write(&file)).await.map_err(io::Error::other)?
-    }
 }
 
 /// Cancels when the system asks us to end.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config;
+use crate::status::AgentStatus;
 use headwater_core::ports::{Cursor, Spool, SpoolLane};
 use headwater_core::time::BootNanos;
 use std::time::Duration;

@@ -1,0 +1,113 @@
+//! Writes the status file, every second and whenever the link changes.
+
+use crate::config::{Broker, Settings};
+use crate::ship::ShipStatus;
+use crate::spool::{Opened, SpoolHandle};
+use crate::status::{AgentStatus, LinkStatus, Parts};
+use headwater_core::id::BootId;
+use headwater_core::ports::Clock;
+use headwater_core::time::{BootNanos, Grade, NS_PER_MS};
+use std::io;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Between two status files, ms.
+const STATUS_MS: u64 = 1_000;
+/// Least time between two status files, ms: changes of the link come in bursts.
+const STATUS_LEAST_MS: u64 = 200;
+
+/// Writes the status file.
+pub(super) struct Board {
+    pub(super) settings: Settings,
+    pub(super) opened: Opened,
+    pub(super) boot_id: BootId,
+    pub(super) spool: SpoolHandle,
+    pub(super) ship: watch::Receiver<ShipStatus>,
+    pub(super) grade: watch::Receiver<Grade>,
+}
+
+impl Board {
+    /// Every second and whenever the link changes, and once more after the drain.
+    pub(super) async fn run<C: Clock>(
+        mut self,
+        clock: C,
+        cancel: CancellationToken,
+        last_look: CancellationToken,
+    ) {
+        let mut failed = false;
+        loop {
+            let last = last_look.is_cancelled();
+            match self.write(&clock, cancel.is_cancelled()).await {
+                Ok(()) => failed = false,
+                // Said once: a full or read-only disk would say it every second.
+                Err(error) if !failed => {
+                    failed = true;
+                    tracing::warn!(%error, file = %self.settings.status_file.display(), "status cannot be written");
+                }
+                Err(_) => {}
+            }
+            if last {
+                return;
+            }
+            let now = clock.boot();
+            let (soonest, latest) = (now.plus_ms(STATUS_LEAST_MS), now.plus_ms(STATUS_MS));
+            let connected = self.ship.borrow_and_update().connected;
+            let changed = async {
+                clock.sleep_until(soonest).await;
+                if self.ship.wait_for(|status| status.connected != connected).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = changed => {}
+                () = clock.sleep_until(latest) => {}
+                () = last_look.cancelled() => {}
+            }
+        }
+    }
+
+    async fn write<C: Clock>(&self, clock: &C, stopping: bool) -> io::Result<()> {
+        let streams = self.spool.streams().await.map_err(io::Error::other)?;
+        let usage = self.spool.usage().await.map_err(io::Error::other)?;
+        let now = clock.boot();
+        let ship = self.ship.borrow().clone();
+        let age_ms = |since: BootNanos| now.since(since) / NS_PER_MS;
+        let counters = ship.counters;
+        let Broker { host, port, tls } = &self.settings.broker;
+        let link = LinkStatus {
+            broker: format!("{}://{host}:{port}", if *tls { "mqtts" } else { "mqtt" }),
+            connected: ship.connected,
+            since_ms: ship.since.map(age_ms),
+            last_ack_ms: ship.last_ack.map(age_ms),
+            last_error: ship.last_error,
+            incarnation: ship.incarnation.map(|id| id.to_string()),
+            last_commit: ship.last_commit.map(|id| id.to_string()),
+            restored_card: ship.restored_card,
+            in_flight_bytes: ship.in_flight_bytes,
+            messages: counters.messages,
+            bytes_sent: counters.bytes_sent,
+            resends: counters.resends,
+            acks: counters.acks,
+            acks_rejected: counters.acks_rejected,
+            rows_refused: counters.rows_refused,
+            reconnects: counters.reconnects,
+            connect_failures: counters.connect_failures,
+            ack_rtt_ms: ship.ack_rtt_ns.map(|ns| ns / NS_PER_MS),
+        };
+        let status = AgentStatus::of(Parts {
+            device: &self.settings.device,
+            epoch: self.opened.epoch,
+            boot_ordinal: self.opened.boot_ordinal,
+            boot_id: self.boot_id,
+            now,
+            streams: &streams,
+            usage,
+            bytes_max: self.settings.spool.bytes_max,
+            link,
+            grade: *self.grade.borrow(),
+            stopping,
+        });
+        let file = self.settings.status_file.clone();
+        tokio::task::spawn_blocking(move || status.write(&file)).await.map_err(io::Error::other)?
+    }
+}
