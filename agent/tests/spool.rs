@@ -1,4 +1,10 @@
 //! The spool against power cuts, rot, full and failing disks, and losing parts of itself.
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::single_range_in_vec_init,
+    reason = "helpers of tests: a failure is a failed test, and numbers are small"
+)]
 
 mod spool_world;
 

@@ -130,7 +130,6 @@ fn wait_for_alignment(runtime: &tokio::runtime::Runtime, world: &World) {
 
 fn watch_interrupts(runtime: &tokio::runtime::Runtime, interrupted: &Arc<AtomicBool>) {
     let flag = Arc::clone(interrupted);
-    #[expect(clippy::disallowed_methods, reason = "lives as long as the demo and owns nothing to drain")]
     runtime.spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
             flag.store(true, Ordering::Relaxed);

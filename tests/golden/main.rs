@@ -3,6 +3,11 @@
 //!
 //! `wire/v1/NAME.hw` is a message signed with a fixed key, `NAME.txt` what it says. Files are added and
 //! never rewritten; `HEADWATER_GOLDEN_NEW=1` writes the ones that are missing.
+#![expect(
+    clippy::unwrap_used,
+    clippy::single_range_in_vec_init,
+    reason = "helpers of tests: a failure is a failed test"
+)]
 
 use headwater_core::batch::{
     Column, Effort, Heartbeat, Limits, Rows, Section, StreamRef, Values, decode_batch, encode_batch,

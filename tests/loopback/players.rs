@@ -262,13 +262,12 @@ impl Mcu {
         let mut pongs = Vec::new();
         let mut hello = false;
         for byte in self.line.take() {
-            match self.decoder.push(byte) {
-                Some(Ok(frame)) => match frame.header.link_type {
+            if let Some(Ok(frame)) = self.decoder.push(byte) {
+                match frame.header.link_type {
                     LinkType::Ping => pongs.push((frame.header.t_us, frame.header.seq)),
                     LinkType::HelloReq => hello = true,
                     _ => {}
-                },
-                Some(Err(_)) | None => {}
+                }
             }
         }
         for (t1_us, seq) in pongs {
@@ -315,7 +314,7 @@ fn play_imu(
         }
         pace.tick();
         mcu.listen();
-        if !mcu.pinged && mcu.row % (2 * IMU_HZ) == 0 {
+        if !mcu.pinged && mcu.row.is_multiple_of(2 * IMU_HZ) {
             mcu.hello();
         }
         let mut bytes = mcu.sample(values);

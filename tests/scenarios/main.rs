@@ -1,4 +1,5 @@
 //! End-to-end scenarios with real processes, real files and a real broker, on loopback.
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 
 mod hostile;
 mod kills;

@@ -19,9 +19,12 @@ pub(crate) const DIR: &str = "/spool";
 pub(crate) const SMALL: Settings =
     Settings { segment_bytes: 4096, bytes_max: 1 << 30, free_bytes_min: 0, new_epoch: false };
 
+/// What an index holds: tree and key to value.
+type Entries = BTreeMap<(Tree, Vec<u8>), Vec<u8>>;
+
 /// An index in memory that outlives the spool; a clone shares it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct MemIndex(pub(crate) Arc<Mutex<BTreeMap<(Tree, Vec<u8>), Vec<u8>>>>);
+pub(crate) struct MemIndex(pub(crate) Arc<Mutex<Entries>>);
 
 impl SpoolIndex for MemIndex {
     fn load(&mut self) -> Result<Vec<Entry>, IndexError> {

@@ -1,3 +1,5 @@
+//! Every sample of the golden folders, and what its mistakes are called.
+
 use super::*;
 
 fn samples(kind: &str) -> Vec<PathBuf> {

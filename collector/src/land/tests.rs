@@ -1,3 +1,5 @@
+//! The landing log torn at every byte, synced in groups and read by others.
+
 use super::*;
 use crate::receive::testkit::{Ca, EPOCH, number_rows, path};
 use headwater_core::id::{Seq, StreamId};

@@ -1,3 +1,5 @@
+//! The landed set against a plain model, and what is withheld until it is whole.
+
 use super::*;
 use crate::receive::testkit::{number_rows, numbers, path, rows};
 use headwater_core::batch::{Column, Values};

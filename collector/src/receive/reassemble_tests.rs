@@ -1,3 +1,5 @@
+//! Reassembly against a plain vector: any order, overlap, repetition and bound.
+
 use super::*;
 use crate::receive::testkit::path;
 use proptest::prelude::*;

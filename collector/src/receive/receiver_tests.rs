@@ -1,3 +1,5 @@
+//! Every decision of the receiver, message by message.
+
 use super::*;
 use crate::land::{LandingReader, Log, StdDisk};
 use crate::receive::testkit::{Ca, Device, EPOCH, now, number_rows, numbers, path};

@@ -1,3 +1,5 @@
+//! The shell around the receiver, driven by a fake inbox.
+
 use super::*;
 use crate::land::tests::FaultDisk;
 use crate::land::{LandingCursors, LandingReader, StdDisk};

@@ -296,7 +296,7 @@ mod tests {
             [LinkType::Hello, LinkType::Hello, LinkType::Hello, LinkType::Hello, LinkType::Sample]
         );
         assert_eq!(device.next_seq(0), 2);
-        let mut ping = vec![0; 64];
+        let mut ping = [0; 64];
         let header = Header { link_type: LinkType::Ping, flags: Flags::NONE, seq: 3, t_us: 9 };
         let len = encode(&mut ping[1..], header, &[]).unwrap();
         let mut answer = vec![0];
