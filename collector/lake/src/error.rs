@@ -9,7 +9,7 @@ use crate::table::TableError;
 pub enum LakeError {
     /// There is no lake at the location.
     #[error(
-        "open lake at {location}: `_repo/format.json` is not there; create it with `headwater init {location}`"
+        "open lake at {location}: `_repo/format.json` is not there; name an existing lake (--lake), or let the collector make one at its first start"
     )]
     NotALake {
         /// Where it was looked for.
