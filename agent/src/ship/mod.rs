@@ -20,6 +20,7 @@ mod identity;
 pub mod mqtt;
 mod pipe;
 mod port;
+mod send;
 mod session;
 mod shipper;
 mod status;

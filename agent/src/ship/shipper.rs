@@ -18,23 +18,14 @@ use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{SpoolLane, SpooledSlab, StreamState};
 use headwater_core::schema::Fingerprint;
 use headwater_core::time::{BootNanos, NS_PER_S};
-use headwater_core::wire::object::{PART_HEADER_BYTES, Part};
-use headwater_core::wire::{
-    Capabilities, ENVELOPE_BYTES, Hello, HelloStream, Lane, MESSAGE_BYTES_SENT_MAX, MessageKind, RANGES_MAX,
-    Sent, Topic, Unsigned,
-};
+use headwater_core::wire::{Lane, MESSAGE_BYTES_SENT_MAX, MessageKind, Unsigned};
 use std::collections::VecDeque;
 
 /// Bytes a device may send after a hello before an ack says otherwise.
 pub(super) const CREDIT_START: u64 = 256 * 1024;
-/// Bytes of control messages that may go beyond the pipe's window, so that alarms pass a full pipe.
-const CONTROL_RESERVE_BYTES: usize = 32 * 1024;
 /// Bytes of batches and blobs of one lane kept in memory until durable; a lane may hold one unit more.
 const HELD_CONTROL_MAX: usize = 256 * 1024;
 const HELD_DATA_MAX: usize = 2 << 20;
-/// Shares of live telemetry and live media while both have something to send.
-const WEIGHT_TELEMETRY: u64 = 60;
-const WEIGHT_MEDIA: u64 = 25;
 /// Time without credit after which hello starts the count anew: bytes the broker lost never come back as credit.
 const CREDIT_STALL_NS: i64 = 30 * NS_PER_S;
 /// Time without an ack, while messages go, after which the collector counts as silent.
@@ -42,9 +33,7 @@ const SILENT_NS: i64 = 60 * NS_PER_S;
 /// Least time before a declaration asked for again is sent again.
 const DECLARE_NS_MIN: i64 = NS_PER_S;
 /// How long a probe waits for an empty pipe.
-const PROBE_PATIENCE_NS: i64 = 8 * NS_PER_S;
-/// Bytes of TLS, MQTT and TCP around a message, about.
-const WIRE_OVERHEAD_BYTES: usize = 80;
+pub(super) const PROBE_PATIENCE_NS: i64 = 8 * NS_PER_S;
 /// Most declarations queued on request.
 const ASKED_MAX: usize = 512;
 
@@ -111,15 +100,15 @@ pub enum Action {
 }
 
 #[derive(Debug)]
-struct Credit {
-    limit: u64,
-    told: bool,
-    used: u64,
-    blocked_since: Option<BootNanos>,
+pub(super) struct Credit {
+    pub(super) limit: u64,
+    pub(super) told: bool,
+    pub(super) used: u64,
+    pub(super) blocked_since: Option<BootNanos>,
 }
 
 impl Credit {
-    fn anew() -> Self {
+    pub(super) fn anew() -> Self {
         Self { limit: CREDIT_START, told: false, used: 0, blocked_since: None }
     }
 }
@@ -131,26 +120,26 @@ pub type Nonces = Box<dyn FnMut() -> [u8; 16] + Send>;
 pub struct Shipper {
     pub(super) settings: ShipSettings,
     pub(super) me: ShipIdentity,
-    nonces: Nonces,
+    pub(super) nonces: Nonces,
     pub(super) session: Session,
     pub(super) streams: Streams,
     pub(super) flight: Flight,
     pub(super) exchanges: Exchanges,
-    pipe: Pipe,
-    credit: Credit,
-    linked: bool,
-    link: u64,
+    pub(super) pipe: Pipe,
+    pub(super) credit: Credit,
+    pub(super) linked: bool,
+    pub(super) link: u64,
     pub(super) message_bytes_max: usize,
     /// Declarations asked for by the collector.
-    asked: VecDeque<(StreamId, Fingerprint)>,
+    pub(super) asked: VecDeque<(StreamId, Fingerprint)>,
     pub(super) actions: Vec<Action>,
     /// Bytes over weight, of telemetry and media.
-    served: [u64; 2],
+    pub(super) served: [u64; 2],
     pub(super) restored: bool,
     pub(super) ack_rtt_ns: i64,
     pub(super) last_ack: Option<BootNanos>,
-    silent_since: Option<BootNanos>,
-    silence_told: bool,
+    pub(super) silent_since: Option<BootNanos>,
+    pub(super) silence_told: bool,
     pub(super) last_commit: Option<Sha256>,
     pub(super) counters: ShipCounters,
 }
@@ -451,209 +440,5 @@ impl Shipper {
             let silent_s = now.since(since) / NS_PER_S;
             self.actions.push(Action::Report(ShipError::CollectorSilent { silent_s }));
         }
-    }
-
-    fn say_hello(&mut self, now: BootNanos) -> Option<HandOver> {
-        let nonce = (self.nonces)();
-        let mut hello = Hello {
-            boot_ordinal: self.me.boot_ordinal,
-            boot_id: self.me.boot_id,
-            capabilities: Capabilities::ours(&self.me.software),
-            message_bytes_max: self.message_bytes_max as u64,
-            streams: self.streams.iter().map(|(id, stream)| hello_stream(id, stream)).collect(),
-            chain: self.me.chain.clone(),
-            nonce,
-        };
-        let mut body = hello.to_body();
-        if body.len().saturating_add(ENVELOPE_BYTES) > self.message_bytes_max {
-            // Ranges are a help, not a need.
-            hello.streams.iter_mut().for_each(|stream| stream.unacked.clear());
-            body = hello.to_body();
-        }
-        let found = body.len().saturating_add(ENVELOPE_BYTES);
-        let made = Unsigned::new(MessageKind::Hello, &self.me.path, self.me.epoch, &body);
-        let Some(message) = made.ok().filter(|_| found <= self.message_bytes_max) else {
-            let limit = self.message_bytes_max;
-            self.actions.push(Action::Report(ShipError::Oversize { what: "hello", found, limit }));
-            self.actions.push(Action::Reconnect("hello does not fit the broker's limit".into()));
-            self.session.unlinked();
-            return None;
-        };
-        self.session.said(now, nonce, message.clone());
-        self.credit = Credit::anew();
-        self.counters.hellos = self.counters.hellos.saturating_add(1);
-        Some(self.hand_over(now, Lane::Control, &message, Freight::Control))
-    }
-
-    fn probe(&mut self, now: BootNanos) -> Option<HandOver> {
-        let at = self.exchanges.probe_at()?;
-        let due = now >= at && (self.pipe.is_empty() || now.since(at) >= PROBE_PATIENCE_NS);
-        let probe =
-            Unsigned::new(MessageKind::Probe, &self.me.path, self.me.epoch, &[]).ok().filter(|_| due)?;
-        self.exchanges.probed(now);
-        Some(self.hand_over(now, Lane::Control, &probe, Freight::Control))
-    }
-
-    fn declaration(&mut self, id: StreamId, fingerprint: Fingerprint) -> Option<Unsigned> {
-        let stream = self.streams.get(id)?;
-        let schema = stream.schemas.get(&fingerprint)?.clone();
-        let body =
-            headwater_core::wire::Declaration { stream: id, name: stream.name.clone(), schema }.to_body();
-        let (found, limit) = (body.len().saturating_add(ENVELOPE_BYTES), self.message_bytes_max);
-        let made = Unsigned::new(MessageKind::Declaration, &self.me.path, self.me.epoch, &body);
-        let message = made.ok().filter(|_| found <= limit);
-        if message.is_none() {
-            self.actions.push(Action::Report(ShipError::Oversize { what: "declaration", found, limit }));
-        }
-        message
-    }
-
-    fn declare(
-        &mut self,
-        now: BootNanos,
-        lane: Lane,
-        id: StreamId,
-        fingerprint: Fingerprint,
-        message: &Unsigned,
-    ) -> HandOver {
-        self.note_declared(now, id, fingerprint);
-        self.hand_over(now, lane, message, Freight::Control)
-    }
-
-    fn note_declared(&mut self, now: BootNanos, id: StreamId, fingerprint: Fingerprint) {
-        let link = self.link;
-        if let Some(stream) = self.streams.get_mut(id) {
-            let declared = super::stream::Declared { link, at: now, known: false };
-            stream.declared.insert(fingerprint, declared);
-        }
-    }
-
-    /// Control first; then telemetry and media by their weights, so that neither starves the other.
-    fn next_unit(&mut self, now: BootNanos) -> Option<HandOver> {
-        if let Some(id) = self.flight.head(SpoolLane::Control)
-            && let Some(message) = self.send_unit(now, id, Lane::Control)
-        {
-            return Some(message);
-        }
-        let [telemetry, media] = [SpoolLane::Telemetry, SpoolLane::Media].map(|lane| self.flight.head(lane));
-        let lanes = match (telemetry, media) {
-            (None, None) => return None,
-            (Some(id), None) => vec![(0, id)],
-            (None, Some(id)) => vec![(1, id)],
-            (Some(t), Some(m)) if self.served[0] <= self.served[1] => vec![(0, t), (1, m)],
-            (Some(t), Some(m)) => vec![(1, m), (0, t)],
-        };
-        let alone = lanes.len() == 1;
-        for (place, id) in lanes {
-            let (lane, weight) =
-                [(Lane::LiveTelemetry, WEIGHT_TELEMETRY), (Lane::LiveMedia, WEIGHT_MEDIA)][place];
-            if let Some(message) = self.send_unit(now, id, lane) {
-                let cost = (message.payload.len() as u64).saturating_mul(1_000) / weight;
-                self.served[place] = self.served[place].saturating_add(cost);
-                if alone {
-                    // A lane that was idle has saved up nothing.
-                    let most = self.served[place];
-                    self.served = [most; 2];
-                }
-                return Some(message);
-            }
-        }
-        None
-    }
-
-    fn send_unit(&mut self, now: BootNanos, id: u64, lane: Lane) -> Option<HandOver> {
-        let unit = self.flight.get(id)?;
-        let part_bytes = self.message_bytes_max.saturating_sub(ENVELOPE_BYTES + PART_HEADER_BYTES) as u64;
-        let range = unit.next_range(part_bytes);
-        let bytes = match (&unit.load, &range) {
-            (Load::Batch(message), _) => message.message_len(),
-            (Load::Blob { .. }, Some(range)) => {
-                usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX)
-            }
-            (Load::Blob { .. }, None) => return None,
-        };
-        let control = lane == Lane::Control;
-        if !self.pipe.has_room(bytes, if control { CONTROL_RESERVE_BYTES } else { 0 }) {
-            return None;
-        }
-        if !control && self.credit.used.saturating_add(bytes as u64) > self.credit.limit {
-            self.credit.blocked_since.get_or_insert(now);
-            return None;
-        }
-        if !control {
-            self.credit.blocked_since = None;
-        }
-        if let Some((stream, fingerprint)) = self.undeclared(id) {
-            if let Some(message) = self.declaration(stream, fingerprint) {
-                return Some(self.declare(now, lane, stream, fingerprint, &message));
-            }
-            // Cannot be declared: the collector may know it from an earlier life, else it will ask.
-            self.note_declared(now, stream, fingerprint);
-        }
-        let unit = self.flight.get(id)?;
-        let (message, freight) = match (&unit.load, range) {
-            (Load::Batch(message), _) => (message.clone(), Freight::Batch(id)),
-            (Load::Blob { id: object_id, object, .. }, Some(range)) => {
-                let at = |n: u64| usize::try_from(n).ok();
-                let part = Part {
-                    object: *object_id,
-                    total_len: object.len() as u64,
-                    offset: range.start,
-                    bytes: object.get(at(range.start)?..at(range.end)?)?,
-                };
-                let message =
-                    Unsigned::new(MessageKind::Part, &self.me.path, self.me.epoch, &part.to_body()).ok()?;
-                (message, Freight::Part(id, range))
-            }
-            (Load::Blob { .. }, None) => return None,
-        };
-        let range = if let Freight::Part(_, range) = &freight { Some(range.clone()) } else { None };
-        self.flight.handed(id, now, range);
-        Some(self.hand_over(now, lane, &message, freight))
-    }
-
-    /// The first declaration of a unit that the collector may not have.
-    fn undeclared(&self, id: u64) -> Option<(StreamId, Fingerprint)> {
-        let unit = self.flight.get(id)?;
-        if matches!(unit.load, Load::Blob { .. }) {
-            // The row's batch declares; an object needs no schema.
-            return None;
-        }
-        unit.holds.iter().map(|hold| (hold.stream, hold.fingerprint)).find(|(stream, fingerprint)| {
-            self.streams.get(*stream).is_some_and(|stream| {
-                !stream.declared.get(fingerprint).is_some_and(|declared| {
-                    // A repeat may mean that the declaration was lost with the rows.
-                    declared.known
-                        || (declared.link == self.link
-                            && (unit.attempts == 0 || unit.sent_at.is_none_or(|sent| declared.at > sent)))
-                })
-            })
-        })
-    }
-
-    fn hand_over(&mut self, now: BootNanos, lane: Lane, message: &Unsigned, freight: Freight) -> HandOver {
-        let sent = Sent { boot_ordinal: self.me.boot_ordinal.0, ns: now.0 };
-        let payload = message.sign(sent, &self.me.key);
-        let topic = Topic::In { device: self.me.path.clone(), lane }.to_string();
-        let number = self.pipe.hand_over(now, payload.len(), freight);
-        self.exchanges.sent(now);
-        self.silent_since.get_or_insert(now);
-        if lane != Lane::Control {
-            self.credit.used = self.credit.used.saturating_add(payload.len() as u64);
-        }
-        let on_wire = payload.len().saturating_add(topic.len()).saturating_add(WIRE_OVERHEAD_BYTES);
-        self.counters.messages = self.counters.messages.saturating_add(1);
-        self.counters.bytes_sent = self.counters.bytes_sent.saturating_add(on_wire as u64);
-        HandOver { topic, payload, number }
-    }
-}
-
-fn hello_stream(id: StreamId, stream: &super::stream::Stream) -> HelloStream {
-    let oldest_held = stream.held.iter().next().map_or(stream.next_seq.0, |range| range.start);
-    HelloStream {
-        id,
-        next_seq: stream.next_seq,
-        oldest_held: headwater_core::id::Seq(oldest_held),
-        unacked: stream.held.iter().take(RANGES_MAX).collect(),
     }
 }
