@@ -425,7 +425,10 @@ async fn shutdown_drains() {
 #[tokio::test]
 async fn the_clock_is_recorded_at_start_and_on_its_cadence() {
     let mut world = world();
-    world.work(1).await;
+    // The spool answers from a thread of its own, so simulated time says nothing of how far the task is.
+    while *world.grade.borrow() != Grade::Estimated {
+        world.pass(1).await;
+    }
     let exchange = crate::ship::ClockExchange {
         boot_ordinal: BootOrdinal(4),
         t1: BootNanos(1),
@@ -437,8 +440,9 @@ async fn the_clock_is_recorded_at_start_and_on_its_cadence() {
         source_id: 5,
     };
     world.exchanges.send(exchange).await.unwrap();
-    world.work(1).await;
-    assert_eq!(*world.grade.borrow(), Grade::Estimated);
+    while world.exchanges.capacity() < world.exchanges.max_capacity() {
+        world.pass(1).await;
+    }
     let memory = world.end().await;
     let kinds: Vec<Value> = memory
         .slabs(builtin::CLOCK_STREAM)
