@@ -14,7 +14,7 @@ use headwater_agent::spool::{DiskSpool, Settings};
 use headwater_core::gap::GapCause;
 use headwater_core::id::{Epoch, StreamId};
 use headwater_core::interval::IntervalSet;
-use headwater_core::ports::{Cursor, Spool, SpoolError, SpoolLane};
+use headwater_core::ports::{Cursor, Disk, DiskFile, Spool, SpoolError, SpoolLane};
 use headwater_sim::disk::{Dice, SimDisk, conformance};
 use proptest::prelude::*;
 use spool_world::*;
@@ -582,6 +582,21 @@ fn sled_value_bound() {
         }
     }
     assert!(values >= 64, "{values} values");
+}
+
+#[test]
+fn quarantine_is_bounded_and_keeps_the_newest() {
+    let (disk, _, _, _) = three_slabs();
+    let aside = Path::new("/spool/quarantine");
+    let name = |n: u64| aside.join(format!("tail-telemetry-{n:016x}.seg-64"));
+    for n in 0..20 {
+        disk.create(&name(n)).unwrap().write_at(&vec![0; 5 << 20], 0).unwrap();
+    }
+    disk.create(&aside.join("not ours")).unwrap().write_at(&vec![0; 1 << 20], 0).unwrap();
+    drop(open(&disk, 1, &MemIndex::default()));
+    let kept = disk.list(aside).unwrap();
+    assert_eq!(kept.len(), 12 + 1, "64 MiB of five each, and what is not ours");
+    assert!(kept.contains(&name(19)) && !kept.contains(&name(7)));
 }
 
 #[test]

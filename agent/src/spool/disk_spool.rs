@@ -1,23 +1,23 @@
-//! The spool on a disk: what it keeps in memory, and how slabs become durable.
+//! The spool on a disk, as its port has it.
 
-use super::frame::{FrameKind, FrameMeta, Place, SegmentHeader, frame_bytes, put_frame};
+use super::frame::{FrameKind, FrameMeta, frame_bytes};
 use super::gaps::GapList;
 use super::index::Index;
-use super::payload::{LostRange, StreamTable, Summary, TableEntry, declaration_bytes, slab_payload};
+use super::payload::{LostRange, Summary, TableEntry, slab_payload};
 use super::salvage::{gap_rows, is_gap_rows};
+use super::series::{Pending, Series, Stream, segment_name, slot};
 use super::task::span;
 use headwater_core::batch::{Rows, StreamRef};
 use headwater_core::gap::GapRecord;
 use headwater_core::id::{BootId, BootOrdinal, Epoch, STREAMS_MAX, Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{
-    Cursor, Disk, DiskFile, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamState,
+    Cursor, Disk, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamState,
 };
 use headwater_core::schema::Schema;
 use headwater_core::time::ClockDomain;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::ops::Range;
 use std::path::PathBuf;
 
 /// Size and budget of a spool.
@@ -39,88 +39,10 @@ impl Default for Settings {
     }
 }
 
-/// Part of the budget only lane control may use, so that gap records fit when data does not.
-pub(super) const CONTROL_RESERVE_BYTES: u64 = 1 << 20;
 /// Most bytes appended and not synced; the next append syncs by itself. Bounds memory when a disk fails.
 const PENDING_BYTES_MAX: u64 = 4 << 20;
 /// Syncs and trims between two flushes of the index.
 const INDEX_FLUSH_EVERY: u32 = 16;
-/// Bytes written between two looks at the file system's free space.
-const FREE_CHECK_BYTES: u64 = 1 << 20;
-
-/// A stream as the spool knows it.
-#[derive(Debug, Clone)]
-pub(super) struct Stream {
-    pub(super) entry: TableEntry,
-    /// Unknown for a stream remembered from a table, until it is declared again.
-    pub(super) schema: Option<Schema>,
-    pub(super) acked: IntervalSet,
-    /// Seqs a stored row of `hw/gaps` accounts for.
-    pub(super) explained: IntervalSet,
-}
-
-/// A segment that is not written any more.
-#[derive(Debug)]
-pub(super) struct Closed {
-    /// Bytes that may be read.
-    pub(super) len: u64,
-    pub(super) summary: Summary,
-    /// Damage found in it.
-    pub(super) bad: Vec<Range<u64>>,
-}
-
-/// The segment being written.
-#[derive(Debug)]
-pub(super) struct Open<F> {
-    pub(super) segno: u64,
-    pub(super) file: F,
-    len: u64,
-    /// Readable part; `body.summary` covers just that.
-    pub(super) body: Closed,
-}
-
-/// A slab as it was written, kept until its sync returned.
-#[derive(Debug)]
-struct Pending {
-    meta: FrameMeta,
-    payload: Vec<u8>,
-}
-
-/// The segments of one lane.
-#[derive(Debug)]
-pub(super) struct Series<F> {
-    pub(super) next_segno: u64,
-    /// All segments that were ever complete have lower numbers.
-    pub(super) created_upto: u64,
-    pub(super) closed: BTreeMap<u64, Closed>,
-    pub(super) open: Option<Open<F>>,
-    /// Written to `open` if there is one; else waiting for one.
-    pending: Vec<Pending>,
-    pub(super) reader: Option<(u64, F)>,
-}
-
-impl<F> Series<F> {
-    pub(super) fn new() -> Self {
-        Self {
-            next_segno: 1,
-            created_upto: 1,
-            closed: BTreeMap::new(),
-            open: None,
-            pending: Vec::new(),
-            reader: None,
-        }
-    }
-
-    pub(super) fn summaries(&self) -> impl Iterator<Item = &Summary> {
-        let open = self.open.as_ref().map(|open| &open.body.summary);
-        self.closed.values().map(|closed| &closed.summary).chain(open)
-    }
-
-    /// The segment with the newest synced table: never unlinked.
-    fn newest(&self) -> Option<u64> {
-        self.open.as_ref().map(|open| open.segno).or_else(|| self.closed.keys().next_back().copied())
-    }
-}
 
 /// The spool on a [`Disk`].
 #[derive(Debug)]
@@ -146,14 +68,6 @@ pub(super) fn failed(what: &'static str) -> impl FnOnce(io::Error) -> SpoolError
     move |source| SpoolError::Io { what, source }
 }
 
-pub(super) fn slot(lane: SpoolLane) -> usize {
-    usize::from(super::frame::lane_code(lane))
-}
-
-pub(super) fn segment_name(segno: u64) -> String {
-    format!("{segno:016x}.seg")
-}
-
 impl<D: Disk> DiskSpool<D> {
     pub(super) fn lane_dir(&self, lane: SpoolLane) -> PathBuf {
         self.dir.join("seg").join(lane.as_str())
@@ -164,184 +78,6 @@ impl<D: Disk> DiskSpool<D> {
         &mut self.series[slot(lane)]
     }
 
-    /// The stream table as far as it is durable: slabs not yet synced may vanish in a power cut, and the
-    /// seqs of vanished slabs are given again, not left out.
-    fn table(&self) -> StreamTable {
-        let [control, telemetry, media] = &self.series;
-        let mut streams: BTreeMap<StreamId, TableEntry> =
-            self.streams.iter().map(|(id, stream)| (*id, stream.entry.clone())).collect();
-        for item in self.series.iter().flat_map(|series| &series.pending) {
-            if let Some(entry) = streams.get_mut(&item.meta.stream) {
-                entry.next_seq = entry.next_seq.min(item.meta.seq_first);
-            }
-        }
-        let next_segno = [control.created_upto, telemetry.created_upto, media.created_upto];
-        StreamTable { next_segno, streams }
-    }
-
-    fn used_bytes(&self) -> u64 {
-        self.series
-            .iter()
-            .map(|series| {
-                let closed: u64 = series.closed.values().map(|closed| closed.len).sum();
-                closed.saturating_add(series.open.as_ref().map_or(0, |open| open.len))
-            })
-            .fold(0, u64::saturating_add)
-    }
-
-    fn full(&self) -> SpoolError {
-        SpoolError::Full { used: self.used_bytes(), budget: self.settings.bytes_max }
-    }
-
-    fn refuse(&self, what: &'static str, error: io::Error) -> SpoolError {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => self.full(),
-            _ => SpoolError::Io { what, source: error },
-        }
-    }
-
-    fn check_room(&mut self, lane: SpoolLane, need: u64) -> Result<(), SpoolError> {
-        let reserve = match lane {
-            SpoolLane::Control => 0,
-            _ => CONTROL_RESERVE_BYTES.min(self.settings.bytes_max / 8),
-        };
-        if self.used_bytes().saturating_add(need).saturating_add(reserve) > self.settings.bytes_max {
-            return Err(self.full());
-        }
-        let look = self
-            .free_checked_at
-            .is_none_or(|at| self.written_bytes.saturating_add(need).saturating_sub(at) >= FREE_CHECK_BYTES);
-        if look && lane != SpoolLane::Control {
-            let free = self.disk.free_bytes(&self.dir).map_err(failed("ask for free space"))?;
-            if free < self.settings.free_bytes_min.saturating_add(need) {
-                return Err(self.full());
-            }
-            self.free_checked_at = Some(self.written_bytes);
-        }
-        Ok(())
-    }
-
-    /// Creates the next segment of a lane: header, table and declarations, all durable with its name
-    /// before any slab. Slabs waiting for a segment are written to it.
-    fn create_segment(&mut self, lane: SpoolLane) -> Result<(), SpoolError> {
-        let dir = self.lane_dir(lane);
-        let series = self.series(lane);
-        let segno = series.next_segno;
-        series.next_segno = segno.saturating_add(1);
-        let mut summary = Summary::new(self.epoch, self.boot_ordinal);
-        let header = SegmentHeader {
-            lane,
-            segno,
-            epoch: self.epoch,
-            boot_ordinal: self.boot_ordinal,
-            boot_id: self.boot_id,
-        };
-        let mut bytes = header.to_bytes();
-        let place = |bytes: &Vec<u8>| Place { segno, offset: bytes.len() as u64 };
-        let at = place(&bytes);
-        let none = FrameMeta::plain(FrameKind::Table, StreamId(0));
-        put_frame(&mut bytes, at, &none, 0, &self.table().to_bytes());
-        for (id, stream) in self.streams.iter().filter(|(_, stream)| stream.entry.lane == lane) {
-            if let Some(schema) = &stream.schema {
-                let at = place(&bytes);
-                summary.declared.insert(*id, at.offset);
-                let payload = declaration_bytes(*id, &stream.entry.name, lane, schema);
-                put_frame(&mut bytes, at, &FrameMeta::plain(FrameKind::Stream, *id), 0, &payload);
-            }
-        }
-        let path = dir.join(segment_name(segno));
-        let made = self.disk.create(&path).and_then(|file| {
-            file.write_at(&bytes, 0)?;
-            file.sync()?;
-            self.disk.sync_dir(&dir)?;
-            Ok(file)
-        });
-        let file = match made {
-            Ok(file) => file,
-            Err(error) => {
-                if let Err(error) = self.disk.unlink(&path) {
-                    tracing::debug!(%error, segno, "half-made segment stays until the next start");
-                }
-                return Err(self.refuse("create a segment", error));
-            }
-        };
-        let len = bytes.len() as u64;
-        self.written_bytes = self.written_bytes.saturating_add(len);
-        let series = self.series(lane);
-        series.created_upto = segno.saturating_add(1);
-        series.open = Some(Open { segno, file, len, body: Closed { len, summary, bad: Vec::new() } });
-        self.write_waiting(lane)?;
-        self.free_segments(lane);
-        Ok(())
-    }
-
-    fn write_waiting(&mut self, lane: SpoolLane) -> Result<(), SpoolError> {
-        let waiting = std::mem::take(&mut self.series(lane).pending);
-        let wrote = waiting.iter().try_for_each(|pending| self.write_frame(lane, pending));
-        self.series(lane).pending = waiting;
-        wrote.map_err(|error| {
-            self.abandon(lane);
-            self.refuse("write waiting slabs", error)
-        })
-    }
-
-    /// Writes a slab (and before the first of its stream the declaration) to the open segment.
-    fn write_frame(&mut self, lane: SpoolLane, item: &Pending) -> io::Result<()> {
-        let id = item.meta.stream;
-        let declaration = self.streams.get(&id).and_then(|stream| {
-            Some(declaration_bytes(id, &stream.entry.name, lane, stream.schema.as_ref()?))
-        });
-        let Some(open) = self.series(lane).open.as_mut() else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        let mut bytes = Vec::with_capacity(item.payload.len().saturating_add(64));
-        let mut declared = None;
-        if let Some(payload) = declaration.filter(|_| !open.body.summary.declared.contains_key(&id)) {
-            declared = Some(open.len);
-            let place = Place { segno: open.segno, offset: open.len };
-            let meta = FrameMeta::plain(FrameKind::Stream, id);
-            put_frame(&mut bytes, place, &meta, open.body.len, &payload);
-        }
-        let place = Place { segno: open.segno, offset: open.len.saturating_add(bytes.len() as u64) };
-        put_frame(&mut bytes, place, &item.meta, open.body.len, &item.payload);
-        open.file.write_at(&bytes, open.len)?;
-        open.len = open.len.saturating_add(bytes.len() as u64);
-        if let Some(offset) = declared {
-            open.body.summary.declared.insert(id, offset);
-        }
-        self.written_bytes = self.written_bytes.saturating_add(bytes.len() as u64);
-        Ok(())
-    }
-
-    /// Writes the declaration of a stream to its lane and syncs it.
-    fn write_declaration(&mut self, lane: SpoolLane, id: StreamId) -> Result<(), SpoolError> {
-        let payload = self.streams.get(&id).and_then(|stream| {
-            Some(declaration_bytes(id, &stream.entry.name, lane, stream.schema.as_ref()?))
-        });
-        let series = self.series(lane);
-        let (Some(open), Some(payload)) = (series.open.as_mut(), payload) else {
-            return self.create_segment(lane);
-        };
-        let mut bytes = Vec::new();
-        let place = Place { segno: open.segno, offset: open.len };
-        put_frame(&mut bytes, place, &FrameMeta::plain(FrameKind::Stream, id), open.body.len, &payload);
-        match open.file.write_at(&bytes, open.len).and_then(|()| open.file.sync()) {
-            Ok(()) => {
-                open.body.summary.declared.insert(id, open.len);
-                open.len = open.len.saturating_add(bytes.len() as u64);
-                self.written_bytes = self.written_bytes.saturating_add(bytes.len() as u64);
-                self.promote(lane);
-                Ok(())
-            }
-            Err(error) => {
-                tracing::warn!(%error, "declaration goes to a new segment");
-                self.abandon(lane);
-                self.sync_lane(lane)?;
-                if self.series(lane).open.is_none() { self.create_segment(lane) } else { Ok(()) }
-            }
-        }
-    }
-
     /// A stored row of `hw/gaps` accounts for seqs whose segment may then go.
     fn note_gap_rows(&mut self, rows: &Rows) {
         for gap in gap_rows(rows) {
@@ -349,87 +85,6 @@ impl<D: Disk> DiskSpool<D> {
                 stream.explained.insert(gap.seq_first.0..gap.seq_last.plus(1).0);
             }
         }
-    }
-
-    /// A segment whose sync or write failed is never written or synced again: what was proven durable
-    /// stays readable, what was not is still in memory and goes to another segment.
-    fn abandon(&mut self, lane: SpoolLane) {
-        let series = self.series(lane);
-        if let Some(open) = series.open.take() {
-            tracing::error!(lane = lane.as_str(), segno = open.segno, "segment given up after a disk error");
-            series.closed.insert(open.segno, open.body);
-        }
-    }
-
-    /// Makes a lane durable. `true` if there was something to do.
-    fn sync_lane(&mut self, lane: SpoolLane) -> Result<bool, SpoolError> {
-        if self.series(lane).pending.is_empty() {
-            return Ok(false);
-        }
-        for last_try in [false, true] {
-            if self.series(lane).open.is_none() {
-                self.create_segment(lane)?;
-            }
-            match self.series(lane).open.as_ref().map_or(Ok(()), |open| open.file.sync()) {
-                Ok(()) => {
-                    self.promote(lane);
-                    return Ok(true);
-                }
-                Err(error) => {
-                    self.abandon(lane);
-                    if last_try {
-                        return Err(self.refuse("sync a segment", error));
-                    }
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    /// What was pending is durable now.
-    fn promote(&mut self, lane: SpoolLane) {
-        let series = self.series(lane);
-        if let Some(open) = series.open.as_mut() {
-            for item in series.pending.drain(..) {
-                open.body.summary.add(&item.meta, frame_bytes(item.payload.len()));
-            }
-            open.body.len = open.len;
-        }
-    }
-
-    /// Seals the open segment of a lane with a footer.
-    fn seal(&mut self, lane: SpoolLane) -> Result<(), SpoolError> {
-        self.sync_lane(lane)?;
-        let Some(open) = self.series(lane).open.take() else { return Ok(()) };
-        let (segno, mut body) = (open.segno, open.body);
-        let mut bytes = Vec::new();
-        put_footer(&mut bytes, Place { segno, offset: open.len }, &body.summary);
-        match open.file.write_at(&bytes, open.len).and_then(|()| open.file.sync()) {
-            Ok(()) => {
-                body.len = open.len.saturating_add(bytes.len() as u64);
-                self.written_bytes = self.written_bytes.saturating_add(bytes.len() as u64);
-                self.index.put_segment(lane, segno, body.len, &body.summary);
-            }
-            // Its slabs are durable; only the shortcut of the footer is missing.
-            Err(error) => tracing::warn!(%error, segno, "segment stays without a footer"),
-        }
-        self.series(lane).closed.insert(segno, body);
-        Ok(())
-    }
-
-    /// An open segment with room for `need` more bytes.
-    fn make_room(&mut self, lane: SpoolLane, need: u64) -> Result<(), SpoolError> {
-        let limit = self.settings.segment_bytes;
-        let series = self.series(lane);
-        let holds_slabs = |open: &Open<D::File>| open.body.summary.frames > 0 || !series.pending.is_empty();
-        let full = series
-            .open
-            .as_ref()
-            .is_some_and(|open| open.len.saturating_add(need) > limit && holds_slabs(open));
-        if full {
-            self.seal(lane)?;
-        }
-        if self.series(lane).open.is_none() { self.create_segment(lane) } else { Ok(()) }
     }
 
     /// True if the collector has every row of a segment, and what it lost is accounted for.
@@ -517,14 +172,6 @@ impl<D: Disk> DiskSpool<D> {
         }
         held
     }
-}
-
-/// Appends the footer frame of a segment.
-pub(super) fn put_footer(out: &mut Vec<u8>, place: Place, summary: &Summary) {
-    let mut payload = summary.to_bytes();
-    let len = frame_bytes(payload.len().saturating_add(8));
-    payload.extend_from_slice(&len.to_le_bytes());
-    put_frame(out, place, &FrameMeta::plain(FrameKind::Footer, StreamId(0)), place.offset, &payload);
 }
 
 fn slab_meta(id: StreamId, rows: &Rows) -> FrameMeta {

@@ -19,8 +19,11 @@ mod read;
 mod recover;
 mod salvage;
 mod scan;
+mod series;
 mod sled_index;
+mod survey;
 mod task;
+mod write;
 
 pub use disk_spool::{DiskSpool, Settings};
 pub use gaps::{GAPS_HELD_MAX, GapList, LostRows};

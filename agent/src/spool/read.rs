@@ -1,10 +1,11 @@
 //! Reading slabs back, and what happens when a stored frame is damaged.
 
-use super::disk_spool::{Closed, DiskSpool, failed, segment_name};
+use super::disk_spool::{DiskSpool, failed};
 use super::frame::{FrameKind, FrameMeta, HEADER_BYTES, frame_bytes};
 use super::gaps::LostRows;
 use super::payload::{LostRange, read_slab};
 use super::scan::{FrameReader, scan};
+use super::series::{Closed, segment_name, slot};
 use headwater_core::gap::GapCause;
 use headwater_core::id::{BootOrdinal, Epoch, StreamId};
 use headwater_core::interval::IntervalSet;
@@ -14,7 +15,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-/// Most bytes of damaged ranges kept in `quarantine/` per start; beyond it damage is only told.
+/// Most bytes of damaged segments and ranges kept in `quarantine/`. Kept to at each start, and between two
+/// starts no more than this is added for rot; what is beyond is only told.
 pub(super) const QUARANTINE_BYTES_MAX: u64 = 64 << 20;
 
 /// What reading one segment gave.
@@ -97,7 +99,7 @@ impl<D: Disk> DiskSpool<D> {
 
     fn step(&self, lane: SpoolLane, segno: u64, from: u64, limit: usize) -> Result<Step, SpoolError> {
         let nothing = Step::Done { slabs: Vec::new(), bytes: 0 };
-        let Some(series) = self.series.get(super::disk_spool::slot(lane)) else { return Ok(nothing) };
+        let Some(series) = self.series.get(slot(lane)) else { return Ok(nothing) };
         let open = series.open.as_ref().filter(|open| open.segno == segno).map(|open| &open.body);
         let body = open.or_else(|| series.closed.get(&segno));
         let (Some(body), Some((_, file))) = (body, &series.reader) else { return Ok(nothing) };

@@ -1,10 +1,11 @@
 //! What is left of a segment that was not sealed: a power cut, a crash, a disk error.
 
-use super::disk_spool::{Closed, put_footer};
 use super::frame::{FrameKind, HEAD_BYTES, Place, SegmentHeader, frame_bytes};
 use super::payload::{LostRange, StreamTable, Summary, read_slab};
 use super::read::copy;
 use super::scan::{Damage, scan};
+use super::series::Closed;
+use super::write::put_footer;
 use headwater_core::batch::{Rows, StreamRef};
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::StreamId;

@@ -1,0 +1,92 @@
+//! What the spool keeps in memory of its streams and segments.
+
+use super::frame::{FrameMeta, lane_code};
+use super::payload::{Summary, TableEntry};
+use headwater_core::interval::IntervalSet;
+use headwater_core::ports::SpoolLane;
+use headwater_core::schema::Schema;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// A stream as the spool knows it.
+#[derive(Debug, Clone)]
+pub(super) struct Stream {
+    pub(super) entry: TableEntry,
+    /// Unknown for a stream remembered from a table, until it is declared again.
+    pub(super) schema: Option<Schema>,
+    pub(super) acked: IntervalSet,
+    /// Seqs a stored row of `hw/gaps` accounts for.
+    pub(super) explained: IntervalSet,
+}
+
+/// A segment that is not written any more.
+#[derive(Debug)]
+pub(super) struct Closed {
+    /// Bytes that may be read.
+    pub(super) len: u64,
+    pub(super) summary: Summary,
+    /// Damage found in it.
+    pub(super) bad: Vec<Range<u64>>,
+}
+
+/// The segment being written.
+#[derive(Debug)]
+pub(super) struct Open<F> {
+    pub(super) segno: u64,
+    pub(super) file: F,
+    /// Bytes written, synced or not.
+    pub(super) len: u64,
+    /// Readable part; `body.summary` covers just that.
+    pub(super) body: Closed,
+}
+
+/// A slab as it was written, kept until its sync returned.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) meta: FrameMeta,
+    pub(super) payload: Vec<u8>,
+}
+
+/// The segments of one lane.
+#[derive(Debug)]
+pub(super) struct Series<F> {
+    pub(super) next_segno: u64,
+    /// All segments that were ever complete have lower numbers.
+    pub(super) created_upto: u64,
+    pub(super) closed: BTreeMap<u64, Closed>,
+    pub(super) open: Option<Open<F>>,
+    /// Written to `open` if there is one; else waiting for one.
+    pub(super) pending: Vec<Pending>,
+    pub(super) reader: Option<(u64, F)>,
+}
+
+impl<F> Series<F> {
+    pub(super) fn new() -> Self {
+        Self {
+            next_segno: 1,
+            created_upto: 1,
+            closed: BTreeMap::new(),
+            open: None,
+            pending: Vec::new(),
+            reader: None,
+        }
+    }
+
+    pub(super) fn summaries(&self) -> impl Iterator<Item = &Summary> {
+        let open = self.open.as_ref().map(|open| &open.body.summary);
+        self.closed.values().map(|closed| &closed.summary).chain(open)
+    }
+
+    /// The segment with the newest synced table: never unlinked.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.open.as_ref().map(|open| open.segno).or_else(|| self.closed.keys().next_back().copied())
+    }
+}
+
+pub(super) fn slot(lane: SpoolLane) -> usize {
+    usize::from(lane_code(lane))
+}
+
+pub(super) fn segment_name(segno: u64) -> String {
+    format!("{segno:016x}.seg")
+}
