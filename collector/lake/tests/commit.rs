@@ -248,7 +248,7 @@ async fn a_lake_is_made_once_opened_after_and_missed_with_advice() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lake");
     let text = Lake::open(path.to_str().unwrap()).await.unwrap_err().to_string();
-    assert!(text.contains("headwater init"), "{text}");
+    assert!(text.contains("--lake"), "{text}");
     let lake = Lake::init(path.to_str().unwrap()).await.unwrap();
     assert!(lake.location().starts_with("file:///"));
     let again = Lake::init(&format!("file://{}", path.display())).await.unwrap();
