@@ -26,11 +26,15 @@ use std::sync::Arc;
 pub const WITHHELD_RUNS_MAX: usize = 4096;
 /// Rows that wait for their blob, per device and epoch; beyond it the same holds.
 pub const BLOBLESS_ROWS_MAX: usize = 65_536;
-/// Landed blobs whose rows are not committed yet, per device and epoch; beyond it the same holds.
+/// Landed blobs whose rows are not durable yet, per device and epoch; beyond it the same holds.
 pub const BLOBS_MAX: usize = 65_536;
 
 /// Records a row needs below the commit's cursors: itself, its blob, its declaration.
 type Needs = Vec<LandingPosition>;
+
+/// A blob of one row. The same picture taken twice is two blobs: each row is committed with a copy that was
+/// landed for it, so another row's copy must not make it durable.
+type RowBlob = (StreamId, u64, BlobRef);
 
 #[derive(Debug, Default)]
 struct StreamSet {
@@ -59,10 +63,10 @@ struct EpochSet {
     names: BTreeMap<StreamName, StreamId>,
     declared: BTreeMap<(StreamId, Fingerprint), Declared>,
     withheld: Vec<(RowRun, LandingPosition)>,
-    /// Landed blobs no committed row has used yet.
-    blobs: HashMap<BlobRef, (LandingPosition, StreamId, Seq)>,
-    blobless: HashMap<BlobRef, Vec<(StreamId, u64, Needs)>>,
-    blobless_rows: usize,
+    /// Landed blobs whose rows are not durable yet.
+    blobs: HashMap<RowBlob, LandingPosition>,
+    /// Landed rows whose blobs are not.
+    blobless: HashMap<RowBlob, Needs>,
     /// Gaps of streams whose names are not declared yet.
     nameless_gaps: Vec<(StreamName, Range<u64>, Needs)>,
     uncommitted: Vec<Uncommitted>,
@@ -176,20 +180,17 @@ impl LandedSet {
         end: LandingPosition,
     ) {
         let epoch = self.epochs.entry(owner.clone()).or_default();
-        for (stream, seq, mut needs) in epoch.blobless.remove(&reference).unwrap_or_default() {
-            epoch.blobless_rows = epoch.blobless_rows.saturating_sub(1);
-            needs.push(end);
-            epoch.durable(&self.cursors, stream, seq..seq.saturating_add(1), needs);
-        }
         let (stream, seq) = row;
-        let settled = epoch.streams.get(&stream).is_some_and(|set| set.committed.contains(seq.0));
-        if settled {
-            return;
-        }
-        if epoch.blobs.len() >= BLOBS_MAX {
+        let blob = (stream, seq.0, reference);
+        if let Some(mut needs) = epoch.blobless.remove(&blob) {
+            needs.push(end);
+            epoch.durable(&self.cursors, stream, seq.0..seq.0.saturating_add(1), needs);
+        } else if epoch.streams.get(&stream).is_some_and(|set| set.durable.contains(seq.0)) {
+            // Sent again: the row has its copy, or a gap record explains it.
+        } else if epoch.blobs.len() >= BLOBS_MAX {
             self.forgotten = self.forgotten.saturating_add(1);
         } else {
-            epoch.blobs.insert(reference, (end, stream, seq));
+            epoch.blobs.entry(blob).or_insert(end);
         }
     }
 
@@ -214,10 +215,13 @@ impl LandedSet {
                 }
             }
             epoch.uncommitted = left;
+            // A gap record may have explained a row whose other half never came.
             let streams = &epoch.streams;
-            epoch.blobs.retain(|_, (_, stream, seq)| {
-                !streams.get(stream).is_some_and(|set| set.committed.contains(seq.0))
-            });
+            let open = |(stream, seq, _): &RowBlob| {
+                !streams.get(stream).is_some_and(|set| set.durable.contains(*seq))
+            };
+            epoch.blobs.retain(|blob, _| open(blob));
+            epoch.blobless.retain(|blob, _| open(blob));
         }
         grown
     }
@@ -317,20 +321,16 @@ impl EpochSet {
             self.durable(cursors, stream, one, needs.clone());
             return 0;
         };
-        if let Some((blob, ..)) = self.blobs.get(&reference) {
-            let needs = needs.iter().copied().chain([*blob]).collect();
+        let blob = (stream, seq, reference);
+        if let Some(landed) = self.blobs.remove(&blob) {
+            let needs = needs.iter().copied().chain([landed]).collect();
             self.durable(cursors, stream, one, needs);
             return 0;
         }
-        let waiting = self.blobless.entry(reference).or_default();
-        if waiting.iter().any(|(id, n, _)| (*id, *n) == (stream, seq)) {
-            return 0;
-        }
-        if self.blobless_rows >= BLOBLESS_ROWS_MAX {
+        if self.blobless.len() >= BLOBLESS_ROWS_MAX && !self.blobless.contains_key(&blob) {
             return 1;
         }
-        waiting.push((stream, seq, needs.clone()));
-        self.blobless_rows = self.blobless_rows.saturating_add(1);
+        self.blobless.entry(blob).or_insert_with(|| needs.clone());
         0
     }
 

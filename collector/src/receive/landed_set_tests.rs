@@ -187,6 +187,50 @@ fn a_row_is_durable_only_with_its_blob_in_either_order() {
     assert!(epoch.blobs.is_empty() && epoch.blobless.is_empty() && epoch.uncommitted.is_empty());
 }
 
+/// A camera that sees nothing move sends the same bytes for many rows. One row's copy once stood in for another's, whose
+/// blob was then never sent: the committer waited for it, and nothing landed after it was ever acked *committed*.
+#[test]
+fn a_row_is_not_durable_by_the_blob_of_another_row_with_the_same_bytes() {
+    let same = picture(b"a still scene");
+    let mut set = LandedSet::default();
+    set.land_declaration(&owner(), &declared(2, "camera/front", &builtin::image()), at(1));
+    set.land_blob(&owner(), same, (StreamId(2), Seq(0)), at(2));
+    set.land_run(&owner(), image_run(2, 1, &[same]), at(3));
+    assert!(set.durable(&owner(), StreamId(2)).is_empty(), "row 1 has no blob yet");
+    set.land_blob(&owner(), same, (StreamId(2), Seq(1)), at(4));
+    assert_eq!(set.durable(&owner(), StreamId(2)), std::iter::once(1..2).collect());
+    set.land_run(&owner(), image_run(2, 0, &[same]), at(5));
+    assert_eq!(set.durable(&owner(), StreamId(2)).upto(), 2);
+}
+
+/// The other half of the same mistake: a landed blob was forgotten once an earlier row with the same bytes was committed.
+#[test]
+fn a_landed_blob_is_kept_for_its_row_although_its_twin_is_committed() {
+    let same = picture(b"a still scene");
+    let mut set = LandedSet::default();
+    set.land_declaration(&owner(), &declared(2, "camera/front", &builtin::image()), at(1));
+    set.land_blob(&owner(), same, (StreamId(2), Seq(1)), at(2));
+    set.land_blob(&owner(), same, (StreamId(2), Seq(0)), at(3));
+    set.land_run(&owner(), image_run(2, 0, &[same]), at(4));
+    set.commit(&cursors(4));
+    set.land_run(&owner(), image_run(2, 1, &[same]), at(5));
+    assert_eq!(set.durable(&owner(), StreamId(2)).upto(), 2);
+}
+
+#[test]
+fn halves_of_a_row_that_a_gap_record_explains_are_let_go() {
+    let mut set = LandedSet::default();
+    set.land_declaration(&owner(), &declared(2, "camera/front", &builtin::image()), at(1));
+    set.land_declaration(&owner(), &declared(9, "hw/gaps", &builtin::gaps()), at(2));
+    set.land_blob(&owner(), picture(b"a"), (StreamId(2), Seq(0)), at(3));
+    set.land_run(&owner(), image_run(2, 1, &[picture(b"b")]), at(4));
+    set.land_run(&owner(), gap_run(9, 0, "camera/front", 0..2), at(5));
+    set.commit(&cursors(5));
+    assert_eq!(set.committed(&owner(), StreamId(2)).upto(), 2);
+    let epoch = &set.epochs[&owner()];
+    assert!(epoch.blobs.is_empty() && epoch.blobless.is_empty());
+}
+
 #[test]
 fn declared_gaps_advance_the_named_stream() {
     let mut set = LandedSet::default();
