@@ -6,6 +6,7 @@
 use crate::id::{BootOrdinal, Seq, StreamName};
 use crate::sample::Value;
 use crate::time::BootNanos;
+use std::ops::Range;
 
 macro_rules! reasons {
     ($( $reason:literal $name:literal { $( $detail:literal $cause:literal $variant:ident $(#[$doc:meta])* ),* $(,)? } )*) => {
@@ -68,6 +69,9 @@ reasons! {
     }
 }
 
+/// Seqs one thinned record may span: each of its holes is a range to be kept by whoever reads it.
+pub const THINNED_ROWS_MAX: u64 = 1 << 20;
+
 /// A run of seqs of one stream that will never arrive, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GapRecord {
@@ -126,7 +130,13 @@ impl GapRecord {
         ]
     }
 
-    /// Reads a row of `hw/gaps`; `None` if it is not one.
+    /// The runs of seqs it explains: [`explained`].
+    pub fn explained(&self) -> impl Iterator<Item = Range<u64>> + use<> {
+        let seqs = self.seq_first.0..self.seq_last.0.saturating_add(1);
+        explained(seqs, self.stride.into(), self.phase.into())
+    }
+
+    /// Reads a row of `hw/gaps`; `None` if it is not one, or claims more than one record may.
     #[must_use]
     pub fn from_values(values: &[Value]) -> Option<Self> {
         let int = |i: usize| match values.get(i) {
@@ -139,7 +149,9 @@ impl GapRecord {
             _ => None,
         };
         let seqs = (Seq(int(2)?.cast_unsigned()), Seq(int(3)?.cast_unsigned()));
-        if seqs.0 > seqs.1 {
+        let rows = seqs.1.0.checked_sub(seqs.0.0)?;
+        let stride = small(6)?;
+        if seqs.1.0 >= crate::batch::SEQ_END_MAX || (stride >= 2 && rows >= THINNED_ROWS_MAX) {
             return None;
         }
         Some(Self {
@@ -148,7 +160,7 @@ impl GapRecord {
             seq_first: seqs.0,
             seq_last: seqs.1,
             cause: GapCause::from_codes(u8::try_from(int(4)?).ok()?, u8::try_from(int(5)?).ok()?)?,
-            stride: small(6)?,
+            stride,
             phase: small(7)?,
             rows: int(8)?.cast_unsigned(),
             bytes: int(9)?.cast_unsigned(),
@@ -158,6 +170,24 @@ impl GapRecord {
             note: text(13)?.to_owned(),
         })
     }
+}
+
+/// The runs of `seqs` that a gap record explains. Of a thinned run (`stride` ≥ 2) every `stride`-th seq from
+/// `phase` on was kept, and those are not explained: their rows are still to come.
+pub fn explained(seqs: Range<u64>, stride: u64, phase: u64) -> impl Iterator<Item = Range<u64>> + use<> {
+    let mut from = seqs.start;
+    let mut kept = if stride < 2 { seqs.end } else { seqs.start.saturating_add(phase) };
+    std::iter::from_fn(move || {
+        while from < seqs.end {
+            let run = from..kept.min(seqs.end);
+            from = kept.saturating_add(1);
+            kept = kept.saturating_add(stride);
+            if !run.is_empty() {
+                return Some(run);
+            }
+        }
+        None
+    })
 }
 
 /// `text` cut to at most `bytes_max` bytes at a character border.
@@ -173,6 +203,43 @@ pub fn truncated(text: &str, bytes_max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thinned_record_explains_what_was_not_kept() {
+        let runs = |seqs, stride, phase| explained(seqs, stride, phase).collect::<Vec<_>>();
+        assert_eq!(runs(10..20, 0, 0), vec![10_u64..20]);
+        assert_eq!(runs(10..20, 4, 1), [10..11, 12..15, 16..19]);
+        assert_eq!(runs(10..20, 4, 0), [11..14, 15..18, 19..20]);
+        assert_eq!(runs(10..12, 2, 5), vec![10_u64..12]);
+    }
+
+    #[test]
+    fn a_record_that_claims_too_much_is_none() {
+        let mut record = GapRecord {
+            stream: "imu".parse().unwrap(),
+            boot_ordinal: BootOrdinal(1),
+            seq_first: Seq(0),
+            seq_last: Seq(1 << 62),
+            cause: GapCause::Overrun,
+            stride: 0,
+            phase: 0,
+            rows: 1,
+            bytes: 0,
+            b_first: BootNanos(0),
+            b_last: BootNanos(0),
+            policy_version: 0,
+            note: String::new(),
+        };
+        assert!(GapRecord::from_values(&record.to_values()).is_some(), "one run, however long");
+        record.stride = 2;
+        assert!(GapRecord::from_values(&record.to_values()).is_none(), "2^61 holes");
+        record.seq_last = Seq(THINNED_ROWS_MAX - 1);
+        assert!(GapRecord::from_values(&record.to_values()).is_some());
+        (record.stride, record.seq_last) = (0, Seq(u64::MAX >> 1));
+        assert!(GapRecord::from_values(&record.to_values()).is_some());
+        record.seq_last = Seq(1 << 63);
+        assert!(GapRecord::from_values(&record.to_values()).is_none(), "beyond what seqs may be");
+    }
 
     #[test]
     fn every_cause_round_trips_through_its_codes() {

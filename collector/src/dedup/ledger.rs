@@ -1,5 +1,6 @@
 //! The ledger: which seqs of which stream the lake holds, and which will never come.
 
+use headwater_core::gap::explained;
 use headwater_core::id::{DeviceId, Epoch, StreamName};
 use headwater_core::interval::IntervalSet;
 use std::collections::BTreeMap;
@@ -66,20 +67,15 @@ impl Ledger {
         self.stream(key).declared.insert(seqs);
     }
 
-    /// Notes a gap record. Of a thinned run (`stride` ≥ 2) every `stride`-th seq from `phase` was kept; the others will
-    /// never come.
+    /// Notes a gap record: the seqs that [`explained`] gives will never come.
     pub fn declare_gap(&mut self, key: &StreamKey, seqs: Range<u64>, stride: u64, phase: u64) {
-        if stride < 2 {
-            return self.declare_missing(key, seqs);
-        }
-        let mut from = seqs.start;
-        let mut kept = seqs.start.saturating_add(phase);
-        while kept < seqs.end {
-            self.declare_missing(key, from..kept);
-            from = kept.saturating_add(1);
-            kept = kept.saturating_add(stride);
-        }
-        self.declare_missing(key, from..seqs.end);
+        explained(seqs, stride, phase).for_each(|run| self.declare_missing(key, run));
+    }
+
+    /// True if `seq` was declared missing.
+    #[must_use]
+    pub fn is_declared(&self, key: &StreamKey, seq: u64) -> bool {
+        self.streams.get(key).is_some_and(|stream| stream.declared.contains(seq))
     }
 
     /// True if `seq` is held.

@@ -209,9 +209,23 @@ impl Folder {
             };
             match self.waiting.take_blob(&blob) {
                 Some(bytes) => self.complete(run, reference, bytes),
+                None if self.ledger.is_declared(&arriving.key, blob.seq) => self.without_blob(run),
                 None => self.waiting.row(blob, run),
             }
         }
+    }
+
+    /// A row that a gap record explained before it came: its gateway sends nothing more of it.
+    pub(super) fn without_blob(&mut self, row: HeldRows) {
+        metrics::counter!("headwater_ingest_rows_without_blob_total").increment(1);
+        self.group.hold(row);
+    }
+
+    /// Blobs whose rows will never claim them are kept by their digest.
+    pub(super) fn unclaimed(&mut self, key: &StreamKey, stream: StreamId, seqs: Range<u64>) {
+        let blobs = self.waiting.release_blobs((&key.device, key.epoch, stream), seqs);
+        metrics::counter!("headwater_ingest_blobs_unclaimed_total").increment(blobs.len() as u64);
+        self.group.objects.extend(blobs);
     }
 
     fn complete(&mut self, row: HeldRows, reference: BlobRef, bytes: Arc<[u8]>) {
@@ -259,11 +273,12 @@ impl Folder {
             return self.waiting.blob(blob, waiting);
         };
         let key = StreamKey { device: landed.device.device.clone(), epoch: landed.epoch, stream };
-        if self.ledger.holds(&key, object.seq.0) {
+        let declared = self.ledger.is_declared(&key, object.seq.0);
+        if self.ledger.holds(&key, object.seq.0) && !declared {
             // Its row is in already, with its own copy of these bytes: a resend.
             metrics::counter!("headwater_ingest_blobs_known_total").increment(1);
         } else if self.ledger.accounts_for(&key, object.seq.0..object.seq.0.saturating_add(1)) {
-            // Its row will never be in: kept by its digest.
+            // Its row will never be in, or went in without it when a gap record explained it: kept by its digest.
             metrics::counter!("headwater_ingest_blobs_unclaimed_total").increment(1);
             self.group.objects.push((object.reference.sha256, waiting.bytes));
         } else {

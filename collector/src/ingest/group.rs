@@ -148,6 +148,7 @@ impl Group {
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
             && self.gaps.is_empty()
+            && self.objects.is_empty()
             && [&self.batches, &self.clock, &self.schemas, &self.devices, &self.quarantine]
                 .iter()
                 .all(|rows| rows.is_empty())

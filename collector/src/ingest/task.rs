@@ -3,7 +3,6 @@
 use super::aligning::Aligning;
 use super::build::{Built, build};
 use super::commit::{BACKOFF_MS_MIN, Committer};
-use super::cursors::from_commit;
 use super::fold::Folder;
 use super::group::Group;
 use super::port::LandingSource;
@@ -136,7 +135,7 @@ pub async fn run<S: LandingSource, C: Clock>(deps: IngestDeps<S, C>) -> Result<(
     let aligning = aligning.map_err(|error| IngestError::Recipes(error.to_string()))?;
     let cursors = folder.read.clone();
     deps.marks.send_replace(match &head {
-        Some(head) => CommitMark { cursors, ..mark(head) },
+        Some(head) => CommitMark { cursors, ..mark(head, &folder) },
         None => CommitMark::default(),
     });
     let committer = Committer::new(
@@ -290,8 +289,15 @@ impl<C: Clock> Task<C> {
     async fn commit(&mut self) -> Result<(), IngestError> {
         self.opened = None;
         if self.folder.group.is_empty() {
-            // Cursors that only moved over what has no row go along with the next commit.
+            // Cursors that only moved over what has no row, or over what an earlier life committed, go along with the
+            // next commit; the receiver may know of them now.
             self.folder.group = Group::new(self.folder.settings.clock_half_ns);
+            if self.head.is_some() {
+                self.marks.send_modify(|mark| {
+                    mark.cursors.clone_from(&self.folder.read);
+                    mark.waiting = self.folder.waiting.messages();
+                });
+            }
             return Ok(());
         }
         let mut wait_ms = BACKOFF_MS_MIN;
@@ -299,7 +305,7 @@ impl<C: Clock> Task<C> {
             match self.try_commit().await? {
                 Ok((committed, built)) => {
                     self.head = Some(committed.id.clone());
-                    self.marks.send_replace(mark(&committed.commit));
+                    self.marks.send_replace(mark(&committed.commit, &self.folder));
                     let group = Group::new(self.folder.settings.clock_half_ns);
                     let group = std::mem::replace(&mut self.folder.group, group);
                     self.aligning.feed(&group, &built.resolved, self.clock.boot());
@@ -359,10 +365,12 @@ fn table_of(error: &headwater_lake::TableError) -> Option<&headwater_lake::Table
     }
 }
 
-/// What a commit says of itself to the receiver.
-fn mark(commit: &CommitObject) -> CommitMark {
+/// What a commit says of itself to the receiver: all that was read is in the lake but what waits, so one gateway's
+/// half a picture holds back nobody else's rows.
+fn mark(commit: &CommitObject, folder: &Folder) -> CommitMark {
     CommitMark {
-        cursors: from_commit(&commit.landing),
+        cursors: folder.read.clone(),
+        waiting: folder.waiting.messages(),
         commit: parse_hex(commit.id.as_str().as_bytes()).map(Sha256),
         at: Some(UtcNanos(commit.time_us.saturating_mul(1_000))),
     }

@@ -5,7 +5,7 @@ use super::group::HeldRows;
 use crate::land::{LandedMessage, LandingCursors, LandingPosition};
 use headwater_core::batch::Rows;
 use headwater_core::id::{DeviceId, Epoch, Sha256, StreamId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// Most bytes that may wait: four of the largest blobs beside what a group holds.
@@ -107,6 +107,27 @@ impl Waiting {
         let found: Vec<BlobKey> =
             self.rows.range(at(seqs.start)..at(seqs.end)).map(|(blob, _)| blob.clone()).collect();
         found.iter().filter_map(|blob| self.take_row(blob)).collect()
+    }
+
+    /// Takes out the blobs of these seqs: their rows are in without them, or will never be.
+    pub(super) fn release_blobs(
+        &mut self,
+        (device, epoch, stream): (&DeviceId, Epoch, StreamId),
+        seqs: std::ops::Range<u64>,
+    ) -> Vec<(Sha256, Arc<[u8]>)> {
+        let at = |seq| BlobKey { device: device.clone(), epoch, stream, seq, sha256: Sha256([0; 32]) };
+        if seqs.is_empty() {
+            return Vec::new();
+        }
+        let found: Vec<BlobKey> =
+            self.blobs.range(at(seqs.start)..at(seqs.end)).map(|(blob, _)| blob.clone()).collect();
+        found.into_iter().filter_map(|blob| Some((blob.sha256, self.take_blob(&blob)?))).collect()
+    }
+
+    /// Ends of the messages of which something waits: their rows are not all in the lake.
+    pub(super) fn messages(&self) -> HashSet<LandingPosition> {
+        let rows = self.rows.values().map(|row| row.end);
+        rows.chain(self.undeclared.iter().map(|section| section.message.end)).collect()
     }
 
     /// The waiting row of a seq, to compare a second copy with.

@@ -17,7 +17,7 @@ use headwater_core::id::{DevicePath, Epoch, IncarnationId, KeyId, ObjectId, Sha2
 use headwater_core::time::UtcNanos;
 use headwater_core::wire::{Lane, MessageKind, Sent};
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -158,12 +158,22 @@ pub type LandedWatch = watch::Receiver<LandingPosition>;
 /// What the newest commit holds, told by the committer after the ref moved (and once at start).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CommitMark {
-    /// Every record below these cursors is in the lake.
+    /// Every record below these cursors is in the lake, but for those that wait.
     pub cursors: LandingCursors,
+    /// Ends of the messages below them of which something waits for its counterpart.
+    pub waiting: HashSet<LandingPosition>,
     /// Id of the newest commit.
     pub commit: Option<Sha256>,
     /// When it was made.
     pub at: Option<UtcNanos>,
+}
+
+impl CommitMark {
+    /// True if all of the record that ends at `end` is in the lake.
+    #[must_use]
+    pub fn holds(&self, end: &LandingPosition) -> bool {
+        is_below(&self.cursors, end) && !self.waiting.contains(end)
+    }
 }
 
 /// Why landing or reading the log failed.

@@ -7,7 +7,7 @@
 
 use super::reassemble::DeviceEpoch;
 use super::summary::RowRun;
-use crate::land::{LandingCursors, LandingPosition, is_below};
+use crate::land::{CommitMark, LandingPosition};
 use crate::registry::DeclaredStream;
 use headwater_core::batch::StreamRef;
 use headwater_core::id::{Seq, StreamId, StreamName};
@@ -76,15 +76,15 @@ struct EpochSet {
 #[derive(Debug, Default)]
 pub struct LandedSet {
     epochs: HashMap<DeviceEpoch, EpochSet>,
-    cursors: LandingCursors,
+    mark: CommitMark,
     forgotten: u64,
 }
 
 impl LandedSet {
-    /// Nothing landed yet. `cursors`: those of the newest commit.
+    /// Nothing landed yet. `mark`: what the newest commit holds.
     #[must_use]
-    pub fn new(cursors: LandingCursors) -> Self {
-        Self { cursors, ..Self::default() }
+    pub fn new(mark: CommitMark) -> Self {
+        Self { mark, ..Self::default() }
     }
 
     /// Runs and rows forgotten because a bound was hit; their devices send them again.
@@ -119,7 +119,7 @@ impl LandedSet {
                 .partition(|(name, ..)| *name == declared.name);
             epoch.nameless_gaps = nameless;
             for (_, seqs, needs) in named {
-                epoch.durable(&self.cursors, declared.stream, seqs, needs);
+                epoch.durable(&self.mark, declared.stream, seqs, needs);
             }
         }
         refused
@@ -150,22 +150,18 @@ impl LandedSet {
         needs.extend(declared.at);
         let is_gaps = declared.name.as_str() == builtin::GAPS_STREAM;
         match declared.schema.blob_field().and_then(|field| run.blobs.get(&field)) {
-            None => epoch.durable(&self.cursors, stream, run.seqs.clone(), needs.clone()),
+            None => epoch.durable(&self.mark, stream, run.seqs.clone(), needs.clone()),
             Some(references) => {
                 for (seq, reference) in run.seqs.clone().zip(references) {
-                    self.forgotten = self.forgotten.saturating_add(epoch.land_blob_row(
-                        &self.cursors,
-                        stream,
-                        seq,
-                        *reference,
-                        &needs,
-                    ));
+                    self.forgotten = self
+                        .forgotten
+                        .saturating_add(epoch.land_blob_row(&self.mark, stream, seq, *reference, &needs));
                 }
             }
         }
         if is_gaps {
             for gap in &run.gaps {
-                epoch.land_gap(&self.cursors, gap, &needs);
+                self.forgotten = self.forgotten.saturating_add(epoch.land_gap(&self.mark, gap, &needs));
             }
         }
         None
@@ -184,7 +180,7 @@ impl LandedSet {
         let blob = (stream, seq.0, reference);
         if let Some(mut needs) = epoch.blobless.remove(&blob) {
             needs.push(end);
-            epoch.durable(&self.cursors, stream, seq.0..seq.0.saturating_add(1), needs);
+            epoch.durable(&self.mark, stream, seq.0..seq.0.saturating_add(1), needs);
         } else if epoch.streams.get(&stream).is_some_and(|set| set.durable.contains(seq.0)) {
             // Sent again: the row has its copy, or a gap record explains it.
         } else if epoch.blobs.len() >= BLOBS_MAX {
@@ -194,20 +190,21 @@ impl LandedSet {
         }
     }
 
-    /// Takes the cursors of a new commit. Gives the owners whose committed set grew.
-    pub fn commit(&mut self, cursors: &LandingCursors) -> BTreeSet<DeviceEpoch> {
-        for (incarnation, cursor) in cursors {
-            let mine = self.cursors.entry(*incarnation).or_insert(*cursor);
+    /// Takes what a new commit holds. Gives the owners whose committed set grew.
+    pub fn commit(&mut self, mark: &CommitMark) -> BTreeSet<DeviceEpoch> {
+        for (incarnation, cursor) in &mark.cursors {
+            let mine = self.mark.cursors.entry(*incarnation).or_insert(*cursor);
             // R2: the landing cursor never goes back.
             if *mine < *cursor {
                 *mine = *cursor;
             }
         }
+        self.mark.waiting.clone_from(&mark.waiting);
         let mut grown = BTreeSet::new();
         for (owner, epoch) in &mut self.epochs {
             let mut left = Vec::with_capacity(epoch.uncommitted.len());
             for entry in std::mem::take(&mut epoch.uncommitted) {
-                if entry.needs.iter().all(|end| is_below(&self.cursors, end)) {
+                if entry.needs.iter().all(|end| self.mark.holds(end)) {
                     epoch.streams.entry(entry.stream).or_default().committed.insert(entry.seqs);
                     grown.insert(owner.clone());
                 } else {
@@ -294,10 +291,10 @@ impl LandedSet {
 }
 
 impl EpochSet {
-    fn durable(&mut self, cursors: &LandingCursors, stream: StreamId, seqs: Range<u64>, needs: Needs) {
+    fn durable(&mut self, mark: &CommitMark, stream: StreamId, seqs: Range<u64>, needs: Needs) {
         let set = self.streams.entry(stream).or_default();
         set.durable.insert(seqs.clone());
-        if needs.iter().all(|end| is_below(cursors, end)) {
+        if needs.iter().all(|end| mark.holds(end)) {
             set.committed.insert(seqs);
         } else if !set.committed.covers(seqs.clone()) {
             self.uncommitted.push(Uncommitted { stream, seqs, needs });
@@ -307,7 +304,7 @@ impl EpochSet {
     /// Gives the number of rows forgotten (0 or 1).
     fn land_blob_row(
         &mut self,
-        cursors: &LandingCursors,
+        mark: &CommitMark,
         stream: StreamId,
         seq: u64,
         reference: Option<BlobRef>,
@@ -318,13 +315,13 @@ impl EpochSet {
             return 0;
         }
         let Some(reference) = reference else {
-            self.durable(cursors, stream, one, needs.clone());
+            self.durable(mark, stream, one, needs.clone());
             return 0;
         };
         let blob = (stream, seq, reference);
         if let Some(landed) = self.blobs.remove(&blob) {
             let needs = needs.iter().copied().chain([landed]).collect();
-            self.durable(cursors, stream, one, needs);
+            self.durable(mark, stream, one, needs);
             return 0;
         }
         if self.blobless.len() >= BLOBLESS_ROWS_MAX && !self.blobless.contains_key(&blob) {
@@ -334,15 +331,19 @@ impl EpochSet {
         0
     }
 
-    fn land_gap(&mut self, cursors: &LandingCursors, gap: &GapRecord, needs: &Needs) {
-        let seqs = gap.seq_first.0..gap.seq_last.0.saturating_add(1);
-        match self.names.get(&gap.stream) {
-            Some(stream) => self.durable(cursors, *stream, seqs, needs.clone()),
-            None if self.nameless_gaps.len() < WITHHELD_RUNS_MAX => {
-                self.nameless_gaps.push((gap.stream.clone(), seqs, needs.clone()));
+    /// Gives the number of runs forgotten.
+    fn land_gap(&mut self, mark: &CommitMark, gap: &GapRecord, needs: &Needs) -> u64 {
+        let mut forgotten = 0_u64;
+        for seqs in gap.explained() {
+            match self.names.get(&gap.stream) {
+                Some(stream) => self.durable(mark, *stream, seqs, needs.clone()),
+                None if self.nameless_gaps.len() < WITHHELD_RUNS_MAX => {
+                    self.nameless_gaps.push((gap.stream.clone(), seqs, needs.clone()));
+                }
+                None => forgotten = forgotten.saturating_add(1),
             }
-            None => {}
         }
+        forgotten
     }
 }
 

@@ -1,6 +1,7 @@
 //! The landed set against a plain model, and what is withheld until it is whole.
 
 use super::*;
+use crate::land::LandingCursors;
 use crate::receive::testkit::{number_rows, numbers, path, rows};
 use headwater_core::batch::{Column, Values};
 use headwater_core::gap::GapCause;
@@ -17,8 +18,9 @@ fn at(n: u64) -> LandingPosition {
     LandingPosition { incarnation: IncarnationId([1; 16]), segment: 0, offset: n }
 }
 
-fn cursors(n: u64) -> LandingCursors {
-    LandingCursors::from([(IncarnationId([1; 16]), at(n))])
+fn cursors(n: u64) -> CommitMark {
+    let cursors = LandingCursors::from([(IncarnationId([1; 16]), at(n))]);
+    CommitMark { cursors, ..CommitMark::default() }
 }
 
 fn declared(stream: u16, name: &str, schema: &Schema) -> DeclaredStream {
@@ -229,6 +231,29 @@ fn halves_of_a_row_that_a_gap_record_explains_are_let_go() {
     assert_eq!(set.committed(&owner(), StreamId(2)).upto(), 2);
     let epoch = &set.epochs[&owner()];
     assert!(epoch.blobs.is_empty() && epoch.blobless.is_empty());
+}
+
+#[test]
+fn what_waits_below_the_cursor_is_not_committed_and_holds_nothing_else_back() {
+    let mut set = LandedSet::default();
+    set.land_declaration(&owner(), &declared(1, "imu", &numbers()), at(1));
+    set.land_run(&owner(), run(1, 0, 5), at(2));
+    set.land_run(&owner(), run(1, 5, 5), at(3));
+    set.commit(&CommitMark { waiting: [at(2)].into(), ..cursors(3) });
+    assert_eq!(set.committed(&owner(), StreamId(1)), std::iter::once(5..10).collect());
+    set.commit(&cursors(4));
+    assert_eq!(set.committed(&owner(), StreamId(1)).upto(), 10);
+}
+
+#[test]
+fn the_kept_rows_of_a_thinned_gap_are_not_durable() {
+    let mut set = LandedSet::default();
+    set.land_declaration(&owner(), &declared(1, "imu", &numbers()), at(1));
+    set.land_declaration(&owner(), &declared(9, "hw/gaps", &builtin::gaps()), at(2));
+    let mut thinned = gap_run(9, 0, "imu", 10..20);
+    (thinned.gaps[0].stride, thinned.gaps[0].phase) = (4, 1);
+    set.land_run(&owner(), thinned, at(3));
+    assert_eq!(set.durable(&owner(), StreamId(1)), [10..11, 12..15, 16..19].into_iter().collect());
 }
 
 #[test]

@@ -97,7 +97,7 @@ impl Receiver {
             admission,
             key: identity.key,
             staging: Reassembler::new(StagingLimits::V1),
-            landed: LandedSet::new(mark.cursors.clone()),
+            landed: LandedSet::new(mark.clone()),
             desk,
             urgent: Vec::new(),
         }
@@ -202,7 +202,7 @@ impl Receiver {
 
     /// A commit was made.
     pub fn committed(&mut self, mark: &CommitMark, now: BootNanos) {
-        for owner in self.landed.commit(&mark.cursors) {
+        for owner in self.landed.commit(mark) {
             self.desk.committed(&owner, mark.commit, now);
         }
     }

@@ -223,7 +223,8 @@ fn rows_are_acked_once_synced_and_committed_once_committed() {
     let acks = bench.acks(400);
     assert_eq!((stream(&acks[0]).durable_upto, stream(&acks[0]).committed_upto), (Seq(5), Seq(0)));
     let cursors = [(incarnation(), at(bench.end))].into();
-    let mark = CommitMark { cursors, commit: Some(headwater_core::id::Sha256([4; 32])), at: None };
+    let commit = Some(headwater_core::id::Sha256([4; 32]));
+    let mark = CommitMark { cursors, commit, ..CommitMark::default() };
     bench.receiver.committed(&mark, now(700).boot);
     let acks = bench.acks(700);
     assert_eq!(stream(&acks[0]).committed_upto, Seq(5));

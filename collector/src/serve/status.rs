@@ -147,7 +147,7 @@ mod tests {
         let late = Readiness::NotReady(vec!["newest commit is 121 s old and captures wait".into()]);
         assert_eq!(board.readiness(s(121)), late);
         let cursors = LandingCursors::from([(IncarnationId([1; 16]), at(100))]);
-        commits_tx.send_replace(CommitMark { cursors, commit: None, at: Some(s(5)) });
+        commits_tx.send_replace(CommitMark { cursors, at: Some(s(5)), ..CommitMark::default() });
         assert_eq!(board.readiness(s(100_000)), Readiness::Ready, "nothing waits");
         landed_tx.send_replace(at(101));
         connected_tx.send_replace(false);

@@ -41,8 +41,9 @@ impl Folder {
         // What an earlier life set aside and declared missing is not set aside again.
         if !(arriving.replayed && self.ledger.accounts_for(&arriving.key, seqs.clone())) {
             self.set_rows_aside(arriving, rows, seqs.clone(), reason, detail);
-            self.gap_by_collector(&arriving.key, seqs, cause, detail, arriving.message.received);
+            self.gap_by_collector(&arriving.key, seqs.clone(), cause, detail, arriving.message.received);
         }
+        self.unclaimed(&arriving.key, arriving.declared.stream, seqs);
     }
 
     pub(super) fn set_rows_aside(

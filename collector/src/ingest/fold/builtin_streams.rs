@@ -105,7 +105,7 @@ impl Folder {
             let key = StreamKey { stream: gap.stream.clone(), ..arriving.key.clone() };
             let missing = gap.seq_first.0..gap.seq_last.0.saturating_add(1);
             self.ledger.declare_gap(&key, missing.clone(), gap.stride.into(), gap.phase.into());
-            self.release(arriving, &key, missing);
+            gap.explained().for_each(|seqs| self.release(arriving, &key, seqs));
             let id = Sha256::of(format!("{}/{seq}", arriving.key).as_bytes()).to_string();
             self.group.gaps.push(RecordedGap {
                 device: arriving.key.device.clone(),
@@ -124,10 +124,10 @@ impl Folder {
         let Some(stream) = self.registry.stream_id(&arriving.message.device, key.epoch, &named) else {
             return;
         };
-        for row in self.waiting.release((&key.device, key.epoch, stream), seqs) {
-            metrics::counter!("headwater_ingest_rows_without_blob_total").increment(1);
-            self.group.hold(row);
+        for row in self.waiting.release((&key.device, key.epoch, stream), seqs.clone()) {
+            self.without_blob(row);
         }
+        self.unclaimed(key, stream, seqs);
     }
 
     /// Records that the collector itself will never admit these seqs (D2).
