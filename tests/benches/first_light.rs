@@ -250,7 +250,7 @@ fn flood(data: &Path, sheet: &mut Sheet, runtime: &tokio::runtime::Runtime) -> R
     let capture_seconds = began.elapsed().as_secs_f64();
     drop(site.players.stop());
     site.world.silence_slow_sensor()?;
-    let drained = site.fleet.wait_drained(Duration::from_secs(180))?;
+    let drained = site.fleet.wait_drained(Duration::from_secs(180), || false)?;
     ensure!(drained, "the flood was not committed within three minutes");
     let commit_seconds = began.elapsed().as_secs_f64();
     let rss = site.fleet.stop()?;

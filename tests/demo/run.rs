@@ -4,6 +4,7 @@ use crate::Args;
 use crate::console::Console;
 use crate::report;
 use anyhow::{Context, Result, bail};
+use headwater_agent::stamp::SLAB_MS_MAX;
 use headwater_tests::players::{Mishaps, Players};
 use headwater_tests::ticks::{now, wait_until};
 use headwater_tests::truth::{self, Figures};
@@ -14,21 +15,23 @@ use headwater_tests::{
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Commits are made this often in the demo (10 s by default elsewhere).
 const COMMIT_INTERVAL_MS: u64 = 2_000;
-/// Longest wait for the last rows to be committed after playing.
-const DRAIN_LIMIT: Duration = Duration::from_secs(120);
-/// Seconds between kills under `--chaos`.
-const KILL_EVERY_S: u64 = 6;
+/// Longest wait for the last rows to be committed after playing: an agent's resends wait up to five minutes.
+const DRAIN_LIMIT: Duration = Duration::from_secs(400);
+/// Seconds between kills under `--chaos`: 20 s of playing see each process killed once.
+const KILL_EVERY_S: u64 = 5;
+/// What a power cut may take: a slab that is still open, and what waits for its sync (R1).
+const LOSS_WINDOW_MS: u64 = SLAB_MS_MAX + SYNC_INTERVAL_MS;
 
 /// Runs the demo; `true` if nothing was lost, doubled or wrong.
 pub(crate) fn run(args: &Args) -> Result<bool> {
-    let interrupted = Arc::new(AtomicBool::new(false));
+    let interrupted = Arc::new(AtomicU32::new(0));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    watch_interrupts(&runtime, &interrupted);
+    watch_interrupts(&runtime, &interrupted)?;
     let mut console = Console::new(args.play);
 
     let dir = prepare_dir(args)?;
@@ -59,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     let start = now();
     let mut next_kill = KILL_EVERY_S;
     let mut victims = ["agent", "broker", "collector"].into_iter().cycle();
-    while start.elapsed() < args.play && !interrupted.load(Ordering::Relaxed) {
+    while start.elapsed() < args.play && interrupted.load(Ordering::Relaxed) == 0 {
         std::thread::sleep(Duration::from_millis(250));
         fleet.check()?;
         let seconds = start.elapsed().as_secs();
@@ -76,7 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
             .map_or_else(|| "starting".to_owned(), |s| format!("{} rows on the gateway", s.held_rows()));
         console.progress(seconds, format!("{imu} imu, {gps} fixes, {pictures} pictures played; {held}"));
     }
-    if args.keep && !interrupted.load(Ordering::Relaxed) {
+    if args.keep && interrupted.load(Ordering::Relaxed) == 0 {
         stay(&console, &world, &mut fleet, &interrupted)?;
     }
 
@@ -84,7 +87,10 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     console.done();
     console.say("  played; waiting until the last row is committed");
     world.silence_slow_sensor()?;
-    let drained = fleet.wait_drained(DRAIN_LIMIT)?;
+    let drained = fleet.wait_drained(DRAIN_LIMIT, || interrupted.load(Ordering::Relaxed) > 1)?;
+    if !drained && interrupted.load(Ordering::Relaxed) > 1 {
+        bail!("ended by request before the last row was committed; everything was stopped");
+    }
     wait_for_alignment(&runtime, &world);
     let bytes_on_wire = fleet.bytes_on_wire();
     let rss_agent_max = fleet.stop()?;
@@ -128,13 +134,20 @@ fn wait_for_alignment(runtime: &tokio::runtime::Runtime, world: &World) {
     }
 }
 
-fn watch_interrupts(runtime: &tokio::runtime::Runtime, interrupted: &Arc<AtomicBool>) {
-    let flag = Arc::clone(interrupted);
-    runtime.spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            flag.store(true, Ordering::Relaxed);
-        }
-    });
+/// Counts requests to end: the first ends the playing, the second the wait for the last rows.
+fn watch_interrupts(runtime: &tokio::runtime::Runtime, interrupted: &Arc<AtomicU32>) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let _context = runtime.enter();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let mut requests = signal(kind).context("failed to listen for signals")?;
+        let count = Arc::clone(interrupted);
+        runtime.spawn(async move {
+            while requests.recv().await.is_some() {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    Ok(())
 }
 
 fn prepare_dir(args: &Args) -> Result<PathBuf> {
@@ -164,7 +177,7 @@ fn data_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/demo")
 }
 
-fn stay(console: &Console, world: &World, fleet: &mut Fleet, interrupted: &AtomicBool) -> Result<()> {
+fn stay(console: &Console, world: &World, fleet: &mut Fleet, interrupted: &AtomicU32) -> Result<()> {
     console.say("\n  Still playing. Ctrl-C ends it and shows the figures. Meanwhile:");
     console.say(&format!(
         "    add a source of your own to {}:\n      [[source]]\n      type = \"exec\"\n      stream = \"my/load\"\n      kind = \"load\"\n      command = [\"sh\", \"-c\", \"while sleep 1; do cut -d' ' -f1 /proc/loadavg; done\"]\n      format = \"csv\"\n      fields = [ {{ name = \"load1\", type = \"f64\", unit = \"1\" }} ]",
@@ -176,7 +189,7 @@ fn stay(console: &Console, world: &World, fleet: &mut Fleet, interrupted: &Atomi
         "    read it: headwater --lake {} scan raw.load --at main",
         world.path("lake").display()
     ));
-    while !interrupted.load(Ordering::Relaxed) {
+    while interrupted.load(Ordering::Relaxed) == 0 {
         std::thread::sleep(Duration::from_millis(300));
         fleet.check()?;
         if std::fs::remove_file(world.path("restart")).is_ok() {
@@ -234,7 +247,7 @@ impl Tell<'_> {
     fn json(&self) -> Result<String> {
         let mut value = serde_json::to_value(self.figures)?;
         let more = serde_json::json!({
-            "loss_window_ms": SYNC_INTERVAL_MS,
+            "loss_window_ms": LOSS_WINDOW_MS,
             "bytes_on_wire": self.bytes_on_wire,
             "rss_agent_max": self.rss_agent_max,
             "drained": self.drained,
@@ -264,7 +277,7 @@ impl Tell<'_> {
         println!("  gaps recorded {} rows, quarantined {}", f.gaps_recorded, f.quarantined);
         println!(
             "  emitted and not captured {} (loss window {} ms, and while the agent was down)",
-            f.emitted_not_captured, SYNC_INTERVAL_MS
+            f.emitted_not_captured, LOSS_WINDOW_MS
         );
         println!(
             "  bytes on the wire {}, agent's memory at most {:.1} MiB",

@@ -54,7 +54,7 @@ impl Fleet {
         let agent_toml = world.write_agent(ports, program, data)?;
         let log = |name: &str| world.path(&format!("logs/{name}.log"));
         let proc = |name, role, verb, config: &Path| {
-            Proc::new(name, program.to_owned(), role_args(role, verb, config), log(name))
+            Proc::new(name, program.to_owned(), role_args(role, verb, config), log(name)).in_own_group()
         };
         let broker = match broker {
             Broker::Embedded => proc("broker", "collector", "broker", &collector_toml),
@@ -146,21 +146,23 @@ impl Fleet {
     /// if that did not come about within `limit`.
     ///
     /// A row may still be on its way from its source for as long as a slab, a sync and a status take, so
-    /// the gateway has to be empty for longer than that.
+    /// the gateway has to be empty for longer than that. `give_up` ends the wait early.
     ///
     /// # Errors
     /// Names a process that ended by itself.
-    pub fn wait_drained(&mut self, limit: Duration) -> io::Result<bool> {
+    pub fn wait_drained(&mut self, limit: Duration, give_up: impl Fn() -> bool) -> io::Result<bool> {
         let status = self.world.path("status.json");
         let mut trouble = Ok(());
         let mut empty_since = None;
-        let drained = wait_until(limit, || {
+        let mut drained = false;
+        let ended = wait_until(limit, || {
             trouble = self.check();
             let empty = AgentStatus::read(&status).is_some_and(|s| s.is_drained());
             empty_since = if empty { empty_since.or_else(|| Some(now())) } else { None };
-            trouble.is_err() || empty_since.is_some_and(|since: std::time::Instant| since.elapsed() > QUIET)
+            drained = empty_since.is_some_and(|since: std::time::Instant| since.elapsed() > QUIET);
+            trouble.is_err() || drained || give_up()
         });
-        trouble.map(|()| drained)
+        trouble.map(|()| ended && drained)
     }
 
     /// Looks after all processes: one that ended by itself is an error with its last words.

@@ -4,6 +4,7 @@ use crate::ticks::wait_until;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -15,6 +16,7 @@ pub struct Proc {
     program: PathBuf,
     args: Vec<OsString>,
     log: PathBuf,
+    own_group: bool,
     child: Option<Child>,
     rss_max_kib: u64,
     kills: u32,
@@ -24,7 +26,15 @@ impl Proc {
     /// Describes a process; its output goes to `log`, appended.
     #[must_use]
     pub fn new(name: &'static str, program: PathBuf, args: Vec<OsString>, log: PathBuf) -> Self {
-        Self { name, program, args, log, child: None, rss_max_kib: 0, kills: 0 }
+        Self { name, program, args, log, own_group: false, child: None, rss_max_kib: 0, kills: 0 }
+    }
+
+    /// Keeps a terminal's Ctrl-C from it, which is for the run alone: the run stops its processes in order. Only for
+    /// roles of this binary, which end with their parent.
+    #[must_use]
+    pub fn in_own_group(mut self) -> Self {
+        self.own_group = true;
+        self
     }
 
     /// Starts it.
@@ -33,12 +43,12 @@ impl Proc {
     /// What the system says.
     pub fn start(&mut self) -> io::Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let child = Command::new(&self.program)
-            .args(&self.args)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        if self.own_group {
+            command.process_group(0);
+        }
+        let child = command.spawn()?;
         self.child = Some(child);
         Ok(())
     }

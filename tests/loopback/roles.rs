@@ -21,6 +21,13 @@ pub fn dispatch() -> Option<ExitCode> {
     }
     let role = args.next()?;
     let rest: Vec<OsString> = std::iter::once(role.clone()).chain(args).collect();
+    if matches!(role.to_str(), Some("agent" | "collector")) {
+        // In a group of its own it hears no Ctrl-C: it must not outlive a run that was killed.
+        let told = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
+        if let Err(error) = told {
+            eprintln!("{}: will not notice the end of its run: {error}", role.display());
+        }
+    }
     Some(match role.to_str() {
         Some("agent") => headwater_agent::cli::main(rest),
         Some("collector") => headwater_collector::cli::main(rest),

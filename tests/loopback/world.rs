@@ -14,6 +14,29 @@ pub const DEVICE: &str = "gateway-1";
 /// Every seq below is synced at least this often on the gateway: what a power cut may cost.
 pub const SYNC_INTERVAL_MS: u64 = 500;
 
+/// What mosquitto must be told beside its address and certificates; the README shows the same lines.
+pub const MOSQUITTO_SETTINGS: &str = "\
+require_certificate true
+use_identity_as_username true
+allow_anonymous false
+max_inflight_messages 100
+max_queued_messages 0
+max_queued_bytes 268435456
+max_packet_size 262144
+";
+
+/// Its access list: the collector's name is `hq`, a device may write and read its own topics only.
+pub const MOSQUITTO_ACL: &str = "\
+user hq
+topic read hw/1/in/#
+topic write hw/1/ack/#
+topic read hw/1/status/#
+
+pattern write hw/1/in/+/+/%u/+
+pattern read hw/1/ack/+/%u
+pattern readwrite hw/1/status/+/%u
+";
+
 /// Where a run lives.
 #[derive(Debug, Clone)]
 pub struct World {
@@ -129,16 +152,11 @@ listen = "{http}"
     /// What the system says.
     pub fn write_mosquitto(&self) -> io::Result<PathBuf> {
         let acl = self.path("mosquitto.acl");
-        std::fs::write(
-            &acl,
-            "user hq\ntopic read hw/1/in/#\ntopic write hw/1/ack/#\ntopic read hw/1/status/#\n\n\
-             pattern write hw/1/in/+/+/%u/+\npattern read hw/1/ack/+/%u\npattern readwrite hw/1/status/+/%u\n",
-        )?;
+        std::fs::write(&acl, MOSQUITTO_ACL)?;
         let (host, port) = self.broker.split_once(':').unwrap_or(("127.0.0.1", "8883"));
         let text = format!(
-            "listener {port} {host}\ncafile {ca}\ncertfile {cert}\nkeyfile {key}\nrequire_certificate true\n\
-             use_identity_as_username true\nacl_file {acl}\nuser {user}\nmax_inflight_messages 100\nmax_queued_messages 0\n\
-             max_queued_bytes 268435456\nmax_packet_size 262144\npersistence false\nallow_anonymous false\n",
+            "listener {port} {host}\ncafile {ca}\ncertfile {cert}\nkeyfile {key}\n{MOSQUITTO_SETTINGS}\
+             acl_file {acl}\nuser {user}\npersistence false\n",
             ca = self.path("hq/ca.pem").display(),
             cert = self.path("hq/tls.pem").display(),
             key = self.path("hq/tls.key").display(),

@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 
 mod hostile;
+mod interrupt;
 mod kills;
 mod setup;

@@ -62,7 +62,7 @@ impl Run {
     pub(crate) fn finish(mut self) -> Figures {
         let emitted = self.players.take().unwrap().stop();
         self.world.silence_slow_sensor().unwrap();
-        let drained = self.fleet.wait_drained(DRAIN_LIMIT).unwrap();
+        let drained = self.fleet.wait_drained(DRAIN_LIMIT, || false).unwrap();
         assert!(drained, "not drained: {:?}; logs:\n{}", self.status(), self.logs());
         self.fleet.stop().unwrap();
         let spool = self.status().unwrap().next_seqs();

@@ -223,6 +223,13 @@ fn readme_and_samples() {
         };
         assert_eq!(parsed, Ok(()), "README's configuration does not parse:\n{block}");
     }
+    use headwater_tests::world::{MOSQUITTO_ACL, MOSQUITTO_SETTINGS};
+    for lines in [MOSQUITTO_SETTINGS, MOSQUITTO_ACL] {
+        assert!(
+            readme.contains(lines),
+            "README shows mosquitto's settings as the scenarios use them:\n{lines}"
+        );
+    }
     for command in ["cargo demo", "tests/run"] {
         assert!(readme.contains(command), "README names {command}");
     }

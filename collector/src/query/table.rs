@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 
-/// Longest cell shown; the rest is cut with an ellipsis. `--json` shows all.
+/// Longest cell shown; the rest is cut with an ellipsis. `--json` shows all. Addresses are whole: they are copied.
 const CELL_CHARS_MAX: usize = 40;
 
 /// Draws rows of one shape; `columns` gives order and heads.
@@ -32,7 +32,7 @@ fn text(value: &Value) -> String {
         }
         other => other.to_string(),
     };
-    if full.chars().count() <= CELL_CHARS_MAX {
+    if full.chars().count() <= CELL_CHARS_MAX || full.contains("://") {
         return full;
     }
     full.chars().take(CELL_CHARS_MAX.saturating_sub(1)).chain(['…']).collect()
