@@ -24,7 +24,7 @@ pub mod pty;
 pub mod roles;
 #[path = "loopback/status.rs"]
 pub mod status;
-#[path = "loopback/truth.rs"]
+#[path = "loopback/truth/mod.rs"]
 pub mod truth;
 #[path = "loopback/world.rs"]
 pub mod world;

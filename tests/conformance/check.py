@@ -2,11 +2,15 @@
 
 1. All three count the same rows in every table, and the commit's own counts agree.
 2. Rows read by pyiceberg and DuckDB are equal, value by value, bit by bit.
-3. Every aligned value is what DuckDB's ASOF JOIN computes from the raw tables: the previous sample by
+3. Read by pyiceberg and by DuckDB, the lake is the truth the run left behind (truth.jsonl): every captured
+   row once, every value what was emitted, bit by bit, every picture byte for byte.
+4. Every aligned value is what DuckDB's ASOF JOIN computes from the raw tables: the previous sample by
    boot time within one boot, within the recipe's tolerance.
 """
 
 import argparse
+import datetime
+import hashlib
 import json
 import math
 import struct
@@ -15,6 +19,7 @@ import polars as pl
 from pyiceberg.table import StaticTable
 
 from lake import duck, headwater, locations
+from truth import Truth
 
 # The demo's recipe: column -> (table, stream, tolerance in ns, fields compared).
 COLUMNS = {
@@ -30,6 +35,10 @@ def bits(value):
     """A value in a form where equality is bit equality."""
     if isinstance(value, float):
         return ("f64", struct.pack("<d", value)) if not math.isnan(value) else "nan"
+    if isinstance(value, datetime.datetime):
+        return value.astimezone(datetime.timezone.utc)
+    if isinstance(value, bytes | bytearray):
+        return hashlib.sha256(value).hexdigest()
     if isinstance(value, dict):
         return tuple((key, bits(item)) for key, item in sorted(value.items()))
     return value
@@ -52,7 +61,7 @@ def same_values(con, tables):
     for name in ("raw.imu", "raw.gps_fix", "raw.image", "raw.env", "ops.ledger", "ops.gaps"):
         location = tables[name]
         static = StaticTable.from_metadata(location)
-        columns = [f.name for f in static.schema().fields if f.name not in ("ts", "image")]
+        columns = [f.name for f in static.schema().fields]
         order = [c for c in ("device", "stream", "epoch", "seq", "seq_lo", "ts_ns") if c in columns]
         by_pyiceberg = static.scan(selected_fields=tuple(columns)).to_arrow().sort_by([(c, "ascending") for c in order])
         sql = f"SELECT {', '.join(columns)} FROM iceberg_scan('{location}') ORDER BY {', '.join(order)}"
@@ -62,6 +71,22 @@ def same_values(con, tables):
             left, right = [bits(left[c]) for c in columns], [bits(x) for x in right]
             assert left == right, f"{name} row {row}: {left} != {right}"
         print(f"  {name:<18} equal bit by bit in pyiceberg and DuckDB")
+
+
+def lake_is_the_truth(con, tables, path):
+    """Each reader on its own against what was emitted; `ops.gaps` says what may be missing."""
+
+    def by_pyiceberg(name, columns):
+        table = StaticTable.from_metadata(tables[name]).scan(selected_fields=tuple(columns)).to_arrow()
+        return [tuple(row[c] for c in columns) for row in table.to_pylist()]
+
+    def by_duck(name, columns):
+        return con.execute(f"SELECT {', '.join(columns)} FROM iceberg_scan('{tables[name]}')").fetchall()
+
+    for reader, read in (("pyiceberg", by_pyiceberg), ("DuckDB", by_duck)):
+        truth = Truth(path)
+        for line in truth.compare(read):
+            print(f"  {reader:<10} {line}")
 
 
 def aligned_equals_asof(con, tables):
@@ -109,6 +134,7 @@ def aligned_equals_asof(con, tables):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lake", required=True)
+    parser.add_argument("--truth", required=True, help="truth.jsonl of the run")
     parser.add_argument("--program", required=True, help="the demo binary, which is `headwater` too")
     args = parser.parse_args()
     tables = locations(args.program, args.lake)
@@ -117,6 +143,7 @@ def main():
     for check in (
         lambda: same_counts(con, tables, args.program, args.lake),
         lambda: same_values(con, tables),
+        lambda: lake_is_the_truth(con, tables, args.truth),
         lambda: aligned_equals_asof(con, tables),
     ):
         check()

@@ -106,6 +106,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         .block_on(report::write(&world, &figures, &set_aside))
         .context("failed to write report.html")?;
 
+    truth::write_truth(&world.path("truth.jsonl"), &emitted, &world.path("env.truth"), &spool)?;
     leave(&world, "views.sql", &["views", "--at", "main"])?;
     leave(&world, "tables.json", &["tables", "--at", "main", "--json"])?;
     let tell =
@@ -276,8 +277,12 @@ impl Tell<'_> {
         println!("  lost {}, duplicate {}, wrong {}", f.lost, f.duplicate, f.wrong);
         println!("  gaps recorded {} rows, quarantined {}", f.gaps_recorded, f.quarantined);
         println!(
-            "  emitted and not captured {} (loss window {} ms, and while the agent was down)",
+            "  emitted and not captured {} (loss window {} ms, while the agent was down, and the mishaps)",
             f.emitted_not_captured, LOSS_WINDOW_MS
+        );
+        println!(
+            "  captured again {} (the agent was killed before it had noted a picture)",
+            f.captured_again
         );
         println!(
             "  bytes on the wire {}, agent's memory at most {:.1} MiB",

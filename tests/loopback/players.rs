@@ -29,14 +29,27 @@ pub const CAMERA_HZ: u32 = 5;
 pub struct Emitted {
     /// IMU rows by their own counter: the six values as bits.
     pub imu: BTreeMap<u32, [u32; 6]>,
-    /// Position cycles by the receiver's time (ns since 1970): how often, and (lat, lon) in degrees.
-    pub gps: BTreeMap<i64, (u64, f64, f64)>,
+    /// Position cycles by the receiver's time, ns since 1970.
+    pub gps: BTreeMap<i64, CyclePlayed>,
     /// Whole pictures by file name.
     pub camera: BTreeMap<String, Sha256>,
     /// Pictures that were broken on purpose.
     pub camera_broken: u64,
     /// Link frames damaged on purpose (their rows are among `imu`).
     pub imu_damaged: u64,
+}
+
+/// A position cycle that was played.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CyclePlayed {
+    /// How often: the recording is played in a circle.
+    pub times: u64,
+    /// Latitude its RMC names, degrees.
+    pub lat: f64,
+    /// Longitude its RMC names, degrees.
+    pub lon: f64,
+    /// The sentences as they went out.
+    pub sentences: Vec<u8>,
 }
 
 /// Running players; dropping it stops them.
@@ -91,7 +104,7 @@ impl Players {
     #[must_use]
     pub fn counts(&self) -> (u64, u64, u64) {
         let emitted = self.emitted.lock().unwrap_or_else(PoisonError::into_inner);
-        (emitted.imu.len() as u64, emitted.gps.values().map(|(n, ..)| n).sum(), emitted.camera.len() as u64)
+        (emitted.imu.len() as u64, emitted.gps.values().map(|c| c.times).sum(), emitted.camera.len() as u64)
     }
 
     /// Stops all players and gives what they emitted.
@@ -344,7 +357,13 @@ fn play_gps(mut line: Line, cycles: &[Cycle], stop: &AtomicBool, emitted: &Mutex
         pace.tick();
         {
             let mut emitted = emitted.lock().unwrap_or_else(PoisonError::into_inner);
-            emitted.gps.entry(cycle.utc_ns).or_insert((0, cycle.lat, cycle.lon)).0 += 1;
+            let first = || CyclePlayed {
+                times: 0,
+                lat: cycle.lat,
+                lon: cycle.lon,
+                sentences: cycle.sentences.clone(),
+            };
+            emitted.gps.entry(cycle.utc_ns).or_insert_with(first).times += 1;
         }
         line.put(&cycle.sentences);
         line.take();

@@ -4,14 +4,17 @@
 //! covered by a gap record: always 0. `emitted − captured` can be above 0 only while the agent is dead
 //! or within its loss window, or where a mishap was played on purpose.
 
+mod file;
+mod rows;
+mod table;
+
+pub use file::write_truth;
+pub use table::Table;
+
 use crate::players::Emitted;
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{Array, RecordBatch};
-use arrow_schema::DataType;
-use futures::TryStreamExt;
 use headwater_core::interval::IntervalSet;
-use headwater_lake::{CommitId, Lake, LakeError, ScanOptions, TableName};
+use headwater_lake::{CommitId, Lake, LakeError};
+use rows::RowsJudged;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,8 +36,11 @@ pub struct Figures {
     pub wrong: u64,
     /// Rows covered by gap records.
     pub gaps_recorded: u64,
-    /// Emitted and never captured.
+    /// Emitted and not in the lake.
     pub emitted_not_captured: u64,
+    /// Rows that say what another row of the lake says already: captured twice, each time in full, as a
+    /// camera's folder is after a kill between a picture's capture and the note of it.
+    pub captured_again: u64,
     /// Entries of `ops.quarantine` and of the agent's own quarantine.
     pub quarantined: u64,
     /// Rows of the aligned table.
@@ -73,121 +79,6 @@ pub enum TruthError {
     /// A name that cannot be.
     #[error("{0} is no table's name")]
     Name(String),
-}
-
-/// Rows of one table as plain columns.
-#[derive(Debug)]
-pub struct Table {
-    name: String,
-    batches: Vec<RecordBatch>,
-}
-
-impl Table {
-    /// Reads the whole of `name` at `commit`; `None` if the commit has no such table.
-    ///
-    /// # Errors
-    /// [`TruthError::Lake`].
-    pub async fn read(lake: &Lake, commit: &CommitId, name: &str) -> Result<Option<Self>, TruthError> {
-        Self::read_with(lake, commit, name, ScanOptions::default()).await
-    }
-
-    /// Reads some columns of `name` at `commit`.
-    ///
-    /// # Errors
-    /// [`TruthError::Lake`].
-    pub async fn read_columns(
-        lake: &Lake,
-        commit: &CommitId,
-        name: &str,
-        columns: &[&str],
-    ) -> Result<Option<Self>, TruthError> {
-        let columns = Some(columns.iter().map(|c| (*c).to_owned()).collect());
-        Self::read_with(lake, commit, name, ScanOptions { columns, ..ScanOptions::default() }).await
-    }
-
-    async fn read_with(
-        lake: &Lake,
-        commit: &CommitId,
-        name: &str,
-        options: ScanOptions,
-    ) -> Result<Option<Self>, TruthError> {
-        let table = TableName::new(name).map_err(|_| TruthError::Name(name.to_owned()))?;
-        if !lake.tables(commit).await?.contains_key(&table) {
-            return Ok(None);
-        }
-        let stream = lake.scan(commit, &table, options).await?;
-        let batches = stream.try_collect().await?;
-        Ok(Some(Self { name: name.to_owned(), batches }))
-    }
-
-    /// Number of rows.
-    #[must_use]
-    pub fn rows(&self) -> u64 {
-        self.batches.iter().map(|batch| batch.num_rows() as u64).sum()
-    }
-
-    fn cast(&self, column: &str, to: &DataType) -> Result<Vec<arrow_array::ArrayRef>, TruthError> {
-        let missing = || TruthError::Column { table: self.name.clone(), column: column.to_owned() };
-        self.batches
-            .iter()
-            .map(|batch| {
-                let array = column.split('.').try_fold(None, |at: Option<arrow_array::ArrayRef>, part| {
-                    match at {
-                        None => batch.column_by_name(part).cloned(),
-                        Some(array) => array.as_struct_opt()?.column_by_name(part).cloned(),
-                    }
-                    .map(Some)
-                });
-                let array = array.flatten().ok_or_else(missing)?;
-                arrow_cast::cast(&array, to).map_err(|_| missing())
-            })
-            .collect()
-    }
-
-    /// A column as integers; nulls are `None`. `a.b` reaches into a struct.
-    ///
-    /// # Errors
-    /// [`TruthError::Column`].
-    pub fn integers(&self, column: &str) -> Result<Vec<Option<i64>>, TruthError> {
-        let arrays = self.cast(column, &DataType::Int64)?;
-        Ok(arrays.iter().flat_map(|a| a.as_primitive::<Int64Type>().iter().collect::<Vec<_>>()).collect())
-    }
-
-    /// A column as doubles.
-    ///
-    /// # Errors
-    /// [`TruthError::Column`].
-    pub fn doubles(&self, column: &str) -> Result<Vec<Option<f64>>, TruthError> {
-        let arrays = self.cast(column, &DataType::Float64)?;
-        Ok(arrays.iter().flat_map(|a| a.as_primitive::<Float64Type>().iter().collect::<Vec<_>>()).collect())
-    }
-
-    /// A column as text.
-    ///
-    /// # Errors
-    /// [`TruthError::Column`].
-    pub fn texts(&self, column: &str) -> Result<Vec<Option<String>>, TruthError> {
-        let arrays = self.cast(column, &DataType::Utf8)?;
-        Ok(arrays
-            .iter()
-            .flat_map(|a| a.as_string::<i32>().iter().map(|t| t.map(str::to_owned)).collect::<Vec<_>>())
-            .collect())
-    }
-
-    /// A column of bytes.
-    ///
-    /// # Errors
-    /// [`TruthError::Column`].
-    pub fn bytes(&self, column: &str) -> Result<Vec<Option<Vec<u8>>>, TruthError> {
-        let arrays = self.cast(column, &DataType::LargeBinary)?;
-        Ok(arrays
-            .iter()
-            .flat_map(|a| {
-                let a = a.as_binary::<i64>();
-                (0..a.len()).map(|i| a.is_valid(i).then(|| a.value(i).to_vec())).collect::<Vec<_>>()
-            })
-            .collect())
-    }
 }
 
 /// A stream's key in the lake: (epoch, stream).
@@ -267,16 +158,20 @@ pub async fn judge(
     figures.committed = seen.seqs.values().map(IntervalSet::count).sum();
 
     let env_rows = read_env(env_truth)?;
-    let gps_emitted: u64 = emitted.gps.values().map(|(n, ..)| n).sum();
+    let gps_emitted: u64 = emitted.gps.values().map(|c| c.times).sum();
     figures.emitted = emitted.imu.len() as u64
         + gps_emitted
         + emitted.camera.len() as u64
         + emitted.camera_broken
         + env_rows.len() as u64;
-    figures.wrong = wrong_imu(imu.as_ref(), emitted)?
-        + wrong_gps(gps.as_ref(), emitted)?
-        + wrong_images(image.as_ref(), emitted)?
-        + wrong_env(env.as_ref(), &env_rows)?;
+    let mut rows = RowsJudged::default();
+    rows.imu(imu.as_ref(), emitted)?;
+    rows.gps(gps.as_ref(), emitted)?;
+    rows.images(image.as_ref(), emitted)?;
+    rows.env(env.as_ref(), &env_rows)?;
+    figures.wrong = rows.wrong;
+    figures.captured_again = rows.again;
+    figures.emitted_not_captured = figures.emitted.saturating_sub(rows.distinct);
 
     let ledger = ranges(&lake, &commit, "ops.ledger").await?;
     let gaps = ranges(&lake, &commit, "ops.gaps").await?;
@@ -298,71 +193,9 @@ pub async fn judge(
         held.union_with(&gap);
         figures.lost += held.missing_in(0..*next).iter().map(|r| r.end - r.start).sum::<u64>();
     }
-    figures.emitted_not_captured = figures.emitted.saturating_sub(figures.captured);
     figures.quarantined = figures.tables.get("ops.quarantine").copied().unwrap_or_default();
     figures.aligned_rows = figures.tables.get("aligned.drive").copied().unwrap_or_default();
     Ok(figures)
-}
-
-fn wrong_imu(table: Option<&Table>, emitted: &Emitted) -> Result<u64, TruthError> {
-    let Some(table) = table else { return Ok(0) };
-    let n = table.integers("n")?;
-    let columns = ["accel_x", "accel_y", "accel_z", "gyro_x", "gyro_y", "gyro_z"]
-        .iter()
-        .map(|name| table.doubles(name))
-        .collect::<Result<Vec<_>, _>>()?;
-    let wrong = n.iter().enumerate().filter(|(row, n)| {
-        let truth = n.and_then(|n| u32::try_from(n).ok()).and_then(|n| emitted.imu.get(&n));
-        !truth.is_some_and(|bits| {
-            columns.iter().zip(bits).all(|(column, bits)| {
-                column[*row].is_some_and(|x| x.to_bits() == f64::from(f32::from_bits(*bits)).to_bits())
-            })
-        })
-    });
-    Ok(wrong.count() as u64)
-}
-
-fn wrong_gps(table: Option<&Table>, emitted: &Emitted) -> Result<u64, TruthError> {
-    let Some(table) = table else { return Ok(0) };
-    let mut left: BTreeMap<i64, u64> = emitted.gps.iter().map(|(utc, (n, ..))| (*utc, *n)).collect();
-    let rows = table.integers("utc")?.into_iter().zip(table.doubles("lat")?).zip(table.doubles("lon")?);
-    let wrong = rows.filter(|((utc, lat), lon)| {
-        let Some(truth) = utc.and_then(|utc| emitted.gps.get(&utc).map(|t| (utc, t))) else { return true };
-        let (utc, (_, true_lat, true_lon)) = truth;
-        let room = left.get_mut(&utc).is_some_and(|n| n.checked_sub(1).map(|m| *n = m).is_some());
-        let near = |x: &Option<f64>, truth: &f64| x.is_some_and(|x| (x - truth).abs() < 1e-9);
-        !(room && near(lat, true_lat) && near(lon, true_lon))
-    });
-    Ok(wrong.count() as u64)
-}
-
-fn wrong_images(table: Option<&Table>, emitted: &Emitted) -> Result<u64, TruthError> {
-    let Some(table) = table else { return Ok(0) };
-    let rows = table.texts("name")?.into_iter().zip(table.texts("hash")?).zip(table.bytes("image.bytes")?);
-    let wrong = rows.filter(|((name, hash), bytes)| {
-        let truth = name.as_ref().and_then(|name| emitted.camera.get(name));
-        let digest = bytes.as_ref().map(|bytes| headwater_core::id::Sha256::of(bytes));
-        !truth.is_some_and(|t| digest == Some(*t) && hash.as_deref() == Some(t.to_string().as_str()))
-    });
-    Ok(wrong.count() as u64)
-}
-
-fn wrong_env(table: Option<&Table>, truth: &BTreeMap<i64, Vec<f64>>) -> Result<u64, TruthError> {
-    let Some(table) = table else { return Ok(0) };
-    let columns = ["temperature", "humidity", "wind_speed", "pressure"]
-        .iter()
-        .map(|name| table.doubles(name))
-        .collect::<Result<Vec<_>, _>>()?;
-    let wrong = table.integers("n")?.into_iter().enumerate().filter(|(row, n)| {
-        let values = n.and_then(|n| truth.get(&n));
-        !values.is_some_and(|values| {
-            columns
-                .iter()
-                .zip(values)
-                .all(|(column, x)| column[*row].is_some_and(|y| y.to_bits() == x.to_bits()))
-        })
-    });
-    Ok(wrong.count() as u64)
 }
 
 fn read_env(path: &Path) -> Result<BTreeMap<i64, Vec<f64>>, TruthError> {
