@@ -370,11 +370,17 @@ fn a_device_is_answered_landed_committed_and_remembered_over_a_kill() {
         drop(collector);
         let mut collector = world.start_collector();
         device.rows(50, 10).await;
+        let mut asked = false;
         device
             .ack(|ack| {
-                assert!(!ack.need_hello, "the key was landed");
+                asked |= ack.need_hello && ack.incarnation != first;
                 (ack.incarnation != first && durable(ack) == 60).then_some(())
             })
+            .await;
+        assert!(asked, "a new incarnation asks for a hello");
+        device.hello(6).await;
+        device
+            .ack(|ack| (ack.nonce == Some([6; 16])).then(|| assert!(!ack.need_hello, "it has just come")))
             .await;
         collector.signal("-TERM");
         collector.says("receiving ended");

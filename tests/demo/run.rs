@@ -297,7 +297,7 @@ impl Tell<'_> {
             "\nOpen it in DuckDB (once: pip install duckdb==1.5.5 duckdb-extension-avro==1.5.5 duckdb-extension-httpfs==1.5.5 duckdb-extension-iceberg==1.5.5 pytz):"
         );
         println!("{}", report::duckdb_lines(&views));
-        println!("\nin pyiceberg and polars (once: pip install 'pyiceberg[pyarrow]' polars):");
+        println!("\nin pyiceberg and polars (once: pip install 'pyiceberg[pyarrow]==0.12.0' polars==2.1.0):");
         println!("{}", report::pyiceberg_lines(&self.world.path("tables.json")));
         println!("\nThe gateway was {DEVICE}; its logs are in {}.", self.world.path("logs").display());
         Ok(())

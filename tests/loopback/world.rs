@@ -212,6 +212,8 @@ framing = "nmea"
 type = "camera_dir"
 stream = "camera/front"
 dir = "camera"
+# This camera's pictures are in the folder within 50 ms of their exposure.
+latency_ms = 50
 "#,
             broker = self.broker,
             linger = self.linger_ms,

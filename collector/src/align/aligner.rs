@@ -3,11 +3,11 @@
 
 use super::asof::{COLUMN_SAMPLES_MAX, ColumnSamples, Instant, Place, Sample};
 use super::coverage::Coverage;
+use super::promise::Promise;
 use super::recipe::Recipe;
 use super::window::{AlignedColumn, AlignedRow, AlignedWindow};
 use crate::commit::cells::Cell;
 use crate::dedup::{Ledger, StreamKey};
-use crate::ingest::Promise;
 use headwater_core::id::{BootOrdinal, DeviceId, Epoch, StreamName};
 use headwater_core::time::BootNanos;
 use std::collections::BTreeMap;

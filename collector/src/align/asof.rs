@@ -3,9 +3,9 @@
 //! Samples stand in the order (boot ordinal, event time, seq) that no wall clock can disturb (A2). Within a boot the
 //! distance of two rows is one of boot time, exact to the capture latencies; across boots it is one of resolved UTC.
 
+use super::promise::Promise;
 use crate::commit::cells::Cell;
 use crate::dedup::{Ledger, StreamKey};
-use crate::ingest::Promise;
 use headwater_core::id::BootOrdinal;
 use headwater_core::time::Grade;
 use std::collections::BTreeMap;

@@ -10,14 +10,17 @@
 //! | [`recipe`] | the declaration: parse, check, canonical form, id |
 //! | [`asof`] | one column of one device: samples in order, the match, what is covered |
 //! | [`aligner`] | one recipe over all devices |
+//! | [`Promise`] | a stream's word that nothing earlier comes |
 //! | [`window`] | aligned rows and their table |
 //! | [`coverage`] | which spine rows are done, as a commit stores it |
 
 pub mod aligner;
 pub mod asof;
 pub mod coverage;
+mod promise;
 pub mod recipe;
 mod restore;
 pub mod window;
 
+pub use promise::Promise;
 pub(crate) use restore::{StreamKinds, restore};

@@ -5,12 +5,12 @@
 
 use super::aligner::{Aligner, SPINE_ROWS_PER_PASS, place};
 use super::asof::{Instant, Sample};
+use super::promise::Promise;
 use crate::commit::cells::Cell;
 use crate::commit::kinds::Kinds;
 use crate::commit::read::ScannedRows;
 use crate::commit::tables::{Ops, raw_table};
 use crate::dedup::StreamKey;
-use crate::ingest::Promise;
 use futures::TryStreamExt;
 use headwater_core::id::{BootOrdinal, FieldName, KindName, Seq, StreamName};
 use headwater_core::time::{BootNanos, ClockDomain, Grade, event_time};

@@ -2,7 +2,8 @@
 
 use super::cursors::{linear, to_commit};
 use super::fold::Folder;
-use super::group::{HeldRows, Promise, RecordedGap, event};
+use super::group::{HeldRows, RecordedGap, event};
+use crate::align::Promise;
 use crate::commit::cells::{Cell, TableRows};
 use crate::commit::raw::RawRows;
 use crate::commit::tables::Ops;

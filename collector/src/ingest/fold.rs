@@ -3,8 +3,9 @@
 
 use super::IngestSettings;
 use super::cursors::advance;
-use super::group::{Group, HeldRows, Promise, Quarantined, Reason};
+use super::group::{Group, HeldRows, Quarantined, Reason};
 use super::waiting::{BlobKey, Undeclared, Waiting, WaitingBlob};
+use crate::align::Promise;
 use crate::commit::kinds::Kinds;
 use crate::commit::raw::{StoredBlob, is_inline, misfit, references};
 use crate::dedup::{Ledger, StreamKey};

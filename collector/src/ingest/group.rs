@@ -1,5 +1,6 @@
 //! A group: everything that becomes one commit, held until that commit is there.
 
+use crate::align::Promise;
 use crate::commit::cells::{Cell, TableRows};
 use crate::commit::raw::StoredBlobs;
 use crate::commit::tables::Ops;
@@ -7,10 +8,10 @@ use crate::dedup::StreamKey;
 use crate::land::LandingPosition;
 use headwater_core::batch::Rows;
 use headwater_core::gap::GapRecord;
-use headwater_core::id::{BootOrdinal, DeviceId, Epoch, Seq, Sha256, StreamId};
+use headwater_core::id::{DeviceId, Epoch, Sha256, StreamId};
 use headwater_core::schema::Schema;
 use headwater_core::schema::builtin::CLOCK_STREAM;
-use headwater_core::time::{BootNanos, UtcNanos};
+use headwater_core::time::UtcNanos;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,25 +31,6 @@ pub(crate) struct HeldRows {
     pub(crate) digest: Sha256,
     /// About what they take in memory.
     pub(crate) bytes: usize,
-}
-
-/// A stream's word that every sample with event time before `promise_b` has a seq below `next_seq`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Promise {
-    /// Boot of the promise.
-    pub boot: BootOrdinal,
-    /// Next seq to be given.
-    pub next_seq: Seq,
-    /// Before when nothing more comes.
-    pub promise_b: BootNanos,
-}
-
-impl Promise {
-    /// True if this one says more than `other`.
-    #[must_use]
-    pub fn is_after(&self, other: &Promise) -> bool {
-        (self.boot, self.promise_b, self.next_seq) > (other.boot, other.promise_b, other.next_seq)
-    }
 }
 
 /// Why something is in quarantine.

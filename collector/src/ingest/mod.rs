@@ -22,7 +22,6 @@ mod task;
 mod waiting;
 
 pub use cursors::{from_commit, landing_key};
-pub use group::Promise;
 pub use port::LandingSource;
 pub use task::{GROUP_BYTES_MAX, IngestDeps, IngestError, IngestSettings, run};
 pub use waiting::{WAITING_BYTES_MAX, WAITING_ITEMS_MAX};

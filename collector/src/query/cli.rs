@@ -82,9 +82,10 @@ enum Verb {
         /// Branch, tag or commit.
         #[arg(long, default_value = "main")]
         at: String,
-        /// Folder that holds avro, httpfs and iceberg .duckdb_extension files to LOAD.
+        /// Folder below which DuckDB's avro, httpfs and iceberg extension files lie, such as a Python
+        /// environment's site-packages with DuckDB's extension wheels; otherwise the installed one is loaded.
         #[arg(long, value_name = "DIR")]
-        duckdb_extensions: Option<String>,
+        duckdb_extensions: Option<PathBuf>,
     },
     /// Certificates of the fleet.
     Pki {

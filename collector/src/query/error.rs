@@ -30,6 +30,18 @@ pub enum QueryError {
         /// Why.
         reason: String,
     },
+    /// A DuckDB extension that is not where it should be.
+    #[error(
+        "{name}.duckdb_extension is not below {}; name the folder of DuckDB's extension wheels (pip install \
+         duckdb-extension-{name}), or leave --duckdb-extensions out to load the installed one",
+        folder.display()
+    )]
+    Extension {
+        /// Where it was looked for.
+        folder: std::path::PathBuf,
+        /// Which.
+        name: &'static str,
+    },
     /// Certificates.
     #[error(transparent)]
     Pki(#[from] crate::pki::PkiError),

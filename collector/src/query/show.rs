@@ -1,13 +1,15 @@
 //! The answers: log, one commit, tables, devices, gaps, rows.
 
+use super::QueryError;
 use super::rows::row_values;
 use super::table::draw;
-use super::{QueryError, views_sql};
+use super::views::{find_extensions, views_sql};
 use futures::TryStreamExt;
 use headwater_lake::{CommitId, CommitObject, Lake, ScanOptions, TableName};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
 
 /// Where answers go, and in what form.
 #[derive(Debug)]
@@ -140,10 +142,15 @@ impl<W: Write> Printer<W> {
         &mut self,
         lake: &Lake,
         spec: &str,
-        extensions: Option<&str>,
+        extensions: Option<&Path>,
     ) -> Result<(), QueryError> {
+        let files = match extensions {
+            Some(folder) => find_extensions(folder)
+                .map_err(|name| QueryError::Extension { folder: folder.to_owned(), name })?,
+            None => Vec::new(),
+        };
         let id = lake.resolve(spec).await?;
-        write!(self.out, "{}", views_sql(&id, &lake.tables(&id).await?, extensions))?;
+        write!(self.out, "{}", views_sql(&id, &lake.tables(&id).await?, &files))?;
         Ok(())
     }
 

@@ -53,6 +53,8 @@ struct Outbox {
     last_sent: Option<BootNanos>,
     hello: Option<Box<Hello>>,
     newest_hello: Option<Sent>,
+    /// A hello came in this incarnation; one of before it does not count.
+    heard_hello: bool,
     refused: Vec<Refused>,
     clock: Option<(Sent, UtcNanos)>,
     last_received: Option<BootNanos>,
@@ -113,11 +115,13 @@ impl AckDesk {
             outbox.received_bytes = 0;
         }
         outbox.hello = Some(hello);
+        outbox.heard_hello = true;
         self.schedule(owner, now.boot);
         is_new
     }
 
-    /// A hello found in the landing log at start.
+    /// A hello found in the landing log at start. The device is asked for another one all the same: only
+    /// its own tells what it holds and can read today.
     pub fn remember_hello(&mut self, owner: &DeviceEpoch, sent: Sent) {
         let outbox = self.outboxes.entry(owner.clone()).or_default();
         outbox.newest_hello = outbox.newest_hello.max(Some(sent));
@@ -207,6 +211,8 @@ impl AckDesk {
         now: Now,
     ) -> Ack {
         let mut ack = self.blank();
+        let heard = self.outboxes.get(owner).is_some_and(|outbox| outbox.heard_hello);
+        ack.need_hello = !heard && self.ask_hello(&owner.0, now.boot);
         let outbox = self.outboxes.entry(owner.clone()).or_default();
         outbox.due = None;
         outbox.last_sent = Some(now.boot);

@@ -351,6 +351,35 @@ fn a_restart_rebuilds_keys_declarations_and_watermarks() {
     assert_eq!(next.landed_set().watermarks(&device.owner())[0].committed_upto, Seq(10));
 }
 
+/// A new incarnation knows keys and watermarks from its log, and still asks each device that is heard for
+/// a hello, at most once in five seconds and never after it came.
+#[test]
+fn a_restarted_receiver_asks_for_a_hello_until_it_has_heard_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new();
+    let device = bench.ca.device("pi-1");
+    bench.take(&device, &device.hello(1), 0);
+    bench.take(&device, &device.declaration(1, "imu", &numbers()), 0);
+    bench.take(&device, &device.batch(vec![number_rows(1, 0, 5)]), 0);
+    assert!(bench.acks(1_000).iter().all(|ack| !ack.need_hello), "it has said hello");
+    let mut log = Log::create(StdDisk, folder.path(), "hq", incarnation(), 1, now(0).utc).unwrap();
+    for staged in &bench.landed {
+        log.append(std::slice::from_ref(&staged.record), now(0).utc).unwrap();
+    }
+    let mut reader = LandingReader::new(StdDisk, folder.path());
+    let landed = reader.next_after(&std::collections::BTreeMap::new(), usize::MAX).unwrap();
+    bench.receiver = receiver(&bench.ca, &CommitMark::default());
+    assert!(landed.iter().all(|record| bench.receiver.replay(record)));
+    for (ms, seq, asked) in [(2_000, 5, true), (3_000, 10, false), (7_000, 15, true)] {
+        assert_eq!(bench.take(&device, &device.batch(vec![number_rows(1, seq, 5)]), ms), None);
+        let acks = bench.acks(ms + 500);
+        assert_eq!(acks.iter().filter(|ack| ack.need_hello).count(), usize::from(asked), "at {ms}");
+    }
+    bench.take(&device, &device.hello(2), 13_000);
+    bench.take(&device, &device.batch(vec![number_rows(1, 20, 5)]), 13_000);
+    assert!(bench.acks(14_000).iter().all(|ack| !ack.need_hello), "it has come");
+}
+
 proptest! {
     #[test]
     fn rubbish_never_panics(payload in proptest::collection::vec(any::<u8>(), 0..400), kind in 0_u8..9) {
