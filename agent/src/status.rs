@@ -88,6 +88,9 @@ pub struct SpoolStatus {
     pub unsynced_bytes: u64,
     /// Bytes written since start.
     pub written_bytes: u64,
+    /// Of these, slabs and blobs that became durable.
+    #[serde(default)]
+    pub payload_bytes: u64,
 }
 
 /// The link.
@@ -181,6 +184,7 @@ impl AgentStatus {
                 oldest_age_ms: usage.oldest.map(|oldest| parts.now.since(oldest) / NS_PER_MS),
                 unsynced_bytes: usage.unsynced_bytes,
                 written_bytes: usage.written_bytes,
+                payload_bytes: usage.payload_bytes,
             },
             link: parts.link,
             clock_grade: parts.grade,

@@ -148,14 +148,16 @@ fn site(data: &Path, sheet: &mut Sheet, runtime: &tokio::runtime::Runtime) -> Re
     let mut site = start(data, false)?;
     let location = site.world.path("lake").display().to_string();
     let end = now() + Duration::from_secs(SITE_SECONDS);
-    let (written_before, sent_before) = (site.fleet.agent().written_bytes(), site.fleet.bytes_on_wire());
+    let status = site.world.path("status.json");
+    let payload = || AgentStatus::read(&status).map(|s| s.payload_bytes()).unwrap_or_default();
+    let (written_before, payload_before) = (site.fleet.agent().written_bytes(), payload());
     let mut latencies = Latencies::default();
     while now() < end {
         site.fleet.check()?;
         runtime.block_on(latencies.look(&location))?;
         std::thread::sleep(Duration::from_millis(10));
     }
-    let (written, sent) = (site.fleet.agent().written_bytes(), site.fleet.bytes_on_wire());
+    let (written, payload) = (site.fleet.agent().written_bytes(), payload());
     let emitted = site.players.stop();
     let rss = site.fleet.stop()?;
     let case = json!({"seconds": SITE_SECONDS, "imu_hz": 200, "gps_hz": 5, "camera_fps": 5,
@@ -175,14 +177,14 @@ fn site(data: &Path, sheet: &mut Sheet, runtime: &tokio::runtime::Runtime) -> Re
         json!({"bar_mib": 24}),
     );
     if let (Some(before), Some(after)) = (written_before, written) {
-        let (device, shipped) = ((after - before) as f64, (sent - sent_before) as f64);
+        let (device, payload) = ((after - before) as f64, (payload - payload_before) as f64);
         sheet.add(
             NAME,
             case,
-            "device writes per byte shipped",
-            device / shipped.max(1.0),
+            "device writes per payload byte",
+            device / payload.max(1.0),
             "x",
-            json!({"device_bytes_per_s": device / SITE_SECONDS as f64, "shipped_bytes_per_s": shipped / SITE_SECONDS as f64, "pictures": emitted.camera.len()}),
+            json!({"device_bytes_per_s": device / SITE_SECONDS as f64, "payload_bytes_per_s": payload / SITE_SECONDS as f64, "pictures": emitted.camera.len()}),
         );
     }
     Ok(())

@@ -44,6 +44,12 @@ impl AgentStatus {
         any && done
     }
 
+    /// Bytes of slabs and blobs that became durable since the agent's start.
+    #[must_use]
+    pub fn payload_bytes(&self) -> u64 {
+        self.0["spool"]["payload_bytes"].as_u64().unwrap_or_default()
+    }
+
     /// The spool's life.
     #[must_use]
     pub fn epoch(&self) -> &str {

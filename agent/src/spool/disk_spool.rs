@@ -60,6 +60,7 @@ pub struct DiskSpool<D: Disk> {
     pub(super) index: Index,
     pub(super) index_ticks: u32,
     pub(super) written_bytes: u64,
+    pub(super) payload_bytes: u64,
     pub(super) free_checked_at: Option<u64>,
     pub(super) quarantined_bytes: u64,
 }
@@ -376,6 +377,7 @@ impl<D: Disk> Spool for DiskSpool<D> {
             oldest: unreleased.filter_map(|(_, part)| part.times).map(|(first, _)| first).min(),
             unsynced_bytes: self.usage_unsynced(),
             written_bytes: self.written_bytes,
+            payload_bytes: self.payload_bytes,
         }
     }
 }

@@ -144,6 +144,7 @@ impl<D: Disk> DiskSpool<D> {
             index,
             index_ticks: 0,
             written_bytes: 0,
+            payload_bytes: 0,
             free_checked_at: None,
             quarantined_bytes: 0,
         };

@@ -231,12 +231,15 @@ impl<D: Disk> DiskSpool<D> {
     /// What was pending is durable now.
     pub(super) fn promote(&mut self, lane: SpoolLane) {
         let series = self.series(lane);
+        let mut payload_bytes = 0_u64;
         if let Some(open) = series.open.as_mut() {
             for item in series.pending.drain(..) {
                 open.body.summary.add(&item.meta, frame_bytes(item.payload.len()));
+                payload_bytes = payload_bytes.saturating_add(item.payload.len() as u64);
             }
             open.body.len = open.len;
         }
+        self.payload_bytes = self.payload_bytes.saturating_add(payload_bytes);
     }
 
     /// Seals the open segment of a lane with a footer.

@@ -97,6 +97,8 @@ pub struct SpoolUsage {
     pub unsynced_bytes: u64,
     /// Bytes given to the device since start, payload and framing.
     pub written_bytes: u64,
+    /// Of these, slabs and blobs that became durable.
+    pub payload_bytes: u64,
 }
 
 /// Why the spool could not do it.
