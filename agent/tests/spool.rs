@@ -285,6 +285,30 @@ fn bit_rot_in_a_sealed_segment_is_found_when_it_is_read() {
     assert_eq!(segments(&disk, T).len(), 1, "a stored gap record accounts for it");
 }
 
+/// A window of 256 KiB that holds one bad sector cannot be read at once; what lies around the sector can.
+#[test]
+fn a_bad_sector_takes_only_the_rows_that_lie_in_it() {
+    let (disk, index) = (SimDisk::new(), MemIndex::default());
+    let settings = Settings { segment_bytes: 1 << 20, ..SMALL };
+    let (mut spool, opened) = open_with(&disk, 1, &index, settings);
+    let imu = declare(&mut spool, "imu", T);
+    let path = segments(&disk, T).pop().unwrap();
+    for n in 0..2_000 {
+        spool.append(slab(imu, n * 5, 5)).unwrap();
+    }
+    spool.sync().unwrap();
+    let len = disk.bytes(&path).unwrap().len();
+    assert!(segments(&disk, T).len() == 1 && len > 200_000, "{len}");
+    disk.spoil(&path, 81_920..86_016);
+    drop(spool);
+    let disk = disk.crash(3);
+    let (mut spool, _) = open_with(&disk, 2, &index, settings);
+    let left = readable(&mut spool, T, opened.epoch, imu);
+    let lost = 10_000 - left.count();
+    let frame = (len / 2_000) as u64;
+    assert!((1..=(4_096 / frame + 2) * 5).contains(&lost), "{lost} rows lost, {frame} bytes a slab of 5");
+}
+
 #[test]
 fn seq_never_reused() {
     let (disk, index) = (SimDisk::new(), MemIndex::default());

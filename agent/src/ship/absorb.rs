@@ -7,10 +7,13 @@ use super::shipper::{Action, RetainUntil, Shipper};
 use super::stream::Stream;
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{Seq, StreamId};
-use headwater_core::time::{BootNanos, UtcNanos};
+use headwater_core::time::{BootNanos, NS_PER_S, UtcNanos};
 use headwater_core::wire::{Ack, Refusal, RefusalReason, Refused};
 use std::collections::BTreeSet;
 use std::ops::Range;
+
+/// Longest time to an ack that is believed: a resend waits four of these, which is to stay below two minutes.
+const RTT_NS_MAX: i64 = 15 * NS_PER_S;
 
 impl Shipper {
     /// A message came on the ack topic at `now`. `utc` is for the validity of certificates only.
@@ -21,7 +24,9 @@ impl Shipper {
                 self.heard_from_collector(now);
                 match heard {
                     Heard::Answer { ack, moved, rtt_ns } => {
-                        self.note_rtt(rtt_ns);
+                        if let Some(rtt_ns) = rtt_ns {
+                            self.note_rtt(rtt_ns);
+                        }
                         self.answered(now, &ack, moved);
                     }
                     Heard::Later(ack) => self.absorb(now, &ack),
@@ -121,7 +126,9 @@ impl Shipper {
             |unit: &Unit| unit.holds.iter().all(|hold| streams.settled(hold.stream, hold.seqs.clone()));
         let landed = self.flight.release(over);
         for unit in &landed {
+            // A unit that waits to be sent again, as after a cut, tells how long the link was away.
             if unit.attempts == 1
+                && unit.is_out()
                 && let (Load::Batch(_), Some(sent)) = (&unit.load, unit.sent_at)
             {
                 self.note_rtt(now.since(sent));
@@ -139,7 +146,7 @@ impl Shipper {
     }
 
     fn note_rtt(&mut self, rtt_ns: i64) {
-        let rtt = rtt_ns.max(1);
+        let rtt = rtt_ns.clamp(1, RTT_NS_MAX);
         self.ack_rtt_ns = if self.ack_rtt_ns == 0 {
             rtt
         } else {
@@ -152,11 +159,12 @@ impl Shipper {
         let level = self.settings.retain_until;
         let mut news = Vec::new();
         for (id, stream) in self.streams.iter_mut() {
-            let mut acked = match level {
+            // Refused rows stay until the collector has their gap record, which settles them there: a power cut
+            // before that must find them again.
+            let acked = match level {
                 RetainUntil::Durable => stream.durable.clone(),
                 RetainUntil::Committed => stream.committed.clone(),
             };
-            acked.union_with(&stream.refused);
             let count = acked.count();
             if count > stream.trimmed {
                 stream.trimmed = count;

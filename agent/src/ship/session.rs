@@ -42,8 +42,8 @@ pub(super) enum Heard {
         ack: Ack,
         /// The receiver is another than the last that answered.
         moved: bool,
-        /// From hello to answer, ns.
-        rtt_ns: i64,
+        /// From hello to answer, ns; `None` if it was said more than once.
+        rtt_ns: Option<i64>,
     },
     /// A later one.
     Later(Ack),
@@ -168,7 +168,7 @@ impl Session {
         if envelope.epoch != me.epoch {
             return Err(AckError::Epoch(envelope.epoch));
         }
-        if let State::Waiting { nonce, first, .. } = &self.state {
+        if let State::Waiting { nonce, first, last, .. } = &self.state {
             let Some(chain) = peek_chain(&envelope)? else { return Err(AckError::Early) };
             let signer = verify_chain(&chain, &me.roots, Role::Collector, utc)?;
             if signer.path.tenant != me.path.tenant {
@@ -179,7 +179,8 @@ impl Session {
             if ack.nonce != Some(*nonce) {
                 return Err(AckError::Nonce);
             }
-            let rtt_ns = now.since(*first);
+            // Said more than once: nobody knows which of them is answered.
+            let rtt_ns = (first == last).then(|| now.since(*first));
             self.check_counter(&ack)?;
             self.peer = Some(Peer { incarnation: ack.incarnation, key: signer.key });
             self.state = State::Quiet;

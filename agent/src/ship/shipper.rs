@@ -259,6 +259,8 @@ impl Shipper {
         let headwater_core::batch::StreamRef::Id(id) = spooled.slab.rows.stream else { return true };
         let seqs = spooled.slab.rows.seqs();
         let Some(stream) = self.streams.get_mut(id) else { return true };
+        // The spool's state may have been read before this slab was written.
+        stream.next_seq = stream.next_seq.max(headwater_core::id::Seq(seqs.end));
         let lacks = stream.lacks(seqs.clone());
         if lacks {
             stream.taken.insert(seqs);

@@ -94,8 +94,6 @@ struct Shell<C, S> {
     spool_gone: bool,
     time_floor: UtcNanos,
     gaps: mpsc::Sender<GapRecord>,
-    /// A gap record found no recorder: rows it explains must not be trimmed (D2).
-    gap_lost: bool,
     exchanges: mpsc::Sender<ClockExchange>,
     status: watch::Sender<ShipStatus>,
     state: ShipStatus,
@@ -119,7 +117,6 @@ pub async fn run<C: Clock, U: Uplink, S: ShipSpool>(task: ShipTask<C, U, S>) {
         spool,
         time_floor: task.time_floor,
         gaps: task.gaps,
-        gap_lost: false,
         exchanges: task.exchanges,
         status: task.status,
         state: ShipStatus { since: Some(clock.boot()), ..ShipStatus::default() },
@@ -258,15 +255,14 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
         let mut dead = None;
         for action in self.shipper.take_actions() {
             match action {
-                Action::Trim(acked) if self.gap_lost => drop(acked),
                 Action::Trim(acked) => {
                     if let Err(error) = self.spool.trim(acked).await {
                         self.spool_failed("trim", &error);
                     }
                 }
                 Action::Gap(record) => {
+                    // Its rows stay in the spool: the next life sends them again, and they are refused again.
                     if self.gaps.send(record).await.is_err() {
-                        self.gap_lost = true;
                         self.count_dropped();
                     }
                 }

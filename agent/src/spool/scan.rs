@@ -54,7 +54,11 @@ impl<'a, F: DiskFile> FrameReader<'a, F> {
         let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut window = vec![0; n.max(WINDOW_BYTES.min(left))];
         self.window.clear();
-        self.file.read_at(&mut window, offset)?;
+        if self.file.read_at(&mut window, offset).is_err() {
+            // A bad block ahead of what is wanted must not take sound frames with it.
+            window.truncate(n);
+            self.file.read_at(&mut window, offset)?;
+        }
         (self.window, self.window_at) = (window, offset);
         Ok(self.window.get(..n).unwrap_or_default())
     }
@@ -83,11 +87,15 @@ impl<'a, F: DiskFile> FrameReader<'a, F> {
         let mut at = from;
         let mut unreadable = false;
         while at.saturating_add(HEAD_BYTES as u64) <= self.len {
-            let candidates: Vec<u64> = match self.bytes(at, RESYNC_BYTES) {
+            // Up to the border of the medium's block, so that a bad one takes nothing else with it.
+            let border = at.saturating_add(1).next_multiple_of(RESYNC_BYTES);
+            let room = usize::try_from(border.saturating_sub(at)).unwrap_or(usize::MAX);
+            let candidates: Vec<u64> = match self.bytes(at, room) {
+                // The second byte of a magic number may lie in the next block; its frame tells.
                 Ok(block) => block
-                    .windows(FRAME_MAGIC.len())
+                    .iter()
                     .zip(at..)
-                    .filter(|(two, _)| *two == FRAME_MAGIC)
+                    .filter(|(byte, _)| **byte == FRAME_MAGIC[0])
                     .map(|(_, offset)| offset)
                     .collect(),
                 Err(_) => {
@@ -98,15 +106,14 @@ impl<'a, F: DiskFile> FrameReader<'a, F> {
             if let Some(found) = candidates.into_iter().find(|offset| self.frame(*offset).is_ok()) {
                 return (Some(found), unreadable);
             }
-            // Blocks overlap by one byte, so that a magic number across their border is seen.
-            at = at.saturating_add(RESYNC_BYTES as u64 - 1);
+            at = border;
         }
         (None, unreadable)
     }
 }
 
 /// Block in which the next frame is looked for: that of most media.
-const RESYNC_BYTES: usize = 4096;
+const RESYNC_BYTES: u64 = 4096;
 
 /// The segment header, if sound.
 pub(super) fn read_header<F: DiskFile>(file: &F, len: u64) -> io::Result<Option<SegmentHeader>> {

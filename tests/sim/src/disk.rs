@@ -46,6 +46,8 @@ struct Inode {
     now: Vec<u8>,
     durable: Vec<u8>,
     unsynced: Vec<Op>,
+    /// Ranges that cannot be read.
+    bad: Vec<std::ops::Range<usize>>,
 }
 
 #[derive(Debug, Clone)]
@@ -232,6 +234,15 @@ impl SimDisk {
         });
     }
 
+    /// Makes a range of a stored file unreadable, for good.
+    pub fn spoil(&self, path: &Path, range: std::ops::Range<usize>) {
+        let mut state = lock(&self.state);
+        let inode = state.names.get(path).copied();
+        if let Some(inode) = inode.and_then(|inode| state.inodes.get_mut(&inode)) {
+            inode.bad.push(range);
+        }
+    }
+
     /// Changes a stored file behind everyone's back, for good.
     pub fn edit(&self, path: &Path, change: impl Fn(&mut Vec<u8>)) {
         let mut state = lock(&self.state);
@@ -389,7 +400,12 @@ impl DiskFile for SimFile {
             state.counts.reads += 1;
             state.counts.read_bytes += buf.len() as u64;
             let from = size(offset)?;
-            let data = &inode(state, id)?.now;
+            let inode = inode(state, id)?;
+            let to = from.saturating_add(buf.len());
+            if inode.bad.iter().any(|bad| bad.start < to && from < bad.end) {
+                return Err(eio("bad sector"));
+            }
+            let data = &inode.now;
             let found = data.get(from..from.saturating_add(buf.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
             buf.copy_from_slice(found);
             Ok(())

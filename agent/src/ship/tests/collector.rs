@@ -259,6 +259,11 @@ impl ModelCollector {
         ack
     }
 
+    /// A gap record of these rows was landed: they are as good as durable.
+    pub(super) fn explain(&mut self, stream: StreamId, seqs: std::ops::Range<u64>) {
+        self.landing.refused.entry(stream).or_default().insert(seqs);
+    }
+
     /// One answer per refusal is enough.
     pub(super) fn forget_refusals(&mut self) {
         self.refusing.clear();

@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, range};
 use super::fixture::{UTC, picture, scalar_rows, scalar_schema};
-use crate::ship::{HandOver, RetainUntil, ShipError, ShipSettings, Shipper};
+use crate::ship::{HandOver, RetainUntil, ShipError, ShipSettings, ShipStatus, Shipper};
 use headwater_core::gap::GapCause;
 use headwater_core::id::StreamId;
 use headwater_core::interval::IntervalSet;
@@ -259,6 +259,12 @@ fn refused_rows_become_a_gap_and_are_released() {
     let causes: Vec<_> = bench.gaps.iter().map(|gap| (gap.seq_first.0, gap.rows, gap.cause)).collect();
     assert_eq!(causes, [(3, 1, GapCause::RejectedLimit), (7, 1, GapCause::RejectedQuarantine)]);
     assert_eq!(bench.gaps[0].stream.as_str(), "imu");
+    let mut acked = range(0..10);
+    acked.remove(3..4);
+    assert_eq!(bench.spool.acked(1), acked, "a refused row stays until its gap record is durable");
+    bench.collector.explain(StreamId(1), 3..4);
+    let ack = bench.collector.ack(UTC.0);
+    bench.hear(&ack);
     assert_eq!(bench.spool.acked(1), range(0..10));
     assert_eq!(bench.shipper.counters().rows_refused, 2);
 }
@@ -282,7 +288,58 @@ fn a_row_that_does_not_decode_goes_once_more_and_then_is_given_up() {
     let ack = bench.collector.ack(UTC.0);
     bench.hear(&ack);
     assert_eq!(bench.gaps.len(), 1);
+    bench.collector.explain(StreamId(1), 3..4);
+    let ack = bench.collector.ack(UTC.0);
+    bench.hear(&ack);
     assert_eq!(bench.spool.acked(1), range(0..10));
+}
+
+/// A link that is away for an hour makes the ack of what was sent before come an hour late. Resends that
+/// wait four times the way to an ack would then wait four hours.
+#[test]
+fn an_outage_is_not_taken_for_the_way_to_an_ack() {
+    let mut bench = Bench::durable();
+    bench.append(0..10);
+    bench.settle();
+    bench.pull();
+    let sent = bench.send_all();
+    bench.deliver(&sent);
+    bench.shipper.disconnected();
+    bench.wait_ms(3_600_000);
+    bench.connect();
+    bench.settle();
+    let ack = bench.collector.ack(UTC.0);
+    bench.hear(&ack);
+    assert_eq!(bench.spool.acked(1), range(0..10));
+    let mut status = ShipStatus::default();
+    bench.shipper.describe(&mut status);
+    let rtt = status.ack_rtt_ns.unwrap();
+    assert!(rtt < 2_000_000_000, "{rtt}");
+}
+
+/// The spool's state may be older than the slab that was read last: an ack of that slab is no word from
+/// another life of the spool.
+#[test]
+fn an_ack_of_rows_newer_than_the_known_state_is_believed() {
+    let mut bench = Bench::durable();
+    bench.append(0..10);
+    bench.settle();
+    bench.append(10..20);
+    for slab in bench.spool.read_now(SpoolLane::Telemetry, Cursor::default(), usize::MAX) {
+        assert!(bench.shipper.take(&slab));
+        bench
+            .batcher
+            .push(bench.now, slab)
+            .into_iter()
+            .for_each(|s| bench.shipper.offer(SpoolLane::Telemetry, s));
+    }
+    bench.batcher.flush().into_iter().for_each(|s| bench.shipper.offer(SpoolLane::Telemetry, s));
+    let sent = bench.send_all();
+    bench.deliver(&sent);
+    let ack = bench.collector.ack(UTC.0);
+    bench.hear(&ack);
+    assert!(bench.reports.is_empty(), "{:?}", bench.reports);
+    assert_eq!(bench.spool.acked(1), range(0..20));
 }
 
 #[test]
