@@ -15,6 +15,7 @@ use headwater_core::gap::GapCause;
 use headwater_core::id::{Epoch, StreamId};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{Cursor, Disk, DiskFile, Spool, SpoolError, SpoolLane};
+use headwater_core::schema::Schema;
 use headwater_sim::disk::{Dice, SimDisk, conformance};
 use proptest::prelude::*;
 use spool_world::*;
@@ -505,6 +506,35 @@ fn the_257th_stream_is_refused_and_256_names_survive_a_drain() {
     assert!(!opened.new_epoch);
     assert_eq!(spool.streams().len(), 256);
     assert!(spool.streams().iter().all(|s| s.schema == schema()));
+}
+
+/// Rows written before an update of a device stay in the spool through the update and a restart. Their schema
+/// must come with them, since the stream has another one by then.
+#[test]
+fn rows_of_an_older_schema_come_with_it_after_a_restart() {
+    let (disk, index) = (SimDisk::new(), MemIndex::default());
+    let (mut spool, _) = open(&disk, 1, &index);
+    let imu = declare(&mut spool, "imu", T);
+    spool.append(slab(imu, 0, 5)).unwrap();
+    let mut newer = schema();
+    newer.fields[0].unit = "m/s2".into();
+    assert_eq!(spool.declare(&"imu".parse().unwrap(), &newer, T).unwrap(), imu);
+    let mut second = slab(imu, 5, 5);
+    second.rows.fingerprint = newer.fingerprint();
+    spool.append(second).unwrap();
+    spool.sync().unwrap();
+    let told = |spool: &mut DiskSpool<SimDisk>| -> Vec<_> {
+        let slabs = read_all(spool, T).into_iter();
+        slabs.map(|s| (s.slab.rows.first_seq.0, s.older_schema.map(|s| Schema::clone(&s)))).collect()
+    };
+    assert_eq!(told(&mut spool), [(0, Some(schema())), (5, None)]);
+    drop(spool);
+    let disk = disk.crash(1);
+    let (mut spool, _) = open(&disk, 2, &index.copy());
+    assert_eq!(told(&mut spool), [(0, Some(schema())), (5, None)]);
+    // And if the device goes back to what it said before, it is the other one that is old.
+    spool.declare(&"imu".parse().unwrap(), &schema(), T).unwrap();
+    assert_eq!(told(&mut spool), [(0, None), (5, Some(newer))]);
 }
 
 // The index is sled's, on the real disk.

@@ -42,7 +42,7 @@ fn rows(stream: u16, first: u64, n: usize, noise: u64) -> Rows {
 }
 
 fn spooled(rows: Rows) -> SpooledSlab {
-    SpooledSlab { epoch: EPOCH, slab: Slab { rows, blob: None }, next: Cursor::default() }
+    SpooledSlab { epoch: EPOCH, slab: Slab { rows, blob: None }, older_schema: None, next: Cursor::default() }
 }
 
 fn batches(sealed: &[Sealed]) -> Vec<&SealedBatch> {

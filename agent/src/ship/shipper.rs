@@ -16,7 +16,7 @@ use headwater_core::gap::GapRecord;
 use headwater_core::id::{IncarnationId, Sha256, StreamId};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{SpoolLane, SpooledSlab, StreamState};
-use headwater_core::schema::Fingerprint;
+use headwater_core::schema::{Fingerprint, Schema};
 use headwater_core::time::{BootNanos, NS_PER_S};
 use headwater_core::wire::{Lane, MESSAGE_BYTES_SENT_MAX, MessageKind, Unsigned};
 use std::collections::VecDeque;
@@ -259,6 +259,9 @@ impl Shipper {
         let headwater_core::batch::StreamRef::Id(id) = spooled.slab.rows.stream else { return true };
         let seqs = spooled.slab.rows.seqs();
         let Some(stream) = self.streams.get_mut(id) else { return true };
+        if let Some(schema) = &spooled.older_schema {
+            stream.schemas.entry(spooled.slab.rows.fingerprint).or_insert_with(|| Schema::clone(schema));
+        }
         // The spool's state may have been read before this slab was written.
         stream.next_seq = stream.next_seq.max(headwater_core::id::Seq(seqs.end));
         let lacks = stream.lacks(seqs.clone());

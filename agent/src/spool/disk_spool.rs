@@ -220,9 +220,11 @@ impl<D: Disk> Spool for DiskSpool<D> {
         let acked = before.as_ref().map(|stream| stream.acked.clone()).unwrap_or_default();
         let explained = before.as_ref().map(|stream| stream.explained.clone()).unwrap_or_default();
         let moved = before.as_ref().is_some_and(|stream| stream.entry.lane != lane);
+        let changed = before.as_ref().is_some_and(|stream| stream.schema.is_some());
         // Durable before this returns, so that an id is never given twice. A stream that changed lanes
-        // starts a segment: its table tells where it goes on.
-        let sealed = if moved { self.seal(lane) } else { Ok(()) };
+        // starts a segment: its table tells where it goes on. So does one that changed its schema: a segment
+        // holds one schema per stream, with which its rows can be declared again years later.
+        let sealed = if moved || changed { self.seal(lane) } else { Ok(()) };
         self.streams.insert(id, Stream { entry, schema: Some(schema.clone()), acked, explained });
         if let Err(error) = sealed.and_then(|()| self.write_declaration(lane, id)) {
             match before {

@@ -3,21 +3,27 @@
 use super::disk_spool::{DiskSpool, failed};
 use super::frame::{FrameKind, FrameMeta, HEADER_BYTES, frame_bytes};
 use super::gaps::LostRows;
-use super::payload::{LostRange, read_slab};
+use super::payload::{LostRange, Summary, read_declaration, read_slab};
 use super::scan::{FrameReader, scan};
 use super::series::{Closed, segment_name, slot};
+use headwater_core::batch::StreamRef;
 use headwater_core::gap::GapCause;
 use headwater_core::id::{BootOrdinal, Epoch, StreamId};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{Cursor, Disk, DiskFile, Slab, SpoolError, SpoolLane, SpooledSlab};
+use headwater_core::schema::{Fingerprint, Schema};
 use headwater_core::time::BootNanos;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Most bytes of damaged segments and ranges kept in `quarantine/`. Kept to at each start, and between two
 /// starts no more than this is added for rot; what is beyond is only told.
 pub(super) const QUARANTINE_BYTES_MAX: u64 = 64 << 20;
+
+/// Schemas found in the segment that is read.
+type OlderSchemas = BTreeMap<(StreamId, Fingerprint), Option<Arc<Schema>>>;
 
 /// What reading one segment gave.
 enum Step {
@@ -105,6 +111,7 @@ impl<D: Disk> DiskSpool<D> {
         let (Some(body), Some((_, file))) = (body, &series.reader) else { return Ok(nothing) };
         let mut frames = FrameReader::new(file, segno, body.len);
         let (mut at, mut slabs, mut bytes) = (from, Vec::new(), 0_usize);
+        let mut schemas = OlderSchemas::default();
         while at < body.len && bytes < limit {
             if let Some(bad) = body.bad.iter().find(|bad| bad.contains(&at)) {
                 at = bad.end;
@@ -124,11 +131,35 @@ impl<D: Disk> DiskSpool<D> {
                 let Some(slab) = slab else { return Ok(damaged(slabs, at)) };
                 bytes = bytes.saturating_add(head.len);
                 let next = Cursor { segno, offset: next };
-                slabs.push(SpooledSlab { epoch: body.summary.epoch, slab, next });
+                let older_schema = self.older_schema(&mut schemas, &mut frames, &body.summary, &slab);
+                slabs.push(SpooledSlab { epoch: body.summary.epoch, slab, older_schema, next });
             }
             at = next;
         }
         Ok(Step::Done { slabs, bytes })
+    }
+
+    /// What a slab was declared with, if its stream has another schema by now: from the segment's own
+    /// declaration, since each segment holds one schema per stream.
+    fn older_schema<F: DiskFile>(
+        &self,
+        known: &mut OlderSchemas,
+        frames: &mut FrameReader<'_, F>,
+        summary: &Summary,
+        slab: &Slab,
+    ) -> Option<Arc<Schema>> {
+        let StreamRef::Id(id) = slab.rows.stream else { return None };
+        let fingerprint = slab.rows.fingerprint;
+        let newest = self.streams.get(&id).filter(|stream| stream.schema.is_some());
+        if summary.epoch == self.epoch && newest.is_some_and(|s| s.entry.fingerprint == fingerprint) {
+            return None;
+        }
+        let found = known.entry((id, fingerprint)).or_insert_with(|| {
+            let (_, payload) = frames.frame(*summary.declared.get(&id)?).ok()?;
+            let schema = read_declaration(payload)?.schema;
+            (schema.fingerprint() == fingerprint).then(|| Arc::new(schema))
+        });
+        found.clone()
     }
 
     /// Goes through a damaged segment: what is missing from it becomes gap records, the damaged bytes are

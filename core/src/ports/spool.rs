@@ -7,6 +7,7 @@ use crate::sample::Blob;
 use crate::schema::Schema;
 use crate::time::BootNanos;
 use std::io;
+use std::sync::Arc;
 
 /// Storage lane: its own files, loss window and quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,6 +60,9 @@ pub struct SpooledSlab {
     pub epoch: Epoch,
     /// The slab.
     pub slab: Slab,
+    /// The schema it was declared with, if that is not the newest of its stream: without it rows of an older
+    /// schema could not be declared again after a restart.
+    pub older_schema: Option<Arc<Schema>>,
     /// Position after it.
     pub next: Cursor,
 }

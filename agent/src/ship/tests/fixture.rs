@@ -223,7 +223,7 @@ impl ModelSpool {
             }
             bytes += slab.rows.n_values() * 8 + slab.blob.as_ref().map_or(0, |b| b.bytes.len());
             let next = Cursor { segno: 0, offset: at as u64 + 1 };
-            out.push(SpooledSlab { epoch: EPOCH, slab: slab.clone(), next });
+            out.push(SpooledSlab { epoch: EPOCH, slab: slab.clone(), older_schema: None, next });
             if bytes >= limit {
                 break;
             }

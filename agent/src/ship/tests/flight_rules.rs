@@ -3,10 +3,12 @@
 use super::bench::{Bench, range};
 use super::fixture::{UTC, picture, scalar_rows, scalar_schema};
 use crate::ship::{HandOver, RetainUntil, ShipError, ShipSettings, ShipStatus, Shipper};
+use headwater_core::batch::Rows;
 use headwater_core::gap::GapCause;
 use headwater_core::id::StreamId;
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{Cursor, Slab, SpoolLane};
+use headwater_core::schema::Schema;
 use headwater_core::wire::{Envelope, MessageKind, RefusalReason, Topic};
 
 #[test]
@@ -289,6 +291,30 @@ fn a_row_that_does_not_decode_goes_once_more_and_then_is_given_up() {
     bench.hear(&ack);
     assert_eq!(bench.gaps.len(), 1);
     bench.collector.explain(StreamId(1), 3..4);
+    let ack = bench.collector.ack(UTC.0);
+    bench.hear(&ack);
+    assert_eq!(bench.spool.acked(1), range(0..10));
+}
+
+/// A backlog from before an update is declared with the schema that the spool hands out with it.
+#[test]
+fn a_backlog_of_an_older_schema_is_declared_with_it() {
+    let mut bench = Bench::durable();
+    bench.settle();
+    let older = Schema { salt: 7, ..scalar_schema() };
+    let rows = Rows { fingerprint: older.fingerprint(), ..scalar_rows(1, 0..10) };
+    bench.spool.append(Slab { rows, blob: None });
+    let lane = SpoolLane::Telemetry;
+    for mut slab in bench.spool.read_now(lane, Cursor::default(), usize::MAX) {
+        slab.older_schema = Some(std::sync::Arc::new(older.clone()));
+        bench.shipper.set_streams(bench.spool.states());
+        assert!(bench.shipper.take(&slab));
+        bench.batcher.push(bench.now, slab).into_iter().for_each(|s| bench.shipper.offer(lane, s));
+    }
+    bench.batcher.flush().into_iter().for_each(|s| bench.shipper.offer(lane, s));
+    let sent = bench.send_all();
+    assert_eq!(Bench::kinds(&sent), [MessageKind::Declaration, MessageKind::Batch]);
+    bench.deliver(&sent);
     let ack = bench.collector.ack(UTC.0);
     bench.hear(&ack);
     assert_eq!(bench.spool.acked(1), range(0..10));
