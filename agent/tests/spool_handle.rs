@@ -103,6 +103,29 @@ async fn what_cannot_be_kept_is_a_gap_and_seqs_go_on() {
     thread.join().unwrap();
 }
 
+/// Rows of `hw/gaps` that found a full disk speak of losses nobody else knows: what they said comes again,
+/// and not before something could be stored, so that a full disk is not asked without end.
+#[tokio::test]
+async fn a_gap_record_without_room_comes_again_once_there_is_room() {
+    let (disk, index) = (SimDisk::new(), MemIndex::default());
+    let (spool, thread) = SpoolHandle::start(open(&disk, 1, &index).0, patient()).unwrap();
+    let imu = declared(&spool, "imu", SpoolLane::Telemetry).await;
+    let gaps = spool.declare("hw/gaps".parse().unwrap(), gaps_schema(), SpoolLane::Control).await.unwrap();
+    spool.append(slab(imu, 3, 2)).await.unwrap();
+    let left_out = spool.take_gaps().await.unwrap().pop().unwrap();
+    disk.set_capacity(0);
+    spool.append(gap_slab(gaps, 0, &left_out)).await.unwrap();
+    let told = spool.take_gaps().await.unwrap();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((told[0].stream.as_str(), told[0].cause), ("hw/gaps", GapCause::EvictedDiskFull));
+    assert!(spool.take_gaps().await.unwrap().is_empty(), "not while the disk is full");
+    disk.set_capacity(1 << 30);
+    spool.append(slab(imu, 5, 5)).await.unwrap();
+    assert_eq!(spool.take_gaps().await.unwrap(), [left_out]);
+    drop(spool);
+    thread.join().unwrap();
+}
+
 #[tokio::test]
 async fn a_failing_sync_keeps_slabs_and_is_told() {
     let (disk, index) = (SimDisk::new(), MemIndex::default());

@@ -83,7 +83,9 @@ impl<D: Disk> DiskSpool<D> {
     fn note_gap_rows(&mut self, rows: &Rows) {
         for gap in gap_rows(rows) {
             if let Some(stream) = self.streams.values_mut().find(|s| s.entry.name == gap.stream) {
-                stream.explained.insert(gap.seq_first.0..gap.seq_last.plus(1).0);
+                let seqs = gap.seq_first.0..gap.seq_last.plus(1).0;
+                stream.skipped.remove(seqs.clone());
+                stream.explained.insert(seqs);
             }
         }
     }
@@ -217,15 +219,17 @@ impl<D: Disk> Spool for DiskSpool<D> {
         }
         let next_seq = before.as_ref().map_or(Seq(0), |stream| stream.entry.next_seq);
         let entry = TableEntry { name: name.clone(), lane, fingerprint, next_seq };
-        let acked = before.as_ref().map(|stream| stream.acked.clone()).unwrap_or_default();
-        let explained = before.as_ref().map(|stream| stream.explained.clone()).unwrap_or_default();
+        let stream = match &before {
+            Some(before) => Stream { entry, schema: Some(schema.clone()), ..before.clone() },
+            None => Stream::new(entry, Some(schema.clone())),
+        };
         let moved = before.as_ref().is_some_and(|stream| stream.entry.lane != lane);
         let changed = before.as_ref().is_some_and(|stream| stream.schema.is_some());
         // Durable before this returns, so that an id is never given twice. A stream that changed lanes
         // starts a segment: its table tells where it goes on. So does one that changed its schema: a segment
         // holds one schema per stream, with which its rows can be declared again years later.
         let sealed = if moved || changed { self.seal(lane) } else { Ok(()) };
-        self.streams.insert(id, Stream { entry, schema: Some(schema.clone()), acked, explained });
+        self.streams.insert(id, stream);
         if let Err(error) = sealed.and_then(|()| self.write_declaration(lane, id)) {
             match before {
                 Some(before) => self.streams.insert(id, before),
@@ -304,7 +308,9 @@ impl<D: Disk> Spool for DiskSpool<D> {
 
     fn skip(&mut self, stream: StreamId, n: u64) -> Result<(), SpoolError> {
         let stream = self.streams.get_mut(&stream).ok_or(SpoolError::Unknown(stream))?;
-        stream.entry.next_seq = stream.entry.next_seq.plus(n);
+        let next = stream.entry.next_seq.plus(n);
+        stream.skipped.insert(stream.entry.next_seq.0..next.0);
+        stream.entry.next_seq = next;
         Ok(())
     }
 

@@ -5,8 +5,9 @@ use headwater_core::id::{BootOrdinal, Seq, StreamName};
 use headwater_core::time::BootNanos;
 use std::ops::Range;
 
-/// Most records held until somebody takes them. Above it records of one stream are widened into one:
-/// a gap that covers rows which did arrive is legal (data wins), a forgotten gap is not.
+/// Most records held until somebody takes them: 256 streams with sixteen each. One more is left to the
+/// segments, which tell it at the next start; never is a record widened over rows that are still here, since
+/// the collector would take those for settled.
 pub const GAPS_HELD_MAX: usize = 4096;
 
 /// Rows that will not arrive.
@@ -38,14 +39,18 @@ impl GapList {
         let neighbour = self.records.iter_mut().rev().find(|known| {
             known.stream == rows.stream
                 && known.boot_ordinal == rows.boot_ordinal
-                && known.seq_first.0 <= rows.seqs.start
-                && (crowded || (known.cause == cause && known.seq_last.plus(1).0 == rows.seqs.start))
+                && known.seq_last.plus(1).0 == rows.seqs.start
+                && (crowded || known.cause == cause)
         });
         if let Some(known) = neighbour {
             known.seq_last = Seq(known.seq_last.0.max(last));
             known.rows = known.seq_last.0.saturating_sub(known.seq_first.0).saturating_add(1);
             known.bytes = known.bytes.saturating_add(rows.bytes);
             known.b_last = BootNanos(known.b_last.0.max(rows.span.1.0));
+            return;
+        }
+        if crowded {
+            tracing::error!(stream = %rows.stream, seqs = ?rows.seqs, "too many gap records wait; this one is told at the next start");
             return;
         }
         self.records.push(GapRecord {
@@ -63,6 +68,20 @@ impl GapList {
             policy_version: 0,
             note: headwater_core::gap::truncated(note, headwater_core::gap::GAP_NOTE_BYTES_MAX),
         });
+    }
+
+    /// Takes records back that could not be stored, before all others; those beyond the bound are told at the
+    /// next start.
+    pub fn put_back(&mut self, records: Vec<GapRecord>) {
+        let room = GAPS_HELD_MAX.saturating_sub(self.records.len());
+        if records.len() > room {
+            tracing::error!(
+                records = records.len(),
+                room,
+                "gap records could not be stored and are told at the next start"
+            );
+        }
+        self.records.splice(0..0, records.into_iter().take(room));
     }
 
     /// All of them, oldest first; the list is then empty.
@@ -113,13 +132,20 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_bounded_and_covers_everything() {
+    fn the_list_is_bounded_and_never_covers_rows_that_are_here() {
         let mut gaps = GapList::default();
         for n in 0..GAPS_HELD_MAX as u64 + 50 {
             gaps.record(lost(n * 2..n * 2 + 1), GapCause::Corrupt, "");
         }
+        gaps.record(lost(8_191..8_192), GapCause::MediaError, "");
         assert_eq!(gaps.len(), GAPS_HELD_MAX);
-        let last = gaps.take().into_iter().map(|gap| gap.seq_last.0).max();
-        assert_eq!(last, Some((GAPS_HELD_MAX as u64 + 49) * 2));
+        let taken = gaps.take();
+        assert!(taken[..4_095].iter().all(|gap| gap.rows == 1 && gap.seq_first == gap.seq_last));
+        let last = taken.last().unwrap();
+        assert_eq!((last.seq_first.0, last.seq_last.0), (8_190, 8_191), "neighbours still join");
+        gaps.record(lost(1..2), GapCause::Corrupt, "");
+        gaps.put_back(taken);
+        assert_eq!(gaps.len(), GAPS_HELD_MAX);
+        assert_eq!(gaps.take()[0].seq_first.0, 0);
     }
 }

@@ -5,7 +5,7 @@ use super::frame::{FrameKind, FrameMeta, HEADER_BYTES, frame_bytes};
 use super::gaps::LostRows;
 use super::payload::{LostRange, Summary, read_declaration, read_slab};
 use super::scan::{FrameReader, scan};
-use super::series::{Closed, segment_name, slot};
+use super::series::{Closed, Series, segment_name, slot};
 use headwater_core::batch::StreamRef;
 use headwater_core::gap::GapCause;
 use headwater_core::id::{BootOrdinal, Epoch, StreamId};
@@ -219,7 +219,9 @@ impl<D: Disk> DiskSpool<D> {
         Ok(())
     }
 
-    /// Records captured rows as lost, but for those the collector has.
+    /// Records captured rows as lost, but for those the collector has and those that stand in a sound frame
+    /// elsewhere: slabs of a failed sync are written again. The collector takes a recorded row for settled, so
+    /// a record that covers a row still here would keep it from ever being shipped.
     pub(super) fn lose(
         &mut self,
         epoch: Epoch,
@@ -234,7 +236,12 @@ impl<D: Disk> DiskSpool<D> {
             // A gap record speaks of the present life only; of an older one the log must do.
             return;
         };
-        let (name, missing) = (stream.entry.name.clone(), stream.acked.missing_in(seqs));
+        let mut here = stream.acked.clone();
+        let ours = self.series.iter().flat_map(Series::summaries).filter(|s| s.epoch == epoch);
+        ours.filter_map(|summary| summary.streams.get(&id)).for_each(|part| here.union_with(&part.seqs));
+        let waiting = self.series.iter().flat_map(|series| &series.pending);
+        waiting.filter(|item| item.meta.stream == id).for_each(|item| here.insert(item.meta.seqs()));
+        let (name, missing) = (stream.entry.name.clone(), here.missing_in(seqs));
         for seqs in missing {
             let span = (BootNanos(0), BootNanos(0));
             self.gaps.record(

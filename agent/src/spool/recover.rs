@@ -148,7 +148,14 @@ impl<D: Disk> DiskSpool<D> {
             free_checked_at: None,
             quarantined_bytes: 0,
         };
+        let proven: Vec<(StreamId, Seq)> = spool.next_seqs();
         spool.settle(&known, lost, &gap_rows);
+        if spool.next_seqs() != proven
+            && let Err(error) = spool.create_segment(SpoolLane::Control)
+        {
+            // What raised them is read again at the next start, unless the index is lost by then.
+            tracing::warn!(%error, "raised next seqs are not durable yet");
+        }
         for (lane, segno) in changes {
             if let Some(closed) = spool.series(lane).closed.get(&segno).map(|c| (c.len, c.summary.clone())) {
                 spool.index.put_segment(lane, segno, closed.0, &closed.1);
@@ -162,6 +169,10 @@ impl<D: Disk> DiskSpool<D> {
         }
         SpoolLane::ALL.into_iter().for_each(|lane| spool.free_segments(lane));
         Ok((spool, opened))
+    }
+
+    fn next_seqs(&self) -> Vec<(StreamId, Seq)> {
+        self.streams.iter().map(|(id, stream)| (*id, stream.entry.next_seq)).collect()
     }
 
     /// Raises next seqs to what is known elsewhere, takes over acks, and tells what is lost.

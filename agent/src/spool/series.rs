@@ -17,6 +17,17 @@ pub(super) struct Stream {
     pub(super) acked: IntervalSet,
     /// Seqs a stored row of `hw/gaps` accounts for.
     pub(super) explained: IntervalSet,
+    /// Seqs consumed without rows in this life of the process, whose record is not stored yet: a power cut
+    /// takes that record, so segments must tell of them.
+    pub(super) skipped: IntervalSet,
+}
+
+impl Stream {
+    /// A stream of which only its table entry is known.
+    pub(super) fn new(entry: TableEntry, schema: Option<Schema>) -> Self {
+        let none = IntervalSet::new;
+        Self { entry, schema, acked: none(), explained: none(), skipped: none() }
+    }
 }
 
 /// A segment that is not written any more.

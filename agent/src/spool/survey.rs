@@ -9,7 +9,6 @@ use super::scan::{FrameReader, read_footer, read_header, read_table, scan};
 use super::series::{Closed, Series, Stream, segment_name};
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{BootOrdinal, Epoch, Seq, StreamId};
-use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{Disk, DiskFile, SpoolLane};
 use std::collections::BTreeMap;
 use std::io;
@@ -228,12 +227,7 @@ impl<D: Disk> Survey<'_, D> {
                 self.unproven = self.unproven.or(Some("the newest segment of a lane is gone"));
             }
             for (id, entry) in table.streams {
-                let known = streams.entry(id).or_insert_with(|| Stream {
-                    entry: entry.clone(),
-                    schema: None,
-                    acked: IntervalSet::new(),
-                    explained: IntervalSet::new(),
-                });
+                let known = streams.entry(id).or_insert_with(|| Stream::new(entry.clone(), None));
                 if known.entry.name != entry.name {
                     self.unproven = self.unproven.or(Some("two stream tables contradict each other"));
                 }
@@ -243,17 +237,13 @@ impl<D: Disk> Survey<'_, D> {
             }
         }
         for (id, found) in declared {
-            let stream = streams.entry(*id).or_insert_with(|| Stream {
-                entry: TableEntry {
-                    name: found.name.clone(),
-                    lane: found.lane,
-                    fingerprint: found.schema.fingerprint(),
-                    next_seq: Seq(0),
-                },
-                schema: None,
-                acked: IntervalSet::new(),
-                explained: IntervalSet::new(),
-            });
+            let entry = || TableEntry {
+                name: found.name.clone(),
+                lane: found.lane,
+                fingerprint: found.schema.fingerprint(),
+                next_seq: Seq(0),
+            };
+            let stream = streams.entry(*id).or_insert_with(|| Stream::new(entry(), None));
             if stream.entry.name == found.name {
                 stream.schema = Some(found.schema.clone());
             }

@@ -1,8 +1,9 @@
 //! The spool's thread: takes commands in order, syncs in groups, and turns what could not be kept into gaps.
 
-use super::gaps::{GapList, LostRows};
+use super::gaps::{GAPS_HELD_MAX, GapList, LostRows};
 use super::group::{GroupCommit, SyncPolicy};
 use super::handle::slab_bytes;
+use super::salvage::{gap_rows, is_gap_rows};
 use headwater_core::batch::{Rows, StreamRef};
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{Seq, StreamId, StreamName};
@@ -92,7 +93,7 @@ pub(super) fn run<S: Spool>(
     let started = Instant::now();
     let streams = known(&spool);
     let group = GroupCommit::new(settings.sync);
-    let mut keeper = Keeper { spool, group, streams, gaps: GapList::default(), told };
+    let mut keeper = Keeper { spool, group, streams, gaps: GapList::default(), unstored: Vec::new(), told };
     loop {
         let now = started.elapsed();
         if keeper.group.is_due(now) {
@@ -129,6 +130,8 @@ struct Keeper<'a, S> {
     group: GroupCommit,
     streams: HashMap<StreamId, Known>,
     gaps: GapList,
+    /// Records that the spool had no room for; handed out again once something else could be stored.
+    unstored: Vec<GapRecord>,
     told: &'a watch::Sender<u64>,
 }
 
@@ -157,6 +160,8 @@ impl<S: Spool> Keeper<'_, S> {
                 for (stream, acked) in &acked {
                     outcome = outcome.and(self.spool.trim(*stream, acked));
                 }
+                // There may be room now.
+                self.gaps.put_back(std::mem::take(&mut self.unstored));
                 answer(reply, outcome);
             }
             Work::Streams { reply } => answer(reply, self.spool.streams()),
@@ -197,14 +202,21 @@ impl<S: Spool> Keeper<'_, S> {
         if first > expected {
             self.left_out(id, &lost, expected);
         }
+        let records = if is_gap_rows(&slab.rows) { gap_rows(&slab.rows) } else { Vec::new() };
         match self.spool.append(slab) {
             Ok(()) => {
+                self.gaps.put_back(std::mem::take(&mut self.unstored));
                 self.group.appended(now, lane, bytes);
                 if let Some(stream) = self.streams.get_mut(&id) {
                     stream.next_seq = Seq(lost.seqs.end);
                 }
             }
-            Err(error) => self.give_up(id, lost, &error),
+            Err(error) => {
+                // Without these the rows they speak of would be missing in silence.
+                self.unstored.extend(records);
+                self.unstored.truncate(GAPS_HELD_MAX);
+                self.give_up(id, lost, &error);
+            }
         }
     }
 

@@ -2,9 +2,10 @@
 
 use super::disk_spool::{DiskSpool, failed};
 use super::frame::{FrameKind, FrameMeta, Place, SegmentHeader, frame_bytes, put_frame};
-use super::payload::{StreamTable, Summary, TableEntry, declaration_bytes};
+use super::payload::{LostRange, StreamTable, Summary, TableEntry, declaration_bytes};
 use super::series::{Closed, Open, Pending, segment_name};
-use headwater_core::id::StreamId;
+use headwater_core::gap::GapCause;
+use headwater_core::id::{Seq, StreamId};
 use headwater_core::ports::{Disk, DiskFile, SpoolError, SpoolLane};
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +17,8 @@ const FREE_CHECK_BYTES: u64 = 1 << 20;
 
 impl<D: Disk> DiskSpool<D> {
     /// The stream table as far as it is durable: slabs not yet synced may vanish in a power cut, and the
-    /// seqs of vanished slabs are given again, not left out.
+    /// seqs of vanished slabs are given again, not left out. So are skipped seqs at the end whose record would
+    /// vanish; those before rows are told by the segment of these rows.
     pub(super) fn table(&self) -> StreamTable {
         let [control, telemetry, media] = &self.series;
         let mut streams: BTreeMap<StreamId, TableEntry> =
@@ -25,6 +27,11 @@ impl<D: Disk> DiskSpool<D> {
             if let Some(entry) = streams.get_mut(&item.meta.stream) {
                 entry.next_seq = entry.next_seq.min(item.meta.seq_first);
             }
+        }
+        for (id, entry) in &mut streams {
+            let skipped = self.streams.get(id).into_iter().flat_map(|stream| stream.skipped.iter());
+            let at_end = skipped.into_iter().find(|seqs| (seqs.start..=seqs.end).contains(&entry.next_seq.0));
+            entry.next_seq = at_end.map_or(entry.next_seq, |seqs| Seq(seqs.start));
         }
         let next_segno = [control.created_upto, telemetry.created_upto, media.created_upto];
         StreamTable { next_segno, streams }
@@ -196,8 +203,10 @@ impl<D: Disk> DiskSpool<D> {
     /// A segment whose sync or write failed is never written or synced again: what was proven durable
     /// stays readable, what was not is still in memory and goes to another segment.
     pub(super) fn abandon(&mut self, lane: SpoolLane) {
+        let skips = self.untold_skips(lane);
         let series = self.series(lane);
-        if let Some(open) = series.open.take() {
+        if let Some(mut open) = series.open.take() {
+            open.body.summary.lost.extend(skips);
             tracing::error!(lane = lane.as_str(), segno = open.segno, "segment given up after a disk error");
             series.closed.insert(open.segno, open.body);
         }
@@ -242,11 +251,19 @@ impl<D: Disk> DiskSpool<D> {
         self.payload_bytes = self.payload_bytes.saturating_add(payload_bytes);
     }
 
+    /// What a sealed segment tells of seqs that were skipped: nobody goes through it again to find the holes.
+    fn untold_skips(&self, lane: SpoolLane) -> Vec<LostRange> {
+        let of_lane = self.streams.iter().filter(|(_, stream)| stream.entry.lane == lane);
+        let skips = of_lane.flat_map(|(id, stream)| stream.skipped.iter().map(|seqs| (*id, seqs)));
+        skips.map(|(stream, seqs)| LostRange { stream, seqs, cause: GapCause::Overrun }).collect()
+    }
+
     /// Seals the open segment of a lane with a footer.
     pub(super) fn seal(&mut self, lane: SpoolLane) -> Result<(), SpoolError> {
         self.sync_lane(lane)?;
         let Some(open) = self.series(lane).open.take() else { return Ok(()) };
         let (segno, mut body) = (open.segno, open.body);
+        body.summary.lost.extend(self.untold_skips(lane));
         let mut bytes = Vec::new();
         put_footer(&mut bytes, Place { segno, offset: open.len }, &body.summary);
         match open.file.write_at(&bytes, open.len).and_then(|()| open.file.sync()) {
