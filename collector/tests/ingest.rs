@@ -359,6 +359,48 @@ async fn data_offset(lake: &Lake) -> u64 {
     landing[&landing_key("hq", IncarnationId([1; 16]))].data.offset
 }
 
+/// Row `seq` of `hw/clock` from a gateway that woke in 1970: the opening row of its boot, or a sample that its kernel
+/// vouches nothing for.
+fn clock_of_1970(gateway: &Gateway, seq: u64, row_kind: i64) -> Section {
+    let schema = builtin::clock();
+    let at = 10 * NS_PER_S;
+    let given = [("row_kind", row_kind), ("b1", at), ("real", 7 * NS_PER_S), ("b2", at + 200), ("raw", at)];
+    let given = given.into_iter().chain([("source", row_kind), ("grade", 0)]);
+    let mut values = vec![Value::Null; schema.fields.len()];
+    for (name, n) in given {
+        values[schema.fields.iter().position(|f| f.name.as_str() == name).unwrap()] = Value::I64(n);
+    }
+    Section::Rows(gateway.rows(CLOCK, &schema, seq, &[(at, values)]))
+}
+
+/// Its wall clock bounds nothing: rows lie between the earliest day there was such a gateway and their receipt.
+#[tokio::test(start_paused = true)]
+async fn rows_captured_under_a_clock_of_1970_are_placed_by_their_receipt_and_say_how_little_is_known() {
+    let lake = testing::memory().await.unwrap();
+    let gateway = Gateway::new("pi-1", 7);
+    let mut records = gateway.declarations();
+    records.push(gateway.hello());
+    records.push(gateway.batch(&[clock_of_1970(&gateway, 0, 0), clock_of_1970(&gateway, 1, 1)], imu_at(0)));
+    for first in [0, 20, 40, 60, 80] {
+        records.push(gateway.batch(&[gateway.imu(first..first + 20)], imu_at(first + 20)));
+    }
+    live(&lake, &MemoryLog::of(&records), &[]).await;
+    // All there, in order, and the truth within the bounds.
+    assert_imu(&lake, 0..100).await;
+    let year = 365 * 86_400 * NS_PER_S;
+    let rows = table(&lake, "raw.imu").await;
+    for row in &rows {
+        let (ts, err) = (long(row, "ts_ns"), long(row, "ts_err_ns"));
+        assert_eq!(text(row, "grade"), "ordering_only");
+        assert!(err > year && ts - err > 49 * year && ts + err < START + imu_at(120), "{ts} ± {err}");
+    }
+    let noted = table(&lake, "ops.clock").await;
+    let reals: Vec<&Cell> =
+        noted.iter().map(|row| &row["real_ns"]).filter(|cell| **cell != Cell::Null).collect();
+    assert_eq!(reals, [&Cell::Long(7 * NS_PER_S); 2], "what it showed is kept as it was");
+    assert!(table(&lake, "ops.quarantine").await.is_empty());
+}
+
 /// A gap record of the first camera row, as a section of `hw/gaps`.
 fn frame_is_missing(gateway: &Gateway) -> Section {
     let gap = GapRecord {

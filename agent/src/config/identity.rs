@@ -175,3 +175,76 @@ fn sign_key(file: &Path) -> Result<SigningKey, IdentityError> {
         .map_err(|_| IdentityError::Pem { file: file.to_owned(), what: "PKCS#8 private key" })?;
     SigningKey::from_pkcs8(key.secret_pkcs8_der()).map_err(|_| IdentityError::Key { file: file.to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{
+        BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+        PKCS_ED25519, date_time_ymd,
+    };
+    use std::fs;
+
+    /// A gateway without a battery shows this at power-on.
+    const IN_1970: UtcNanos = UtcNanos(7 * NS_PER_S);
+    /// 2031-01-01 and the day after, when its certificates were issued, and a day of 2050, when they have ended.
+    const SIGN_ISSUED: UtcNanos = UtcNanos(1_924_992_000 * NS_PER_S);
+    const TLS_ISSUED: UtcNanos = UtcNanos(1_925_078_400 * NS_PER_S);
+    const EXPIRED: UtcNanos = UtcNanos(2_540_000_000 * NS_PER_S);
+
+    fn path() -> DevicePath {
+        DevicePath { tenant: "acme".parse().unwrap(), device: "pi-1".parse().unwrap() }
+    }
+
+    /// The five files of a gateway whose signing certificate is valid from `from` to `to`, both 1 January.
+    fn issue(dir: &Path, from: i32, to: i32) -> IdentityFiles {
+        let ca_key = KeyPair::generate().unwrap();
+        let mut ca = CertificateParams::new(vec![]).unwrap();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = ca.self_signed(&ca_key).unwrap();
+        let issuer = Issuer::new(ca, ca_key);
+        let leaf = |key: &KeyPair, day: u8| {
+            let mut leaf = CertificateParams::new(vec![]).unwrap();
+            leaf.distinguished_name.push(DnType::CommonName, "pi-1");
+            leaf.distinguished_name.push(DnType::OrganizationName, "acme");
+            leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            (leaf.not_before, leaf.not_after) = (date_time_ymd(from, 1, day), date_time_ymd(to, 1, 1));
+            leaf.signed_by(key, &issuer).unwrap().pem()
+        };
+        let (tls, sign) = (KeyPair::generate().unwrap(), KeyPair::generate_for(&PKCS_ED25519).unwrap());
+        let write = |name: &str, text: String| {
+            fs::write(dir.join(name), text).unwrap();
+            dir.join(name)
+        };
+        IdentityFiles {
+            ca: write("ca.pem", root.pem()),
+            tls_cert: write("tls.pem", leaf(&tls, 2)),
+            tls_key: write("tls.key", tls.serialize_pem()),
+            sign_cert: write("sign.pem", leaf(&sign, 1)),
+            sign_key: write("sign.key", sign.serialize_pem()),
+        }
+    }
+
+    #[test]
+    fn a_clock_of_1970_is_taken_for_the_day_of_our_newest_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = issue(dir.path(), 2031, 2041);
+        for now in [UtcNanos(i64::MIN), UtcNanos(0), IN_1970, SIGN_ISSUED] {
+            let identity = load(&files, &path(), now).unwrap();
+            assert_eq!(identity.time_floor, TLS_ISSUED);
+            assert_eq!((identity.signer.path, identity.signer.not_before), (path(), SIGN_ISSUED));
+        }
+    }
+
+    #[test]
+    fn the_floor_makes_no_expired_certificate_valid() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = |files: &IdentityFiles, now| {
+            let errors = load(files, &path(), now).unwrap_err();
+            assert!(matches!(errors.as_slice(), [IdentityError::Chain { .. }]), "{errors:?}");
+        };
+        refused(&issue(dir.path(), 2031, 2041), EXPIRED);
+        // Issued and ended before this software was made: a clock of 1970 does not bring it back.
+        refused(&issue(dir.path(), 2015, 2025), IN_1970);
+    }
+}

@@ -88,3 +88,79 @@ pub fn client_config(
     config.resumption = Resumption::in_memory_sessions(4);
     Ok(Arc::new(config))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+    use rustls::{CertificateError, ClientConnection, Error, ServerConfig, ServerConnection};
+
+    /// A day of 2090, when the broker's certificate of these tests is issued. Today's clock is as far behind it as a
+    /// clock of 1970 is behind a certificate of today.
+    const ISSUED: UtcNanos = UtcNanos(3_790_000_000 * NS_PER_S);
+
+    /// A fleet's root and a broker's certificate that begins to be valid in 2090: client and server of one handshake.
+    fn ends(time_floor: UtcNanos) -> (ClientConnection, ServerConnection) {
+        let ca_key = KeyPair::generate().unwrap();
+        let mut ca = CertificateParams::new(vec![]).unwrap();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = ca.self_signed(&ca_key).unwrap();
+        let issuer = Issuer::new(ca, ca_key);
+        let key = KeyPair::generate().unwrap();
+        let mut leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        (leaf.not_before, leaf.not_after) = (date_time_ymd(2090, 1, 1), date_time_ymd(2100, 1, 1));
+        let leaf = leaf.signed_by(&key, &issuer).unwrap();
+        let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let server = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], private)
+            .unwrap();
+        let pem = |certificate: &rcgen::Certificate| certificate.pem().into_bytes();
+        let client =
+            client_config(&pem(&root), &pem(&leaf), key.serialize_pem().as_bytes(), time_floor).unwrap();
+        let name = "localhost".try_into().unwrap();
+        (ClientConnection::new(client, name).unwrap(), ServerConnection::new(Arc::new(server)).unwrap())
+    }
+
+    /// Carries bytes both ways until both are content or the client refuses.
+    fn shake(client: &mut ClientConnection, server: &mut ServerConnection) -> Result<(), Error> {
+        while client.is_handshaking() || server.is_handshaking() {
+            let (mut there, mut back) = (Vec::new(), Vec::new());
+            client.write_tls(&mut there).unwrap();
+            server.read_tls(&mut there.as_slice()).unwrap();
+            server.process_new_packets().unwrap();
+            server.write_tls(&mut back).unwrap();
+            client.read_tls(&mut back.as_slice()).unwrap();
+            client.process_new_packets()?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_clock_behind_the_brokers_certificate_is_lifted_to_the_floor() {
+        let (mut client, mut server) = ends(ISSUED);
+        assert_eq!(shake(&mut client, &mut server), Ok(()));
+    }
+
+    #[test]
+    fn without_a_floor_the_wall_clock_decides() {
+        for floor in [UtcNanos(i64::MIN), UtcNanos(-1), UtcNanos(0)] {
+            let (mut client, mut server) = ends(floor);
+            let refused = shake(&mut client, &mut server).unwrap_err();
+            let Error::InvalidCertificate(why) = &refused else { panic!("{refused}") };
+            let early =
+                matches!(why, CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. });
+            assert!(early, "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_floor_holds_no_right_clock_back() {
+        let time = FlooredTime { floor: UnixTime::since_unix_epoch(Duration::ZERO) };
+        assert!(time.current_time().unwrap().as_secs() > 0);
+        let floor = UnixTime::since_unix_epoch(Duration::from_secs(1 << 40));
+        assert_eq!(FlooredTime { floor }.current_time(), Some(floor));
+    }
+}

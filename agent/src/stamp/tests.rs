@@ -329,7 +329,11 @@ struct World {
 const SYNCED: KernelSync = KernelSync { synced: true, max_error_us: 500_000, est_error_us: 1, status: 1 };
 
 fn world() -> World {
-    let (memory, clock) = (Memory::default(), SimClock::start());
+    world_at(SimClock::start(), || SYNCED)
+}
+
+fn world_at(clock: SimClock, kernel: fn() -> KernelSync) -> World {
+    let memory = Memory::default();
     let sync = SyncPolicy { interval: Duration::from_millis(10), bytes: 1 << 20 };
     let settings = TaskSettings { sync, queue_bytes: 1 << 18 };
     let (spool, _thread) = SpoolHandle::start(memory.clone(), settings).unwrap();
@@ -340,7 +344,7 @@ fn world() -> World {
     let (grade_in, grade) = watch::channel(Grade::OrderingOnly);
     let task = run(StampTask {
         clock: clock.clone(),
-        kernel: || SYNCED,
+        kernel,
         spool,
         boot: BootOrdinal(4),
         boot_id: BootId([1; 16]),
@@ -366,9 +370,11 @@ impl World {
         self.give(SourceEvent::Stream { name: name(stream), schema });
     }
 
-    fn reading(&mut self, stream: &str, x: i64) {
+    /// Gives a reading of now; its boot time, ns.
+    fn reading(&mut self, stream: &str, x: i64) -> i64 {
         let t = self.clock.boot().0;
         self.give(SourceEvent::Reading { stream: name(stream), reading: reading(t, x) });
+        t
     }
 
     fn picture(&mut self, stream: &str, bytes: usize) {
@@ -450,6 +456,50 @@ async fn the_clock_is_recorded_at_start_and_on_its_cadence() {
         .flat_map(|rows| (0..rows.len()).map(|row| rows.fields[0].value(row)))
         .collect();
     assert_eq!(kinds, [Value::I64(0), Value::I64(1), Value::I64(2)]);
+}
+
+/// A gateway without a battery: its wall clock is wrong by half a century, and no capture depends on it.
+#[tokio::test]
+async fn captures_under_a_clock_of_1970_are_spooled_with_boot_time_and_claim_order_only() {
+    let (boot, real) = (BootNanos(10_000_000_000), UtcNanos(7_000_000_000));
+    let mut world = world_at(SimClock::new(boot, real), || KernelSync::UNKNOWN);
+    world.stream("room", env());
+    world.stream("camera", builtin::image());
+    let mut stamps = Vec::new();
+    for x in 0..20 {
+        stamps.push(world.reading("room", x));
+        world.work(5).await;
+    }
+    world.picture("camera", 900);
+    world.work(5).await;
+    // What happens when the network comes: the wall clock leaps, the stamps go on.
+    world.clock.set_utc(UtcNanos(1_790_000_000_000_000_000));
+    stamps.push(world.reading("room", 20));
+    assert_eq!(*world.grade.borrow(), Grade::OrderingOnly, "nothing is claimed for such a clock");
+    let memory = world.end().await;
+    assert_eq!((memory.rows("room"), memory.rows("camera")), (IntervalSet::below(21), IntervalSet::below(1)));
+    assert!(memory.gaps().is_empty());
+    let slabs = memory.slabs("room");
+    let unit = 10_i64.pow(env().time_exp.into());
+    let found: Vec<i64> =
+        slabs.iter().flat_map(|rows| (0..rows.len()).filter_map(|r| rows.t_ns(r))).collect();
+    let wanted: Vec<i64> = stamps.iter().map(|t| t / unit * unit).collect();
+    assert_eq!(found, wanted, "stamped on the boot line");
+    assert!(slabs.iter().all(|rows| rows.domain == ClockDomain::BOOT && rows.boot_ordinal == BootOrdinal(4)));
+
+    // What goes to the collector of this clock: as it was, bounded by nothing.
+    let place = |field: &str| builtin::clock().fields.iter().position(|f| f.name.as_str() == field).unwrap();
+    let tracks = memory.slabs(builtin::CLOCK_STREAM);
+    let row = |field: &str| -> Vec<Value> {
+        tracks.iter().flat_map(|rows| (0..rows.len()).map(|r| rows.fields[place(field)].value(r))).collect()
+    };
+    assert_eq!(row("row_kind"), [Value::I64(0), Value::I64(1)], "the opening row and a sample");
+    assert_eq!(row("grade"), [Value::I64(0), Value::I64(0)]);
+    assert_eq!(row("half"), [Value::Null, Value::Null]);
+    for real in row("real") {
+        let Value::I64(ns) = real else { panic!("{real:?}") };
+        assert!((7_000_000_000..8_000_000_000).contains(&ns), "{ns}");
+    }
 }
 
 #[tokio::test]

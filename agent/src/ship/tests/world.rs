@@ -6,7 +6,7 @@ use crate::ship::{RetainUntil, Rng, ShipSettings, ShipStatus, ShipTask, random_n
 use headwater_core::id::StreamId;
 use headwater_core::ports::{Clock, Inbox, Slab, SpoolLane};
 use headwater_core::schema::builtin;
-use headwater_core::time::BootNanos;
+use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_core::wire::Topic;
 use headwater_sim::clock::SimClock;
 use headwater_sim::net::{SimNet, Weather};
@@ -20,6 +20,8 @@ use tokio_util::task::TaskTracker;
 struct World {
     net: SimNet,
     clock: SimClock,
+    /// The gateway's: its boot time is the world's, its UTC may be wrong.
+    gateway: SimClock,
     spool: ModelSpool,
     fleet: Fleet,
     collector: Arc<Mutex<ModelCollector>>,
@@ -41,9 +43,11 @@ impl World {
         spool.declare(1, "imu", scalar_schema(), SpoolLane::Telemetry);
         spool.declare(2, "camera/front", builtin::image(), SpoolLane::Media);
         spool.declare(3, "hw/clock", scalar_schema(), SpoolLane::Control);
+        let clock = SimClock::new(BootNanos(5_000_000_000), UTC);
         let world = Self {
             net: SimNet::new(seed, weather),
-            clock: SimClock::new(BootNanos(5_000_000_000), UTC),
+            gateway: clock.clone(),
+            clock,
             spool,
             fleet,
             collector: Arc::new(Mutex::new(collector)),
@@ -94,7 +98,7 @@ impl World {
         let (status, shown) = watch::channel(ShipStatus::default());
         let cancel = CancellationToken::new();
         let task = ShipTask {
-            clock: self.clock.clone(),
+            clock: self.gateway.clone(),
             uplink: self.net.uplink(),
             spool: self.spool.clone(),
             settings,
@@ -183,6 +187,21 @@ fn fair_weather_ships_everything_once() {
         let status = world.stop(agent).await;
         assert!(status.counters.bytes_sent > traffic.up_bytes);
         assert!(!status.connected);
+    });
+}
+
+/// Power-on without a battery: the collector's certificate begins in 1975, and its acks count all the same.
+#[test]
+fn a_gateway_that_wakes_in_1970_ships_everything_once() {
+    paused(async {
+        let mut world = World::new(1, Weather::FAIR);
+        world.gateway = SimClock::new(world.clock.boot(), UtcNanos(7_000_000_000));
+        let agent = world.start_agent(ShipSettings::default());
+        world.capture(0, 20);
+        assert!(world.drained(60).await);
+        world.check_landed(20);
+        let status = world.stop(agent).await;
+        assert_eq!((status.counters.resends, status.counters.acks_rejected), (0, 0), "{status:?}");
     });
 }
 

@@ -4,6 +4,8 @@ use super::super::image::samples;
 use super::*;
 use crate::clock::BootClock;
 use headwater_core::sample::Value;
+use headwater_core::time::UtcNanos;
+use headwater_sim::clock::SimClock;
 use std::path::Path;
 use std::time::Duration;
 
@@ -74,6 +76,29 @@ async fn pictures_found_at_start_come_in_the_order_of_names_and_go_when_captured
     assert_eq!(world.picture().await.1, "c.png");
     assert!(!world.path().join("a.jpg").exists());
     assert!(world.path().join("b.jpg").exists() && world.path().join("note.txt").exists());
+}
+
+/// The file system says today, the clock says 1970: no age can be had from that, and none before this boot is claimed.
+#[tokio::test]
+async fn a_picture_found_at_start_under_a_clock_of_1970_is_stamped_when_it_was_found() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.jpg"), samples::jpeg()).unwrap();
+    let started = BootNanos(10_000_000_000);
+    let clock = SimClock::new(started, UtcNanos(7_000_000_000));
+    let (stream, latency) = ("camera/front".parse().unwrap(), Latency::at_most_ms(2_000));
+    let (mut source, _receipts) =
+        CameraDirSource::new(clock.clone(), stream, latency, dir.path().to_owned(), After::Delete);
+    loop {
+        let event = tokio::time::timeout(Duration::from_secs(30), source.next()).await;
+        match event.expect("an event in time").expect("a source that goes on") {
+            SourceEvent::Stream { .. } => {}
+            SourceEvent::Reading { reading, .. } => {
+                assert!(started <= reading.t && reading.t <= clock.boot(), "{:?}", reading.t);
+                return assert_eq!(reading.latency, latency);
+            }
+            other => panic!("expected a picture, found {other:?}"),
+        }
+    }
 }
 
 #[tokio::test]
