@@ -18,7 +18,7 @@ use headwater_core::schema::{Modality, Schema, builtin};
 use headwater_core::time::{BootNanos, ClockDomain, Grade, Latency, StampKind};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 /// Events that may wait between sources and stamp: a second of a fast board.
 pub const EVENTS_MAX: usize = 1_024;
@@ -122,12 +122,17 @@ pub async fn run<C: Clock>(task: StampTask<C>) -> Result<(), SpoolError> {
         kernel: task.kernel,
         spool: task.spool,
         boot: task.boot,
-        pending,
+        pending: Some(pending),
         grade: task.grade,
     };
-    // The keeper ends when the shell drops its end of `pending`.
+    // The keeper ends when the shell drops its end of `pending`, and the shell's end waits for that.
+    let (working, ended) = oneshot::channel::<()>();
+    let keeping = async move {
+        keep_receipts(keeper).await;
+        drop(working);
+    };
     let (done, ()) =
-        tokio::join!(shell.run(task.boot_id, task.events, task.exchanges, task.gaps), keep_receipts(keeper));
+        tokio::join!(shell.run(task.boot_id, task.events, task.exchanges, task.gaps, ended), keeping);
     done
 }
 
@@ -148,7 +153,8 @@ struct Shell<C> {
     kernel: fn() -> KernelSync,
     spool: SpoolHandle,
     boot: BootOrdinal,
-    pending: mpsc::Sender<Pending>,
+    /// To the keeper of receipts; none once the end has begun.
+    pending: Option<mpsc::Sender<Pending>>,
     grade: watch::Sender<Grade>,
 }
 
@@ -163,6 +169,7 @@ impl<C: Clock> Shell<C> {
         mut events: mpsc::Receiver<Captured>,
         mut exchanges: mpsc::Receiver<ClockExchange>,
         mut side_gaps: mpsc::Receiver<GapRecord>,
+        keeper_ended: oneshot::Receiver<()>,
     ) -> Result<(), SpoolError> {
         let clock_id = self.declare(&name(builtin::CLOCK_STREAM), builtin::clock()).await?;
         let gaps_id = self.declare(&name(builtin::GAPS_STREAM), builtin::gaps()).await?;
@@ -193,7 +200,7 @@ impl<C: Clock> Shell<C> {
             }
             self.poll(now).await?;
         }
-        self.finish(side_gaps).await
+        self.finish(side_gaps, keeper_ended).await
     }
 
     fn deadline(&self) -> Option<BootNanos> {
@@ -364,8 +371,9 @@ impl<C: Clock> Shell<C> {
     }
 
     fn remember(&mut self, pending: Option<Pending>) {
-        if let Some(pending) = pending
-            && self.pending.try_send(pending).is_err()
+        // At the end nobody waits for receipts any more.
+        if let (Some(pending), Some(keeper)) = (pending, &self.pending)
+            && keeper.try_send(pending).is_err()
         {
             count(Counter::ReceiptsLost, 1);
         }
@@ -457,7 +465,11 @@ impl<C: Clock> Shell<C> {
     }
 
     /// The sources have ended: everything goes to disk, waiting for room now.
-    async fn finish(mut self, mut side_gaps: mpsc::Receiver<GapRecord>) -> Result<(), SpoolError> {
+    async fn finish(
+        mut self,
+        mut side_gaps: mpsc::Receiver<GapRecord>,
+        mut keeper_ended: oneshot::Receiver<()>,
+    ) -> Result<(), SpoolError> {
         let shed: Vec<StreamId> = self.shed.keys().copied().collect();
         for stream in shed {
             self.settle_shed(stream, 0).await?;
@@ -467,8 +479,14 @@ impl<C: Clock> Shell<C> {
         }
         // What the spool could not keep of all that is known after a sync.
         self.spool.sync().await?;
-        while let Ok(record) = side_gaps.try_recv() {
-            self.gaps.push(record);
+        // The keeper asks for it too: what it was told is on its way to us until it has ended.
+        self.pending = None;
+        loop {
+            tokio::select! {
+                biased;
+                Some(record) = side_gaps.recv() => self.gaps.push(record),
+                _ = &mut keeper_ended => break,
+            }
         }
         for record in self.spool.take_gaps().await? {
             self.gaps.push(record);
