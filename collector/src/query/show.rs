@@ -5,7 +5,7 @@ use super::rows::row_values;
 use super::table::draw;
 use super::views::{find_extensions, views_sql};
 use futures::TryStreamExt;
-use headwater_lake::{CommitId, CommitObject, Lake, ScanOptions, TableName};
+use headwater_lake::{CommitId, CommitObject, Lake, LakeError, RefName, ScanOptions, TableName};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -48,7 +48,10 @@ impl<W: Write> Printer<W> {
 
     /// Commits of a branch, newest first.
     pub(super) async fn log(&mut self, lake: &Lake, spec: &str, limit: usize) -> Result<(), QueryError> {
-        let commits = lake.log(spec, limit).await?;
+        let commits = match resolve(lake, spec).await? {
+            Some(id) => lake.log(id.as_str(), limit).await?,
+            None => Vec::new(),
+        };
         let rows: Vec<_> = commits.iter().map(|commit| object(summary(commit))).collect();
         self.list(&["commit", "time", "kind", "rows", "tables", "message"], &rows, "no commits yet")
     }
@@ -77,16 +80,20 @@ impl<W: Write> Printer<W> {
 
     /// Tables of a commit with their metadata locations.
     pub(super) async fn tables(&mut self, lake: &Lake, spec: &str) -> Result<(), QueryError> {
-        let id = lake.resolve(spec).await?;
-        let rows: Vec<_> =
-            lake.tables(&id).await?.iter().map(|(name, entry)| table_row(name, entry)).collect();
+        let tables = match resolve(lake, spec).await? {
+            Some(id) => lake.tables(&id).await?,
+            None => BTreeMap::new(),
+        };
+        let rows: Vec<_> = tables.iter().map(|(name, entry)| table_row(name, entry)).collect();
         self.list(&["name", "rows", "bytes", "metadata_location"], &rows, "no tables yet")
     }
 
     /// Devices, the newest row of each.
     pub(super) async fn devices(&mut self, lake: &Lake, spec: &str) -> Result<(), QueryError> {
-        let id = lake.resolve(spec).await?;
-        let rows = self.read(lake, &id, "ops.devices", None, None).await?.unwrap_or_default();
+        let rows = match resolve(lake, spec).await? {
+            Some(id) => self.read(lake, &id, "ops.devices", None, None).await?.unwrap_or_default(),
+            None => Vec::new(),
+        };
         let newest = newest_by(rows, |row| format!("{} {}", field_of(row, "device"), field_of(row, "epoch")));
         let columns =
             ["device", "epoch", "state", "ts", "boot_ordinal", "agent_version", "sign_serial", "not_after"];
@@ -95,8 +102,10 @@ impl<W: Write> Printer<W> {
 
     /// Gaps, the newest row of each.
     pub(super) async fn gaps(&mut self, lake: &Lake, spec: &str) -> Result<(), QueryError> {
-        let id = lake.resolve(spec).await?;
-        let rows = self.read(lake, &id, "ops.gaps", None, None).await?.unwrap_or_default();
+        let rows = match resolve(lake, spec).await? {
+            Some(id) => self.read(lake, &id, "ops.gaps", None, None).await?.unwrap_or_default(),
+            None => Vec::new(),
+        };
         let newest = newest_by(rows, |row| field_of(row, "gap_id"));
         let columns =
             ["device", "stream", "seq_lo", "seq_hi", "rows", "reason", "cause", "ts", "state", "detail"];
@@ -175,6 +184,18 @@ impl<W: Write> Printer<W> {
         }
         rows.truncate(limit.unwrap_or(usize::MAX));
         Ok(Some(rows))
+    }
+}
+
+/// The commit `spec` names; none if it is the branch one asks about by default and the lake has no commit at all yet.
+async fn resolve(lake: &Lake, spec: &str) -> Result<Option<CommitId>, QueryError> {
+    match lake.resolve(spec).await {
+        Err(LakeError::UnknownRevision { .. })
+            if spec == RefName::main().as_str() && lake.refs().list().await?.is_empty() =>
+        {
+            Ok(None)
+        }
+        id => Ok(Some(id?)),
     }
 }
 

@@ -1,0 +1,308 @@
+//! The `headwater` command line on a small lake: what people see, what scripts read, and how mistakes are told.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
+
+#[expect(dead_code, reason = "shared with the tests of ingest, which need all of it")]
+mod ingest_world;
+
+use headwater_collector::align::recipe::Recipe;
+use headwater_core::batch::Section;
+use headwater_core::gap::{GapCause, GapRecord};
+use headwater_core::id::{BootOrdinal, Seq};
+use headwater_core::schema::builtin;
+use headwater_core::time::BootNanos;
+use headwater_lake::{Lake, RefName};
+use ingest_world::*;
+use serde_json::Value;
+use std::process::{Command, Stdio};
+
+const RECIPE: &str = r#"
+headwater_recipe = 1
+name = "drive"
+[spine]
+stream = "camera/front"
+select = ["image", "name"]
+[[column]]
+name = "motion"
+stream = "imu"
+select = ["n"]
+method = "previous"
+tolerance = "50ms"
+"#;
+
+/// What the command printed, and how it ended.
+#[derive(Debug)]
+struct Output {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+struct TestLake {
+    dir: tempfile::TempDir,
+    /// The branch's commits, newest first.
+    commits: Vec<String>,
+}
+
+impl TestLake {
+    /// A lake without a commit.
+    async fn empty() -> (Self, Lake) {
+        let dir = tempfile::tempdir().unwrap();
+        let lake = Lake::init(dir.path().join("lake").to_str().unwrap()).await.unwrap();
+        (Self { dir, commits: Vec::new() }, lake)
+    }
+
+    /// Ten seconds of one gateway, and a second commit with a gap record.
+    async fn full() -> Self {
+        let (mut made, lake) = Self::empty().await;
+        let gateway = Gateway::new("pi-1", 7);
+        let mut log = MemoryLog::of(&ten_seconds(&gateway));
+        live(&lake, &log, &[Recipe::parse(RECIPE).unwrap()]).await;
+        log.incarnations.push(vec![gateway.batch(&[shed(&gateway)], imu_at(1_100))]);
+        live(&lake, &log, &[Recipe::parse(RECIPE).unwrap()]).await;
+        let commits = lake.log("main", usize::MAX).await.unwrap();
+        made.commits = commits.into_iter().map(|commit| commit.id.to_string()).collect();
+        assert!(made.commits.len() >= 2);
+        lake.branch(
+            &RefName::new("kept/first").unwrap(),
+            &made.first().parse().unwrap(),
+            "test",
+            1_700_000_000_000_000,
+        )
+        .await
+        .unwrap();
+        made
+    }
+
+    /// The first commit that holds rows.
+    fn first(&self) -> &str {
+        self.commits.last().unwrap()
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        let output = Command::new(env!("CARGO_BIN_EXE_headwater"))
+            .env_remove("HEADWATER_LAKE")
+            .arg("--lake")
+            .arg(self.dir.path().join("lake"))
+            .args(words)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        Output {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// What it prints if all is well.
+    fn ok(&self, words: &[&str]) -> String {
+        let found = self.run(words);
+        assert_eq!((found.code, found.err.as_str()), (Some(0), ""), "{words:?}: {found:?}");
+        found.out
+    }
+
+    /// Its one JSON document.
+    fn json(&self, words: &[&str]) -> Value {
+        let words: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
+        serde_json::from_str(&self.ok(&words)).unwrap_or_else(|e| panic!("{words:?}: {e}"))
+    }
+
+    /// What it says if it cannot: one line on standard error, nothing on standard output.
+    fn refused(&self, words: &[&str]) -> String {
+        let found = self.run(words);
+        assert_eq!((found.code, found.out.as_str()), (Some(1), ""), "{words:?}: {found:?}");
+        assert!(
+            found.err.starts_with("headwater: ") && found.err.lines().count() == 1,
+            "{words:?}: {found:?}"
+        );
+        found.err
+    }
+}
+
+/// Rows 1000 to 1099 of the IMU were shed, as a section of `hw/gaps`.
+fn shed(gateway: &Gateway) -> Section {
+    let gap = GapRecord {
+        stream: "imu".parse().unwrap(),
+        boot_ordinal: BootOrdinal(1),
+        seq_first: Seq(1_000),
+        seq_last: Seq(1_099),
+        cause: GapCause::EvictedDiskFull,
+        stride: 0,
+        phase: 0,
+        rows: 100,
+        bytes: 2_000,
+        b_first: BootNanos(imu_at(1_000)),
+        b_last: BootNanos(imu_at(1_099)),
+        policy_version: 0,
+        note: "card is full".to_owned(),
+    };
+    Section::Rows(gateway.rows(GAPS, &builtin::gaps(), 0, &[(imu_at(1_100), gap.to_values())]))
+}
+
+fn assert_words(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in\n{text}");
+    }
+}
+
+fn names(tables: &Value) -> Vec<&str> {
+    tables.as_array().unwrap().iter().map(|table| table["name"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn log_and_show_tell_the_history() {
+    let lake = TestLake::full().await;
+    let text = lake.ok(&["log"]);
+    assert_words(&text, &["commit", "kind", "rows", "message"]);
+    lake.commits.iter().for_each(|id| assert_words(&text, &[&id[..12]]));
+
+    let log = lake.json(&["log"]);
+    let ids: Vec<&str> =
+        log.as_array().unwrap().iter().map(|commit| commit["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, lake.commits, "newest first");
+    let newest = lake.json(&["log", "--limit", "1"]);
+    assert_eq!(newest.as_array().map(Vec::len), Some(1));
+    assert_eq!(newest[0]["id"], lake.commits[0].as_str());
+    let branch = lake.json(&["log", "kept/first"]);
+    assert_eq!(branch[0]["id"], lake.first(), "another branch is another history");
+
+    let text = lake.ok(&["show", &lake.first()[..12]]);
+    let id = format!("commit   {}", lake.first());
+    assert_words(&text, &[&id, "kind     ", "time     20", "parents ", "landing ", "raw.imu", "1000"]);
+    let shown = lake.json(&["show", lake.first()]);
+    assert_eq!((&shown["id"], &shown["tables"]["raw.imu"]["rows"]), (&lake.first().into(), &1_000.into()));
+    assert_eq!(lake.json(&["show", "main~1"])["id"], lake.commits[1].as_str());
+}
+
+#[tokio::test(start_paused = true)]
+async fn tables_devices_and_gaps_are_those_of_the_ref() {
+    let lake = TestLake::full().await;
+    let (now, first) = (lake.json(&["tables"]), lake.json(&["tables", "--at", "kept/first"]));
+    for name in ["raw.imu", "raw.image", "ops.ledger", "ops.devices"] {
+        assert!(names(&now).contains(&name) && names(&first).contains(&name), "{name}: {first}");
+    }
+    assert!(names(&now).contains(&"ops.gaps") && names(&now).contains(&"aligned.drive"), "{now}");
+    for table in now.as_array().unwrap() {
+        let location = table["metadata_location"].as_str().unwrap();
+        let path = location.strip_prefix("file://").unwrap();
+        assert!(std::path::Path::new(path).is_file(), "{location}");
+    }
+    assert_words(&lake.ok(&["tables"]), &["name", "rows", "metadata_location", "raw.imu", "file://"]);
+
+    let devices = lake.json(&["devices"]);
+    assert_eq!(devices.as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        (&devices[0]["device"], &devices[0]["agent_version"]),
+        (&"pi-1".into(), &"headwater-agent 0.1.0".into())
+    );
+    assert_words(&lake.ok(&["devices", "--at", "main"]), &["device", "agent_version", "pi-1"]);
+
+    let gaps = lake.json(&["gaps"]);
+    assert_eq!(gaps.as_array().map(Vec::len), Some(1), "{gaps}");
+    let (lo, hi) = (&gaps[0]["seq_lo"], &gaps[0]["seq_hi"]);
+    assert_eq!(
+        (&gaps[0]["stream"], lo, hi, &gaps[0]["rows"]),
+        (&"imu".into(), &1_000.into(), &1_099.into(), &100.into())
+    );
+    assert_words(&lake.ok(&["gaps"]), &["imu", "1000", "1099", "card is full"]);
+    assert_words(&lake.ok(&["gaps", "--at", "kept/first"]), &["no gaps: every capture is accounted for"]);
+    assert_eq!(lake.json(&["gaps", "--at", "kept/first"]), Value::Array(Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn scan_prints_rows_for_people_and_a_line_each_for_scripts() {
+    let lake = TestLake::full().await;
+    let text = lake.ok(&["scan", "raw.imu", "--at", "main", "--limit", "3", "--columns", "seq,accel_x,mode"]);
+    assert_words(&text, &["seq", "accel_x", "mode", "idle"]);
+    assert!(!text.contains("device"), "only the columns asked for: {text}");
+
+    let lines = |words: &[&str]| -> Vec<Value> {
+        lake.ok(words).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let rows = lines(&["scan", "raw.imu", "--at", lake.first(), "--limit", "5000", "--json"]);
+    let mut seqs: Vec<u64> = rows.iter().map(|row| row["seq"].as_u64().unwrap()).collect();
+    seqs.sort_unstable();
+    assert_eq!(seqs, (0..1_000).collect::<Vec<_>>(), "every row once");
+    let seventeenth = rows.iter().find(|row| row["seq"] == 17).unwrap();
+    assert_eq!(seventeenth["accel_x"], "NaN", "what JSON has no number for is text");
+    assert_eq!(
+        (&rows[0]["device"], rows[0]["note"].is_null()),
+        (&"pi-1".into(), rows[0]["seq"].as_u64().unwrap() % 5 != 0)
+    );
+    assert!(
+        rows[0]["ts"].as_str().unwrap().ends_with('Z') && rows[0]["ts_err_ns"].is_number(),
+        "{}",
+        rows[0]
+    );
+
+    let frames = lines(&["scan", "raw.image", "--limit", "2", "--json"]);
+    assert_eq!(
+        (frames.len(), &frames[0]["image"]["bytes"]["bytes"]),
+        (2, &600.into()),
+        "bytes are shown by their number"
+    );
+    assert_eq!(lines(&["scan", "raw.imu", "--json"]).len(), 20, "a bound unless told otherwise");
+    assert_eq!(lake.ok(&["scan", "raw.imu", "--limit", "0"]), "no rows\n");
+    assert_eq!(lines(&["scan", "aligned.drive", "--limit", "100", "--json"]).len(), 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn views_name_every_table_of_the_ref() {
+    let lake = TestLake::full().await;
+    let sql = lake.ok(&["views", "--at", "main"]);
+    assert_words(
+        &sql,
+        &[&format!("-- Views over commit {}", lake.commits[0]), "CREATE SCHEMA IF NOT EXISTS \"raw\";"],
+    );
+    for table in lake.json(&["tables"]).as_array().unwrap() {
+        let (namespace, name) = table["name"].as_str().unwrap().split_once('.').unwrap();
+        let location = table["metadata_location"].as_str().unwrap();
+        let view = format!("VIEW \"{namespace}\".\"{name}\" AS SELECT * FROM iceberg_scan('{location}');");
+        assert_words(&sql, &[&view]);
+    }
+    let first = lake.ok(&["views", "--at", "kept/first", "--duckdb-extensions", "/ext"]);
+    assert_words(&first, &[lake.first(), "LOAD '/ext/iceberg.duckdb_extension';"]);
+    assert!(!first.contains("INSTALL"), "{first}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_there_is_an_error_that_names_the_fix() {
+    let lake = TestLake::full().await;
+    assert_words(
+        &lake.refused(&["scan", "raw.nothing"]),
+        &["has no table raw.nothing", "raw.imu", "raw.image"],
+    );
+    assert_words(&lake.refused(&["scan", "imu"]), &["\"imu\"", "namespace.table"]);
+    assert_words(&lake.refused(&["scan", "raw.imu", "--columns", "seq,acel"]), &["acel"]);
+    for words in [
+        &["log", "nowhere"][..],
+        &["show", "nowhere"],
+        &["show", "main~99"],
+        &["tables", "--at", "nowhere"],
+        &["devices", "--at", "nowhere"],
+        &["gaps", "--at", "nowhere"],
+        &["scan", "raw.imu", "--at", "nowhere"],
+        &["views", "--at", "nowhere"],
+    ] {
+        let error = lake.refused(words);
+        assert_words(&error, &["no such ref, tag or commit", words[words.len() - 1]]);
+    }
+    for words in [&["lgo"][..], &["scan"], &["show"], &["log", "--limit", "many"]] {
+        let found = lake.run(words);
+        assert_eq!((found.code, found.out.as_str()), (Some(2), ""), "{words:?}: {found:?}");
+        assert_words(&found.err, &["--help"]);
+    }
+    assert_words(&lake.ok(&["--help"]), &["Examples:", "log", "views", "headwater --lake"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lake_without_a_commit_says_so_and_a_folder_without_a_lake_is_an_error() {
+    let (lake, _) = TestLake::empty().await;
+    assert_eq!(lake.ok(&["log"]), "no commits yet\n");
+    assert_eq!(lake.json(&["log"]), Value::Array(Vec::new()));
+    assert_words(&lake.refused(&["log", "nowhere"]), &["nowhere"]);
+
+    let nothing = TestLake { dir: tempfile::tempdir().unwrap(), commits: Vec::new() };
+    assert_words(&nothing.refused(&["log"]), &["open lake at", "name an existing lake (--lake)"]);
+}
