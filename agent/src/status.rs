@@ -12,6 +12,8 @@ use std::path::Path;
 
 /// A status older than this, s, is of an agent that hangs or is gone.
 const STALE_S: i64 = 10;
+/// State of an agent that was told to end, and of one that did.
+const STOPPING: &str = "stopping";
 /// Share of the spool's budget from which people should act, percent.
 const FULL_PERCENT: u64 = 80;
 /// Silence of the collector that is worth a word, ms.
@@ -169,7 +171,7 @@ impl AgentStatus {
         Self {
             device: parts.device.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            state: if parts.stopping { "stopping" } else { "running" }.to_owned(),
+            state: if parts.stopping { STOPPING } else { "running" }.to_owned(),
             epoch: parts.epoch.to_string(),
             boot_ordinal: parts.boot_ordinal.0,
             boot_id: parts.boot_id.to_string(),
@@ -226,6 +228,8 @@ impl AgentStatus {
                 "the agent is not running, or hangs: see `systemctl status headwater-agent` and its log"
                     .to_owned(),
             );
+        } else if self.state == STOPPING {
+            problems.push("the agent was told to end: see `systemctl status headwater-agent`".to_owned());
         }
         let link = &self.link;
         if link.restored_card {
@@ -310,15 +314,9 @@ impl AgentStatus {
         };
         line("device", format!("{} (epoch {}, boot {})", self.device, self.epoch, self.boot_ordinal));
         line("link", format!("{connected} to {}, last ack {ack}", link.broker));
-        line(
-            "spool",
-            format!(
-                "{} of {}, {} rows waiting",
-                bytes(self.spool.bytes),
-                bytes(self.spool.bytes_max),
-                self.spool.rows
-            ),
-        );
+        let SpoolStatus { bytes: used, bytes_max, rows, oldest_age_ms, .. } = &self.spool;
+        let oldest = oldest_age_ms.map(|ms| format!(", the oldest for {} s", ms / 1_000)).unwrap_or_default();
+        line("spool", format!("{} of {}, {rows} rows waiting{oldest}", bytes(*used), bytes(*bytes_max)));
         line("clock", self.clock_grade.as_str().to_owned());
         line("memory", bytes(self.rss_bytes));
         for stream in &self.streams {

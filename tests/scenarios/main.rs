@@ -1,6 +1,7 @@
 //! End-to-end scenarios with real processes, real files and a real broker, on loopback.
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 
+mod agent_cli;
 mod hostile;
 mod interrupt;
 mod kills;

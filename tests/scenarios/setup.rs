@@ -27,6 +27,33 @@ pub(crate) fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_demo"))
 }
 
+/// What a command line printed, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) success: bool,
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// Runs one role to its end, without a terminal and whatever the caller's environment says of logs.
+pub(crate) fn run_role(role: &str, words: &[&str]) -> Output {
+    let output = std::process::Command::new(program())
+        .args([headwater_tests::roles::ROLE, role])
+        .args(words)
+        .stdin(std::process::Stdio::null())
+        .env_remove("RUST_LOG")
+        .env_remove("HEADWATER_LAKE")
+        .output()
+        .unwrap();
+    Output {
+        success: output.status.success(),
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
 impl Run {
     /// Starts everything with commits each second.
     pub(crate) fn start(broker: Broker) -> Self {

@@ -45,7 +45,8 @@ impl<C: Clock> OpenPort for TtyPort<C> {
     type Port = SerialStream;
 
     async fn open(&mut self) -> io::Result<SerialStream> {
-        let stream = SerialStream::open(&tokio_serial::new(self.path.to_string_lossy(), self.baud))?;
+        let stream = SerialStream::open(&tokio_serial::new(self.path.to_string_lossy(), self.baud))
+            .map_err(|error| advised(error.into()))?;
         // What waited in the buffers is older than any latency bound of ours.
         self.clock.sleep_until(self.clock.boot().plus_ms(QUIET_MS)).await;
         stream.clear(ClearBuffer::All)?;
@@ -55,6 +56,17 @@ impl<C: Clock> OpenPort for TtyPort<C> {
     fn name(&self) -> String {
         self.path.display().to_string()
     }
+}
+
+/// The same error, with what to do about it where that is known.
+fn advised(error: io::Error) -> io::Error {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => "is it plugged in? `ls /dev/serial/by-id` lists what is",
+        io::ErrorKind::PermissionDenied => "let the agent's user into the group that owns it, mostly dialout",
+        io::ErrorKind::ResourceBusy => "another program has it open: `fuser` names it",
+        _ => return error,
+    };
+    io::Error::new(error.kind(), format!("{error}; {advice}"))
 }
 
 /// Both directions of an open port.
