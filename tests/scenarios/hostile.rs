@@ -1,74 +1,23 @@
-//! Peers that lie: a device writing as another, replays, forged acks, noise. They change counters only.
+//! Peers that lie: a device writing as another, forged acks, noise. They change counters only.
 
+use crate::peer::{Message, Peer, private_key};
 use crate::setup::{Run, assert_whole};
 use headwater_core::id::{DevicePath, Epoch};
 use headwater_core::wire::{Ack, Lane, MessageKind, Sent, SigningKey, Topic, Unsigned};
 use headwater_tests::fleet::Broker;
 use headwater_tests::ticks::wait_until;
 use headwater_tests::world::{DEVICE, TENANT, World};
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::{AsyncClient, Event, EventLoop, Incoming, MqttOptions};
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-/// A second device of the same fleet, with certificates of its own.
-struct Rogue {
-    client: AsyncClient,
-    events: EventLoop,
-    key: SigningKey,
-}
+/// A second device of the same fleet, with certificates of its own: the folder they are in.
+const ROGUE: &str = "rogue";
 
-fn pem(path: &Path) -> Vec<rustls::pki_types::CertificateDer<'static>> {
-    use rustls::pki_types::pem::PemObject;
-    rustls::pki_types::CertificateDer::pem_file_iter(path).unwrap().map(Result::unwrap).collect()
-}
-
-fn private_key(path: &Path) -> rustls::pki_types::PrivateKeyDer<'static> {
-    use rustls::pki_types::pem::PemObject;
-    rustls::pki_types::PrivateKeyDer::from_pem_file(path).unwrap()
-}
-
-impl Rogue {
-    fn connect(world: &World) -> Self {
-        use headwater_collector::pki::{self, Subject};
-        let now = headwater_core::time::UtcNanos(headwater_tests::ticks::unix_seconds() * 1_000_000_000);
-        let out = world.path("rogue");
-        pki::issue(&world.path("pki"), &Subject::Device("rogue".to_owned()), &out, now).unwrap();
-        let mut roots = rustls::RootCertStore::empty();
-        pem(&out.join("ca.pem")).into_iter().for_each(|root| roots.add(root).unwrap());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(pem(&out.join("tls.pem")), private_key(&out.join("tls.key")))
-            .unwrap();
-        let (host, port) = world.broker.split_once(':').unwrap();
-        let mut options = MqttOptions::new("rogue", host, port.parse().unwrap());
-        options.set_transport(rumqttc::Transport::tls_with_config(rumqttc::TlsConfiguration::Rustls(
-            Arc::new(tls),
-        )));
-        let (client, events) = AsyncClient::new(options, 64);
-        let key = private_key(&out.join("sign.key"));
-        Self { client, events, key: SigningKey::from_pkcs8(key.secret_der()).unwrap() }
-    }
-
-    /// Sends everything and waits until the broker has it.
-    async fn send(&mut self, messages: &[(String, Vec<u8>)]) {
-        for (topic, payload) in messages {
-            self.client.publish(topic, QoS::AtLeastOnce, false, payload.clone()).await.unwrap();
-        }
-        let mut settled = 0;
-        let all = async {
-            while settled < messages.len() {
-                if let Event::Incoming(Incoming::PubAck(_)) = self.events.poll().await.unwrap() {
-                    settled += 1;
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), all).await.expect("the broker takes everything");
-    }
+fn issue_rogue(world: &World) -> SigningKey {
+    use headwater_collector::pki::{self, Subject};
+    let now = headwater_core::time::UtcNanos(headwater_tests::ticks::unix_seconds() * 1_000_000_000);
+    let out = world.path(ROGUE);
+    pki::issue(&world.path("pki"), &Subject::Device(ROGUE.to_owned()), &out, now).unwrap();
+    SigningKey::from_pkcs8(private_key(&out.join("sign.key")).secret_der()).unwrap()
 }
 
 fn path(device: &str) -> DevicePath {
@@ -88,9 +37,9 @@ fn lies_change_nothing_but_counters() {
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let messages = {
-        let mut rogue = Rogue::connect(&run.world);
+        let key = issue_rogue(&run.world);
         let signed = |kind, device: &DevicePath, body: &[u8]| {
-            Unsigned::new(kind, device, epoch, body).unwrap().sign(sent, &rogue.key)
+            Unsigned::new(kind, device, epoch, body).unwrap().sign(sent, &key)
         };
         let mut forged_ack = Ack::new(headwater_core::id::IncarnationId([7; 16]), u64::MAX);
         forged_ack.streams.push(headwater_core::wire::AckStream {
@@ -100,11 +49,11 @@ fn lies_change_nothing_but_counters() {
             durable: vec![],
             committed: vec![],
         });
-        let messages = vec![
+        let messages = [
             // Another's topic, another's name: signed by a key the collector does not know for it.
             (into(&victim, Lane::LiveTelemetry), signed(MessageKind::Batch, &victim, &[0, 1, 0])),
             // Another's topic, its own name.
-            (into(&victim, Lane::LiveTelemetry), signed(MessageKind::Batch, &path("rogue"), &[0, 1, 0])),
+            (into(&victim, Lane::LiveTelemetry), signed(MessageKind::Batch, &path(ROGUE), &[0, 1, 0])),
             // Not a message at all.
             (into(&victim, Lane::Control), b"hello, world".to_vec()),
             (into(&victim, Lane::Control), vec![0x48, 0x57, 1, 1, 0, 0, 0, 0]),
@@ -120,7 +69,8 @@ fn lies_change_nothing_but_counters() {
                 signed(MessageKind::Ack, &victim, &forged_ack.to_body()),
             ),
         ];
-        runtime.block_on(rogue.send(&messages));
+        let messages = messages.map(|(topic, payload)| Message { topic, payload });
+        runtime.block_on(async { Peer::connect(&run.world, ROGUE, ROGUE).send(&messages).await });
         messages
     };
     let counted = wait_until(Duration::from_secs(20), || {

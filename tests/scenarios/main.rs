@@ -5,4 +5,6 @@ mod agent_cli;
 mod hostile;
 mod interrupt;
 mod kills;
+mod peer;
+mod replay;
 mod setup;
