@@ -26,6 +26,8 @@ pub const EVENTS_MAX: usize = 1_024;
 const HELD_MS: u64 = 50;
 /// How long a shed slab's gap may wait for the stream's next slab, at which the spool records it, ms.
 const SHED_MS: u64 = 2_000;
+/// How soon a stream whose declaration found no room is declared again, ms: each try may write a segment.
+const DECLARE_AGAIN_MS: u64 = 5_000;
 /// Receipts that wait for one sync; beyond it a picture is captured twice after a restart.
 const PENDING_MAX: usize = 1_024;
 /// Gap records remembered to judge receipts by: those of the last syncs.
@@ -117,6 +119,7 @@ pub async fn run<C: Clock>(task: StampTask<C>) -> Result<(), SpoolError> {
         shed: BTreeMap::new(),
         lost: Vec::new(),
         hw: (StreamId(0), StreamId(0)),
+        undeclared: BTreeMap::new(),
         exchanged: None,
         clock: task.clock,
         kernel: task.kernel,
@@ -146,6 +149,8 @@ struct Shell<C> {
     shed: BTreeMap<StreamId, (GapRecord, BootNanos)>,
     /// Events whose gap record is not in the spool yet.
     lost: Vec<Pending>,
+    /// Streams whose schema the spool had no room for, and when to ask again; at most the sources' streams.
+    undeclared: BTreeMap<StreamName, (Schema, BootNanos)>,
     /// Ids of `hw/clock` and `hw/gaps`.
     hw: (StreamId, StreamId),
     exchanged: Option<Grade>,
@@ -251,13 +256,10 @@ impl<C: Clock> Shell<C> {
         let Captured { source, number, event, room: _room } = captured;
         let pending = Pending { source, number, row: None, shed: false };
         match event {
-            SourceEvent::Stream { name, schema } => match self.declare(&name, schema).await {
-                Ok(_) => {}
-                Err(error @ SpoolError::Streams { .. }) => {
-                    StreamRefused { stream: &name, why: &error.to_string() }.emit();
-                }
-                Err(error) => return Err(error),
-            },
+            SourceEvent::Stream { name, schema } => {
+                self.undeclared.remove(&name);
+                self.try_declare(name, schema).await?;
+            }
             SourceEvent::Reading { stream, reading } => self.reading(&stream, reading, pending).await?,
             SourceEvent::Lost { stream, rows, cause, at, note } => {
                 self.lose(&stream, rows, cause, at, note, Counter::RowsLost).await?;
@@ -270,12 +272,48 @@ impl<C: Clock> Shell<C> {
         Ok(())
     }
 
+    /// Declares a stream of a source. A disk that refuses is no reason to end: what is held goes on being
+    /// shipped, which makes room, and the stream is declared once its readings find room.
+    async fn try_declare(&mut self, name: StreamName, schema: Schema) -> Result<(), SpoolError> {
+        match self.declare(&name, schema.clone()).await {
+            Ok(_) => Ok(()),
+            Err(error @ SpoolError::Streams { .. }) => {
+                StreamRefused { stream: &name, why: &error.to_string() }.emit();
+                Ok(())
+            }
+            Err(error @ (SpoolError::Full { .. } | SpoolError::Io { .. })) => {
+                StreamRefused { stream: &name, why: &error.to_string() }.emit();
+                let again = self.clock.boot().plus_ms(DECLARE_AGAIN_MS);
+                self.undeclared.insert(name, (schema, again));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Declares a stream that found no room before, once it is time to ask again.
+    async fn declare_again(&mut self, stream: &StreamName) -> Result<(), SpoolError> {
+        let now = self.clock.boot();
+        match self.undeclared.get(stream) {
+            Some((_, again)) if *again <= now => match self.undeclared.remove_entry(stream) {
+                Some((name, (schema, _))) => self.try_declare(name, schema).await,
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
     async fn reading(
         &mut self,
         stream: &StreamName,
         reading: Reading,
         pending: Pending,
     ) -> Result<(), SpoolError> {
+        self.declare_again(stream).await?;
+        if self.undeclared.contains_key(stream) {
+            let (cause, note) = (GapCause::EvictedDiskFull, "its schema found no room");
+            return self.lose(stream, 1, cause, reading.t, note.into(), Counter::RowsRejected).await;
+        }
         let Some((_, schema, fingerprint)) = self.stamper.stream(stream) else {
             count(Counter::Undeclared, 1);
             return Ok(());

@@ -212,6 +212,7 @@ struct Kept {
     slabs: Vec<Slab>,
     hangs: bool,
     refuse_blobs: bool,
+    refuse_declarations: bool,
     /// What the spool has to tell, to whoever asks first.
     untold: Vec<GapRecord>,
 }
@@ -253,6 +254,9 @@ impl Spool for Memory {
         lane: SpoolLane,
     ) -> Result<StreamId, SpoolError> {
         let mut kept = self.0.0.lock().unwrap();
+        if kept.refuse_declarations {
+            return Err(SpoolError::Full { used: 1, budget: 1 });
+        }
         if let Some(known) = kept.streams.iter_mut().find(|s| s.name == *name) {
             known.schema = schema.clone();
             return Ok(known.id);
@@ -432,6 +436,36 @@ async fn shutdown_drains() {
     let memory = world.end().await;
     assert_eq!(memory.rows("room"), IntervalSet::below(40));
     assert!(memory.gaps().is_empty());
+}
+
+/// A full card refuses a new stream's declaration. An agent that ends there is started again, meets the same
+/// declaration and ships nothing of what fills the card.
+#[tokio::test]
+async fn a_declaration_without_room_waits_for_room_and_ends_nothing() {
+    let mut world = world();
+    world.stream("room", env());
+    world.reading("room", 1);
+    world.work(1_100).await;
+    world.memory.0.0.lock().unwrap().refuse_declarations = true;
+    let mut changed = env();
+    changed.fields[0].logical = Logical::I64;
+    world.stream("room", changed);
+    world.stream("hall", env());
+    world.reading("room", 2);
+    world.reading("hall", 2);
+    world.work(6_000).await;
+    world.reading("room", 3);
+    world.work(100).await;
+    world.memory.0.0.lock().unwrap().refuse_declarations = false;
+    world.reading("hall", 4);
+    world.work(6_000).await;
+    world.reading("room", 5_000);
+    world.reading("hall", 5);
+    let memory = world.end().await;
+    assert_eq!(memory.rows("hall").count(), 2, "asked again after five seconds");
+    assert_eq!(memory.rows("room").iter().collect::<Vec<_>>(), [0..1, 3..4]);
+    let told: Vec<_> = memory.gaps().into_iter().map(|g| (g.seq_first.0, g.rows, g.cause)).collect();
+    assert_eq!(told, [(1, 1, GapCause::EvictedDiskFull), (2, 1, GapCause::EvictedDiskFull)]);
 }
 
 #[tokio::test]
