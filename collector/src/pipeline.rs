@@ -136,6 +136,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
     let admission =
         Admission { tenant: settings.tenant.clone(), roots: identity.roots, registry: registry.clone() };
     let mut receiver = Receiver::new(admission, receiver, &mark);
+    reader.make_durable()?;
     replay(&mut reader, &mut receiver)?;
     let log =
         Log::create(StdDisk, &settings.landing_dir, &settings.client_id, incarnation, generation, started)?;

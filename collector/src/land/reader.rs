@@ -86,6 +86,23 @@ impl<D: Disk> LandingReader<D> {
         Ok(self.logs()?.iter().map(|log| log.generation).max().unwrap_or(0).saturating_add(1))
     }
 
+    /// Makes what can be read durable. A writer killed between write and sync leaves records that only the
+    /// system's cache holds; whoever reads them and acks them *durable* must sync them first (S1).
+    ///
+    /// # Errors
+    /// [`LandError`].
+    pub fn make_durable(&self) -> Result<(), LandError> {
+        for log in self.logs()? {
+            // All of them: also one that was given up after a failed sync can be read. A clean file costs little.
+            for path in self.segments(&log.dir)?.values() {
+                let file = self.disk.open(path).map_err(|e| io("open", path, e))?;
+                file.sync().map_err(|e| io("sync", path, e))?;
+            }
+            self.disk.sync_dir(&log.dir).map_err(|e| io("sync", &log.dir, e))?;
+        }
+        Ok(())
+    }
+
     /// Records after `cursors`, oldest incarnation first and in order within each, about `limit_bytes` of
     /// payload (at least one record, if there is one). Empty = nothing more for now.
     ///

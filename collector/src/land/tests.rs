@@ -7,6 +7,7 @@ use headwater_core::ports::{Disk, DiskFile};
 use headwater_core::sample::BlobRef;
 use headwater_core::time::UtcNanos;
 use headwater_core::wire::object::BlobObject;
+use headwater_sim::disk::SimDisk;
 use std::path::Path;
 
 const NOW: UtcNanos = UtcNanos(1_790_000_000_000_000_000);
@@ -181,6 +182,26 @@ fn of_the_live_log_only_what_is_synced_is_given_out() {
     tx.send_replace(log.end());
     let cursors = LandingCursors::from([(incarnation(1), spans[1].end)]);
     assert_eq!(reader.next_after(&cursors, usize::MAX).unwrap().len(), 1);
+}
+
+/// A collector killed between write and sync leaves records in the system's cache only. Its successor reads
+/// and acks them, so a power cut after that must find them.
+#[test]
+fn what_a_killed_writer_left_is_durable_before_it_is_read() {
+    let disk = SimDisk::new();
+    let root = Path::new("/landing");
+    let log = Log::create(disk.clone(), root, "hq", incarnation(1), 1, NOW).unwrap();
+    let written: Vec<u8> = messages(3).iter().flat_map(LandRecord::to_bytes).collect();
+    let path = log::segment_path(&root.join("hq").join(incarnation(1).to_string()), 0);
+    disk.open(&path).unwrap().write_at(&written, log.end().offset).unwrap();
+    let read = |disk: &SimDisk| {
+        let mut reader = LandingReader::new(disk.clone(), root);
+        reader.next_after(&LandingCursors::new(), usize::MAX).unwrap().len()
+    };
+    let found = read(&disk);
+    assert!((0..20).any(|seed| read(&disk.crash(seed)) < found), "a power cut may take them");
+    LandingReader::new(disk.clone(), root).make_durable().unwrap();
+    assert!((0..20).all(|seed| read(&disk.crash(seed)) == found));
 }
 
 #[test]
