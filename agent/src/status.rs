@@ -84,7 +84,7 @@ pub struct SpoolStatus {
     pub segments: u64,
     /// Rows held.
     pub rows: u64,
-    /// Age of the oldest row of this boot, ms.
+    /// Age of the oldest row held of this boot, ms.
     pub oldest_age_ms: Option<i64>,
     /// Bytes not yet synced.
     pub unsynced_bytes: u64,

@@ -53,6 +53,24 @@ fn what_is_synced_reads_back_and_what_is_not_does_not() {
     assert_eq!(usage.oldest.map(|at| at.0), Some(1_000_000));
 }
 
+/// A segment stays until all of it is released, and may hold hours: what was released of it is held no longer.
+#[test]
+fn the_oldest_row_is_one_that_is_still_held() {
+    let (disk, index) = (SimDisk::new(), MemIndex::default());
+    let (mut spool, _) = open(&disk, 1, &index);
+    let imu = declare(&mut spool, "imu", T);
+    for first in [0, 10, 20] {
+        spool.append(slab(imu, first, 10)).unwrap();
+        spool.sync().unwrap();
+    }
+    let at = |seq: i64| Some(1_000_000 + seq * 1_000);
+    for (upto, oldest) in [(0, at(0)), (1, at(1)), (10, at(10)), (29, at(29)), (30, None)] {
+        spool.trim(imu, &IntervalSet::below(upto)).unwrap();
+        assert_eq!(spool.usage().oldest.map(|at| at.0), oldest, "below {upto}");
+    }
+    assert_eq!(spool.usage().rows, 0);
+}
+
 #[derive(Debug, Clone)]
 enum Op {
     Append { stream: usize, rows: u64 },

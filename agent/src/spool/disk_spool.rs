@@ -370,10 +370,10 @@ impl<D: Disk> Spool for DiskSpool<D> {
             .iter()
             .flat_map(Series::summaries)
             .filter(|summary| summary.epoch == self.epoch && summary.boot_ordinal == self.boot_ordinal);
-        let unreleased = of_boot.flat_map(|summary| summary.streams.iter()).filter(|(id, part)| {
-            let acked = self.acked(self.epoch, **id);
-            !part.seqs.iter().all(|range| acked.is_some_and(|acked| acked.covers(range)))
-        });
+        let nothing = IntervalSet::new();
+        let oldest = of_boot
+            .flat_map(|summary| summary.streams.iter())
+            .filter_map(|(id, part)| part.oldest_lacking(self.acked(self.epoch, *id).unwrap_or(&nothing)));
         SpoolUsage {
             bytes: self.used_bytes(),
             segments: self
@@ -382,7 +382,7 @@ impl<D: Disk> Spool for DiskSpool<D> {
                 .map(|series| series.closed.len().saturating_add(usize::from(series.open.is_some())) as u64)
                 .sum(),
             rows: ids.into_iter().map(|id| self.held(id).count()).sum(),
-            oldest: unreleased.filter_map(|(_, part)| part.times).map(|(first, _)| first).min(),
+            oldest: oldest.min(),
             unsynced_bytes: self.usage_unsynced(),
             written_bytes: self.written_bytes,
             payload_bytes: self.payload_bytes,

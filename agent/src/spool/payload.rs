@@ -8,7 +8,7 @@ use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{Slab, SpoolLane};
 use headwater_core::sample::{BLOB_BYTES_MAX, Blob};
 use headwater_core::schema::{CANONICAL_BYTES_MAX, Fingerprint, Schema};
-use headwater_core::time::BootNanos;
+use headwater_core::time::{BootNanos, clamp_i64};
 use headwater_core::wire::primitives::{Reader, put_bytes, put_uv, put_zz};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -185,6 +185,20 @@ pub struct StreamPart {
     pub bytes: u64,
     /// Boot times of the oldest and the newest row, if known.
     pub times: Option<(BootNanos, BootNanos)>,
+}
+
+impl StreamPart {
+    /// Boot time of the oldest row that is not in `acked`; none if all are, or times are unknown. Only those of the first
+    /// row and the last are at hand, so one between them is put where even pace would have it: a segment may hold hours.
+    pub(super) fn oldest_lacking(&self, acked: &IntervalSet) -> Option<BootNanos> {
+        let lacking =
+            self.seqs.iter().find_map(|range| acked.missing_in(range).first().map(|hole| hole.start))?;
+        let (first, last) = self.times?;
+        let lowest = self.seqs.iter().next()?.start;
+        let before = i128::from(lacking.saturating_sub(lowest));
+        let steps = i128::from(self.seqs.end().saturating_sub(1).saturating_sub(lowest)).max(1);
+        Some(first.plus_ns(clamp_i64(i128::from(last.since(first)) * before / steps)))
+    }
 }
 
 /// What a segment holds: its footer, its index entry, and what stays of it in memory.

@@ -95,7 +95,7 @@ pub struct SpoolUsage {
     pub segments: u64,
     /// Rows held and not released.
     pub rows: u64,
-    /// Boot time of the oldest unreleased slab, if any of this boot.
+    /// Boot time of the oldest unreleased row, if any of this boot; as near as the spool knows it without reading.
     pub oldest: Option<BootNanos>,
     /// Bytes appended and not yet synced.
     pub unsynced_bytes: u64,
