@@ -13,6 +13,8 @@ use headwater_core::time::{NS_PER_S, UtcNanos};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
@@ -96,6 +98,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match act(cli.verb) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        // `headwater-agent … | head` closes our output early: that is no failure.
+        Err(error) if error.downcast_ref::<OutputError>().is_some_and(OutputError::is_closed) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("headwater-agent: {error:#}");
             ExitCode::FAILURE
@@ -103,12 +109,28 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Output could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to write the output")]
+struct OutputError(#[source] io::Error);
+
+impl OutputError {
+    fn is_closed(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
+/// Prints a line.
+fn say(line: impl Display) -> Result<(), OutputError> {
+    writeln!(io::stdout().lock(), "{line}").map_err(OutputError)
+}
+
 /// True if all is well.
 fn act(verb: Verb) -> Result<bool> {
     match verb {
         Verb::Run { config } => run(&config).map(|()| true),
         Verb::Check { schema: true, .. } => {
-            println!("{}", serde_json::to_string_pretty(&schemars::schema_for!(config::raw::RawConfig))?);
+            say(serde_json::to_string_pretty(&schemars::schema_for!(config::raw::RawConfig))?)?;
             Ok(true)
         }
         Verb::Check { config, schema: false } => check(&config),
@@ -162,28 +184,28 @@ fn check(config: &Path) -> Result<bool> {
     match identity::load(&settings.identity, &settings.device, now) {
         Ok(identity) => {
             let signer = &identity.signer;
-            println!("this gateway is {} (signing key {})", settings.device, signer.key.key_id());
-            println!("certificate {} is valid until {}", signer.serial, date(signer.not_after));
+            say(format_args!("this gateway is {} (signing key {})", settings.device, signer.key.key_id()))?;
+            say(format_args!("certificate {} is valid until {}", signer.serial, date(signer.not_after)))?;
             if let Err(why) = pipeline::mqtt_settings(&settings, &identity) {
                 good = false;
-                println!("! {why}");
+                say(format_args!("! {why}"))?;
             }
         }
         Err(errors) => {
             good = false;
-            errors.iter().for_each(|error| println!("! {error}"));
+            errors.iter().try_for_each(|error| say(format_args!("! {error}")))?;
         }
     }
     let scheme = if settings.broker.tls { "mqtts" } else { "mqtt" };
-    println!("ships to {scheme}://{}:{}", settings.broker.host, settings.broker.port);
+    say(format_args!("ships to {scheme}://{}:{}", settings.broker.host, settings.broker.port))?;
     if let Err(error) = pipeline::folder_is_writable(&settings.spool.dir) {
         good = false;
-        println!("! spool folder {} is not writable: {error}", settings.spool.dir.display());
+        say(format_args!("! spool folder {} is not writable: {error}", settings.spool.dir.display()))?;
     }
     for source in &settings.sources {
-        println!("captures {} from {}", source.stream, source.kind.as_str());
+        say(format_args!("captures {} from {}", source.stream, source.kind.as_str()))?;
     }
-    println!("{}", if good { "all is well" } else { "there is something to mend" });
+    say(if good { "all is well" } else { "there is something to mend" })?;
     Ok(good)
 }
 
@@ -204,9 +226,9 @@ fn show_status(config: &Path, json: bool) -> Result<bool> {
     })?;
     let (now, boot_id) = (status::now(), status::boot_id().context("failed to read the boot id")?);
     if json {
-        println!("{}", serde_json::to_string(&status)?);
+        say(serde_json::to_string(&status)?)?;
     } else {
-        print!("{}", status.to_text(now, boot_id));
+        say(status.to_text(now, boot_id).trim_end())?;
     }
     Ok(status.problems(now, boot_id).is_empty())
 }
@@ -261,9 +283,9 @@ async fn test(settings: &Settings, wait_s: u64, json: bool) -> Result<bool> {
         }
         for tested in found {
             if json {
-                println!("{}", serde_json::to_string(&tested)?);
+                say(serde_json::to_string(&tested)?)?;
             } else {
-                print_tested(&tested);
+                print_tested(&tested)?;
             }
         }
     }
@@ -352,13 +374,13 @@ fn named(schema: &Schema, reading: &Reading) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn print_tested(tested: &Tested) {
-    match &tested.problem {
-        Some(problem) => println!("! {} ({}): {problem}", tested.stream, tested.source),
+fn print_tested(tested: &Tested) -> Result<(), OutputError> {
+    let Tested { stream, source, values, problem, .. } = tested;
+    match problem {
+        Some(problem) => say(format_args!("! {stream} ({source}): {problem}")),
         None => {
-            let values: Vec<String> =
-                tested.values.iter().map(|(name, value)| format!("{name} {value}")).collect();
-            println!("  {} ({}): {}", tested.stream, tested.source, values.join(", "));
+            let values: Vec<String> = values.iter().map(|(name, value)| format!("{name} {value}")).collect();
+            say(format_args!("  {stream} ({source}): {}", values.join(", ")))
         }
     }
 }

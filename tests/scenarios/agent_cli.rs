@@ -170,6 +170,26 @@ fn check_prints_the_schema_of_the_configuration() {
     assert!(schema["properties"]["source"].is_object(), "{schema}");
 }
 
+/// `… | head`: the reader has gone, and that is no mishap to tell of.
+#[test]
+fn output_that_nobody_reads_is_no_failure() {
+    let gateway = Gateway::new();
+    let config = gateway.config(ROOM);
+    let config = config.to_str().unwrap();
+    for words in [&["check", "--config", config][..], &["check", "--schema"], &["test", "--config", config]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = std::process::Command::new(program())
+            .args([headwater_tests::roles::ROLE, "agent"])
+            .args(words)
+            .stdout(writer)
+            .output()
+            .unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && told.is_empty(), "{words:?}: {told}");
+    }
+}
+
 #[test]
 fn test_prints_a_reading_of_every_source_and_names_the_one_that_has_none() {
     let gateway = Gateway::new();
