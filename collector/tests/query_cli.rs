@@ -261,8 +261,15 @@ async fn views_name_every_table_of_the_ref() {
         let view = format!("VIEW \"{namespace}\".\"{name}\" AS SELECT * FROM iceberg_scan('{location}');");
         assert_words(&sql, &[&view]);
     }
-    let first = lake.ok(&["views", "--at", "kept/first", "--duckdb-extensions", "/ext"]);
-    assert_words(&first, &[lake.first(), "LOAD '/ext/iceberg.duckdb_extension';"]);
+    let folder = lake.dir.path().join("extensions");
+    let words = ["views", "--at", "kept/first", "--duckdb-extensions", folder.to_str().unwrap()];
+    assert_words(&lake.refused(&words), &["avro.duckdb_extension is not below", "--duckdb-extensions"]);
+    std::fs::create_dir_all(folder.join("wheel")).unwrap();
+    for name in ["avro", "httpfs", "iceberg"] {
+        std::fs::write(folder.join(format!("wheel/{name}.duckdb_extension")), "").unwrap();
+    }
+    let first = lake.ok(&words);
+    assert_words(&first, &[lake.first(), "LOAD '", "/wheel/iceberg.duckdb_extension';"]);
     assert!(!first.contains("INSTALL"), "{first}");
 }
 
