@@ -31,7 +31,7 @@ impl Announced {
     /// What this version reads.
     pub const OURS: Self = Self { codecs: CODECS_SUPPORTED, packings: super::PACKINGS_SUPPORTED };
     /// What slabs are written with: their reader is the agent that wrote them, or an older one of its kind.
-    const SPOOL: Self = Self { codecs: CODECS_SPOOL, packings: 0b11 };
+    pub const SPOOL: Self = Self { codecs: CODECS_SPOOL, packings: 0b11 };
 
     /// What both this version and the other side can; the baseline can always be read.
     #[must_use]

@@ -67,8 +67,8 @@ fn frame_header(raw_len: usize) -> Vec<u8> {
 
 /// Header of a last compressed block.
 fn block_header(len: usize) -> [u8; BLOCK_HEADER] {
-    let word = ((len as u32) << 3 | 0b101).to_le_bytes();
-    [word[0], word[1], word[2]]
+    let [a, b, c, ..] = (len << 3 | 0b101).to_le_bytes();
+    [a, b, c]
 }
 
 /// What is left of a frame without all that its size says: the content of its only block.

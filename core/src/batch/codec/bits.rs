@@ -21,7 +21,8 @@ impl<'a> BitWriter<'a> {
         self.held |= value << self.n;
         self.n = self.n.wrapping_add(n);
         if self.n >= 32 {
-            self.out.extend_from_slice(&(self.held as u32).to_le_bytes());
+            let [a, b, c, d, ..] = self.held.to_le_bytes();
+            self.out.extend_from_slice(&[a, b, c, d]);
             self.held >>= 32;
             self.n = self.n.wrapping_sub(32);
         }

@@ -1,7 +1,7 @@
 //! Which codec a column gets: the one that will take the fewest bytes of the message.
 //!
 //! What a payload costs once the whole small region is packed cannot be known column by column. Short
-//! ones are packed on trial, long ones judged by the entropy of their bytes; payloads of the dense
+//! ones are packed on trial, long ones judged by a piece from their middle; payloads of the dense
 //! region cost what they are. The bytes depend on the rows, the effort and the announced codecs alone.
 
 use super::{Earlier, PCO, floats, ints, keyed, nullable, pco, text};
@@ -13,14 +13,12 @@ use ::pco::{DeltaSpec, ModeSpec};
 
 /// Up to this many rows a trial packing is allowed at any length.
 pub(in crate::batch) const TRIAL_ROWS_MAX: usize = 256;
-/// Above that, up to this many bytes.
+/// Above that, up to this many bytes, or a piece of that length.
 const TRIAL_BYTES_MAX: usize = 4096;
 /// Payloads this short cost what they are.
 const FLAT_BYTES_MAX: usize = 96;
 /// What zstd adds to a payload packed alone, and not to one among others.
 const FRAME_BYTES: usize = 12;
-/// Bytes whose entropy stands for that of a long payload.
-const ENTROPY_SAMPLE: usize = 8192;
 
 /// A column written one way.
 #[derive(Debug, Clone)]
@@ -132,13 +130,11 @@ impl Picker<'_> {
         if self.by_length() || bytes.len() <= FLAT_BYTES_MAX {
             return bytes.len();
         }
-        if self.may_try(bytes.len()) {
-            let packed = self.packer.packed_len(bytes).unwrap_or(bytes.len());
-            return packed.saturating_sub(FRAME_BYTES).min(bytes.len());
-        }
-        let sample = bytes.get(..ENTROPY_SAMPLE).unwrap_or(bytes);
-        let bits = usize::try_from(self.entropy_bits(sample)).unwrap_or(usize::MAX);
-        bits.saturating_mul(bytes.len()) / sample.len().max(1) / 8
+        let whole = self.may_try(bytes.len());
+        let from = (bytes.len() / 2).saturating_sub(TRIAL_BYTES_MAX / 2);
+        let tried = bytes.get(from..from.saturating_add(TRIAL_BYTES_MAX)).filter(|_| !whole).unwrap_or(bytes);
+        let packed = self.packer.packed_len(tried).unwrap_or(usize::MAX).saturating_sub(FRAME_BYTES);
+        packed.min(tried.len()).saturating_mul(bytes.len()) / tried.len().max(1)
     }
 
     /// Bits the bytes take by their frequencies, each distinct one counted with a byte for its code.
@@ -197,6 +193,7 @@ const LG_BITS: u32 = 8;
 /// Binary logarithm in 1/256, by straight lines between powers of two.
 fn lg(x: u32) -> u32 {
     let whole = x.max(1).ilog2();
-    let fraction = ((u64::from(x.max(1)) << LG_BITS) >> whole) as u32;
-    (whole << LG_BITS).wrapping_add(fraction.wrapping_sub(1 << LG_BITS))
+    // The bits after the leading one.
+    let aligned = x.max(1) << (31_u32.wrapping_sub(whole));
+    (whole << LG_BITS) | (aligned << 1) >> (32 - LG_BITS)
 }

@@ -17,8 +17,8 @@ pub(super) fn find<T: Real>(values: &[T], exceptions_max: usize) -> Option<Lower
     let probes = sample(values);
     let mut fallback: Option<Lowered> = None;
     for divisor in POWERS.iter().take(T::DECIMALS) {
-        let misses = probes.iter().filter(|x| T::over(**x, f64::from(*divisor)).is_none()).count();
-        if misses.saturating_mul(8) > probes.len() {
+        let mut misses = probes.iter().filter(|x| T::over(**x, f64::from(*divisor)).is_none());
+        if misses.nth(probes.len() / 8).is_some() {
             continue;
         }
         let Some(found) = lower(values, *divisor, exceptions_max) else { continue };

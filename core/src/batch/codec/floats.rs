@@ -43,7 +43,7 @@ pub(super) trait Real: Number + Copy + Default {
         /// Adding and subtracting 1.5 × 2^52 rounds to an integer, to even at a half.
         const ROUND: f64 = 6_755_399_441_055_744.0;
         let scaled = x.to_f64() * by;
-        if !(scaled.abs() < Self::INTEGER_MAX) {
+        if scaled.is_nan() || scaled.abs() >= Self::INTEGER_MAX {
             return None;
         }
         #[expect(clippy::cast_possible_truncation, reason = "an integer below 2^51")]
@@ -137,7 +137,8 @@ fn consider_lowered<T: Real>(picker: &mut Picker<'_>, choice: &mut Choice, value
     let Some(lowered) = found.filter(|lowered| lowered.exceptions.is_empty() || picker.may(PATCHED)) else {
         return false;
     };
-    let ways = if picker.may(RATIO) { picker.codecs() } else { 1 << PLAIN | 1 << DELTA | 1 << DELTA2 };
+    let ways =
+        if picker.may(RATIO) { picker.codecs() & !(1 << RAW) } else { 1 << PLAIN | 1 << DELTA | 1 << DELTA2 };
     let inner = ints::choose(picker, &lowered.integers, ways);
     let patches = (!lowered.exceptions.is_empty()).then(|| patches(values, &lowered.exceptions));
     let patches_cost = patches.as_ref().map_or(0, |patches| picker.cost(patches));

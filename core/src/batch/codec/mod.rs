@@ -25,7 +25,7 @@ pub const CODECS_SUPPORTED: u32 = 0xffff;
 pub const CODECS_BASELINE: u32 = 0b1_1000_1111;
 /// What slabs on disk use: read back by the agent itself.
 pub(super) const CODECS_SPOOL: u32 =
-    CODECS_BASELINE | 1 << DECIMAL | 1 << DECIMAL_DELTA | 1 << DECIMAL_DELTA2;
+    CODECS_BASELINE | 1 << DECIMAL | 1 << DECIMAL_DELTA | 1 << DECIMAL_DELTA2 | 1 << PATCHED | 1 << RATIO;
 
 pub(super) const CONST: u8 = 0;
 pub(super) const PLAIN: u8 = 1;

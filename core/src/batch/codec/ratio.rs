@@ -65,19 +65,22 @@ pub(super) fn find<T: Real>(values: &[T], exceptions_max: usize) -> Option<Lower
     }
     for _ in 0..GUESSES {
         let by = u32::try_from(divisor).ok()?;
-        let stray = values.iter().find(|x| !x.is_special() && T::over(**x, f64::from(by)).is_none());
-        match stray {
-            None => return lower(values, by, 0),
-            Some(x) => match widened(divisor, *x) {
-                Some(wider) if wider != divisor => divisor = wider,
-                _ => return lower(values, by, exceptions_max),
-            },
+        if let Some(lowered) = lower(values, by, 0) {
+            return Some(lowered);
+        }
+        let stray = values.iter().find(|x| !x.is_special() && T::over(**x, f64::from(by)).is_none())?;
+        match widened(divisor, *stray) {
+            Some(wider) if wider != divisor => divisor = wider,
+            _ => return lower(values, by, exceptions_max),
         }
     }
     None
 }
 
 fn widened<T: Real>(divisor: u64, x: T) -> Option<u64> {
+    if T::over(x, divisor as f64).is_some() {
+        return Some(divisor);
+    }
     let by = denominator(x)?;
     let common = divisor.checked_div(gcd(divisor, by))?.checked_mul(by)?;
     (common <= DIVISOR_MAX).then_some(common)
@@ -100,6 +103,7 @@ fn denominator<T: Real>(x: T) -> Option<u64> {
             return None;
         }
         if step > 0 {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 4e15")]
             let next = (whole as u64).checked_mul(by)?.checked_add(before)?;
             (before, by) = (by, next);
         }

@@ -70,9 +70,9 @@ pub(super) fn encode(out: &mut Vec<u8>, values: &[i64]) {
     let costs = [lengths(0), lengths(1), lengths(2)];
     let order = costs.iter().zip(0_u8..).min_by_key(|(bits, _)| **bits).map_or(0, |(_, order)| order);
     let n = (values.len() as u64).saturating_sub(order.into()).max(1);
-    let start = u32::try_from((costs.get(usize::from(order)).copied().unwrap_or(0) / n).min(63)).unwrap_or(0);
-    let start = start.saturating_sub(1);
-    out.push(order | (start as u8) << 2);
+    let mean_bits = costs.get(usize::from(order)).copied().unwrap_or(0) / n;
+    let start = u8::try_from(mean_bits.saturating_sub(1).min(63)).unwrap_or(0);
+    out.push(order | start << 2);
     match order {
         0 => put_zz(out, base),
         1 => put_zz(out, values.first().copied().unwrap_or(0)),
@@ -83,12 +83,11 @@ pub(super) fn encode(out: &mut Vec<u8>, values: &[i64]) {
         }
     }
     let mut bits = BitWriter::new(out);
-    let mut width = Width::new(start);
+    let mut width = Width::new(start.into());
     for residual in residuals(values, order, base) {
         let k = width.bits();
-        let high = residual >> k;
-        if high < u64::from(ESCAPE) {
-            let ones = high as u32;
+        let ones = u32::try_from(residual >> k).unwrap_or(u32::MAX);
+        if ones < ESCAPE {
             bits.put((1_u64 << ones).wrapping_sub(1), ones.wrapping_add(1));
             put_wide(&mut bits, residual & (1_u64 << k).wrapping_sub(1), k);
         } else {
@@ -158,7 +157,7 @@ pub(super) fn decode(source: &mut Source<'_>, rows: usize) -> Result<Vec<i64>, C
             u64::from(ones) << k | take_wide(&mut bits, k)?
         } else {
             bits.skip(ESCAPE)?;
-            let length = bits.take(6)? as u32;
+            let length = u32::try_from(bits.take(6)?).unwrap_or(0);
             bits.fill();
             1_u64 << length | take_wide(&mut bits, length)?
         };

@@ -1,4 +1,10 @@
 //! Every codec and type: what is written reads back to the bit, and bytes of any kind stay in bounds.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_lossless,
+    reason = "made-up values may wrap"
+)]
 
 use super::choose::{Choice, Coded, Picker};
 use super::*;
