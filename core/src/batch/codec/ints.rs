@@ -5,8 +5,12 @@ use super::{
     CONST, CodecError, DELTA, DELTA2, DICT, PCO, PLAIN, RAW, RESIDUAL, Source, T_I64, constant, dict, pco,
     require, residual,
 };
+use crate::batch::Effort;
 use crate::wire::primitives::{put_zz, uv_len, zigzag};
 use ::pco::{DeltaSpec, ModeSpec};
+
+/// Up to this many rows pco's description of its bins costs more than what they gain on residuals.
+const FEW_ROWS: usize = 128;
 
 #[inline]
 fn deltas(values: &[i64]) -> impl Iterator<Item = i64> + '_ {
@@ -77,9 +81,19 @@ pub(super) fn choose(picker: &mut Picker<'_>, values: &[i64], ways: u32) -> Choi
         }
         return choice;
     }
+    let mut dense_bytes = usize::MAX;
+    if may(RESIDUAL) && values.len() >= 2 {
+        let mut dense = Vec::with_capacity(shortest);
+        residual::encode(&mut dense, values);
+        dense_bytes = dense.len();
+        picker.add_dense(&mut choice, RESIDUAL, Vec::new(), dense);
+    }
+    // Noise that bits hold better than bytes is no matter of which byte form.
+    let noise = dense_bytes < shortest / 4 * 3;
+    let longest = if noise { shortest } else { shortest.saturating_mul(2).saturating_add(32) };
     for (codec, bytes) in (PLAIN..).zip(lengths) {
-        // A form this much longer packs better only by accident.
-        if bytes <= shortest.saturating_mul(2).saturating_add(32) {
+        // A form much longer than the shortest packs better only by accident.
+        if bytes <= longest {
             picker.add_small(&mut choice, codec, varints(values, codec, bytes));
         }
     }
@@ -92,12 +106,8 @@ pub(super) fn choose(picker: &mut Picker<'_>, values: &[i64], ways: u32) -> Choi
             picker.add_small(&mut choice, DICT, small);
         }
     }
-    if may(RESIDUAL) && values.len() >= 2 {
-        let mut dense = Vec::with_capacity(shortest);
-        residual::encode(&mut dense, values);
-        picker.add_dense(&mut choice, RESIDUAL, Vec::new(), dense);
-    }
-    if may(PCO) && picker.may_pco(values.len()) {
+    let few = picker.effort != Effort::Metered && may(RESIDUAL) && values.len() <= FEW_ROWS;
+    if may(PCO) && picker.may_pco(values.len()) && !few {
         picker.add_pco(&mut choice, values, ModeSpec::Auto, DeltaSpec::Auto);
     }
     choice
