@@ -3,6 +3,7 @@
 use super::bench::{Bench, range};
 use super::fixture::{UTC, picture, scalar_rows, scalar_schema};
 use crate::ship::{HandOver, RetainUntil, ShipError, ShipSettings, Shipper};
+use headwater_core::batch::{Announced, CODECS_BASELINE};
 use headwater_core::gap::GapCause;
 use headwater_core::id::StreamId;
 use headwater_core::interval::IntervalSet;
@@ -121,6 +122,38 @@ fn a_smaller_limit_after_a_reconnect_cuts_anew_and_loops_nowhere() {
     }
     assert_eq!(bench.spool.rows_held(), 0);
     assert_eq!(bench.shipper.counters().withheld, 0);
+}
+
+#[test]
+fn a_collector_that_reads_less_gets_what_it_can_read() {
+    let sealed_newly = |sent: &[HandOver]| {
+        let bodies = sent.iter().filter_map(|m| {
+            let envelope = Envelope::parse(&m.payload).unwrap();
+            (envelope.kind == MessageKind::Batch).then(|| envelope.body[0])
+        });
+        bodies.filter(|packing| Announced::BASELINE.packings >> packing & 1 == 0).count()
+    };
+    let mut bench = Bench::durable();
+    bench.append(0..300);
+    bench.settle();
+    bench.pull();
+    assert_eq!(sealed_newly(&bench.send_all()), 1, "the first collector announced all there is");
+    bench.shipper.disconnected();
+    bench.collector.restart();
+    bench.collector.capabilities.codecs = CODECS_BASELINE;
+    bench.collector.capabilities.packings = Announced::BASELINE.packings;
+    bench.wait_ms(6_000);
+    bench.settle();
+    for _ in 0..10 {
+        bench.pull();
+        let sent = bench.send_all();
+        assert_eq!(sealed_newly(&sent), 0, "what was sealed for the first one is sealed anew");
+        bench.deliver(&sent);
+        bench.wait_ms(100);
+        let ack = bench.collector.ack(UTC.0);
+        bench.hear(&ack);
+    }
+    assert_eq!(bench.spool.rows_held(), 0);
 }
 
 #[test]
