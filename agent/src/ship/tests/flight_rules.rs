@@ -198,7 +198,7 @@ fn telemetry_and_media_share_by_weight_and_control_goes_first() {
     for seq in 0..20 {
         bench.spool.append(picture(2, seq, 90_000));
     }
-    for first in 0..20 {
+    for first in 0..60 {
         bench.append(first * 4_000..(first + 1) * 4_000);
     }
     bench.settle();
