@@ -207,10 +207,41 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_gets_only_what_it_announced_and_equal_rows_give_equal_bytes() {
+        let sections = [Section::Rows(rows(1, 0, 200)), beat()];
+        let mut encoder = Encoder::new(Effort::Wire, Announced::BASELINE);
+        let baseline = encoder.encode(&sections);
+        assert_eq!(baseline[0], ZSTD);
+        assert!(decode_batch(&baseline, &Limits::V1).is_ok());
+        encoder.announce(Announced::OURS);
+        let ours = encoder.encode(&sections);
+        assert_eq!(ours[0], ZSTD_BLOCK);
+        assert!(ours.len() < baseline.len() / 3 * 2, "{} and {}", ours.len(), baseline.len());
+        drop(encoder.encode(&[Section::Rows(rows(4, 9, 1_000))]));
+        assert_eq!(encoder.encode(&sections), ours);
+        encoder.announce(Announced::BASELINE);
+        assert_eq!(encoder.encode(&sections), baseline);
+    }
+
+    #[test]
+    fn the_dense_region_is_read_whole() {
+        let mut noisy = rows(1, 0, 400);
+        let noise = |i: i64| ((i * i + 7 * i).wrapping_mul(0x1e37_79b9_7f4a_7c15) >> 43) % 500;
+        noisy.fields[1] = Column::integers((0..400).map(noise).collect());
+        let mut body = encode_batch(&[Section::Rows(noisy)], Effort::Wire);
+        let cut = decode_batch(&body[..body.len() - 1], &Limits::V1);
+        assert!(matches!(cut, Err(BatchError::Primitive(_))), "{} {:?} {cut:?}", body.len(), &body[..8]);
+        body.push(0);
+        assert!(matches!(decode_batch(&body, &Limits::V1), Err(BatchError::Primitive(_))));
+    }
+
+    #[test]
     fn bombs_are_refused_before_they_unpack() {
         let zeros = zstd::bulk::compress(&vec![0; 64 << 20], 3).unwrap();
-        for claimed in [64_u64 << 20, 4 << 20, 1] {
-            let mut body = vec![ZSTD];
+        // A run of one byte, as long as a block may be and longer.
+        let (packings, sizes) = ([ZSTD, ZSTD_BLOCK], [64_u64 << 20, 4 << 20, 128 << 10, 1]);
+        for (packing, claimed) in packings.iter().flat_map(|p| sizes.map(|n| (*p, n))) {
+            let mut body = vec![packing];
             put_uv(&mut body, claimed);
             put_uv(&mut body, zeros.len() as u64);
             body.extend_from_slice(&zeros);

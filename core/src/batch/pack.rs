@@ -10,8 +10,9 @@ const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Bytes before a block.
 const BLOCK_HEADER: usize = 3;
 
-/// A zstd context of one level, and the room it writes to.
+/// A zstd context of one level, made at its first use, and the room it writes to.
 pub(super) struct Packer {
+    level: i32,
     context: Option<CCtx<'static>>,
     out: Vec<u8>,
 }
@@ -24,26 +25,32 @@ impl std::fmt::Debug for Packer {
 
 impl Packer {
     pub(super) fn new(level: i32) -> Self {
-        let mut context = CCtx::try_create();
-        let set = context.as_mut().map(|context| {
-            context.set_parameter(CParameter::CompressionLevel(level))?;
-            context.set_parameter(CParameter::ContentSizeFlag(true))?;
-            context.set_parameter(CParameter::ChecksumFlag(false))
-        });
-        Self { context: context.filter(|_| matches!(set, Some(Ok(_)))), out: Vec::new() }
+        Self { level, context: None, out: Vec::new() }
     }
 
-    /// One frame of `bytes`, or `None` if zstd could not.
+    /// One frame of `bytes`, or `None` if zstd could not. What was packed before does not matter.
     pub(super) fn pack(&mut self, bytes: &[u8]) -> Option<&[u8]> {
+        let context = match &mut self.context {
+            Some(context) => context,
+            empty => empty.insert(context(self.level)?),
+        };
         self.out.clear();
         self.out.reserve(compress_bound(bytes.len()));
-        self.context.as_mut()?.compress2(&mut self.out, bytes).ok()?;
+        context.compress2(&mut self.out, bytes).ok()?;
         Some(&self.out)
     }
 
     pub(super) fn packed_len(&mut self, bytes: &[u8]) -> Option<usize> {
         self.pack(bytes).map(<[u8]>::len)
     }
+}
+
+fn context(level: i32) -> Option<CCtx<'static>> {
+    let mut context = CCtx::try_create()?;
+    context.set_parameter(CParameter::CompressionLevel(level)).ok()?;
+    context.set_parameter(CParameter::ContentSizeFlag(true)).ok()?;
+    context.set_parameter(CParameter::ChecksumFlag(false)).ok()?;
+    Some(context)
 }
 
 /// The header zstd writes for a frame of known size that is its own window.

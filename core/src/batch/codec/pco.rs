@@ -1,4 +1,6 @@
 //! Codec 15: pco, through its wrapped API with our own count of rows, bounded before it allocates.
+//!
+//! No input is known to make it panic; should one, it is a damaged column like any other.
 
 use super::{CodecError, Source};
 use crate::wire::primitives::put_uv;
@@ -6,6 +8,7 @@ use pco::data_types::Number;
 use pco::metadata::{DeltaEncoding, Mode};
 use pco::wrapped::{FileCompressor, FileDecompressor, guarantee};
 use pco::{ChunkConfig, DeltaSpec, ModeSpec, PagingSpec};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Below this many rows the description of a chunk outweighs what it saves.
 pub(super) const ROWS_MIN: usize = 16;
@@ -25,7 +28,7 @@ pub(super) fn encode<T: Number>(
     delta: DeltaSpec,
 ) -> bool {
     let start = out.len();
-    let done = try_encode(out, values, level, mode, delta);
+    let done = catch_unwind(AssertUnwindSafe(|| try_encode(out, values, level, mode, delta))).ok().flatten();
     if done.is_none() {
         out.truncate(start);
     }
@@ -68,7 +71,8 @@ pub(super) fn decode<T: Number + Default>(
     let longest = guarantee::header_size().saturating_add(guarantee::chunk_size::<T::L>(rows));
     let length = source.small.len(source.dense.remaining().min(longest))?;
     let bytes = source.dense.take(length)?;
-    read(bytes, rows).ok_or(CodecError::Pco { rows, bytes: length })
+    let values = catch_unwind(|| read(bytes, rows)).ok().flatten();
+    values.ok_or(CodecError::Pco { rows, bytes: length })
 }
 
 fn read<T: Number + Default>(bytes: &[u8], rows: usize) -> Option<Vec<T>> {
