@@ -5,6 +5,7 @@
 
 mod figure;
 mod first_light;
+mod wire;
 
 use clap::{Parser, ValueEnum};
 use figure::Sheet;
@@ -24,7 +25,7 @@ struct Args {
     /// One line of JSON per figure.
     #[arg(long)]
     json: bool,
-    /// Folder of recordings (default: the ones in tests/data/demo).
+    /// Folder of recordings (default: the ones in tests/data: `demo`, for `wire` `streams`).
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
@@ -33,6 +34,8 @@ struct Args {
 enum Name {
     /// Throughput, bytes a row, device writes, memory and latency of the whole path.
     FirstLight,
+    /// Bytes a row, encode and decode speed of the wire format on recorded streams, beside other formats.
+    Wire,
 }
 
 fn main() -> ExitCode {
@@ -40,10 +43,15 @@ fn main() -> ExitCode {
         return code;
     }
     let args = Args::parse();
-    let data = args.data.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/demo"));
+    let folder = match args.name {
+        Name::FirstLight => "data/demo",
+        Name::Wire => "data/streams",
+    };
+    let data = args.data.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder));
     let mut sheet = Sheet::new(args.json);
     let done = match args.name {
         Name::FirstLight => first_light::measure(&data, &mut sheet),
+        Name::Wire => wire::measure(&data, &mut sheet),
     };
     match done {
         Ok(()) => {

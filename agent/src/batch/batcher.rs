@@ -2,7 +2,7 @@
 
 use super::seal::{ENCODE, Run, Sealer};
 use super::sealed::{Hold, Sealed, SealedBlob, Withheld, WithheldWhy};
-use headwater_core::batch::{Limits, Rows, StreamRef, Values};
+use headwater_core::batch::{Announced, Effort, Encoder, Limits, Rows, StreamRef, Values};
 use headwater_core::id::{Epoch, StreamId};
 use headwater_core::ports::SpooledSlab;
 use headwater_core::sample::{BLOB_BYTES_MAX, Blob, BlobRef};
@@ -79,6 +79,9 @@ impl Batcher {
             linger_ms: settings.linger_ms,
             sealer: Sealer {
                 encode: ENCODE,
+                encoder: Encoder::new(Effort::Wire, Announced::BASELINE),
+                plain: None,
+                announced: Announced::BASELINE,
                 limits: Limits::V1,
                 body_bytes_max: 0,
                 codec_mismatches: 0,
@@ -100,6 +103,12 @@ impl Batcher {
     /// The broker's limit changed; counts from the next batch on.
     pub fn set_message_bytes_max(&mut self, bytes: usize) {
         self.sealer.body_bytes_max = bytes.saturating_sub(ENVELOPE_BYTES).max(BODY_BYTES_MIN);
+    }
+
+    /// What the collector can read changed; counts from the next batch on.
+    pub fn announce(&mut self, announced: Announced) {
+        self.sealer.announced = announced;
+        self.sealer.encoder.announce(announced);
     }
 
     #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::sealed::{Hold, Sealed, SealedBatch, Withheld, WithheldWhy};
 use headwater_core::batch::{
-    Effort, Heartbeat, Limits, Rows, Section, StreamRef, decode_batch, encode_batch,
+    Announced, Effort, Encoder, Heartbeat, Limits, Rows, Section, StreamRef, decode_batch,
 };
 use headwater_core::id::{Epoch, Seq};
 use headwater_core::time::{BootNanos, ClockDomain};
@@ -44,15 +44,20 @@ impl Run {
 }
 
 /// How sections become bytes; a test hands in one that lies.
-pub(super) type Encode = fn(&[Section], Effort) -> Vec<u8>;
+pub(super) type Encode = fn(&mut Encoder, &[Section]) -> Vec<u8>;
 
 /// The encoder of `headwater-core`.
-pub(super) const ENCODE: Encode = encode_batch;
+pub(super) const ENCODE: Encode = Encoder::encode;
 
 /// Seals runs into bodies of at most `body_bytes_max`.
 #[derive(Debug)]
 pub(super) struct Sealer {
     pub(super) encode: Encode,
+    /// Writes what the collector can read.
+    pub(super) encoder: Encoder,
+    /// Writes the baseline, once a body did not read back.
+    pub(super) plain: Option<Encoder>,
+    pub(super) announced: Announced,
     pub(super) limits: Limits,
     pub(super) body_bytes_max: usize,
     /// Bodies that did not read back.
@@ -74,7 +79,7 @@ impl Sealer {
             let sections = sections(&runs);
             let values: usize = runs.iter().map(|run| run.rows.n_values()).sum();
             let body = (sections.len() <= self.limits.sections_max && values <= self.limits.values_max)
-                .then(|| (self.encode)(&sections, Effort::Wire));
+                .then(|| (self.encode)(&mut self.encoder, &sections));
             match body {
                 Some(body) if body.len() <= self.body_bytes_max => {
                     if self.reads_back(&body, &runs) {
@@ -83,6 +88,11 @@ impl Sealer {
                         continue;
                     }
                     self.codec_mismatches = self.codec_mismatches.saturating_add(1);
+                    if let Some(body) = self.plainly(&sections, &runs) {
+                        let holds = runs.iter().filter_map(|run| Hold::of(&run.rows)).collect();
+                        out.push(Sealed::Batch(SealedBatch { epoch, body, holds }));
+                        continue;
+                    }
                     let slabs: Vec<Run> = runs.iter().flat_map(Run::slabs).collect();
                     if slabs.len() == 1 {
                         out.extend(withheld(&runs, WithheldWhy::Codec));
@@ -104,6 +114,16 @@ impl Sealer {
             }
         }
         out
+    }
+
+    /// The same sections by the codecs that have least in them to go wrong, if that reads back and fits.
+    fn plainly(&mut self, sections: &[Section], runs: &[Run]) -> Option<Vec<u8>> {
+        if self.announced == Announced::BASELINE {
+            return None;
+        }
+        let plain = self.plain.get_or_insert_with(|| Encoder::new(Effort::Wire, Announced::BASELINE));
+        let body = (self.encode)(plain, sections);
+        (body.len() <= self.body_bytes_max && self.reads_back(&body, runs)).then_some(body)
     }
 
     /// A1: the collector's *durable* trims the only other copy, so what is sent must be what was captured.

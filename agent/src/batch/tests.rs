@@ -2,7 +2,7 @@
 
 use super::*;
 use headwater_core::batch::{
-    Column, Effort, Limits, Rows, Section, StreamRef, Values, decode_batch, encode_batch,
+    Announced, Column, Effort, Encoder, Limits, Rows, Section, StreamRef, Values, decode_batch,
 };
 use headwater_core::id::{BootOrdinal, Epoch, Seq, Sha256, StreamId};
 use headwater_core::interval::IntervalSet;
@@ -124,7 +124,7 @@ fn a_row_that_fits_no_message_stays_in_the_spool_and_the_others_go() {
 }
 
 /// Breaks one value whenever rows of two slabs were joined.
-fn lies_about_joined_rows(sections: &[Section], effort: Effort) -> Vec<u8> {
+fn lies_about_joined_rows(encoder: &mut Encoder, sections: &[Section]) -> Vec<u8> {
     let mut sections = sections.to_vec();
     for section in &mut sections {
         if let Section::Rows(rows) = section
@@ -133,7 +133,7 @@ fn lies_about_joined_rows(sections: &[Section], effort: Effort) -> Vec<u8> {
             rows.t[0] += 1;
         }
     }
-    encode_batch(&sections, effort)
+    encoder.encode(&sections)
 }
 
 #[test]
@@ -152,14 +152,34 @@ fn verify_catches_corrupt_encoder() {
     assert!(matches!(&out[..], [Sealed::Withheld(w)] if w.why == WithheldWhy::Codec && w.seqs == (30..41)));
 }
 
+/// Breaks one value in whatever is not of the baseline.
+fn lies_in_new_codecs(encoder: &mut Encoder, sections: &[Section]) -> Vec<u8> {
+    let body = encoder.encode(sections);
+    let baseline = Encoder::new(Effort::Wire, Announced::BASELINE).encode(sections);
+    if body == baseline { body } else { baseline.iter().map(|byte| byte ^ 1).collect() }
+}
+
+#[test]
+fn a_codec_that_does_not_read_back_gives_way_to_the_baseline() {
+    let mut batcher = Batcher::new(BatchSettings { linger_ms: 0, message_bytes_max: 96 * 1024 });
+    batcher.announce(Announced::OURS);
+    batcher.set_encode(lies_in_new_codecs);
+    assert!(batcher.push(BootNanos(0), spooled(rows(1, 0, 300, 1))).is_empty());
+    let out = batcher.flush();
+    assert_eq!(batcher.stats().codec_mismatches, 1);
+    assert_eq!(batches(&out)[0].holds[0].seqs, 0..300);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn everything_fits_and_no_row_is_lost_doubled_or_changed(
         slabs in proptest::collection::vec((1_u16..5, 1_usize..400, any::<u64>(), any::<bool>()), 1..40),
         message_bytes_max in 2_000_usize..40_000,
+        announced in prop_oneof![Just(Announced::BASELINE), Just(Announced::OURS)],
     ) {
         let mut batcher = Batcher::new(BatchSettings { linger_ms: 1_000, message_bytes_max });
+        batcher.announce(announced);
         let mut next = BTreeMap::new();
         let mut given: BTreeMap<(u16, u64), Rows> = BTreeMap::new();
         let mut out = Vec::new();

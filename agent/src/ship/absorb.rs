@@ -5,6 +5,7 @@ use super::flight::{Load, Unit};
 use super::session::Heard;
 use super::shipper::{Action, RetainUntil, Shipper};
 use super::stream::Stream;
+use headwater_core::batch::Announced;
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{Seq, StreamId};
 use headwater_core::time::{BootNanos, NS_PER_S, UtcNanos};
@@ -49,6 +50,7 @@ impl Shipper {
             return;
         }
         self.exchanges.linked(now);
+        self.heard_announced(ack.capabilities.as_ref().map_or(Announced::BASELINE, Announced::by));
         if moved {
             // Only what this receiver says is durable; what it lacks and we let go of in memory is read again.
             for (id, stream) in self.streams.iter_mut() {

@@ -12,6 +12,7 @@ use super::session::Session;
 use super::status::{ShipCounters, ShipStatus};
 use super::stream::Streams;
 use crate::batch::Sealed;
+use headwater_core::batch::Announced;
 use headwater_core::gap::GapRecord;
 use headwater_core::id::{IncarnationId, Sha256, StreamId};
 use headwater_core::interval::IntervalSet;
@@ -130,6 +131,8 @@ pub struct Shipper {
     pub(super) linked: bool,
     pub(super) link: u64,
     pub(super) message_bytes_max: usize,
+    /// What the collector that answered last can read; the baseline before one did.
+    pub(super) announced: Announced,
     /// Declarations asked for by the collector.
     pub(super) asked: VecDeque<(StreamId, Fingerprint)>,
     pub(super) actions: Vec<Action>,
@@ -172,6 +175,7 @@ impl Shipper {
             linked: false,
             link: 0,
             message_bytes_max: settings.message_bytes_max,
+            announced: Announced::BASELINE,
             asked: VecDeque::new(),
             actions: Vec::new(),
             served: [0; 2],
@@ -198,8 +202,12 @@ impl Shipper {
         self.pipe.opened(now, self.message_bytes_max);
         self.session.linked(now);
         let limit = self.message_bytes_max;
-        let too_large = |load: &Load| matches!(load, Load::Batch(m) if m.message_len() > limit);
-        let recut = self.flight.release(|unit| too_large(&unit.load));
+        self.recut(|load| matches!(load, Load::Batch(m) if m.message_len() > limit));
+    }
+
+    /// Lets go of units whose rows are to be read from the spool and sealed anew.
+    fn recut(&mut self, over: impl Fn(&Load) -> bool) {
+        let recut = self.flight.release(|unit| over(&unit.load));
         if !recut.is_empty() {
             for hold in recut.iter().flat_map(|unit| &unit.holds) {
                 if let Some(stream) = self.streams.get_mut(hold.stream) {
@@ -208,6 +216,21 @@ impl Shipper {
             }
             self.actions.push(Action::Rewind);
         }
+    }
+
+    /// A collector answered and said what it can read. If that is less than before, what was sealed for
+    /// its predecessor is sealed anew.
+    pub(super) fn heard_announced(&mut self, announced: Announced) {
+        let before = std::mem::replace(&mut self.announced, announced);
+        if before.codecs & !announced.codecs != 0 || before.packings & !announced.packings != 0 {
+            self.recut(|load| matches!(load, Load::Batch(_)));
+        }
+    }
+
+    /// What batches may be written with.
+    #[must_use]
+    pub fn announced(&self) -> Announced {
+        self.announced
     }
 
     /// The link is gone.

@@ -216,6 +216,8 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                         if topic == ack_topic {
                             let utc = self.clock.read().real.max(self.time_floor);
                             self.shipper.received(now, utc, &payload);
+                            let announced = self.shipper.announced();
+                            self.batchers.iter_mut().for_each(|batcher| batcher.announce(announced));
                         }
                     }
                     Err(closed) => return End::Lost(closed),

@@ -1,16 +1,17 @@
 //! A batch as bytes: all small columns of all sections in one zstd frame.
 
+use super::Limits;
 use super::codec::ByteBudget;
-use super::section::{Rows, Section, decode_section, encode_section};
-use super::{Effort, Limits};
-use crate::wire::primitives::{PrimitiveError, Reader, put_uv};
+use super::pack::{unpack, unpack_block};
+use super::section::{Rows, Section, decode_section};
+use crate::wire::primitives::{PrimitiveError, Reader};
 
-const STORED: u8 = 0;
-const ZSTD: u8 = 1;
-/// zstd level of messages; 19 is 10 to 150 times dearer for under 2 %.
-const ZSTD_LEVEL_WIRE: i32 = 3;
-/// Slabs are packed at level 1, and only from this size on: below it the frame header eats the gain.
-const ZSTD_SPOOL_BYTES_MIN: usize = 512;
+pub(super) const STORED: u8 = 0;
+pub(super) const ZSTD: u8 = 1;
+/// The content of a zstd frame's only block: all else the frame holds follows from the two lengths.
+pub(super) const ZSTD_BLOCK: u8 = 3;
+/// Bitmap of the ways of packing this version reads (bit n = way n), announced in hello and ack.
+pub const PACKINGS_SUPPORTED: u8 = 1 << STORED | 1 << ZSTD | 1 << ZSTD_BLOCK;
 
 /// A batch that could not be read at all. Single bad sections are [`Section::Refused`] instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,36 +56,6 @@ impl Batch {
     }
 }
 
-/// The body of a batch message, or of a slab.
-#[must_use]
-pub fn encode_batch(sections: &[Section], effort: Effort) -> Vec<u8> {
-    let mut small = Vec::new();
-    let written = sections.iter().filter(|section| !matches!(section, Section::Refused(_)));
-    put_uv(&mut small, written.clone().count() as u64);
-    written.for_each(|section| encode_section(&mut small, section));
-
-    let level = match effort {
-        Effort::Wire => Some(ZSTD_LEVEL_WIRE),
-        Effort::Spool => (small.len() >= ZSTD_SPOOL_BYTES_MIN).then_some(1),
-    };
-    let packed = level.and_then(|level| zstd::bulk::compress(&small, level).ok());
-    let mut out = Vec::with_capacity(small.len().saturating_add(16));
-    match packed.filter(|packed| packed.len().saturating_add(3) < small.len()) {
-        Some(packed) => {
-            out.push(ZSTD);
-            put_uv(&mut out, small.len() as u64);
-            put_uv(&mut out, packed.len() as u64);
-            out.extend_from_slice(&packed);
-        }
-        None => {
-            out.push(STORED);
-            put_uv(&mut out, small.len() as u64);
-            out.extend_from_slice(&small);
-        }
-    }
-    out
-}
-
 /// Reads a batch within `limits`; a section that cannot be read is refused alone.
 ///
 /// # Errors
@@ -100,31 +71,23 @@ pub fn decode_batch(bytes: &[u8], limits: &Limits) -> Result<Batch, BatchError> 
     let unpacked;
     let small = match packing {
         STORED => reader.take(raw_len)?,
-        ZSTD => {
+        ZSTD | ZSTD_BLOCK => {
             let packed_len = reader.len(reader.remaining())?;
-            unpacked = unpack(reader.take(packed_len)?, raw_len)?;
+            let packed = match packed_len {
+                // Nothing lies behind the region: its end is the body's.
+                0 if packing == ZSTD_BLOCK => reader.take_rest(),
+                n => reader.take(n)?,
+            };
+            let unpack = if packing == ZSTD { unpack } else { unpack_block };
+            unpacked = unpack(packed, raw_len).ok_or(BatchError::Zstd { claimed: raw_len })?;
             &unpacked
         }
         packing => return Err(BatchError::Packing(packing)),
     };
-    reader.finish()?;
-    read_sections(small, limits)
+    read_sections(small, reader, limits)
 }
 
-fn unpack(packed: &[u8], raw_len: usize) -> Result<Vec<u8>, BatchError> {
-    let refuse = || BatchError::Zstd { claimed: raw_len };
-    let content = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten();
-    let one_frame = zstd::zstd_safe::find_frame_compressed_size(packed).is_ok_and(|n| n == packed.len());
-    if content != Some(raw_len as u64) || !one_frame {
-        return Err(refuse());
-    }
-    let mut out = vec![0; raw_len];
-    let mut decompressor = zstd::bulk::Decompressor::new().map_err(|_| refuse())?;
-    let found = decompressor.decompress_to_buffer(packed, &mut out).map_err(|_| refuse())?;
-    if found == raw_len { Ok(out) } else { Err(refuse()) }
-}
-
-fn read_sections(small: &[u8], limits: &Limits) -> Result<Batch, BatchError> {
+fn read_sections(small: &[u8], mut dense: Reader<'_>, limits: &Limits) -> Result<Batch, BatchError> {
     let mut reader = Reader::new(small);
     let n = reader.len(limits.sections_max)?;
     let mut sections = Vec::with_capacity(n.min(reader.remaining()));
@@ -132,22 +95,35 @@ fn read_sections(small: &[u8], limits: &Limits) -> Result<Batch, BatchError> {
     let mut budget = ByteBudget::new(*limits);
     for _ in 0..n {
         let small_len = reader.len(reader.remaining())?;
-        // Codec 15 lies in a region of its own; until it is switched on that region is empty.
-        reader.len(0)?;
-        sections.push(decode_section(reader.take(small_len)?, limits, &mut values_left, &mut budget));
+        let dense_len = reader.len(dense.remaining())?;
+        let small = reader.take(small_len)?;
+        let dense = dense.take(dense_len)?;
+        sections.push(decode_section(small, dense, limits, &mut values_left, &mut budget));
     }
     reader.finish()?;
+    dense.finish()?;
     Ok(Batch { sections })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{Column, Heartbeat, StreamRef, Values};
+    use crate::batch::{Announced, Column, Effort, Encoder, Heartbeat, StreamRef, Values, encode_batch};
     use crate::id::{BootOrdinal, Seq, StreamId};
     use crate::schema::Fingerprint;
     use crate::time::{BootNanos, ClockDomain, StampKind};
+    use crate::wire::primitives::put_uv;
     use proptest::prelude::*;
+
+    /// One section with its lengths, by the baseline codecs and unpacked.
+    fn plain_section(section: Section) -> Vec<u8> {
+        let body = Encoder::new(Effort::Spool, Announced::BASELINE).encode(&[section]);
+        assert_eq!(body[0], STORED);
+        let mut reader = Reader::new(&body[1..]);
+        reader.uv().unwrap();
+        assert_eq!(reader.uv(), Ok(1));
+        reader.take_rest().to_vec()
+    }
 
     fn rows(stream: u16, first_seq: u64, n: usize) -> Rows {
         let walk = |k: i64| (0..n as i64).map(|i| i * k % 97).collect::<Vec<_>>();
@@ -187,7 +163,7 @@ mod tests {
 
     #[test]
     fn sections_of_many_streams_share_one_frame_and_read_back() {
-        for effort in [Effort::Wire, Effort::Spool] {
+        for effort in [Effort::Wire, Effort::Metered, Effort::Spool] {
             let sections: Vec<Section> =
                 (1..=20).map(|s| Section::Rows(rows(s, 10, 10))).chain([beat()]).collect();
             let bytes = encode_batch(&sections, effort);
@@ -214,17 +190,16 @@ mod tests {
 
     #[test]
     fn an_unknown_codec_refuses_one_section_only() {
-        let mut bad = Vec::new();
-        encode_section(&mut bad, &Section::Rows(rows(2, 5, 4)));
+        let mut bad = plain_section(Section::Rows(rows(2, 5, 4)));
         let mut small = Vec::new();
         put_uv(&mut small, 3);
-        encode_section(&mut small, &Section::Rows(rows(1, 0, 4)));
-        // The tag of the text column: type 4, codec 1 becomes codec 13.
+        small.extend(plain_section(Section::Rows(rows(1, 0, 4))));
+        // The tag of the text column: type 4, codec 1 becomes codec 13, which text has not.
         let tag = bad.iter().rposition(|b| *b == 0x41).unwrap();
         bad[tag] = 0x4d;
         small.extend_from_slice(&bad);
-        encode_section(&mut small, &Section::Rows(rows(3, 0, 4)));
-        let batch = read_sections(&small, &Limits::V1).unwrap();
+        small.extend(plain_section(Section::Rows(rows(3, 0, 4))));
+        let batch = read_sections(&small, Reader::new(&[]), &Limits::V1).unwrap();
         assert_eq!(batch.rows().count(), 2);
         let Section::Refused(refused) = &batch.sections[1] else { panic!("refused") };
         assert_eq!(refused.stream, Some(StreamRef::Id(StreamId(2))));
@@ -232,10 +207,41 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_gets_only_what_it_announced_and_equal_rows_give_equal_bytes() {
+        let sections = [Section::Rows(rows(1, 0, 200)), beat()];
+        let mut encoder = Encoder::new(Effort::Wire, Announced::BASELINE);
+        let baseline = encoder.encode(&sections);
+        assert_eq!(baseline[0], ZSTD);
+        assert!(decode_batch(&baseline, &Limits::V1).is_ok());
+        encoder.announce(Announced::OURS);
+        let ours = encoder.encode(&sections);
+        assert_eq!(ours[0], ZSTD_BLOCK);
+        assert!(ours.len() < baseline.len() / 3 * 2, "{} and {}", ours.len(), baseline.len());
+        drop(encoder.encode(&[Section::Rows(rows(4, 9, 1_000))]));
+        assert_eq!(encoder.encode(&sections), ours);
+        encoder.announce(Announced::BASELINE);
+        assert_eq!(encoder.encode(&sections), baseline);
+    }
+
+    #[test]
+    fn the_dense_region_is_read_whole() {
+        let mut noisy = rows(1, 0, 400);
+        let noise = |i: i64| ((i * i + 7 * i).wrapping_mul(0x1e37_79b9_7f4a_7c15) >> 43) % 500;
+        noisy.fields[1] = Column::integers((0..400).map(noise).collect());
+        let mut body = encode_batch(&[Section::Rows(noisy)], Effort::Wire);
+        let cut = decode_batch(&body[..body.len() - 1], &Limits::V1);
+        assert!(matches!(cut, Err(BatchError::Primitive(_))), "{} {:?} {cut:?}", body.len(), &body[..8]);
+        body.push(0);
+        assert!(matches!(decode_batch(&body, &Limits::V1), Err(BatchError::Primitive(_))));
+    }
+
+    #[test]
     fn bombs_are_refused_before_they_unpack() {
         let zeros = zstd::bulk::compress(&vec![0; 64 << 20], 3).unwrap();
-        for claimed in [64_u64 << 20, 4 << 20, 1] {
-            let mut body = vec![ZSTD];
+        // A run of one byte, as long as a block may be and longer.
+        let (packings, sizes) = ([ZSTD, ZSTD_BLOCK], [64_u64 << 20, 4 << 20, 128 << 10, 1]);
+        for (packing, claimed) in packings.iter().flat_map(|p| sizes.map(|n| (*p, n))) {
+            let mut body = vec![packing];
             put_uv(&mut body, claimed);
             put_uv(&mut body, zeros.len() as u64);
             body.extend_from_slice(&zeros);
@@ -258,7 +264,7 @@ mod tests {
         put_uv(&mut small, section.len() as u64);
         put_uv(&mut small, 0);
         small.extend_from_slice(&section);
-        let batch = read_sections(&small, &Limits::V1).unwrap();
+        let batch = read_sections(&small, Reader::new(&[]), &Limits::V1).unwrap();
         let Section::Refused(refused) = &batch.sections[0] else { panic!("refused") };
         assert!(format!("{:?}", refused.why).contains("TooLong"));
     }
@@ -266,13 +272,15 @@ mod tests {
     proptest! {
         #[test]
         fn mutations_never_panic(flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4), cut in any::<prop::sample::Index>()) {
-            let mut body = encode_batch(&[Section::Rows(rows(1, 0, 40)), beat()], Effort::Spool);
-            for (at, byte) in flips {
-                let at = at.index(body.len());
-                body[at] ^= byte;
+            for effort in [Effort::Spool, Effort::Wire, Effort::Metered] {
+                let mut body = encode_batch(&[Section::Rows(rows(1, 0, 40)), beat()], effort);
+                for (at, byte) in &flips {
+                    let at = at.index(body.len());
+                    body[at] ^= byte;
+                }
+                drop(decode_batch(&body, &Limits::V1));
+                drop(decode_batch(&body[..cut.index(body.len())], &Limits::V1));
             }
-            drop(decode_batch(&body, &Limits::V1));
-            drop(decode_batch(&body[..cut.index(body.len())], &Limits::V1));
         }
     }
 }

@@ -3,11 +3,14 @@
 mod body;
 mod codec;
 mod column;
+mod encoder;
+mod pack;
 mod section;
 
-pub use body::{Batch, BatchError, decode_batch, encode_batch};
-pub use codec::{CODECS_SUPPORTED, CodecError};
+pub use body::{Batch, BatchError, PACKINGS_SUPPORTED, decode_batch};
+pub use codec::{CODECS_BASELINE, CODECS_SUPPORTED, CodecError};
 pub use column::{Column, Values};
+pub use encoder::{Announced, Encoder, encode_batch};
 pub use section::{Heartbeat, Refused, Rows, SEQ_END_MAX, Section, StreamRef};
 
 /// How much work encoding may spend.
@@ -17,6 +20,18 @@ pub enum Effort {
     Spool,
     /// For messages: small.
     Wire,
+    /// For messages on a link that is paid by the byte: a little smaller, at two to three times the work.
+    Metered,
+}
+
+impl Effort {
+    /// Compression level of pco columns.
+    fn pco_level(self) -> usize {
+        match self {
+            Self::Spool | Self::Wire => 4,
+            Self::Metered => 8,
+        }
+    }
 }
 
 /// Everything a decoder checks before it allocates; one over is a named error.

@@ -1,8 +1,10 @@
 //! Sections: rows of one stream, boot and fingerprint with contiguous seqs; and heartbeats.
 
-use super::Limits;
-use super::codec::{ByteBudget, CodecError, decode_column, encode_column};
+use super::codec::choose::{Choice, Picker, TRIAL_ROWS_MAX};
+use super::codec::{ByteBudget, CodecError, Earlier, Source, decode_column, type_code};
 use super::column::{Column, Values};
+use super::pack::Packer;
+use super::{Effort, Limits};
 use crate::id::{BootOrdinal, STREAM_NAME_BYTES_MAX, Seq, StreamId, StreamName};
 use crate::sample::StampedSample;
 use crate::schema::{Fingerprint, Schema};
@@ -242,49 +244,117 @@ fn read_stream(reader: &mut Reader<'_>) -> Result<StreamRef, CodecError> {
     Ok(StreamRef::Id(StreamId(u16::try_from(id).map_err(|_| PrimitiveError::Range(id))?)))
 }
 
-/// Appends one length-prefixed section. Refused sections are never written.
-pub(super) fn encode_section(out: &mut Vec<u8>, section: &Section) {
-    let mut body = Vec::new();
+/// Appends what precedes the columns.
+fn put_rows_head(out: &mut Vec<u8>, rows: &Rows) {
+    out.push(0);
+    put_stream(out, &rows.stream);
+    out.extend_from_slice(&rows.fingerprint.0.to_le_bytes());
+    put_uv(out, rows.boot_ordinal.0.into());
+    put_uv(out, rows.first_seq.0);
+    put_uv(out, rows.len() as u64);
+    out.push(rows.time_exp);
+    out.push(rows.stamp_kind.code());
+    put_uv(out, rows.domain.0.into());
+    put_uv(out, rows.fields.len().saturating_add(STAMP_COLUMNS) as u64);
+}
+
+/// Bytes of a section in the two regions, without its lengths.
+#[derive(Debug, Default)]
+pub(super) struct SectionBytes {
+    pub(super) small: Vec<u8>,
+    pub(super) dense: Vec<u8>,
+}
+
+/// One section. `None` for a refused one: these are never written.
+pub(super) fn encode_section(
+    section: &Section,
+    picker: &mut Picker<'_>,
+    packer: &mut Packer,
+) -> Option<SectionBytes> {
     match section {
-        Section::Rows(rows) => {
-            body.push(0);
-            put_stream(&mut body, &rows.stream);
-            body.extend_from_slice(&rows.fingerprint.0.to_le_bytes());
-            put_uv(&mut body, rows.boot_ordinal.0.into());
-            put_uv(&mut body, rows.first_seq.0);
-            put_uv(&mut body, rows.len() as u64);
-            body.push(rows.time_exp);
-            body.push(rows.stamp_kind.code());
-            put_uv(&mut body, rows.domain.0.into());
-            put_uv(&mut body, rows.fields.len().saturating_add(STAMP_COLUMNS) as u64);
-            for stamps in [&rows.t, &rows.lat_lo, &rows.lat_hi] {
-                encode_column(&mut body, &Column::integers(stamps.clone()));
-            }
-            rows.fields.iter().for_each(|column| encode_column(&mut body, column));
-        }
+        Section::Rows(rows) => Some(encode_rows(rows, picker, packer)),
         Section::Heartbeat(beat) => {
-            body.push(1);
-            put_stream(&mut body, &beat.stream);
-            put_uv(&mut body, beat.boot_ordinal.0.into());
-            put_uv(&mut body, beat.next_seq.0);
-            put_zz(&mut body, beat.promise_b.0);
+            let mut small = vec![1];
+            put_stream(&mut small, &beat.stream);
+            put_uv(&mut small, beat.boot_ordinal.0.into());
+            put_uv(&mut small, beat.next_seq.0);
+            put_zz(&mut small, beat.promise_b.0);
+            Some(SectionBytes { small, dense: Vec::new() })
         }
-        Section::Refused(_) => return,
+        Section::Refused(_) => None,
     }
-    put_uv(out, body.len() as u64);
-    put_uv(out, 0);
-    out.extend_from_slice(&body);
+}
+
+fn encode_rows(rows: &Rows, picker: &mut Picker<'_>, packer: &mut Packer) -> SectionBytes {
+    picker.rows = rows.len();
+    let stamps = [rows.t.as_slice(), &rows.lat_lo, &rows.lat_hi];
+    let mut columns: Vec<(u8, Choice)> = stamps.iter().map(|stamps| (0, picker.integers(stamps))).collect();
+    for (at, column) in rows.fields.iter().enumerate() {
+        let earlier = Earlier { stamps, fields: rows.fields.get(..at).unwrap_or_default() };
+        columns.push((type_code(&column.values), picker.column(column, earlier)));
+    }
+    let mut head = Vec::with_capacity(64);
+    put_rows_head(&mut head, rows);
+    let mut mixed: Vec<bool> = columns.iter().map(|(_, choice)| choice.prefers_mixed()).collect();
+    let mut best = assemble(&head, &columns, &mixed);
+    // Columns pack each other inside zstd; their costs one by one do not see that. Few rows are tried whole.
+    if best.dense.is_empty() || rows.len() > TRIAL_ROWS_MAX {
+        return best;
+    }
+    let mut cost = |bytes: &SectionBytes| {
+        packer
+            .packed_len(&bytes.small)
+            .unwrap_or(usize::MAX)
+            .min(bytes.small.len())
+            .saturating_add(bytes.dense.len())
+    };
+    let mut least = cost(&best);
+    let none = vec![false; mixed.len()];
+    let small = assemble(&head, &columns, &none);
+    let small_cost = cost(&small);
+    if small_cost < least {
+        (best, least, mixed) = (small, small_cost, none);
+    }
+    if picker.effort == Effort::Metered {
+        for at in 0..columns.len() {
+            if !columns.get(at).is_some_and(|(_, choice)| choice.small.is_some() && choice.mixed.is_some()) {
+                continue;
+            }
+            let mut other = mixed.clone();
+            other.iter_mut().skip(at).take(1).for_each(|flag| *flag = !*flag);
+            let bytes = assemble(&head, &columns, &other);
+            let found = cost(&bytes);
+            if found < least {
+                (best, least, mixed) = (bytes, found, other);
+            }
+        }
+    }
+    best
+}
+
+/// The section with its columns written the chosen way.
+fn assemble(head: &[u8], columns: &[(u8, Choice)], mixed: &[bool]) -> SectionBytes {
+    let mut out = SectionBytes { small: head.to_vec(), dense: Vec::new() };
+    for ((physical, choice), mixed) in columns.iter().zip(mixed) {
+        if let Some(coded) = choice.pick(*mixed) {
+            out.small.push(physical << 4 | coded.codec);
+            out.small.extend_from_slice(&coded.small);
+            out.dense.extend_from_slice(&coded.dense);
+        }
+    }
+    out
 }
 
 /// Reads the body of one section, spending from the message's budgets.
 pub(super) fn decode_section(
     bytes: &[u8],
+    dense: &[u8],
     limits: &Limits,
     values_left: &mut usize,
     budget: &mut ByteBudget,
 ) -> Section {
     let mut refused = Refused { stream: None, seqs: None, why: PrimitiveError::Truncated.into() };
-    match read_section(bytes, limits, values_left, budget, &mut refused) {
+    match read_section(bytes, dense, limits, values_left, budget, &mut refused) {
         Ok(section) => section,
         Err(why) => Section::Refused(Refused { why, ..refused }),
     }
@@ -292,6 +362,7 @@ pub(super) fn decode_section(
 
 fn read_section(
     bytes: &[u8],
+    dense: &[u8],
     limits: &Limits,
     values_left: &mut usize,
     budget: &mut ByteBudget,
@@ -311,6 +382,7 @@ fn read_section(
                 promise_b: BootNanos(reader.zz()?),
             };
             reader.finish()?;
+            Reader::new(dense).finish()?;
             return Ok(Section::Heartbeat(beat));
         }
         kind => return Err(PrimitiveError::Range(kind.into()).into()),
@@ -339,12 +411,13 @@ fn read_section(
     *values_left = values_left
         .checked_sub(n_rows.saturating_mul(n_cols))
         .ok_or(PrimitiveError::TooLong { found: claimed, limit: limits.values_max as u64 })?;
-    let t = stamps(&mut reader, n_rows, budget)?;
+    let mut source = Source { small: reader, dense: Reader::new(dense) };
+    let t = stamps(&mut source, n_rows, budget)?;
     if t.iter().any(|stamp| stamp.checked_mul(unit).is_none()) {
         return Err(PrimitiveError::Range(time_exp.into()).into());
     }
-    let lat_lo = stamps(&mut reader, n_rows, budget)?;
-    let lat_hi = stamps(&mut reader, n_rows, budget)?;
+    let lat_lo = stamps(&mut source, n_rows, budget)?;
+    let lat_hi = stamps(&mut source, n_rows, budget)?;
     let in_range = |ns: &i64| u32::try_from(*ns).is_ok();
     if !lat_lo.iter().all(in_range)
         || !lat_hi.iter().all(in_range)
@@ -352,10 +425,14 @@ fn read_section(
     {
         return Err(PrimitiveError::Range(0).into());
     }
-    let fields = (STAMP_COLUMNS..n_cols)
-        .map(|_| decode_column(&mut reader, n_rows, budget))
-        .collect::<Result<Vec<_>, _>>()?;
-    reader.finish()?;
+    let mut fields = Vec::new();
+    for _ in STAMP_COLUMNS..n_cols {
+        let earlier = Earlier { stamps: [&t, &lat_lo, &lat_hi], fields: &fields };
+        let column = decode_column(&mut source, n_rows, earlier, budget)?;
+        fields.push(column);
+    }
+    source.small.finish()?;
+    source.dense.finish()?;
     let first_seq = Seq(first_seq);
     Ok(Section::Rows(Rows {
         stream,
@@ -377,8 +454,8 @@ fn read_boot(reader: &mut Reader<'_>) -> Result<BootOrdinal, CodecError> {
     Ok(BootOrdinal(u32::try_from(boot).map_err(|_| PrimitiveError::Range(boot))?))
 }
 
-fn stamps(reader: &mut Reader<'_>, rows: usize, budget: &mut ByteBudget) -> Result<Vec<i64>, CodecError> {
-    match decode_column(reader, rows, budget)? {
+fn stamps(source: &mut Source<'_>, rows: usize, budget: &mut ByteBudget) -> Result<Vec<i64>, CodecError> {
+    match decode_column(source, rows, Earlier::NONE, budget)? {
         Column { values: Values::I64(stamps), valid: None } => Ok(stamps),
         _ => Err(PrimitiveError::Range(0).into()),
     }

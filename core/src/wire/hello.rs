@@ -5,7 +5,7 @@ use super::records::{
     RecordError, TAG_BOOT, TAG_CAPABILITIES, TAG_DEVICE_CHAIN, TAG_HELLO_STREAM, TAG_MESSAGE_MAX, TAG_NONCE,
     WatermarkRanges, for_each, put_chain, put_ranges, put_record, read_chain, read_ranges, read_stream_id,
 };
-use crate::batch::CODECS_SUPPORTED;
+use crate::batch::{CODECS_SUPPORTED, PACKINGS_SUPPORTED};
 use crate::id::{BootId, BootOrdinal, STREAMS_MAX, Seq, StreamId};
 
 /// Longest software name, bytes.
@@ -31,7 +31,7 @@ impl Capabilities {
     #[must_use]
     pub fn ours(software: &str) -> Self {
         let software = crate::gap::truncated(software, SOFTWARE_BYTES_MAX);
-        Self { major: 1, codecs: CODECS_SUPPORTED, packings: 0b11, blob_codecs: 0b1, software }
+        Self { major: 1, codecs: CODECS_SUPPORTED, packings: PACKINGS_SUPPORTED, blob_codecs: 0b1, software }
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) {

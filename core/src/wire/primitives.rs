@@ -32,6 +32,7 @@ pub enum PrimitiveError {
 }
 
 /// Appends `value` as `uv`.
+#[inline]
 pub fn put_uv(out: &mut Vec<u8>, mut value: u64) {
     loop {
         let low = (value & 0x7f) as u8;
@@ -91,6 +92,12 @@ impl<'a> Reader<'a> {
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.rest.len()
+    }
+
+    /// What is left, not taken.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     /// What is left, taken whole.
@@ -158,7 +165,18 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`PrimitiveError::Varint`] for a form that is too long, `Truncated` at the end.
+    #[inline]
     pub fn uv(&mut self) -> Result<u64, PrimitiveError> {
+        if let Some((first, rest)) = self.rest.split_first()
+            && *first < 0x80
+        {
+            self.rest = rest;
+            return Ok(u64::from(*first));
+        }
+        self.long_uv()
+    }
+
+    fn long_uv(&mut self) -> Result<u64, PrimitiveError> {
         let mut value = 0_u64;
         for shift in (0..70).step_by(7) {
             let byte = self.u8()?;
@@ -177,6 +195,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As [`Reader::uv`].
+    #[inline]
     pub fn zz(&mut self) -> Result<i64, PrimitiveError> {
         self.uv().map(unzigzag)
     }

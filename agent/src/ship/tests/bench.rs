@@ -135,6 +135,7 @@ impl Bench {
 
     pub(super) fn hear(&mut self, ack: &[u8]) {
         self.shipper.received(self.now, UTC, ack);
+        self.batcher.announce(self.shipper.announced());
         self.act();
     }
 

@@ -46,6 +46,8 @@ pub(super) struct ModelCollector {
     received_since_hello: u64,
     /// Bytes granted beyond what was received.
     pub(super) allowance: u64,
+    /// What it can read.
+    pub(super) capabilities: Capabilities,
     needs_hello: bool,
     need_schema: BTreeSet<(StreamId, Fingerprint)>,
     refusing: Vec<Refused>,
@@ -72,6 +74,7 @@ impl ModelCollector {
             answering: None,
             received_since_hello: 0,
             allowance: 1 << 20,
+            capabilities: Capabilities::ours("model"),
             needs_hello: false,
             need_schema: BTreeSet::new(),
             refusing: Vec::new(),
@@ -223,7 +226,7 @@ impl ModelCollector {
         if let Some(nonce) = self.answering.take() {
             ack.nonce = Some(nonce);
             ack.chain = Some(self.signer.chain.clone());
-            ack.capabilities = Some(Capabilities::ours("model"));
+            ack.capabilities = Some(self.capabilities.clone());
         }
         ack.need_hello = self.needs_hello;
         let durable = self.durable();

@@ -3,7 +3,7 @@
 use super::bench::{Bench, range};
 use super::fixture::{UTC, picture, scalar_rows, scalar_schema};
 use crate::ship::{HandOver, RetainUntil, ShipError, ShipSettings, ShipStatus, Shipper};
-use headwater_core::batch::Rows;
+use headwater_core::batch::{Announced, CODECS_BASELINE, Rows};
 use headwater_core::gap::GapCause;
 use headwater_core::id::StreamId;
 use headwater_core::interval::IntervalSet;
@@ -126,6 +126,38 @@ fn a_smaller_limit_after_a_reconnect_cuts_anew_and_loops_nowhere() {
 }
 
 #[test]
+fn a_collector_that_reads_less_gets_what_it_can_read() {
+    let sealed_newly = |sent: &[HandOver]| {
+        let bodies = sent.iter().filter_map(|m| {
+            let envelope = Envelope::parse(&m.payload).unwrap();
+            (envelope.kind == MessageKind::Batch).then(|| envelope.body[0])
+        });
+        bodies.filter(|packing| Announced::BASELINE.packings >> packing & 1 == 0).count()
+    };
+    let mut bench = Bench::durable();
+    bench.append(0..300);
+    bench.settle();
+    bench.pull();
+    assert_eq!(sealed_newly(&bench.send_all()), 1, "the first collector announced all there is");
+    bench.shipper.disconnected();
+    bench.collector.restart();
+    bench.collector.capabilities.codecs = CODECS_BASELINE;
+    bench.collector.capabilities.packings = Announced::BASELINE.packings;
+    bench.wait_ms(6_000);
+    bench.settle();
+    for _ in 0..10 {
+        bench.pull();
+        let sent = bench.send_all();
+        assert_eq!(sealed_newly(&sent), 0, "what was sealed for the first one is sealed anew");
+        bench.deliver(&sent);
+        bench.wait_ms(100);
+        let ack = bench.collector.ack(UTC.0);
+        bench.hear(&ack);
+    }
+    assert_eq!(bench.spool.rows_held(), 0);
+}
+
+#[test]
 fn a_staged_blob_is_resumed_after_a_restart_of_the_agent() {
     let mut bench = Bench::durable();
     bench.spool.append(picture(2, 0, 250_000));
@@ -167,7 +199,7 @@ fn telemetry_and_media_share_by_weight_and_control_goes_first() {
     for seq in 0..20 {
         bench.spool.append(picture(2, seq, 90_000));
     }
-    for first in 0..20 {
+    for first in 0..60 {
         bench.append(first * 4_000..(first + 1) * 4_000);
     }
     bench.settle();
