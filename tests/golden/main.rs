@@ -122,7 +122,7 @@ fn messages() -> Vec<(&'static str, MessageKind, Vec<u8>)> {
         seq: Seq(9),
         reference: BlobRef::to(blob_bytes),
         mime: "image/jpeg",
-        bytes: blob_bytes,
+        bytes: blob_bytes.into(),
     }
     .to_bytes();
     let part =
@@ -322,7 +322,7 @@ fn chosen_messages() -> Vec<(&'static str, MessageKind, Vec<u8>)> {
             let sections = [Section::Rows(rows(5, fields))];
             let baseline = Announced::BASELINE;
             let packings = if name == "best_all" { Announced::OURS.packings } else { baseline.packings };
-            let announced = Announced { codecs: baseline.codecs | codecs, packings };
+            let announced = Announced { codecs: baseline.codecs | codecs, packings, ..baseline };
             let body = Encoder::new(Effort::Metered, announced).encode(&sections);
             let plain = Encoder::new(Effort::Metered, baseline).encode(&sections);
             assert!(body.len() < plain.len(), "{name}: {} B, {} B without it", body.len(), plain.len());

@@ -193,6 +193,7 @@ max_bytes = "1GiB"
 sync_interval_ms = {SYNC_INTERVAL_MS}
 [batch]
 linger_ms = {linger}
+lepton = "always"
 [status]
 file = "status.json"
 

@@ -8,6 +8,7 @@ use headwater_core::ports::SpooledSlab;
 use headwater_core::sample::{BLOB_BYTES_MAX, Blob, BlobRef};
 use headwater_core::time::BootNanos;
 use headwater_core::wire::ENVELOPE_BYTES;
+use headwater_core::wire::blob::BlobCodec;
 use headwater_core::wire::object::{BlobObject, MIME_BYTES_MAX, object_id};
 use std::collections::BTreeMap;
 
@@ -32,6 +33,17 @@ pub struct BatchSettings {
     pub linger_ms: u64,
     /// Largest message, envelope included, bytes.
     pub message_bytes_max: usize,
+    /// How much work a batch may cost.
+    pub effort: Effort,
+}
+
+/// A blob in another form than its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedBlob {
+    /// Which.
+    pub codec: BlobCodec,
+    /// As [`BlobCodec::pack`] made it.
+    pub payload: Vec<u8>,
 }
 
 /// What was counted.
@@ -79,7 +91,7 @@ impl Batcher {
             linger_ms: settings.linger_ms,
             sealer: Sealer {
                 encode: ENCODE,
-                encoder: Encoder::new(Effort::Wire, Announced::BASELINE),
+                encoder: Encoder::new(settings.effort, Announced::BASELINE),
                 plain: None,
                 announced: Announced::BASELINE,
                 limits: Limits::V1,
@@ -116,8 +128,18 @@ impl Batcher {
         self.sealer.encode = encode;
     }
 
-    /// Takes a slab; gives what became full by it, and the blob it brought.
+    /// Takes a slab; gives what became full by it, and the blob it brought, as it is.
     pub fn push(&mut self, now: BootNanos, spooled: SpooledSlab) -> Vec<Sealed> {
+        self.push_packed(now, spooled, None)
+    }
+
+    /// [`Batcher::push`] of a slab whose blob was packed.
+    pub fn push_packed(
+        &mut self,
+        now: BootNanos,
+        spooled: SpooledSlab,
+        packed: Option<PackedBlob>,
+    ) -> Vec<Sealed> {
         let mut out = Vec::new();
         if self.epoch.is_some_and(|epoch| epoch != spooled.epoch) {
             out.append(&mut self.flush());
@@ -128,7 +150,7 @@ impl Batcher {
             return self.counted(vec![Sealed::Withheld(stays)]);
         };
         if let Some(blob) = spooled.slab.blob {
-            let sealed = seal_blob(spooled.epoch, hold.clone(), &blob);
+            let sealed = seal_blob(spooled.epoch, hold.clone(), &blob, packed.as_ref());
             // Without its blob the row would never become durable.
             let stays = matches!(sealed, Sealed::Withheld(_));
             out.append(&mut self.counted(vec![sealed]));
@@ -236,7 +258,7 @@ impl Batcher {
     }
 }
 
-fn seal_blob(epoch: Epoch, hold: Hold, blob: &Blob) -> Sealed {
+fn seal_blob(epoch: Epoch, hold: Hold, blob: &Blob, packed: Option<&PackedBlob>) -> Sealed {
     if blob.bytes.len() > BLOB_BYTES_MAX || blob.mime.len() > MIME_BYTES_MAX {
         let why = WithheldWhy::Blob { found: blob.bytes.len() };
         return Sealed::Withheld(Withheld { stream: StreamRef::Id(hold.stream), seqs: hold.seqs, why });
@@ -246,9 +268,12 @@ fn seal_blob(epoch: Epoch, hold: Hold, blob: &Blob) -> Sealed {
         seq: headwater_core::id::Seq(hold.seqs.start),
         reference: BlobRef::to(&blob.bytes),
         mime: &blob.mime,
-        bytes: &blob.bytes,
-    }
-    .to_bytes();
+        bytes: std::borrow::Cow::Borrowed(&blob.bytes),
+    };
+    let object = match packed {
+        Some(packed) => object.with_payload(packed.codec, &packed.payload),
+        None => object.to_bytes(),
+    };
     Sealed::Blob(SealedBlob { epoch, id: object_id(&object), object: object.into(), hold })
 }
 

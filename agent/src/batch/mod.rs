@@ -14,5 +14,5 @@ mod sealed;
 #[cfg(test)]
 mod tests;
 
-pub use batcher::{BatchSettings, BatchStats, Batcher};
+pub use batcher::{BatchSettings, BatchStats, Batcher, PackedBlob};
 pub use sealed::{Hold, Sealed, SealedBatch, SealedBlob, Withheld, WithheldWhy};

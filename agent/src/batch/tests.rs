@@ -51,7 +51,8 @@ fn batches(sealed: &[Sealed]) -> Vec<&SealedBatch> {
 
 #[test]
 fn slabs_of_a_stream_are_joined_and_streams_share_a_batch() {
-    let mut batcher = Batcher::new(BatchSettings { linger_ms: 1_000, message_bytes_max: 96 * 1024 });
+    let mut batcher =
+        Batcher::new(BatchSettings { linger_ms: 1_000, message_bytes_max: 96 * 1024, effort: Effort::Wire });
     let t0 = BootNanos(0);
     for second in 0..5 {
         for stream in 1..=3 {
@@ -81,7 +82,8 @@ fn slabs_of_a_stream_are_joined_and_streams_share_a_batch() {
 
 #[test]
 fn another_epoch_never_shares_a_batch() {
-    let mut batcher = Batcher::new(BatchSettings { linger_ms: 1_000, message_bytes_max: 96 * 1024 });
+    let mut batcher =
+        Batcher::new(BatchSettings { linger_ms: 1_000, message_bytes_max: 96 * 1024, effort: Effort::Wire });
     assert!(batcher.push(BootNanos(0), spooled(rows(1, 0, 4, 1))).is_empty());
     let other = SpooledSlab { epoch: Epoch(8), ..spooled(rows(1, 0, 4, 1)) };
     let first = batcher.push(BootNanos(0), other);
@@ -92,7 +94,8 @@ fn another_epoch_never_shares_a_batch() {
 
 #[test]
 fn a_blob_becomes_an_object_beside_its_row() {
-    let mut batcher = Batcher::new(BatchSettings { linger_ms: 0, message_bytes_max: 96 * 1024 });
+    let mut batcher =
+        Batcher::new(BatchSettings { linger_ms: 0, message_bytes_max: 96 * 1024, effort: Effort::Wire });
     let blob = Blob { mime: "image/jpeg".into(), bytes: vec![7; 200_000].into() };
     let slab =
         SpooledSlab { slab: Slab { rows: rows(2, 9, 1, 1), blob: Some(blob) }, ..spooled(rows(2, 9, 1, 1)) };
@@ -106,7 +109,8 @@ fn a_blob_becomes_an_object_beside_its_row() {
 
 #[test]
 fn a_row_that_fits_no_message_stays_in_the_spool_and_the_others_go() {
-    let mut batcher = Batcher::new(BatchSettings { linger_ms: 0, message_bytes_max: 32 * 1024 });
+    let mut batcher =
+        Batcher::new(BatchSettings { linger_ms: 0, message_bytes_max: 32 * 1024, effort: Effort::Wire });
     let mut wide = rows(1, 0, 3, 1);
     let noise: Vec<u8> = (0..1_875_u32).flat_map(|i| Sha256::of(&i.to_le_bytes()).0).collect();
     wide.fields.push(Column { values: Values::Bytes(vec![vec![1], noise, vec![2]]), valid: None });
@@ -138,7 +142,8 @@ fn lies_about_joined_rows(encoder: &mut Encoder, sections: &[Section]) -> Vec<u8
 
 #[test]
 fn verify_catches_corrupt_encoder() {
-    let mut batcher = Batcher::new(BatchSettings { linger_ms: 0, message_bytes_max: 96 * 1024 });
+    let mut batcher =
+        Batcher::new(BatchSettings { linger_ms: 0, message_bytes_max: 96 * 1024, effort: Effort::Wire });
     batcher.set_encode(lies_about_joined_rows);
     for second in 0..3 {
         assert!(batcher.push(BootNanos(0), spooled(rows(1, second * 10, 10, 1))).is_empty());
@@ -161,7 +166,8 @@ fn lies_in_new_codecs(encoder: &mut Encoder, sections: &[Section]) -> Vec<u8> {
 
 #[test]
 fn a_codec_that_does_not_read_back_gives_way_to_the_baseline() {
-    let mut batcher = Batcher::new(BatchSettings { linger_ms: 0, message_bytes_max: 96 * 1024 });
+    let mut batcher =
+        Batcher::new(BatchSettings { linger_ms: 0, message_bytes_max: 96 * 1024, effort: Effort::Wire });
     batcher.announce(Announced::OURS);
     batcher.set_encode(lies_in_new_codecs);
     assert!(batcher.push(BootNanos(0), spooled(rows(1, 0, 300, 1))).is_empty());
@@ -178,7 +184,7 @@ proptest! {
         message_bytes_max in 2_000_usize..40_000,
         announced in prop_oneof![Just(Announced::BASELINE), Just(Announced::OURS)],
     ) {
-        let mut batcher = Batcher::new(BatchSettings { linger_ms: 1_000, message_bytes_max });
+        let mut batcher = Batcher::new(BatchSettings { linger_ms: 1_000, message_bytes_max, effort: Effort::Wire });
         batcher.announce(announced);
         let mut next = BTreeMap::new();
         let mut given: BTreeMap<(u16, u64), Rows> = BTreeMap::new();

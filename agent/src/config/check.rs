@@ -5,6 +5,7 @@ use super::raw::{RawBatch, RawConfig, RawDevice, RawIdentity, RawSpool, shown};
 use super::settings::{IdentityFiles, Settings, SpoolSettings};
 use super::{sources, value};
 use headwater_core::id::DevicePath;
+use headwater_core::wire::blob::{BLOB_CODECS_SUPPORTED, BlobCodec};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,7 +35,9 @@ pub(super) fn settings(
     };
     let keepalive_s = value::number(raw.uplink.keepalive_s, 60, 5..=3_600, "uplink.keepalive_s", mistakes);
     let spool = spool(&raw.spool, folder, mistakes);
-    let linger = linger(&raw.batch, mistakes);
+    let metered = raw.uplink.metered.unwrap_or(false);
+    let linger = linger(&raw.batch, metered, mistakes);
+    let lepton = lepton(&raw.batch, metered, mistakes);
     let sources = sources::sources(&raw.source, folder, mistakes);
     let spool = spool?;
     let status_file = match &raw.status.file {
@@ -48,6 +51,8 @@ pub(super) fn settings(
         keepalive_s: keepalive_s?,
         spool,
         linger: linger?,
+        metered,
+        lepton: lepton?,
         status_file,
         sources: sources?,
     })
@@ -131,6 +136,29 @@ fn spool(raw: &RawSpool, folder: &Path, mistakes: &mut Mistakes) -> Option<Spool
     })
 }
 
-fn linger(raw: &RawBatch, mistakes: &mut Mistakes) -> Option<Duration> {
-    value::number(raw.linger_ms, 1_000, 0..=60_000, "batch.linger_ms", mistakes).map(Duration::from_millis)
+/// Company is worth more waiting where bytes are paid for.
+fn linger(raw: &RawBatch, metered: bool, mistakes: &mut Mistakes) -> Option<Duration> {
+    let default = if metered { 10_000 } else { 1_000 };
+    value::number(raw.linger_ms, default, 0..=60_000, "batch.linger_ms", mistakes).map(Duration::from_millis)
+}
+
+fn lepton(raw: &RawBatch, metered: bool, mistakes: &mut Mistakes) -> Option<bool> {
+    let built = BlobCodec::Lepton.is_in(BLOB_CODECS_SUPPORTED);
+    match raw.lepton.as_deref() {
+        None | Some("metered") => Some(metered && built),
+        Some("never") => Some(false),
+        Some("always") if built => Some(true),
+        Some("always") => {
+            let mistake =
+                Mistake::new("batch.lepton", "a build that has Lepton for \"always\"", "one without");
+            mistakes.push(mistake.hint("build with `--features lepton`, or write \"metered\" or \"never\""));
+            None
+        }
+        Some(other) => {
+            let mistake =
+                Mistake::new("batch.lepton", "\"metered\", \"always\" or \"never\"", format!("{other:?}"));
+            mistakes.push(mistake);
+            None
+        }
+    }
 }

@@ -66,6 +66,8 @@ pub struct RawUplink {
     pub broker: Option<String>,
     /// MQTT keep-alive, seconds, 5 to 3600. Default 60.
     pub keepalive_s: Option<i64>,
+    /// True if bytes are paid for: captures wait longer for company and are packed harder. Default false.
+    pub metered: Option<bool>,
 }
 
 /// `[spool]`
@@ -85,8 +87,11 @@ pub struct RawSpool {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawBatch {
-    /// Longest time captures wait for company in a message, ms, 0 to 60 000. Default 1000.
+    /// Longest time captures wait for company in a message, ms, 0 to 60 000. Default 1000, on a metered link 10 000.
     pub linger_ms: Option<i64>,
+    /// Whether JPEGs travel as Lepton, a fifth smaller and without loss: `"metered"` (only on a metered link),
+    /// `"always"` or `"never"`. Default `"metered"`. Needs a build with `--features lepton`.
+    pub lepton: Option<String>,
 }
 
 /// `[status]`

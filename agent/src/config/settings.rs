@@ -21,6 +21,10 @@ pub struct Settings {
     pub spool: SpoolSettings,
     /// Longest time rows wait for company in a message.
     pub linger: Duration,
+    /// Bytes of the link are paid for.
+    pub metered: bool,
+    /// JPEGs travel as Lepton.
+    pub lepton: bool,
     /// Where status is written.
     pub status_file: PathBuf,
     /// What is captured.

@@ -6,6 +6,7 @@ use crate::ship::{
     self, ClockExchange, Rng, ShipIdentity, ShipSettings, ShipStatus, ShipTask, random_nonces,
 };
 use crate::spool::{Opened, SpoolHandle};
+use headwater_core::batch::Effort;
 use headwater_core::gap::GapRecord;
 use headwater_core::id::BootId;
 use headwater_core::ports::Clock;
@@ -57,6 +58,8 @@ impl Shipping {
         let settings = ShipSettings {
             keepalive_s: self.settings.keepalive_s,
             linger_ms: u64::try_from(self.settings.linger.as_millis()).unwrap_or(u64::MAX),
+            effort: if self.settings.metered { Effort::Metered } else { Effort::Wire },
+            lepton: self.settings.lepton,
             ..ShipSettings::default()
         };
         let task = ShipTask {

@@ -13,6 +13,7 @@
 
 mod absorb;
 mod backoff;
+mod blob_packing;
 mod error;
 mod exchange;
 mod flight;

@@ -13,6 +13,7 @@ use super::status::{ShipCounters, ShipStatus};
 use super::stream::Streams;
 use crate::batch::Sealed;
 use headwater_core::batch::Announced;
+use headwater_core::batch::Effort;
 use headwater_core::gap::GapRecord;
 use headwater_core::id::{IncarnationId, Sha256, StreamId};
 use headwater_core::interval::IntervalSet;
@@ -59,6 +60,10 @@ pub struct ShipSettings {
     pub keepalive_s: u16,
     /// Longest wait of a slab for company, ms.
     pub linger_ms: u64,
+    /// How much work a batch may cost.
+    pub effort: Effort,
+    /// JPEGs travel as Lepton, where the collector and this build can.
+    pub lepton: bool,
 }
 
 impl Default for ShipSettings {
@@ -68,6 +73,8 @@ impl Default for ShipSettings {
             message_bytes_max: MESSAGE_BYTES_SENT_MAX,
             keepalive_s: 60,
             linger_ms: 1_000,
+            effort: Effort::Wire,
+            lepton: false,
         }
     }
 }

@@ -29,6 +29,12 @@ pub struct ShipCounters {
     pub foreign_epoch_slabs: u64,
     /// Gap records and clock exchanges that found no room in their queue.
     pub side_rows_dropped: u64,
+    /// Blobs that travel in a smaller form than their own.
+    pub blobs_packed: u64,
+    /// Bytes that saves.
+    pub blob_bytes_saved: u64,
+    /// Blobs that went as they are because packing had used up its share of time.
+    pub blobs_over_budget: u64,
     /// Connections that came about after the first.
     pub reconnects: u64,
     /// Connections that did not come about.

@@ -1,6 +1,7 @@
 //! The shell around [`Shipper`]: one loop that waits for the spool, the link, the clock and the end.
 
 use super::backoff::{Backoff, Rng};
+use super::blob_packing::BlobPacking;
 use super::error::{AckError, ShipError};
 use super::exchange::ClockExchange;
 use super::identity::ShipIdentity;
@@ -92,6 +93,7 @@ struct Shell<C, S> {
     more: [bool; 3],
     synced: watch::Receiver<u64>,
     spool_gone: bool,
+    packing: BlobPacking,
     time_floor: UtcNanos,
     gaps: mpsc::Sender<GapRecord>,
     exchanges: mpsc::Sender<ClockExchange>,
@@ -105,14 +107,15 @@ struct Shell<C, S> {
 pub async fn run<C: Clock, U: Uplink, S: ShipSpool>(task: ShipTask<C, U, S>) {
     let ShipTask { clock, mut uplink, spool, settings, identity, rng, .. } = task;
     let ack_topic = Topic::Ack(identity.path.clone()).to_string();
-    let batcher =
-        |linger_ms| Batcher::new(BatchSettings { linger_ms, message_bytes_max: settings.message_bytes_max });
+    let (message_bytes_max, effort) = (settings.message_bytes_max, settings.effort);
+    let batcher = |linger_ms| Batcher::new(BatchSettings { linger_ms, message_bytes_max, effort });
     let mut shell = Shell {
         batchers: [batcher(0), batcher(settings.linger_ms), batcher(settings.linger_ms)],
         cursors: [Cursor::default(); 3],
         more: [true; 3],
         synced: spool.synced(),
         spool_gone: false,
+        packing: BlobPacking::new(settings.lepton, clock.boot()),
         shipper: Shipper::new(settings, identity, task.nonces),
         spool,
         time_floor: task.time_floor,
@@ -217,6 +220,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                             let utc = self.clock.read().real.max(self.time_floor);
                             self.shipper.received(now, utc, &payload);
                             let announced = self.shipper.announced();
+                            self.packing.announce(announced.blobs);
                             self.batchers.iter_mut().for_each(|batcher| batcher.announce(announced));
                         }
                     }
@@ -297,8 +301,12 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                         for slab in slabs {
                             self.cursors[at] = slab.next;
                             if self.shipper.take(&slab) {
+                                let packed = match &slab.slab.blob {
+                                    Some(blob) => self.packing.pack(&self.clock, blob).await,
+                                    None => None,
+                                };
                                 let now = self.clock.boot();
-                                let sealed = self.batchers[at].push(now, slab);
+                                let sealed = self.batchers[at].push_packed(now, slab, packed);
                                 self.offer(lane, sealed);
                             }
                         }
@@ -360,6 +368,9 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
         self.state.backlog = self.cursors;
         let mut counters = self.shipper.counters();
         counters.side_rows_dropped = shell.side_rows_dropped;
+        counters.blobs_packed = self.packing.stats.packed;
+        counters.blob_bytes_saved = self.packing.stats.bytes_saved;
+        counters.blobs_over_budget = self.packing.stats.over_budget;
         counters.reconnects = shell.reconnects;
         counters.connect_failures = shell.connect_failures;
         counters.spool_errors = shell.spool_errors;

@@ -69,7 +69,7 @@ fn what_is_landed_reads_back_with_its_place_and_time() {
         seq: Seq(1),
         reference: BlobRef::to(b"x"),
         mime: "image/png",
-        bytes: b"x",
+        bytes: b"x".into(),
     }
     .to_bytes();
     let object = headwater_core::wire::object::object_id(&blob);
@@ -329,7 +329,7 @@ fn golden_segment() {
         seq: Seq(1),
         reference: BlobRef::to(b"not a picture"),
         mime: "image/jpeg",
-        bytes: b"not a picture",
+        bytes: b"not a picture".into(),
     }
     .to_bytes();
     let object = headwater_core::wire::object::object_id(&blob);

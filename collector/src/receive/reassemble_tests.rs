@@ -16,7 +16,7 @@ fn object(seq: u64, len: usize) -> Vec<u8> {
         seq: Seq(seq),
         reference: BlobRef::to(&bytes),
         mime: "image/jpeg",
-        bytes: &bytes,
+        bytes: (&bytes).into(),
     }
     .to_bytes()
 }

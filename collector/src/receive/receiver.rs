@@ -15,7 +15,7 @@ use headwater_core::id::{DevicePath, IncarnationId, Seq, StreamId};
 use headwater_core::sample::BlobRef;
 use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_core::wire::chain::{Role, verify_chain};
-use headwater_core::wire::object::BlobObject;
+use headwater_core::wire::object::BlobHead;
 use headwater_core::wire::{
     Ack, Declaration, Envelope, MessageKind, RefusalReason, Refused, Sent, SigningKey, Topic, Unsigned,
     peek_chain,
@@ -343,7 +343,8 @@ impl Receiver {
     }
 
     fn replay_blob(&mut self, landed: &LandedBlob) -> bool {
-        let Ok(blob) = BlobObject::from_bytes(&landed.bytes) else { return false };
+        // Unpacked and checked when it was landed; the log has its own sums.
+        let Ok(blob) = BlobHead::from_bytes(&landed.bytes) else { return false };
         let owner = (landed.device.clone(), landed.epoch);
         self.replay_note(Note::Blob(owner, blob.reference, blob.stream, blob.seq), landed.end);
         true

@@ -295,7 +295,7 @@ fn an_object_lands_once_it_is_whole() {
         seq: Seq(0),
         reference: BlobRef::to(&bytes),
         mime: "image/jpeg",
-        bytes: &bytes,
+        bytes: (&bytes).into(),
     };
     let object = blob.to_bytes();
     let id = object_id(&object);

@@ -194,7 +194,8 @@ impl Gateway {
         ];
         let row = self.rows(CAMERA, &builtin::image(), seq, &[(frame_at(seq), values)]);
         let object =
-            BlobObject { stream: CAMERA, seq: Seq(seq), reference, mime: "image/jpeg", bytes }.to_bytes();
+            BlobObject { stream: CAMERA, seq: Seq(seq), reference, mime: "image/jpeg", bytes: bytes.into() }
+                .to_bytes();
         let blob = Record::Blob(Arc::new(LandedBlob {
             position: NOWHERE,
             end: NOWHERE,

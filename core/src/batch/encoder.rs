@@ -7,6 +7,7 @@ use super::codec::{CODECS_BASELINE, CODECS_SPOOL, CODECS_SUPPORTED};
 use super::pack::{Packer, bare_block};
 use super::section::{Section, encode_section};
 use crate::wire::Capabilities;
+use crate::wire::blob::{BLOB_CODECS_BASELINE, BLOB_CODECS_SUPPORTED};
 use crate::wire::primitives::put_uv;
 
 /// zstd level of messages; 19 is 10 to 150 times dearer for under 2 %.
@@ -23,15 +24,18 @@ pub struct Announced {
     pub codecs: u32,
     /// Ways of packing, bit n.
     pub packings: u8,
+    /// Forms of blobs, bit n.
+    pub blobs: u8,
 }
 
 impl Announced {
     /// What every reader of version 1 can, and all that may be assumed before one was heard.
-    pub const BASELINE: Self = Self { codecs: CODECS_BASELINE, packings: 0b11 };
+    pub const BASELINE: Self = Self { codecs: CODECS_BASELINE, packings: 0b11, blobs: BLOB_CODECS_BASELINE };
     /// What this version reads.
-    pub const OURS: Self = Self { codecs: CODECS_SUPPORTED, packings: super::PACKINGS_SUPPORTED };
+    pub const OURS: Self =
+        Self { codecs: CODECS_SUPPORTED, packings: super::PACKINGS_SUPPORTED, blobs: BLOB_CODECS_SUPPORTED };
     /// What slabs are written with: their reader is the agent that wrote them, or an older one of its kind.
-    pub const SPOOL: Self = Self { codecs: CODECS_SPOOL, packings: 0b11 };
+    pub const SPOOL: Self = Self { codecs: CODECS_SPOOL, packings: 0b11, blobs: BLOB_CODECS_BASELINE };
 
     /// What both this version and the other side can; the baseline can always be read.
     #[must_use]
@@ -39,6 +43,7 @@ impl Announced {
         Self {
             codecs: capabilities.codecs & CODECS_SUPPORTED | CODECS_BASELINE,
             packings: capabilities.packings & super::PACKINGS_SUPPORTED | 0b11,
+            blobs: capabilities.blob_codecs & BLOB_CODECS_SUPPORTED | BLOB_CODECS_BASELINE,
         }
     }
 }

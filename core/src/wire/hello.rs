@@ -1,5 +1,6 @@
 //! Hello: the device presents its certificate, its boot and what it holds.
 
+use super::blob::BLOB_CODECS_SUPPORTED;
 use super::primitives::{PrimitiveError, Reader, put_bytes, put_uv};
 use super::records::{
     RecordError, TAG_BOOT, TAG_CAPABILITIES, TAG_DEVICE_CHAIN, TAG_HELLO_STREAM, TAG_MESSAGE_MAX, TAG_NONCE,
@@ -31,7 +32,13 @@ impl Capabilities {
     #[must_use]
     pub fn ours(software: &str) -> Self {
         let software = crate::gap::truncated(software, SOFTWARE_BYTES_MAX);
-        Self { major: 1, codecs: CODECS_SUPPORTED, packings: PACKINGS_SUPPORTED, blob_codecs: 0b1, software }
+        Self {
+            major: 1,
+            codecs: CODECS_SUPPORTED,
+            packings: PACKINGS_SUPPORTED,
+            blob_codecs: BLOB_CODECS_SUPPORTED,
+            software,
+        }
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) {

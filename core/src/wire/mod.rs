@@ -1,6 +1,7 @@
 #![doc = include_str!("FORMAT.md")]
 
 mod ack;
+pub mod blob;
 pub mod chain;
 mod declaration;
 mod envelope;

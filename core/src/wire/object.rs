@@ -1,13 +1,16 @@
 //! Objects and their parts: what is too large for a batch travels by byte range.
 //!
 //! An object is `u8 form | …`. Form 1 is a blob: `u8 1 | u8 blob_codec | uv stream | uv seq | u64
-//! original_len | SHA-256 of the original | mime (uv len) | payload`. Its id is the first 16 bytes of
+//! original_len | SHA-256 of the original | mime (uv len) | payload`, the payload in the form that
+//! `blob_codec` names (0 the original, 1 zstd, 2 Lepton). Its id is the first 16 bytes of
 //! the SHA-256 of the object's bytes, so the same object cut again after a restart meets the ranges
 //! already there. A part body is `object_id 16 B | u64 total_len | u64 offset | bytes`.
 
+use super::blob::BlobCodec;
 use super::primitives::{PrimitiveError, Reader, put_bytes, put_uv};
 use crate::id::{ObjectId, Seq, Sha256, StreamId};
 use crate::sample::{BLOB_BYTES_MAX, BlobRef};
+use std::borrow::Cow;
 
 /// Bytes of a part body before its payload.
 pub const PART_HEADER_BYTES: usize = 32;
@@ -16,7 +19,6 @@ pub const OBJECT_BYTES_MAX: usize = BLOB_BYTES_MAX + 1024;
 /// Longest media type, bytes.
 pub const MIME_BYTES_MAX: usize = 127;
 const FORM_BLOB: u8 = 1;
-const CODEC_RAW: u8 = 0;
 
 /// An object or part that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,25 +68,26 @@ pub struct BlobObject<'a> {
     /// Media type.
     pub mime: &'a str,
     /// The original bytes.
-    pub bytes: &'a [u8],
+    pub bytes: Cow<'a, [u8]>,
 }
 
-impl<'a> BlobObject<'a> {
-    /// The object's bytes.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.bytes.len().saturating_add(256));
-        out.extend_from_slice(&[FORM_BLOB, CODEC_RAW]);
-        put_uv(&mut out, self.stream.0.into());
-        put_uv(&mut out, self.seq.0);
-        out.extend_from_slice(&self.reference.len.to_le_bytes());
-        out.extend_from_slice(&self.reference.sha256.0);
-        put_bytes(&mut out, self.mime.as_bytes());
-        out.extend_from_slice(self.bytes);
-        out
-    }
+/// What an object says of itself, its payload unread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobHead<'a> {
+    /// Stream of the row.
+    pub stream: StreamId,
+    /// Seq of the row.
+    pub seq: Seq,
+    /// Digest and length of the original bytes, as claimed.
+    pub reference: BlobRef,
+    /// Media type.
+    pub mime: &'a str,
+    codec: u8,
+    payload: &'a [u8],
+}
 
-    /// Reads a complete object and checks the original's digest.
+impl<'a> BlobHead<'a> {
+    /// Reads the header. The payload is neither unpacked nor checked: for objects that were, once.
     ///
     /// # Errors
     /// [`ObjectError`] names what is wrong.
@@ -95,18 +98,47 @@ impl<'a> BlobObject<'a> {
             return Err(ObjectError::Form(form));
         }
         let codec = reader.u8()?;
-        if codec != CODEC_RAW {
-            return Err(ObjectError::Codec(codec));
-        }
         let stream = reader.uv()?;
         let stream = StreamId(u16::try_from(stream).map_err(|_| PrimitiveError::Range(stream))?);
         let seq = Seq(reader.uv()?);
         let len = reader.u64()?;
         let sha256 = Sha256(reader.array()?);
         let mime = reader.text(MIME_BYTES_MAX)?;
-        let bytes = reader.take_rest();
-        let reference = BlobRef { sha256, len };
-        if BlobRef::to(bytes) != reference {
+        let payload = reader.take_rest();
+        Ok(Self { stream, seq, reference: BlobRef { sha256, len }, mime, codec, payload })
+    }
+}
+
+impl<'a> BlobObject<'a> {
+    /// The object's bytes, the payload as it is.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.with_payload(BlobCodec::Raw, &self.bytes)
+    }
+
+    /// The object's bytes, the payload as [`BlobCodec::pack`] made it.
+    #[must_use]
+    pub fn with_payload(&self, codec: BlobCodec, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(payload.len().saturating_add(256));
+        out.extend_from_slice(&[FORM_BLOB, codec.code()]);
+        put_uv(&mut out, self.stream.0.into());
+        put_uv(&mut out, self.seq.0);
+        out.extend_from_slice(&self.reference.len.to_le_bytes());
+        out.extend_from_slice(&self.reference.sha256.0);
+        put_bytes(&mut out, self.mime.as_bytes());
+        out.extend_from_slice(payload);
+        out
+    }
+
+    /// Reads a complete object, unpacks it and checks the original's digest.
+    ///
+    /// # Errors
+    /// [`ObjectError`] names what is wrong.
+    pub fn from_bytes(object: &'a [u8]) -> Result<Self, ObjectError> {
+        let head = BlobHead::from_bytes(object)?;
+        let BlobHead { stream, seq, reference, mime, codec, payload } = head;
+        let bytes = BlobCodec::from_code(codec)?.unpack(payload, reference.len)?;
+        if BlobRef::to(&bytes) != reference {
             return Err(ObjectError::Digest);
         }
         Ok(Self { stream, seq, reference, mime, bytes })
@@ -176,7 +208,7 @@ mod tests {
             seq: Seq(17),
             reference: BlobRef::to(&original),
             mime: "image/jpeg",
-            bytes: &original,
+            bytes: Cow::Borrowed(&original),
         };
         let object = blob.to_bytes();
         let id = object_id(&object);

@@ -43,6 +43,7 @@ impl Bench {
             batcher: Batcher::new(BatchSettings {
                 linger_ms: 0,
                 message_bytes_max: settings.message_bytes_max,
+                effort: settings.effort,
             }),
             fleet,
             spool,
