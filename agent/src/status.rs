@@ -128,6 +128,15 @@ pub struct LinkStatus {
     pub acks_rejected: u64,
     /// Rows the collector refused for good.
     pub rows_refused: u64,
+    /// Blobs that went in a smaller form than their own.
+    #[serde(default)]
+    pub blobs_packed: u64,
+    /// Bytes that saved.
+    #[serde(default)]
+    pub blob_bytes_saved: u64,
+    /// Blobs that went as they are because packing had used up its share of time.
+    #[serde(default)]
+    pub blobs_over_budget: u64,
     /// Connections after the first.
     pub reconnects: u64,
     /// Connections that failed.

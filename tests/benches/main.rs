@@ -5,6 +5,7 @@
 
 mod figure;
 mod first_light;
+mod gateway;
 mod wire;
 
 use clap::{Parser, ValueEnum};
@@ -25,7 +26,7 @@ struct Args {
     /// One line of JSON per figure.
     #[arg(long)]
     json: bool,
-    /// Folder of recordings (default: the ones in tests/data: `demo`, for `wire` `streams`).
+    /// Folder of recordings (default: the ones in tests/data: `demo`, for `wire` and `gateway` `streams`).
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
@@ -36,6 +37,8 @@ enum Name {
     FirstLight,
     /// Bytes a row, encode and decode speed of the wire format on recorded streams, beside other formats.
     Wire,
+    /// MB a day on the link of three reference gateways, beside JSON with lz4 and raw JPEGs by a bare MQTT client.
+    Gateway,
 }
 
 fn main() -> ExitCode {
@@ -45,13 +48,17 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let folder = match args.name {
         Name::FirstLight => "data/demo",
-        Name::Wire => "data/streams",
+        Name::Wire | Name::Gateway => "data/streams",
     };
     let data = args.data.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder));
     let mut sheet = Sheet::new(args.json);
     let done = match args.name {
         Name::FirstLight => first_light::measure(&data, &mut sheet),
         Name::Wire => wire::measure(&data, &mut sheet),
+        Name::Gateway => {
+            let camera = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/demo/camera");
+            gateway::measure(&data, &camera, &mut sheet)
+        }
     };
     match done {
         Ok(()) => {

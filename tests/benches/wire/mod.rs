@@ -1,8 +1,8 @@
 //! The wire format's sizes and speeds on recorded streams, each batch decoded and compared bit for bit.
 
 mod lines;
-mod rivals;
-mod stream;
+pub(crate) mod rivals;
+pub(crate) mod stream;
 
 use crate::figure::Sheet;
 use anyhow::{Result, ensure};

@@ -27,7 +27,7 @@ pub(super) fn sizes(rows: &Rows, names: &[String]) -> Result<Vec<(&'static str, 
 }
 
 /// One object a row: names, seq and stamp in ns; bytes as hex, what is no number as null.
-fn json_lines(rows: &Rows, names: &[String]) -> String {
+pub(crate) fn json_lines(rows: &Rows, names: &[String]) -> String {
     let mut out = String::new();
     for row in 0..rows.len() {
         let mut object = Map::new();

@@ -10,15 +10,15 @@ use std::path::Path;
 
 /// One recording.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     /// Of the fields, without the stamp's.
-    pub(super) names: Vec<String>,
-    pub(super) t_ns: Vec<i64>,
-    pub(super) fields: Vec<Column>,
+    pub(crate) names: Vec<String>,
+    pub(crate) t_ns: Vec<i64>,
+    pub(crate) fields: Vec<Column>,
 }
 
 impl Stream {
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
         // Sentences hold commas.
