@@ -323,6 +323,11 @@ impl AgentStatus {
         };
         line("device", format!("{} (epoch {}, boot {})", self.device, self.epoch, self.boot_ordinal));
         line("link", format!("{connected} to {}, last ack {ack}", link.broker));
+        let saved = match link.blobs_packed {
+            0 => String::new(),
+            n => format!(", {n} pictures and blobs packed, {} saved", bytes(link.blob_bytes_saved)),
+        };
+        line("sent", format!("{} in {} messages{saved}", bytes(link.bytes_sent), link.messages));
         let SpoolStatus { bytes: used, bytes_max, rows, oldest_age_ms, .. } = &self.spool;
         let oldest = oldest_age_ms.map(|ms| format!(", the oldest for {} s", ms / 1_000)).unwrap_or_default();
         line("spool", format!("{} of {}, {rows} rows waiting{oldest}", bytes(*used), bytes(*bytes_max)));

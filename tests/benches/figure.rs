@@ -56,10 +56,12 @@ impl Sheet {
             return;
         }
         let words = |map: &Map<String, Value>| {
-            map.iter()
-                .map(|(k, v)| format!("{k} {}", v.as_str().map_or_else(|| v.to_string(), str::to_owned)))
-                .collect::<Vec<_>>()
-                .join(", ")
+            let shown = |v: &Value| match (v.as_str(), v.as_i64(), v.as_f64()) {
+                (Some(text), ..) => text.to_owned(),
+                (None, None, Some(number)) => format!("{number:.2}"),
+                _ => v.to_string(),
+            };
+            map.iter().map(|(k, v)| format!("{k} {}", shown(v))).collect::<Vec<_>>().join(", ")
         };
         println!("{:<44} {:>14} {:<12} {:<44} beside", "metric", "value", "unit", "case");
         for f in &self.figures {

@@ -60,7 +60,8 @@ fn no_forgotten_tests() {
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         for (at, line) in lines.iter().enumerate() {
             let name = line
-                .strip_prefix("pub ")
+                .strip_prefix("pub(crate) ")
+                .or(line.strip_prefix("pub "))
                 .unwrap_or(line)
                 .strip_prefix("mod ")
                 .and_then(|m| m.strip_suffix(';'));
