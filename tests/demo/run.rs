@@ -37,7 +37,8 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     let dir = prepare_dir(args)?;
     console.say("Headwater demo: a gateway's sensors, positions and pictures become one readable commit.");
     console.say(&format!("  folder          {}", dir.display()));
-    let world = World::create(&dir, COMMIT_INTERVAL_MS).context("failed to lay out the run")?;
+    let mut world = World::create(&dir, COMMIT_INTERVAL_MS).context("failed to lay out the run")?;
+    world.lepton = true;
     console.say(&format!(
         "  certificates    {} (fleet CA, TLS and signing, made just now)",
         world.path("pki").display()

@@ -50,6 +50,8 @@ pub struct World {
     pub commit_interval_ms: u64,
     /// Batch linger on the agent, ms.
     pub linger_ms: u64,
+    /// JPEGs travel as Lepton.
+    pub lepton: bool,
 }
 
 /// Sources an agent gets.
@@ -72,7 +74,7 @@ impl World {
         }
         let dir = dir.canonicalize()?;
         let [broker, http] = free_ports()?.map(|port| format!("127.0.0.1:{port}"));
-        let world = Self { dir, broker, http, commit_interval_ms, linger_ms: 500 };
+        let world = Self { dir, broker, http, commit_interval_ms, linger_ms: 500, lepton: false };
         world.issue().map_err(io::Error::other)?;
         std::fs::write(world.path("recipes/drive.toml"), RECIPE)?;
         Ok(world)
@@ -193,7 +195,7 @@ max_bytes = "1GiB"
 sync_interval_ms = {SYNC_INTERVAL_MS}
 [batch]
 linger_ms = {linger}
-lepton = "always"
+lepton = "{lepton}"
 [status]
 file = "status.json"
 
@@ -218,6 +220,7 @@ latency_ms = 50
 "#,
             broker = self.broker,
             linger = self.linger_ms,
+            lepton = if self.lepton { "always" } else { "never" },
             imu = ports.imu.display(),
             gps = ports.gps.display(),
         );
