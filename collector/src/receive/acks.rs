@@ -216,7 +216,9 @@ impl AckDesk {
         let outbox = self.outboxes.entry(owner.clone()).or_default();
         outbox.due = None;
         outbox.last_sent = Some(now.boot);
-        ack.streams = landed.watermarks(owner);
+        // The answer to a hello starts the device's picture anew: the first ranges.
+        let turn = if outbox.hello.is_some() { 0 } else { ack.counter };
+        ack.streams = landed.watermarks(owner, turn);
         ack.missing = staging.missing(owner, now.boot);
         ack.refused = std::mem::take(&mut outbox.refused);
         ack.credit = Some(outbox.received_bytes.saturating_add(CREDIT_WINDOW_BYTES));

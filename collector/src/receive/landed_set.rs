@@ -223,9 +223,9 @@ impl LandedSet {
         grown
     }
 
-    /// Watermarks of every stream of an owner, each with its first ranges beyond them.
+    /// Watermarks of every stream of an owner, each with ranges beyond them: the first, or by `turn` the next ones.
     #[must_use]
-    pub fn watermarks(&self, owner: &DeviceEpoch) -> Vec<AckStream> {
+    pub fn watermarks(&self, owner: &DeviceEpoch, turn: u64) -> Vec<AckStream> {
         let Some(epoch) = self.epochs.get(owner) else { return Vec::new() };
         epoch
             .streams
@@ -242,8 +242,8 @@ impl LandedSet {
                     id: *id,
                     durable_upto: Seq(durable_upto),
                     committed_upto: Seq(committed_upto),
-                    durable: beyond(&set.durable, durable_upto),
-                    committed: beyond(&set.committed, committed_upto),
+                    durable: beyond(&set.durable, durable_upto, turn),
+                    committed: beyond(&set.committed, committed_upto, turn),
                 }
             })
             .collect()
@@ -347,8 +347,13 @@ impl EpochSet {
     }
 }
 
-fn beyond(set: &IntervalSet, upto: u64) -> Vec<Range<u64>> {
-    set.iter().filter(|range| range.start > upto).take(RANGES_MAX).collect()
+/// Ranges beyond the watermark, as many as an ack holds; of more than that each ack tells the next ones. The
+/// device adds up what it hears, so none of them waits for the holes below to close.
+fn beyond(set: &IntervalSet, upto: u64, turn: u64) -> Vec<Range<u64>> {
+    let ranges: Vec<Range<u64>> = set.iter().filter(|range| range.start > upto).collect();
+    let turns = ranges.len().div_ceil(RANGES_MAX).max(1) as u64;
+    let first = usize::try_from(turn % turns).unwrap_or(0).saturating_mul(RANGES_MAX);
+    ranges.into_iter().skip(first).take(RANGES_MAX).collect()
 }
 
 /// A refusal as an ack carries it.

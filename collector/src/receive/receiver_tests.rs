@@ -330,7 +330,7 @@ fn a_restart_rebuilds_keys_declarations_and_watermarks() {
     bench.take(&device, &device.batch(vec![number_rows(1, 0, 5)]), 0);
     bench.take(&device, &device.declaration(1, "imu", &numbers()), 0);
     bench.take(&device, &device.batch(vec![number_rows(1, 5, 5)]), 0);
-    let before = bench.receiver.landed_set().watermarks(&device.owner());
+    let before = bench.receiver.landed_set().watermarks(&device.owner(), 0);
     let mut log = Log::create(StdDisk, folder.path(), "hq", incarnation(), 1, now(0).utc).unwrap();
     for staged in &bench.landed {
         log.append(std::slice::from_ref(&staged.record), now(0).utc).unwrap();
@@ -339,7 +339,7 @@ fn a_restart_rebuilds_keys_declarations_and_watermarks() {
     let landed = reader.next_after(&std::collections::BTreeMap::new(), usize::MAX).unwrap();
     let mut next = receiver(&bench.ca, &CommitMark::default());
     assert!(landed.iter().all(|record| next.replay(record)));
-    assert_eq!(next.landed_set().watermarks(&device.owner()), before);
+    assert_eq!(next.landed_set().watermarks(&device.owner(), 0), before);
     // Its key is known again, and the older hello is still a replay.
     let probe = device.sign(MessageKind::Probe, &[]);
     assert!(matches!(next.take(&device.topic(), &probe, now(1)), Taken::Land(_)));
@@ -348,7 +348,7 @@ fn a_restart_rebuilds_keys_declarations_and_watermarks() {
     let cursors = [(incarnation(), log.end())].into();
     let mut next = receiver(&bench.ca, &CommitMark { cursors, ..CommitMark::default() });
     assert!(landed.iter().all(|record| next.replay(record)));
-    assert_eq!(next.landed_set().watermarks(&device.owner())[0].committed_upto, Seq(10));
+    assert_eq!(next.landed_set().watermarks(&device.owner(), 0)[0].committed_upto, Seq(10));
 }
 
 /// A new incarnation knows keys and watermarks from its log, and still asks each device that is heard for
