@@ -1,6 +1,7 @@
 //! The wire format's sizes and speeds on recorded streams, each batch decoded and compared bit for bit.
 
 mod lines;
+mod memory;
 pub(crate) mod rivals;
 pub(crate) mod stream;
 
@@ -22,6 +23,7 @@ const PROTOTYPE_BYTES: usize = 116;
 const PASSES: usize = 5;
 
 pub(crate) fn measure(data: &Path, sheet: &mut Sheet) -> Result<()> {
+    memory::measure(data, sheet)?;
     let mut ratios = [Vec::new(), Vec::new()];
     let mut measured = 0;
     for line in &LINES {

@@ -128,3 +128,8 @@ pub(super) fn raw_bytes(rows: &Rows) -> usize {
     };
     rows.len() * 8 + rows.fields.iter().map(field).sum::<usize>()
 }
+
+/// The same of a section.
+pub(super) fn raw_bytes_of(section: &Section) -> usize {
+    if let Section::Rows(rows) = section { raw_bytes(rows) } else { 0 }
+}
