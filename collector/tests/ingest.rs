@@ -6,9 +6,8 @@ mod ingest_world;
 
 use headwater_collector::align::recipe::Recipe;
 use headwater_collector::commit::cells::Cell;
-use headwater_collector::ingest::{self, IngestDeps, IngestError, landing_key};
-use headwater_collector::land::{CommitMark, LandingPosition};
-use headwater_collector::registry::Registry;
+use headwater_collector::ingest::landing_key;
+use headwater_collector::land::LandingPosition;
 use headwater_core::batch::{Section, StreamRef};
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{BootOrdinal, IncarnationId, Seq, Sha256};
@@ -18,15 +17,12 @@ use headwater_core::schema::{Logical, builtin};
 use headwater_core::time::{BootNanos, NS_PER_MS, NS_PER_S};
 use headwater_lake::testing::{self, Fault, FaultStore};
 use headwater_lake::{CommitKind, Lake, RefName};
-use headwater_sim::clock::SimClock;
 use ingest_world::*;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 const RECIPE: &str = r#"
 headwater_recipe = 1
@@ -559,43 +555,6 @@ async fn a_stream_may_be_named_when_the_id_table_is_lost() {
         0,
         "the same rows under a name and an id are the same"
     );
-}
-
-/// A collector that runs: its log grows while it lives.
-struct Running {
-    log: SharedLog,
-    landed: watch::Sender<LandingPosition>,
-    marks: watch::Receiver<CommitMark>,
-    cancel: CancellationToken,
-    clock: SimClock,
-}
-
-impl Running {
-    fn start(lake: &Lake, recipes: Vec<Recipe>) -> (Self, impl Future<Output = Result<(), IngestError>>) {
-        let nowhere = LandingPosition { incarnation: IncarnationId([1; 16]), segment: 0, offset: 64 };
-        let (landed, watch) = watch::channel(nowhere);
-        let log = SharedLog { log: Arc::default(), watch };
-        let (told, marks) = watch::channel(CommitMark::default());
-        let (cancel, clock) = (CancellationToken::new(), clock());
-        let deps = IngestDeps {
-            lake: lake.clone(),
-            source: log.clone(),
-            registry: Registry::new(),
-            recipes,
-            settings: settings(),
-            quality: None,
-            clock: clock.clone(),
-            cancel: cancel.clone(),
-            marks: told,
-        };
-        (Self { log, landed, marks, cancel, clock }, ingest::run(deps))
-    }
-
-    fn land(&self, records: &[Record]) {
-        self.log.log.lock().unwrap().incarnations.resize_with(1, Vec::new);
-        self.log.log.lock().unwrap().incarnations[0].extend_from_slice(records);
-        self.landed.send_modify(|at| at.offset += 1);
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
 
-#[expect(dead_code, reason = "shared with the tests of ingest, which need all of it")]
 mod ingest_world;
 
 use headwater_collector::align::recipe::Recipe;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use iceberg::spec::TableMetadata;
 use uuid::Uuid;
 
 use crate::error::LakeError;
@@ -15,6 +16,7 @@ use crate::repo::{
     format,
 };
 use crate::store::{Created, LakeStore};
+use crate::table::{ColumnSpec, columns};
 use crate::writer::LakeWriter;
 use crate::{revision, scan};
 
@@ -175,6 +177,21 @@ impl Lake {
         Ok(self.commit_object(id).await?.tables)
     }
 
+    /// The columns of a table as of a commit, as a declaration would write them.
+    ///
+    /// # Errors
+    /// [`LakeError::UnknownTable`], or when the store fails.
+    pub async fn columns(&self, id: &CommitId, table: &TableName) -> Result<Vec<ColumnSpec>, LakeError> {
+        let tables = self.tables(id).await?;
+        let entry = tables
+            .get(table)
+            .ok_or_else(|| LakeError::UnknownTable { table: table.clone(), commit: id.clone() })?;
+        let metadata = TableMetadata::read_from(&self.inner.store.file_io(), &entry.metadata_location).await;
+        metadata
+            .map(|metadata| columns(&metadata))
+            .map_err(LakeError::iceberg(format!("read metadata of {table}")))
+    }
+
     /// Per receiver incarnation the furthest landing cursor any commit of the ref's log ever held: a rollback takes rows
     /// back, never the cursor.
     ///
@@ -230,6 +247,15 @@ impl Lake {
     /// [`LakeError::Corrupt`] when the stored bytes hash to something else; when the store fails.
     pub async fn blob(&self, sha256_hex: &str) -> Result<Option<Bytes>, LakeError> {
         self.addressed("blobs/sha256", sha256_hex).await
+    }
+
+    /// The path of a blob below the root, if it is there.
+    ///
+    /// # Errors
+    /// When the store fails, or the name is no SHA-256.
+    pub async fn blob_path(&self, sha256_hex: &str) -> Result<Option<String>, LakeError> {
+        let key = addressed_key("blobs/sha256", sha256_hex)?;
+        Ok(self.inner.store.exists(&key).await?.then_some(key))
     }
 
     /// Stores ledger checkpoints and align coverage that a commit will name by hash.

@@ -2,7 +2,7 @@
 
 use super::tables::{RAW_SORT, blob, long, properties, raw_columns, raw_table, text};
 use headwater_core::id::{FieldName, KindName};
-use headwater_core::schema::{Field, Logical, Schema};
+use headwater_core::schema::{Conversion, Field, Logical, Schema, conversion};
 use headwater_lake::{ColumnSpec, ColumnType, TableSpec};
 use std::collections::BTreeMap;
 
@@ -24,9 +24,9 @@ pub enum KindConflict {
         /// The declaration's.
         found: ColumnType,
     },
-    /// The column has another unit.
+    /// The column has a unit that this one cannot be converted to.
     #[error(
-        "field {field} of kind {kind} is in {found}, the table is in {known}: send it in {known} or rename the field"
+        "field {field} of kind {kind} is in {found}, the table is in {known} ({column_type:?}), and the one cannot be converted to the other there: send it in {known} or rename the field"
     )]
     Unit {
         /// Kind.
@@ -35,8 +35,20 @@ pub enum KindConflict {
         field: FieldName,
         /// The table's unit.
         known: String,
+        /// The table's type.
+        column_type: ColumnType,
         /// The declaration's.
         found: String,
+    },
+    /// The column that the field would get is another's.
+    #[error("field {field} of kind {kind} would be column {column}, which is taken: rename the field")]
+    Column {
+        /// Kind.
+        kind: KindName,
+        /// Field.
+        field: FieldName,
+        /// The column.
+        column: String,
     },
 }
 
@@ -51,7 +63,7 @@ pub struct KindColumn {
     pub unit: String,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Kind {
     columns: BTreeMap<FieldName, KindColumn>,
     order: Vec<FieldName>,
@@ -59,7 +71,7 @@ struct Kind {
 }
 
 /// Every kind seen, with the columns of its table.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kinds {
     kinds: BTreeMap<KindName, Kind>,
 }
@@ -72,33 +84,7 @@ impl Kinds {
     pub fn admit(&mut self, schema: &Schema) -> Result<(), KindConflict> {
         let mut kind = self.kinds.get(&schema.kind).cloned().unwrap_or_default();
         for field in &schema.fields {
-            let found = column_type(&field.logical);
-            match kind.columns.get_mut(&field.name) {
-                Some(known) => {
-                    known.column_type =
-                        widest(&known.column_type, &found).ok_or_else(|| KindConflict::Type {
-                            kind: schema.kind.clone(),
-                            field: field.name.clone(),
-                            known: known.column_type.clone(),
-                            found,
-                        })?;
-                    if known.unit != field.unit {
-                        return Err(KindConflict::Unit {
-                            kind: schema.kind.clone(),
-                            field: field.name.clone(),
-                            known: known.unit.clone(),
-                            found: field.unit.clone(),
-                        });
-                    }
-                }
-                None => {
-                    kind.columns.insert(field.name.clone(), new_column(field, found));
-                    kind.order.push(field.name.clone());
-                    if field.logical == Logical::Blob {
-                        kind.blob.get_or_insert_with(|| field.name.clone());
-                    }
-                }
-            }
+            kind.admit(&schema.kind, field)?;
         }
         self.kinds.insert(schema.kind.clone(), kind);
         Ok(())
@@ -110,6 +96,43 @@ impl Kinds {
         self.kinds.get(kind)?.columns.get(field)
     }
 
+    /// How values of a declared field become values of its column; none where they are the same.
+    #[must_use]
+    pub fn conversion(&self, kind: &KindName, field: &Field) -> Option<Conversion> {
+        let known = self.column(kind, &field.name)?;
+        if known.unit == field.unit {
+            return None;
+        }
+        conversion(&field.unit, &known.unit).filter(|conversion| !conversion.is_identity())
+    }
+
+    /// Brings a kind to what its table in the lake has: the table is right about types and units, also where another
+    /// writer made the column first. Declarations that were admitted before may not fit any more.
+    pub fn settle(&mut self, name: &KindName, table: &[ColumnSpec]) {
+        let kind = self.kinds.entry(name.clone()).or_default();
+        let object = blob("").column_type;
+        let has_object = table.iter().any(|column| column.column_type == object);
+        for column in table.iter().filter(|column| !is_common(&column.name)) {
+            if let Some(known) = kind.columns.values_mut().find(|known| known.column == column.name) {
+                let wider = widest(&known.column_type, &column.column_type);
+                known.column_type = wider.unwrap_or_else(|| column.column_type.clone());
+                if let Some(unit) = column.unit() {
+                    unit.clone_into(&mut known.unit);
+                }
+                continue;
+            }
+            let described = has_object && OBJECT_COLUMNS.contains(&column.name.as_str());
+            let Some(field) = column.name.parse::<FieldName>().ok().filter(|_| !described) else { continue };
+            if column.column_type == object {
+                kind.blob.get_or_insert_with(|| field.clone());
+            }
+            let (unit, column_type) = (column.unit().unwrap_or("1"), column.column_type.clone());
+            let known = KindColumn { column: column.name.clone(), column_type, unit: unit.to_owned() };
+            kind.order.push(field.clone());
+            kind.columns.insert(field, known);
+        }
+    }
+
     /// The table of a kind; none if the kind was never admitted.
     #[must_use]
     pub fn spec(&self, name: &KindName) -> Option<TableSpec> {
@@ -117,10 +140,8 @@ impl Kinds {
         let mut columns = raw_columns();
         for field in &kind.order {
             let known = kind.columns.get(field)?;
-            columns.push(
-                ColumnSpec::optional(&known.column, known.column_type.clone())
-                    .with_doc(format!("unit: {}", known.unit)),
-            );
+            columns
+                .push(ColumnSpec::optional(&known.column, known.column_type.clone()).with_unit(&known.unit));
         }
         let mut blob_columns = Vec::new();
         if let Some(field) = &kind.blob {
@@ -142,11 +163,74 @@ impl Kinds {
     }
 }
 
-fn new_column(field: &Field, column_type: ColumnType) -> KindColumn {
-    let taken = raw_columns().iter().any(|column| column.name == field.name.as_str())
-        || field.name.as_str() == "ts_day";
-    let column = if taken { format!("{}_value", field.name) } else { field.name.to_string() };
-    KindColumn { column, column_type, unit: field.unit.clone() }
+impl Kind {
+    fn admit(&mut self, name: &KindName, field: &Field) -> Result<(), KindConflict> {
+        let found = column_type(&field.logical);
+        if let Some(known) = self.columns.get_mut(&field.name) {
+            known.column_type = joined(known, name, field, &found)?;
+            return Ok(());
+        }
+        let column = match is_common(field.name.as_str()) || field.name.as_str() == "ts_day" {
+            true => format!("{}_value", field.name),
+            false => field.name.to_string(),
+        };
+        let is_object = field.logical == Logical::Blob;
+        // Columns that say what an object is: one type whoever sends it.
+        let described = [("hash", ColumnType::String), ("size", ColumnType::Long)];
+        let spoilt = |known: &str, of: &ColumnType| described.iter().any(|(n, t)| *n == known && t != of);
+        let taken = self.columns.values().any(|known| known.column == column)
+            || (self.blob.is_some() && spoilt(&column, &found))
+            || (is_object && self.columns.values().any(|known| spoilt(&known.column, &known.column_type)));
+        if taken {
+            return Err(KindConflict::Column { kind: name.clone(), field: field.name.clone(), column });
+        }
+        let known = KindColumn { column, column_type: found, unit: field.unit.clone() };
+        self.columns.insert(field.name.clone(), known);
+        self.order.push(field.name.clone());
+        if is_object {
+            self.blob.get_or_insert_with(|| field.name.clone());
+        }
+        Ok(())
+    }
+}
+
+/// Columns beside an object's own.
+const OBJECT_COLUMNS: [&str; 2] = ["hash", "size"];
+
+fn is_common(name: &str) -> bool {
+    raw_columns().iter().any(|column| column.name == name)
+}
+
+/// The type of a column that takes another declaration's values too.
+fn joined(
+    known: &KindColumn,
+    kind: &KindName,
+    field: &Field,
+    found: &ColumnType,
+) -> Result<ColumnType, KindConflict> {
+    let wide = widest(&known.column_type, found).ok_or_else(|| KindConflict::Type {
+        kind: kind.clone(),
+        field: field.name.clone(),
+        known: known.column_type.clone(),
+        found: found.clone(),
+    })?;
+    if known.unit == field.unit {
+        return Ok(wide);
+    }
+    // A converted value needs more digits or more range than the sensor's own.
+    let converted = conversion(&field.unit, &known.unit).and_then(|conversion| match wide {
+        _ if conversion.is_identity() => Some(wide.clone()),
+        ColumnType::Int | ColumnType::Long if conversion.is_integral() => Some(ColumnType::Long),
+        ColumnType::Float | ColumnType::Double => Some(ColumnType::Double),
+        _ => None,
+    });
+    converted.ok_or_else(|| KindConflict::Unit {
+        kind: kind.clone(),
+        field: field.name.clone(),
+        known: known.unit.clone(),
+        column_type: known.column_type.clone(),
+        found: field.unit.clone(),
+    })
 }
 
 /// The column type of a field. Iceberg has no unsigned types: u32 is a long, u64 a decimal(20,0).
@@ -234,11 +318,89 @@ mod tests {
         assert!(text.starts_with("field x of kind imu is String, the table has Float"), "{text}");
         let text = kinds.admit(&schema(&[("x", Logical::F32, "m")])).unwrap_err().to_string();
         assert!(text.contains("is in m, the table is in m/s2"), "{text}");
+        assert_eq!(kinds.column(&"imu".parse().unwrap(), &"x".parse().unwrap()).unwrap().unit, "m/s2");
         assert_eq!(
             kinds.column(&"imu".parse().unwrap(), &"z".parse().unwrap()),
             None,
             "nothing of it was kept"
         );
+    }
+
+    #[test]
+    fn another_unit_is_converted_where_the_column_can_hold_it() {
+        let imu: KindName = "imu".parse().unwrap();
+        let mut kinds = Kinds::default();
+        let first = [
+            ("t", Logical::F32, "Cel"),
+            ("mv", Logical::I16, "mV"),
+            ("v", Logical::I16, "V"),
+            ("vol", Logical::I16, "mL"),
+            ("raw", Logical::U64, "m"),
+        ];
+        kinds.admit(&schema(&first)).unwrap();
+        let field = |name: &str, logical, unit| schema(&[(name, logical, unit)]);
+        kinds.admit(&field("t", Logical::F32, "K")).unwrap();
+        kinds.admit(&field("mv", Logical::I16, "V")).unwrap();
+        kinds.admit(&field("vol", Logical::I16, "cm3")).unwrap();
+        let column = |name: &str| kinds.column(&imu, &name.parse().unwrap()).unwrap().clone();
+        assert_eq!((column("t").column_type, column("t").unit), (ColumnType::Double, "Cel".to_owned()));
+        assert_eq!(column("mv").column_type, ColumnType::Long, "thousandfold needs room");
+        assert_eq!(column("vol").column_type, ColumnType::Int, "the same size under another name");
+        let of = |declared: Schema| kinds.conversion(&imu, &declared.fields[0]);
+        assert_eq!(of(field("t", Logical::F32, "K")).unwrap().apply(293.15), 20.0);
+        assert_eq!(of(field("mv", Logical::I16, "V")).unwrap().apply_integer(-3), Some(-3000));
+        assert_eq!(of(field("vol", Logical::I16, "cm3")), None);
+        assert_eq!(of(field("t", Logical::F32, "Cel")), None);
+        // 1500 mV are no whole volts; a decimal column holds no thousandth.
+        for refused in [field("v", Logical::I16, "mV"), field("raw", Logical::U64, "mm")] {
+            let text = kinds.admit(&refused).unwrap_err().to_string();
+            assert!(text.contains("cannot be converted"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_column_that_is_taken_refuses_the_field_and_not_the_table() {
+        let mut kinds = Kinds::default();
+        kinds.admit(&schema(&[("seq", Logical::I64, "1")])).unwrap();
+        let text = kinds.admit(&schema(&[("seq_value", Logical::I64, "1")])).unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "field seq_value of kind imu would be column seq_value, which is taken: rename the field"
+        );
+        kinds.admit(&schema(&[("hash", Logical::I64, "1")])).unwrap();
+        assert!(kinds.admit(&schema(&[("picture", Logical::Blob, "1")])).is_err());
+        kinds.spec(&"imu".parse().unwrap()).unwrap().check().unwrap();
+    }
+
+    #[test]
+    fn the_table_is_right_about_what_another_writer_made_first() {
+        let imu: KindName = "imu".parse().unwrap();
+        let mut kinds = Kinds::default();
+        kinds.admit(&schema(&[("seq", Logical::I16, "1"), ("x", Logical::F32, "m")])).unwrap();
+        let mut theirs = Kinds::default();
+        theirs
+            .admit(&schema(&[
+                ("seq", Logical::I64, "1"),
+                ("x", Logical::F64, "cm"),
+                ("y", Logical::Utf8, "1"),
+                ("picture", Logical::Blob, "1"),
+            ]))
+            .unwrap();
+        let table = theirs.spec(&imu).unwrap().columns;
+        kinds.settle(&imu, &table);
+        let mut restarted = Kinds::default();
+        restarted.settle(&imu, &table);
+        for kinds in [&kinds, &restarted] {
+            let x = kinds.column(&imu, &"x".parse().unwrap()).unwrap();
+            assert_eq!((&x.column_type, x.unit.as_str()), (&ColumnType::Double, "cm"));
+            assert!(kinds.column(&imu, &"y".parse().unwrap()).is_some());
+            assert_eq!(kinds.column(&imu, &"hash".parse().unwrap()), None, "it describes the picture");
+            let names = |spec: TableSpec| {
+                spec.columns.into_iter().map(|c| c.name).collect::<std::collections::BTreeSet<_>>()
+            };
+            assert_eq!(names(kinds.spec(&imu).unwrap()), names(theirs.spec(&imu).unwrap()));
+        }
+        assert_eq!(kinds.column(&imu, &"seq".parse().unwrap()).unwrap().column_type, ColumnType::Long);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema as ArrowSchema};
 use headwater_core::batch::{Column, Rows, Values};
 use headwater_core::id::Sha256;
 use headwater_core::sample::{BlobRef, Value};
-use headwater_core::schema::{Logical, Schema};
+use headwater_core::schema::{Conversion, Logical, Schema};
 use headwater_lake::{ColumnType, TableSpec, UTC};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -89,6 +89,21 @@ pub fn misfit(rows: &Rows, schema: &Schema) -> Option<String> {
     })
 }
 
+/// The first integer that its column's unit makes too large, as text.
+#[must_use]
+pub fn overflow(rows: &Rows, schema: &Schema, kinds: &Kinds) -> Option<String> {
+    rows.fields.iter().zip(&schema.fields).find_map(|(column, field)| {
+        let by = kinds.conversion(&schema.kind, field).filter(Conversion::is_integral)?;
+        let known = kinds.column(&schema.kind, &field.name)?;
+        let (Values::I64(values), ColumnType::Long) = (&column.values, &known.column_type) else {
+            return None;
+        };
+        let mut valid = values.iter().enumerate().filter(|(row, _)| column.is_valid(*row));
+        let (_, found) = valid.find(|(_, n)| by.apply_integer(**n).is_none())?;
+        Some(format!("field {} holds {found} {}, too much for {}", field.name, field.unit, known.unit))
+    })
+}
+
 impl RawRows<'_> {
     /// The rows as a record batch of `spec`.
     ///
@@ -126,7 +141,11 @@ impl RawRows<'_> {
                     add("size", Arc::new(Int64Array::from_iter(size)));
                 }
             } else {
-                add(&known.column, field_array(column, &field.logical, &known.column_type)?);
+                let array = match kinds.conversion(&self.schema.kind, field) {
+                    Some(by) => converted_array(column, &field.logical, &known.column_type, &by)?,
+                    None => field_array(column, &field.logical, &known.column_type)?,
+                };
+                add(&known.column, array);
             }
         }
         RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), columns)
@@ -251,6 +270,43 @@ fn field_array(column: &Column, logical: &Logical, target: &ColumnType) -> Resul
         }
         _ => return Err(mismatch(logical, target)),
     })
+}
+
+/// The same in the unit of the column.
+fn converted_array(
+    column: &Column,
+    logical: &Logical,
+    target: &ColumnType,
+    by: &Conversion,
+) -> Result<ArrayRef, ArrowError> {
+    fn each<T, U>(column: &Column, v: &[T], convert: impl Fn(&T) -> Option<U>) -> Vec<Option<U>> {
+        let valid = |row: usize| column.is_valid(row).then(|| v.get(row)).flatten();
+        (0..column.len()).map(|row| valid(row).and_then(&convert)).collect()
+    }
+    let doubles = |values: Vec<Option<f64>>| -> ArrayRef { Arc::new(Float64Array::from(values)) };
+    Ok(match (&column.values, target) {
+        // What overflows was refused at admission.
+        (Values::I64(v), ColumnType::Long) => {
+            Arc::new(Int64Array::from(each(column, v, |x| by.apply_integer(*x))))
+        }
+        (Values::I64(v), ColumnType::Double) => {
+            doubles(each(column, v, |x| Some(by.apply(scaled(*x, logical)))))
+        }
+        (Values::F32(v), ColumnType::Double) => doubles(each(column, v, |x| Some(by.apply(f64::from(*x))))),
+        (Values::F64(v), ColumnType::Double) => doubles(each(column, v, |x| Some(by.apply(*x)))),
+        _ => return Err(mismatch(logical, target)),
+    })
+}
+
+/// A value of [`cell`] in the unit of its column.
+#[must_use]
+pub fn converted(cell: Cell, by: &Conversion) -> Cell {
+    match cell {
+        Cell::Long(n) => by.apply_integer(n).into(),
+        Cell::Float(x) => by.apply(x.into()).into(),
+        Cell::Double(x) => by.apply(x).into(),
+        other => other,
+    }
 }
 
 /// One value as its column holds it. An object is not asked for here.

@@ -62,6 +62,11 @@ impl Ledger {
         self.stream(key).held.insert(seqs);
     }
 
+    /// Takes back a hold: the rows were not committed after all.
+    pub fn release(&mut self, key: &StreamKey, seqs: Range<u64>) {
+        self.stream(key).held.remove(seqs);
+    }
+
     /// Notes that seqs will never come.
     pub fn declare_missing(&mut self, key: &StreamKey, seqs: Range<u64>) {
         self.stream(key).declared.insert(seqs);

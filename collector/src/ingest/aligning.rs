@@ -13,7 +13,7 @@ use crate::align::window::{AlignedWindow, FieldTypes, table_name, table_rows};
 use crate::align::{StreamKinds, restore};
 use crate::commit::cells::{Cell, TableRows};
 use crate::commit::kinds::Kinds;
-use crate::commit::raw::{cell, references};
+use crate::commit::raw::{cell, converted, references};
 use crate::commit::tables::Ops;
 use crate::gate::{GATE_VERSION, Judged, Verdict, judge, worst};
 use crate::resolve::Resolved;
@@ -21,7 +21,7 @@ use arrow_schema::ArrowError;
 use headwater_core::batch::Rows;
 use headwater_core::id::{FieldName, Sha256};
 use headwater_core::ports::Clock;
-use headwater_core::schema::{Logical, Schema};
+use headwater_core::schema::{Conversion, Logical, Schema};
 use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_lake::{
     CommitId, CommitKind, CommitObject, CommitRequest, CommitStats, CoverageEntry, GateSummary, Lake,
@@ -93,13 +93,13 @@ impl Aligning {
     }
 
     /// Gives a committed group to the recipes. One that is behind will find it in the raw tables.
-    pub(super) fn feed(&mut self, group: &Group, resolved: &[Vec<Resolved>], now: BootNanos) {
+    pub(super) fn feed(&mut self, group: &Group, resolved: &[Vec<Resolved>], kinds: &Kinds, now: BootNanos) {
         for held in &group.rows {
-            let kinds = self.kinds_of.entry(held.key.stream.clone()).or_default();
-            kinds.insert(held.schema.kind.clone());
+            let of_stream = self.kinds_of.entry(held.key.stream.clone()).or_default();
+            of_stream.insert(held.schema.kind.clone());
         }
         for aligner in self.aligners.iter_mut().filter(|aligner| !aligner.is_behind()) {
-            feed(aligner, group, resolved, now);
+            feed(aligner, group, resolved, kinds, now);
         }
     }
 
@@ -273,7 +273,7 @@ fn types(recipe: &Recipe, kinds: &Kinds, kinds_of: &StreamKinds) -> FieldTypes {
     types
 }
 
-fn feed(aligner: &mut Aligner, group: &Group, resolved: &[Vec<Resolved>], now: BootNanos) {
+fn feed(aligner: &mut Aligner, group: &Group, resolved: &[Vec<Resolved>], kinds: &Kinds, now: BootNanos) {
     for recorded in &group.gaps {
         let key = crate::dedup::StreamKey {
             device: recorded.device.clone(),
@@ -298,9 +298,9 @@ fn feed(aligner: &mut Aligner, group: &Group, resolved: &[Vec<Resolved>], now: B
         }
         let (rows, schema) = (&held.rows, &held.schema);
         aligner.hold(&held.key, rows.seqs());
-        let picks: Vec<Vec<Option<usize>>> =
-            recipe.columns.iter().map(|column| fields(schema, &column.select)).collect();
-        let spine = fields(schema, &recipe.spine_select);
+        let spine = picks(schema, kinds, &recipe.spine_select);
+        let picks: Vec<Vec<Option<Pick>>> =
+            recipe.columns.iter().map(|column| picks(schema, kinds, &column.select)).collect();
         for (row, (event, resolved)) in events(held).into_iter().zip(resolved).enumerate() {
             let seq = rows.first_seq.0.saturating_add(row as u64);
             let Some(place) = place(rows.boot_ordinal, rows.domain, event.event.0, seq) else {
@@ -324,18 +324,31 @@ fn feed(aligner: &mut Aligner, group: &Group, resolved: &[Vec<Resolved>], now: B
     }
 }
 
-fn fields(schema: &Schema, select: &[FieldName]) -> Vec<Option<usize>> {
-    select.iter().map(|name| schema.fields.iter().position(|field| field.name == *name)).collect()
+/// Where a selected field lies in a declaration, and how its values become those of its column.
+type Pick = (usize, Option<Conversion>);
+
+fn picks(schema: &Schema, kinds: &Kinds, select: &[FieldName]) -> Vec<Option<Pick>> {
+    let pick = |name: &FieldName| {
+        let place = schema.fields.iter().position(|field| field.name == *name)?;
+        let by = schema.fields.get(place).and_then(|field| kinds.conversion(&schema.kind, field));
+        Some((place, by))
+    };
+    select.iter().map(pick).collect()
 }
 
-fn values(schema: &Schema, rows: &Rows, row: usize, fields: &[Option<usize>]) -> Vec<Cell> {
-    let value = |field: &Option<usize>| -> Option<Cell> {
-        let (column, logical) = (rows.fields.get((*field)?)?, &schema.fields.get((*field)?)?.logical);
+fn values(schema: &Schema, rows: &Rows, row: usize, picks: &[Option<Pick>]) -> Vec<Cell> {
+    let value = |pick: &Option<Pick>| -> Option<Cell> {
+        let (place, by) = (*pick)?;
+        let (column, logical) = (rows.fields.get(place)?, &schema.fields.get(place)?.logical);
         if *logical == Logical::Blob {
             let reference = references(column).get(row).copied().flatten()?;
             return Some(reference.sha256.to_string().into());
         }
-        Some(cell(&column.value(row), logical))
+        let value = cell(&column.value(row), logical);
+        Some(match by {
+            Some(by) => converted(value, &by),
+            None => value,
+        })
     };
-    fields.iter().map(|field| value(field).unwrap_or(Cell::Null)).collect()
+    picks.iter().map(|pick| value(pick).unwrap_or(Cell::Null)).collect()
 }

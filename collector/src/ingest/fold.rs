@@ -7,7 +7,7 @@ use super::group::{Group, HeldRows, Quarantined, Reason};
 use super::waiting::{BlobKey, Undeclared, Waiting, WaitingBlob};
 use crate::align::Promise;
 use crate::commit::kinds::Kinds;
-use crate::commit::raw::{StoredBlob, is_inline, misfit, references};
+use crate::commit::raw::{StoredBlob, is_inline, misfit, overflow, references};
 use crate::dedup::{Ledger, StreamKey};
 use crate::land::{Landed, LandedBlob, LandedMessage, LandingCursors, is_below};
 use crate::registry::{DeclaredStream, Registry};
@@ -345,7 +345,8 @@ impl Folder {
         self.admissions
             .entry(who)
             .or_insert_with(|| kinds.admit(schema).map_err(|conflict| conflict.to_string()))
-            .clone()
+            .clone()?;
+        overflow(rows, schema, &self.kinds).map_or(Ok(()), Err)
     }
 
     /// The samples are older than their receipt, whatever else is known of the boot they come from.

@@ -43,6 +43,11 @@ pub(super) async fn restore(
         }
         declare(folder, declared);
     }
+    for name in tables.keys().filter(|name| name.namespace() == "raw") {
+        if let Ok(kind) = name.table().parse() {
+            folder.kinds.settle(&kind, &lake.columns(&head, name).await?);
+        }
+    }
     Ok(Some(head))
 }
 

@@ -15,7 +15,7 @@ use crate::registry::Registry;
 use headwater_core::id::{Sha256, TenantId, parse_hex};
 use headwater_core::ports::Clock;
 use headwater_core::time::{BootNanos, Grade, UtcNanos};
-use headwater_lake::{CommitId, CommitObject, Committed, Lake, LakeError, RefName};
+use headwater_lake::{CommitId, CommitObject, Committed, Lake, LakeError, RefName, TableName};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -308,7 +308,8 @@ impl<C: Clock> Task<C> {
                     self.marks.send_replace(mark(&committed.commit, &self.folder));
                     let group = Group::new(self.folder.settings.clock_half_ns);
                     let group = std::mem::replace(&mut self.folder.group, group);
-                    self.aligning.feed(&group, &built.resolved, self.clock.boot());
+                    let now = self.clock.boot();
+                    self.aligning.feed(&group, &built.resolved, &self.folder.kinds, now);
                     return Ok(());
                 }
                 Err(error) => {
@@ -318,7 +319,8 @@ impl<C: Clock> Task<C> {
                     tracing::error!(%error, cause, "commit failed, trying again; the rows stay in the landing log");
                     if let LakeError::Table(table) = &error
                         && let Some(name) = table_of(table)
-                        && self.folder.refuse_table(name, &error.to_string())
+                        && (self.settle_table(name).await
+                            || self.folder.refuse_table(name, &error.to_string()))
                     {
                         continue;
                     }
@@ -327,6 +329,22 @@ impl<C: Clock> Task<C> {
                     }
                 }
             }
+        }
+    }
+
+    /// The table is not what this life knows of it: another writer has changed it. True if that explains the refusal.
+    async fn settle_table(&mut self, table: &TableName) -> bool {
+        let columns = async {
+            let head = self.committer.lake.head(self.committer.branch()).await?.and_then(|head| head.commit);
+            match head {
+                Some(head) => self.committer.lake.columns(&head, table).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        match columns.await {
+            Ok(columns) => self.folder.settle_table(table, &columns),
+            // No table there: then nobody else has changed it.
+            Err(_) => false,
         }
     }
 
@@ -353,7 +371,7 @@ impl<C: Clock> Task<C> {
     }
 }
 
-fn table_of(error: &headwater_lake::TableError) -> Option<&headwater_lake::TableName> {
+fn table_of(error: &headwater_lake::TableError) -> Option<&TableName> {
     use headwater_lake::TableError::{ColumnType, Declaration, Evolution, RequiredNull, UndeclaredColumn};
     match error {
         Declaration { table, .. }

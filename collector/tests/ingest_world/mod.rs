@@ -1,17 +1,20 @@
 //! A small fleet for tests of ingest: signed messages in a landing log that lies in memory, and the truth beside it.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use arrow_schema::DataType;
 use futures::TryStreamExt;
 use headwater_collector::align::recipe::Recipe;
 use headwater_collector::commit::cells::Cell;
 use headwater_collector::commit::read::ScannedRows;
-use headwater_collector::ingest::{self, IngestDeps, IngestSettings, LandingSource};
+use headwater_collector::ingest::{self, IngestDeps, IngestError, IngestSettings, LandingSource};
 use headwater_collector::land::{
     CommitMark, LandError, Landed, LandedBlob, LandedMessage, LandedWatch, LandingCursors, LandingPosition,
 };
 use headwater_collector::registry::Registry;
 use headwater_core::batch::{Column, Effort, Heartbeat, Rows, Section, StreamRef, encode_batch};
 use headwater_core::id::{BootOrdinal, DeviceId, DevicePath, Epoch, IncarnationId, Seq, StreamId};
+use headwater_core::ports::Clock;
 use headwater_core::sample::{BlobRef, Value};
 use headwater_core::schema::{Field, Logical, Modality, Schema, builtin};
 use headwater_core::time::{BootNanos, ClockDomain, Grade, NS_PER_MS, NS_PER_S, StampKind, UtcNanos};
@@ -441,5 +444,49 @@ impl LandingSource for SharedLog {
 
     fn watch(&self) -> Option<LandedWatch> {
         Some(self.watch.clone())
+    }
+}
+
+/// A collector that runs: its log grows while it lives.
+pub(crate) struct Running {
+    log: SharedLog,
+    landed: watch::Sender<LandingPosition>,
+    pub(crate) marks: watch::Receiver<CommitMark>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) clock: SimClock,
+}
+
+impl Running {
+    pub(crate) fn start(
+        lake: &Lake,
+        recipes: Vec<Recipe>,
+    ) -> (Self, impl Future<Output = Result<(), IngestError>>) {
+        let nowhere = LandingPosition { incarnation: IncarnationId([1; 16]), segment: 0, offset: 64 };
+        let (landed, watch) = watch::channel(nowhere);
+        let log = SharedLog { log: Arc::default(), watch };
+        let (told, marks) = watch::channel(CommitMark::default());
+        let (cancel, clock) = (CancellationToken::new(), clock());
+        let deps = IngestDeps {
+            lake: lake.clone(),
+            source: log.clone(),
+            registry: Registry::new(),
+            recipes,
+            settings: settings(),
+            quality: None,
+            clock: clock.clone(),
+            cancel: cancel.clone(),
+            marks: told,
+        };
+        (Self { log, landed, marks, cancel, clock }, ingest::run(deps))
+    }
+
+    pub(crate) fn land(&self, records: &[Record]) {
+        self.log.log.lock().unwrap().incarnations.resize_with(1, Vec::new);
+        self.log.log.lock().unwrap().incarnations[0].extend_from_slice(records);
+        self.landed.send_modify(|at| at.offset += 1);
+    }
+    /// Lets seconds pass.
+    pub(crate) async fn clock_forward(&self, seconds: u64) {
+        self.clock.sleep_until(self.clock.boot().plus_ms(seconds * 1_000)).await;
     }
 }

@@ -6,9 +6,11 @@
 
 pub mod builtin;
 mod canonical;
+mod convert;
 mod unit;
 
 pub use canonical::{CANONICAL_BYTES_MAX, SchemaError};
+pub use convert::{Conversion, conversion};
 pub use unit::{UNIT_BYTES_MAX, UnitError, check_unit};
 
 use crate::id::{FieldName, KindName, Sha256};

@@ -1,7 +1,7 @@
 //! Units as UCUM writes them, checked by shape and by the atoms sensors use.
 //!
 //! Source: The Unified Code for Units of Measure, case-sensitive form. The check knows products,
-//! quotients, exponents, metric prefixes, annotations and the atoms below; it does not convert.
+//! quotients, exponents, metric prefixes, annotations and the atoms below; `convert` says what they are made of.
 
 /// Longest unit, bytes.
 pub const UNIT_BYTES_MAX: usize = 64;
@@ -18,17 +18,17 @@ pub struct UnitError {
     pub hint: String,
 }
 
-const METRIC: &[&str] = &[
+pub(super) const METRIC: &[&str] = &[
     "m", "g", "s", "A", "K", "mol", "cd", "Hz", "N", "Pa", "J", "W", "C", "V", "F", "Ohm", "S", "Wb", "T",
     "H", "Cel", "lm", "lx", "Bq", "Gy", "Sv", "rad", "sr", "L", "l", "bar", "eV", "G", "t", "B", "By", "bit",
     "Bd", "cal", "u",
 ];
-const PLAIN: &[&str] = &[
+pub(super) const PLAIN: &[&str] = &[
     "1", "%", "deg", "'", "''", "min", "h", "d", "wk", "a", "[ppm]", "[ppb]", "[ppth]", "[pH]", "[g]",
     "[degF]", "[mi_i]", "[ft_i]", "[in_i]", "[kn_i]", "[nmi_i]", "[psi]", "atm", "circ", "10*", "10^", "ha",
     "[lb_av]",
 ];
-const PREFIXES: &[&str] =
+pub(super) const PREFIXES: &[&str] =
     &["da", "Y", "Z", "E", "P", "T", "G", "M", "k", "h", "d", "c", "m", "u", "n", "p", "f", "a"];
 const COMMON_MISTAKES: &[(&str, &str)] = &[
     ("°C", "Cel"),

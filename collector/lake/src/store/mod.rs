@@ -156,6 +156,16 @@ impl LakeStore {
         self.inner.read(key).await.map_err(|e| LakeError::store("read", key, e))
     }
 
+    /// True if there is such an object.
+    pub(crate) async fn exists(&self, key: &str) -> Result<bool, LakeError> {
+        let fail = |e| LakeError::store("look for", key, e);
+        match self.inner.objects.head(&parse(key).map_err(fail)?).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(fail(error)),
+        }
+    }
+
     /// File names directly below a folder key, in no order.
     pub(crate) async fn names_in(&self, folder: &str) -> Result<Vec<String>, LakeError> {
         let fail = |e| LakeError::store("list", folder, e);

@@ -10,7 +10,7 @@ use crate::names::TableName;
 
 pub(crate) use encode::{EncodedFile, encode};
 pub(crate) use produce::{Change, Context, TableState, load, manifest_of, produce, snapshot_id};
-pub(crate) use schema::{Drafted, create, evolve};
+pub(crate) use schema::{Drafted, columns, create, evolve};
 pub use spec::{ColumnSpec, ColumnType, TS, TableSpec, UTC};
 
 /// Rows or a declaration do not fit their table.

@@ -13,6 +13,7 @@ use iceberg::spec::{
 };
 use uuid::Uuid;
 
+use super::spec::unit_of;
 use super::{ColumnSpec, ColumnType, TS, TableError, TableSpec};
 use crate::error::LakeError;
 use crate::names::TableName;
@@ -222,6 +223,13 @@ fn grown_field(
         let reason = "it is optional in the table and cannot become required".to_owned();
         return Err(evolution(table, within, &column.name, reason).into());
     }
+    // Values of another unit in one column would be wrong without anybody noticing.
+    if let (Some(known), Some(found)) = (unit_of(field.doc.as_deref()), column.unit())
+        && known != found
+    {
+        let reason = format!("it is in {known} in the table and {found} is asked for; convert the values");
+        return Err(evolution(table, within, &column.name, reason).into());
+    }
     let field_type = grown_type(
         table,
         &format!("{within}{}", column.name),
@@ -283,6 +291,47 @@ fn widest(a: &PrimitiveType, b: &PrimitiveType) -> Option<PrimitiveType> {
     }
 }
 
+/// The columns of a table as a declaration would write them. Types no declaration of ours has are left out.
+pub(crate) fn columns(metadata: &TableMetadata) -> Vec<ColumnSpec> {
+    declared(metadata.current_schema().as_struct().fields())
+}
+
+fn declared(fields: &[NestedFieldRef]) -> Vec<ColumnSpec> {
+    let column = |field: &NestedFieldRef| {
+        Some(ColumnSpec {
+            name: field.name.clone(),
+            column_type: declared_type(&field.field_type)?,
+            required: field.required,
+            doc: field.doc.clone(),
+        })
+    };
+    fields.iter().filter_map(column).collect()
+}
+
+fn declared_type(field_type: &Type) -> Option<ColumnType> {
+    Some(match field_type {
+        Type::Struct(members) => ColumnType::Struct(declared(members.fields())),
+        Type::List(list) => ColumnType::List(Box::new(declared_type(&list.element_field.field_type)?)),
+        Type::Primitive(primitive) => match primitive {
+            PrimitiveType::Boolean => ColumnType::Boolean,
+            PrimitiveType::Int => ColumnType::Int,
+            PrimitiveType::Long => ColumnType::Long,
+            PrimitiveType::Float => ColumnType::Float,
+            PrimitiveType::Double => ColumnType::Double,
+            PrimitiveType::Decimal { precision, scale } => ColumnType::Decimal {
+                precision: u8::try_from(*precision).ok()?,
+                scale: i8::try_from(*scale).ok()?,
+            },
+            PrimitiveType::Date => ColumnType::Date,
+            PrimitiveType::Timestamptz => ColumnType::Timestamptz,
+            PrimitiveType::String => ColumnType::String,
+            PrimitiveType::Binary => ColumnType::Binary,
+            _ => return None,
+        },
+        Type::Map(_) => return None,
+    })
+}
+
 fn evolution(table: &TableName, within: &str, column: &str, reason: String) -> TableError {
     TableError::Evolution { table: table.clone(), column: format!("{within}{column}"), reason }
 }
@@ -333,6 +382,31 @@ mod tests {
             .map(|n| schema.field_id_by_name(n).unwrap())
             .collect();
         assert_eq!(ids, [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_column_keeps_its_unit_and_reads_back_as_it_was_declared() {
+        let mut columns = x(ColumnType::Float);
+        columns[0] = columns[0].clone().with_unit("Cel");
+        let kelvin = vec![columns[0].clone().with_unit("K")];
+        let text = evolved(columns.clone(), kelvin).unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "evolve raw.imu.x: it is in Cel in the table and K is asked for; convert the values"
+        );
+        let members = vec![ColumnSpec::optional("a", ColumnType::Int)];
+        for column_type in [
+            ColumnType::Boolean,
+            ColumnType::Decimal { precision: 20, scale: 0 },
+            ColumnType::Date,
+            ColumnType::Binary,
+            ColumnType::Struct(members),
+            ColumnType::List(Box::new(ColumnType::String)),
+        ] {
+            columns.push(ColumnSpec::optional(format!("c{}", columns.len()), column_type));
+        }
+        let made = create("memory:///lake", &spec(columns.clone()), Uuid::new_v4()).unwrap().draft;
+        assert_eq!(super::columns(&made), spec(columns).columns);
     }
 
     #[test]

@@ -101,6 +101,25 @@ impl ColumnSpec {
         self.doc = Some(doc.into());
         self
     }
+
+    /// The same column with its unit, which readers find in the doc text. A table's unit never changes.
+    #[must_use]
+    pub fn with_unit(self, unit: &str) -> ColumnSpec {
+        self.with_doc(format!("{UNIT}{unit}"))
+    }
+
+    /// The unit, if the column says one.
+    #[must_use]
+    pub fn unit(&self) -> Option<&str> {
+        unit_of(self.doc.as_deref())
+    }
+}
+
+/// How a doc text begins that says a unit.
+const UNIT: &str = "unit: ";
+
+pub(super) fn unit_of(doc: Option<&str>) -> Option<&str> {
+    doc?.strip_prefix(UNIT)
 }
 
 /// A table as its writer declares it. The first commit that brings rows for it creates it; later declarations may add

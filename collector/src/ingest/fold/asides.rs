@@ -7,7 +7,8 @@ use crate::ingest::group::{HeldRows, Quarantined, Reason};
 use crate::land::LandedMessage;
 use headwater_core::batch::{Effort, Refused, Rows, Section, encode_batch};
 use headwater_core::gap::GapCause;
-use headwater_lake::TableName;
+use headwater_core::schema::Schema;
+use headwater_lake::{ColumnSpec, TableName};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -94,31 +95,62 @@ impl Folder {
     /// Sets aside the group's rows of a table that does not take them, and all that follow of the same declarations;
     /// false if the group has none.
     pub(in crate::ingest) fn refuse_table(&mut self, table: &TableName, detail: &str) -> bool {
-        let of_table =
-            |held: &HeldRows| table.namespace() == "raw" && held.schema.kind.as_str() == table.table();
-        let refused =
-            self.group.take_rows(|held| !held.key.stream.as_str().starts_with("hw/") && of_table(held));
+        let refused = self.group.take_rows(|held| is_of(held, table));
         for held in &refused {
-            let who = (held.key.device.clone(), held.key.epoch, held.stream, held.rows.fingerprint);
-            self.admissions.insert(who, Err(detail.to_owned()));
-            let seqs = held.rows.seqs();
-            let payload = encode_batch(&[Section::Rows(held.rows.clone())], Effort::Spool);
-            self.group.quarantined(Quarantined {
-                device: held.key.device.clone(),
-                epoch: held.key.epoch,
-                stream: Some(held.key.stream.to_string()),
-                seqs: Some(seqs.clone()),
-                stage: "commit",
-                reason: Reason::Schema,
-                detail: detail.to_owned(),
-                received: held.received,
-                digest: held.digest,
-                lane: None,
-                payload,
-            });
-            self.gap_by_collector(&held.key, seqs, GapCause::RejectedSchema, detail, held.received);
+            self.refuse(held, detail);
         }
         !refused.is_empty()
+    }
+
+    /// Takes over what a table has become in another writer's hands, and sets aside the group's rows whose declarations do
+    /// not fit it any more; false if nothing has changed, so that trying again is no use.
+    pub(in crate::ingest) fn settle_table(&mut self, table: &TableName, columns: &[ColumnSpec]) -> bool {
+        let Some(kind) = table.table().parse().ok().filter(|_| table.namespace() == "raw") else {
+            return false;
+        };
+        let before = self.kinds.clone();
+        self.kinds.settle(&kind, columns);
+        // Asked again, of the kind as it is now.
+        self.admissions.retain(|_, admitted| admitted.is_err());
+        let mut conflicts: Vec<(Arc<Schema>, String)> = Vec::new();
+        for held in self.group.rows.iter().filter(|held| is_of(held, table)) {
+            if conflicts.iter().any(|(schema, _)| *schema == held.schema) {
+                continue;
+            }
+            if let Err(conflict) = self.kinds.admit(&held.schema) {
+                conflicts.push((Arc::clone(&held.schema), conflict.to_string()));
+            }
+        }
+        for (schema, detail) in &conflicts {
+            let refused = self.group.take_rows(|held| is_of(held, table) && held.schema == *schema);
+            for held in &refused {
+                self.refuse(held, detail);
+            }
+        }
+        !conflicts.is_empty() || self.kinds != before
+    }
+
+    fn refuse(&mut self, held: &HeldRows, detail: &str) {
+        let who = (held.key.device.clone(), held.key.epoch, held.stream, held.rows.fingerprint);
+        self.admissions.insert(who, Err(detail.to_owned()));
+        let seqs = held.rows.seqs();
+        // They were taken for held, and are not.
+        self.ledger.release(&held.key, seqs.clone());
+        let payload = encode_batch(&[Section::Rows(held.rows.clone())], Effort::Spool);
+        self.group.quarantined(Quarantined {
+            device: held.key.device.clone(),
+            epoch: held.key.epoch,
+            stream: Some(held.key.stream.to_string()),
+            seqs: Some(seqs.clone()),
+            stage: "commit",
+            reason: Reason::Schema,
+            detail: detail.to_owned(),
+            received: held.received,
+            digest: held.digest,
+            lane: None,
+            payload,
+        });
+        self.gap_by_collector(&held.key, seqs, GapCause::RejectedSchema, detail, held.received);
     }
 
     /// Keeps what waits within its bounds.
@@ -146,4 +178,10 @@ impl Folder {
         }
         metrics::gauge!("headwater_ingest_waiting_items").set(self.waiting.len() as f64);
     }
+}
+
+fn is_of(held: &HeldRows, table: &TableName) -> bool {
+    table.namespace() == "raw"
+        && held.schema.kind.as_str() == table.table()
+        && !held.key.stream.as_str().starts_with("hw/")
 }

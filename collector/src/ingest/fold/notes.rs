@@ -6,7 +6,7 @@ use crate::commit::kinds::column_type;
 use crate::dedup::StreamKey;
 use crate::ingest::group::Reason;
 use crate::land::LandedMessage;
-use headwater_core::schema::Schema;
+use headwater_core::schema::{Schema, conversion};
 use headwater_core::wire::{Declaration, Hello};
 
 impl Folder {
@@ -80,13 +80,17 @@ impl Folder {
             .iter()
             .map(|field| {
                 let column = self.kinds.column(&schema.kind, &field.name);
+                let table_unit = column.map_or(field.unit.as_str(), |column| column.unit.as_str());
+                let by = conversion(&field.unit, table_unit);
                 serde_json::json!({
                     "name": field.name.as_str(),
                     "type": field.logical.name(),
                     "unit": field.unit,
                     "column": column.map_or(field.name.as_str(), |column| column.column.as_str()),
                     "column_type": format!("{:?}", column_type(&field.logical)).to_lowercase(),
-                    "unit_factor": "1",
+                    "table_unit": table_unit,
+                    "unit_factor": by.map(|by| by.factor()),
+                    "unit_offset": by.map(|by| by.offset()),
                 })
             })
             .collect();
