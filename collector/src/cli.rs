@@ -1,11 +1,13 @@
-//! The service's command line: `run`, `check` and `broker`.
+//! The service's command line: `run`, `check`, `broker` and `requeue`.
 
 use crate::config::{self, Identity, Settings};
+use crate::ingest::{self, Request};
 use crate::receive::broker::{self, BrokerSettings, BrokerTls};
 use crate::receive::clock::SystemClock;
 use crate::{pipeline, telemetry};
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
+use headwater_core::id::{DeviceId, FieldName, KindName, NameError};
 use headwater_core::ports::Clock;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -32,6 +34,35 @@ enum Verb {
     Check(ConfigArg),
     /// Run the embedded broker (one machine, development, demos)
     Broker(ConfigArg),
+    /// Have quarantined rows folded again, once what was wrong is put right; rows that are in the lake stay as they are
+    Requeue(RequeueArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct RequeueArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Only rows of this device
+    #[arg(long)]
+    device: Option<DeviceId>,
+    /// Only rows of streams of this name
+    #[arg(long)]
+    stream: Option<String>,
+    /// Only what was set aside for this reason, as `headwater quarantine` shows it
+    #[arg(long)]
+    reason: Option<String>,
+    /// Column that a refused field goes to instead, from now on too; may be repeated
+    #[arg(long, value_name = "FIELD=COLUMN", value_parser = renaming)]
+    rename: Vec<(FieldName, FieldName)>,
+    /// Kind that refused rows go to instead, from now on too
+    #[arg(long)]
+    kind: Option<KindName>,
+}
+
+fn renaming(text: &str) -> Result<(FieldName, FieldName), String> {
+    let (field, column) = text.split_once('=').ok_or("write FIELD=COLUMN, such as t=t_text")?;
+    let name = |name: &str| name.parse().map_err(|error: NameError| error.to_string());
+    Ok((name(field)?, name(column)?))
 }
 
 #[derive(Debug, clap::Args)]
@@ -60,6 +91,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Verb::Run(arg) => run(&arg),
         Verb::Check(arg) => check(&arg),
         Verb::Broker(arg) => run_broker(&arg),
+        Verb::Requeue(args) => requeue(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -126,6 +158,31 @@ fn run_broker(arg: &ConfigArg) -> anyhow::Result<()> {
     };
     tracing::info!(listen = %section.listen, tls = tls.is_some(), "embedded broker starts");
     match broker::run(&BrokerSettings { listen: section.listen, tls })? {}
+}
+
+fn requeue(args: RequeueArgs) -> anyhow::Result<()> {
+    let settings = load(&args.config)?;
+    let (named, device, stream) =
+        (!args.rename.is_empty() || args.kind.is_some(), &args.device, &args.stream);
+    if named && device.is_none() && stream.is_none() {
+        bail!("another name is given to the fields of a device or a stream: add --device or --stream");
+    }
+    let request = Request {
+        device: args.device,
+        stream: args.stream,
+        reason: args.reason,
+        rename: args.rename.into_iter().collect(),
+        kind: args.kind,
+    };
+    let id = format!("{}-{}", SystemClock.read().real.0, std::process::id());
+    let file = ingest::ask(&settings.landing_dir, &request, &id)
+        .with_context(|| format!("request cannot be left in {}", settings.landing_dir.display()))?;
+    println!(
+        "asked: the collector answers within {} s of running, in {}; headwater quarantine shows what is left",
+        settings.commit_interval_ms.div_ceil(1_000),
+        file.with_extension("done").display()
+    );
+    Ok(())
 }
 
 fn load(arg: &ConfigArg) -> anyhow::Result<Settings> {

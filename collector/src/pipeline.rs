@@ -199,6 +199,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
     let mut ingest_settings = IngestSettings::new(settings.tenant.clone(), &settings.client_id, branch);
     ingest_settings.interval_ms = settings.commit_interval_ms;
     ingest_settings.config_hash = settings.config_hash;
+    ingest_settings.requests = Some(settings.landing_dir.clone());
     let deps = IngestDeps {
         lake,
         source: LandingReader::new(StdDisk, &settings.landing_dir).with_live(landed),

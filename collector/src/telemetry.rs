@@ -28,6 +28,22 @@ pub fn describe() {
     describe_gauge!("headwater_staging_bytes", "bytes of unfinished objects");
     describe_gauge!("headwater_staging_dropped", "unfinished objects dropped for room or age");
     describe_gauge!("headwater_landed_set_forgotten", "runs and rows forgotten at a bound, to be sent again");
+    describe_gauge!("headwater_quarantine_items", "items held in quarantine, by reason");
+    describe_gauge!("headwater_quarantine_rows", "rows held in quarantine, by reason");
+    describe_counter!("headwater_ingest_quarantined_total", "items set aside, by reason");
+    describe_counter!("headwater_ingest_quarantined_rows_total", "rows set aside, by reason");
+    describe_counter!(
+        "headwater_quarantine_replayed_rows_total",
+        "rows that went from quarantine to the lake"
+    );
+    describe_counter!(
+        "headwater_ingest_rows_without_blob_total",
+        "rows that went in without their object: given up by the gateway, or for room or age here"
+    );
+    describe_counter!(
+        "headwater_ingest_waiting_overflow_total",
+        "halves and sections given up for room or age"
+    );
     describe_gauge!("headwater_mqtt_connected", "1 while connected to the broker");
     for kind in RefusalKind::ALL {
         counter!("headwater_refused_messages_total", "reason" => kind.as_str()).absolute(0);

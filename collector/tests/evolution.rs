@@ -394,3 +394,27 @@ fn one_row_of(spec: &headwater_lake::TableSpec) -> arrow_array::RecordBatch {
     });
     arrow_array::RecordBatch::try_from_iter(columns).unwrap()
 }
+
+/// Leaves a lake behind for `tests/conformance/evolved.py`, at `HEADWATER_EVOLVED_LAKE`.
+#[tokio::test(start_paused = true)]
+#[ignore = "writes a lake for other readers"]
+async fn writes_a_lake_whose_table_grew() {
+    let place = std::env::var("HEADWATER_EVOLVED_LAKE").expect("HEADWATER_EVOLVED_LAKE names a folder");
+    let lake = Lake::init(&place).await.unwrap();
+    let (one, two, three) = (Gateway::new("pi-1", 7), Gateway::new("pi-2", 8), Gateway::new("pi-3", 9));
+    let (t, n, rh) = (("t", Logical::F32, "Cel"), ("n", Logical::I16, "1"), ("rh", Logical::F32, "%"));
+    let first = [vec![Value::F32(20.5), Value::I64(7)], vec![Value::F32(-0.5), Value::I64(-3)]];
+    let more = vec![Value::F32(21.5), Value::I64(8), Value::F32(40.0)];
+    let steps = [
+        spoken(&one, &env(&[t.clone(), n.clone()]), 0, &first),
+        spoken(&one, &env(&[t, n, rh]), 2, &[more]),
+        spoken(&two, &env(&[("n", Logical::I64, "1")]), 0, &[vec![Value::I64(1 << 40)]]),
+        spoken(&three, &env(&[("t", Logical::F32, "K")]), 0, &[f32s(293.25)]),
+    ];
+    let mut all = Vec::new();
+    for step in steps {
+        all.extend(step);
+        live(&lake, &MemoryLog::of(&all), &[]).await;
+    }
+    assert_all_in(&lake, 5).await;
+}

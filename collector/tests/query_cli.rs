@@ -5,10 +5,12 @@
 mod ingest_world;
 
 use headwater_collector::align::recipe::Recipe;
+use headwater_collector::ingest::IngestSettings;
 use headwater_core::batch::Section;
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{BootOrdinal, Seq};
-use headwater_core::schema::builtin;
+use headwater_core::sample::Value as Sampled;
+use headwater_core::schema::{Logical, builtin};
 use headwater_core::time::BootNanos;
 use headwater_lake::{Lake, RefName};
 use ingest_world::*;
@@ -312,3 +314,75 @@ async fn a_lake_without_a_commit_says_so_and_a_folder_without_a_lake_is_an_error
     let nothing = TestLake { dir: tempfile::tempdir().unwrap(), commits: Vec::new() };
     assert_words(&nothing.refused(&["log"]), &["open lake at", "name an existing lake (--lake)"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_set_aside_is_counted_by_device_stream_and_reason_until_it_is_released() {
+    let (made, lake) = TestLake::empty().await;
+    assert_words(&made.ok(&["quarantine"]), &["nothing lies in quarantine"]);
+    let (fleet, other) = (Gateway::new("pi-1", 7), Gateway::new("pi-2", 9));
+    let mut schema = imu_schema();
+    schema.fields[0].logical = Logical::F64;
+    let mut records = fleet.declarations();
+    records.push(other.declare(IMU, "imu", schema.clone()));
+    for seq in 0..3 {
+        let values = vec![Sampled::F64(1.0), Sampled::F32(0.0), Sampled::I64(0), Sampled::Null];
+        let rows = other.rows(
+            IMU,
+            &schema,
+            seq * 2,
+            &[(imu_at(seq * 2), values.clone()), (imu_at(seq * 2 + 1), values)],
+        );
+        records.push(other.batch(&[Section::Rows(rows)], imu_at(seq * 2 + 1)));
+    }
+    let log = MemoryLog::of(&records);
+    live(&lake, &log, &[]).await;
+    let found = made.json(&["quarantine"]);
+    assert_eq!(found.as_array().map(Vec::len), Some(1), "{found}");
+    let row = &found[0];
+    assert_eq!(
+        (&row["device"], &row["stream"], &row["reason"]),
+        (&"pi-2".into(), &"imu".into(), &"schema".into())
+    );
+    assert_eq!((&row["held"], &row["rows"], &row["released"]), (&3.into(), &6.into(), &0.into()));
+    assert_words(&made.ok(&["quarantine"]), &["pi-2", "imu", "schema", "field n of kind imu is Double"]);
+
+    // The operator's word, as it is typed.
+    let config = made.dir.path().join("collector.toml");
+    std::fs::write(&config, COLLECTOR).unwrap();
+    let requeue = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headwater-collector"));
+        command.args(["requeue", "--config"]).arg(&config).args(words).output().unwrap()
+    };
+    let refused = requeue(&["--rename", "n=n_double"]);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && told.contains("add --device or --stream"), "{told}");
+    let asked = requeue(&["--device", "pi-2", "--reason", "schema", "--rename", "n=n_double"]);
+    let told = String::from_utf8(asked.stdout).unwrap();
+    assert!(asked.status.success() && told.contains("the collector answers within 10 s"), "{told}");
+    let settings = IngestSettings { requests: Some(made.dir.path().join("landing")), ..settings() };
+    live_as(&lake, &log, &[], settings).await;
+    let found = made.json(&["quarantine"]);
+    let row = &found[0];
+    assert_eq!((&row["held"], &row["rows"], &row["released"]), (&0.into(), &0.into(), &3.into()));
+    assert_eq!(table(&lake, "raw.imu").await.len(), 6);
+}
+
+/// As README's.
+const COLLECTOR: &str = r#"
+[tenant]
+name = "acme"
+[identity]
+ca = "pki/ca.pem"
+tls_cert = "pki/tls.pem"
+tls_key = "pki/tls.key"
+sign_cert = "pki/sign.pem"
+sign_key = "pki/sign.key"
+[mqtt]
+broker = "mqtts://broker.example:8883"
+client_id = "collector-1"
+[landing]
+dir = "landing"
+[lake]
+location = "lake"
+branch = "main"
+"#;

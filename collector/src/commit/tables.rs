@@ -108,7 +108,8 @@ impl Ops {
             ),
             Self::Quarantine => {
                 let mut columns = mixed(
-                    "topic:s lane stage:s reason:s detail:s epoch:s stream:s seq_lo seq_hi hash:s digest:s released_by:s",
+                    "topic:s lane stage:s reason:s detail:s epoch:s stream:s seq_lo seq_hi hash:s digest:s released_by:s \
+                     stream_id schema_fp rows",
                 );
                 columns.push(blob("payload"));
                 columns

@@ -274,7 +274,7 @@ fn types(recipe: &Recipe, kinds: &Kinds, kinds_of: &StreamKinds) -> FieldTypes {
 }
 
 fn feed(aligner: &mut Aligner, group: &Group, resolved: &[Vec<Resolved>], kinds: &Kinds, now: BootNanos) {
-    for recorded in &group.gaps {
+    for recorded in group.gaps.iter().filter(|recorded| !recorded.closed) {
         let key = crate::dedup::StreamKey {
             device: recorded.device.clone(),
             epoch: recorded.epoch,

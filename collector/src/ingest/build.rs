@@ -296,7 +296,7 @@ fn gaps(folder: &Folder) -> TableRows {
             ("b_hi_ns", on_boot(gap.b_last.0)),
             ("t_lo_ns", at(gap.b_first).into()),
             ("t_hi_ns", at(gap.b_last).into()),
-            ("state", "open".into()),
+            ("state", if recorded.closed { "closed" } else { "open" }.into()),
             ("detail", gap.note.as_str().into()),
         ]);
         out.push(cells);

@@ -2,8 +2,10 @@
 //! here fails, since what is wrong with a record becomes a row of `ops.quarantine`.
 
 use super::IngestSettings;
+use super::aside::Board;
 use super::cursors::advance;
 use super::group::{Group, HeldRows, Quarantined, Reason};
+use super::replaying::Replay;
 use super::waiting::{BlobKey, Undeclared, Waiting, WaitingBlob};
 use crate::align::Promise;
 use crate::commit::kinds::Kinds;
@@ -12,25 +14,31 @@ use crate::dedup::{Ledger, StreamKey};
 use crate::land::{Landed, LandedBlob, LandedMessage, LandingCursors, is_below};
 use crate::registry::{DeclaredStream, Registry};
 use crate::resolve::{ClockTracks, Incoming, Receipt};
-use headwater_core::batch::{Batch, BatchError, Heartbeat, Limits, Rows, Section, decode_batch};
+use headwater_core::batch::{Batch, BatchError, Heartbeat, Limits, Rows, Section, StreamRef, decode_batch};
 use headwater_core::gap::GapCause;
-use headwater_core::id::{BootOrdinal, DeviceId, Epoch, Sha256, StreamId};
+use headwater_core::id::{BootOrdinal, DeviceId, DevicePath, Epoch, Sha256, StreamId};
 use headwater_core::sample::BlobRef;
-use headwater_core::schema::Fingerprint;
 use headwater_core::schema::builtin::{CLOCK_STREAM, GAPS_STREAM};
-use headwater_core::time::{BootNanos, ClockDomain};
+use headwater_core::schema::{Fingerprint, Schema};
+use headwater_core::time::{BootNanos, ClockDomain, UtcNanos};
 use headwater_core::wire::object::BlobObject;
 use headwater_core::wire::{Envelope, MessageKind};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
 mod asides;
 mod builtin_streams;
 mod notes;
+mod replay;
+
+pub(super) use replay::{Replayed, sections};
 
 /// Whether a declaration's rows may go to their kind's table, by who declared it.
-type Admissions = HashMap<(DeviceId, Epoch, StreamId, Fingerprint), Result<(), String>>;
+type Admissions = HashMap<Who, Result<(), String>>;
+
+/// A declaration, across the fleet.
+pub(super) type Who = (DeviceId, Epoch, StreamId, Fingerprint);
 
 /// Everything ingest knows between commits.
 #[derive(Debug)]
@@ -50,6 +58,14 @@ pub(super) struct Folder {
     pub(super) halves: BTreeMap<(DeviceId, Epoch, BootOrdinal), i64>,
     /// Agent software, as the newest hello says.
     pub(super) agents: BTreeMap<(DeviceId, Epoch), String>,
+    /// What is held in quarantine.
+    pub(super) board: Board,
+    /// Quarantined items to be folded again.
+    pub(super) wanted: VecDeque<Replay>,
+    /// Declarations whose fields or kind an operator gave other names.
+    pub(super) aliases: HashMap<Who, Arc<Schema>>,
+    /// When the newest record was received.
+    newest: UtcNanos,
     admissions: Admissions,
 }
 
@@ -60,6 +76,13 @@ struct Arriving<'a> {
     key: StreamKey,
     /// The message is read again after a restart: a known row is the same copy.
     replayed: bool,
+}
+
+impl Arriving<'_> {
+    fn who(&self) -> Who {
+        let (key, declared) = (&self.key, &self.declared);
+        (key.device.clone(), key.epoch, declared.stream, declared.fingerprint)
+    }
 }
 
 impl Folder {
@@ -77,6 +100,10 @@ impl Folder {
             noted: LandingCursors::new(),
             halves: BTreeMap::new(),
             agents: BTreeMap::new(),
+            board: Board::default(),
+            wanted: VecDeque::new(),
+            aliases: HashMap::new(),
+            newest: UtcNanos(i64::MIN),
             admissions: Admissions::new(),
         }
     }
@@ -85,6 +112,10 @@ impl Folder {
     pub(super) fn take(&mut self, landed: Landed) {
         self.group.bytes = self.group.bytes.saturating_add(landed.bytes());
         let end = landed.end();
+        self.newest = self.newest.max(match &landed {
+            Landed::Message(message) => message.received,
+            Landed::Blob(blob) => blob.received,
+        });
         match landed {
             Landed::Message(message) => self.message(&Arc::new(message)),
             Landed::Blob(blob) => self.blob(&blob),
@@ -139,7 +170,7 @@ impl Folder {
     }
 
     fn section(&mut self, message: &Arc<LandedMessage>, rows: Rows, replayed: bool) {
-        let declared = self.registry.resolve(&message.device, message.epoch, &rows.stream, rows.fingerprint);
+        let declared = self.resolve(&message.device, message.epoch, &rows.stream, rows.fingerprint);
         let Some(declared) = declared else {
             self.waiting.undeclared(Undeclared { message: Arc::clone(message), rows });
             return;
@@ -152,9 +183,32 @@ impl Folder {
         self.rows(&Arriving { message, declared, key, replayed }, rows);
     }
 
-    /// Tries again what waited for a declaration.
-    pub(super) fn declared(&mut self) {
-        for section in self.waiting.take_undeclared() {
+    /// What a section's stream reference and fingerprint stand for, under the names that an operator gave.
+    fn resolve(
+        &self,
+        device: &DevicePath,
+        epoch: Epoch,
+        stream: &StreamRef,
+        fingerprint: Fingerprint,
+    ) -> Option<DeclaredStream> {
+        let mut declared = self.registry.resolve(device, epoch, stream, fingerprint)?;
+        let who = (device.device.clone(), epoch, declared.stream, fingerprint);
+        if let Some(schema) = self.aliases.get(&who) {
+            declared.schema = Arc::clone(schema);
+        }
+        Some(declared)
+    }
+
+    /// Tries again what waited for a declaration of this gateway.
+    pub(super) fn declared(&mut self, device: &DevicePath, epoch: Epoch) {
+        let registry = &self.registry;
+        let sections = self.waiting.take_undeclared(|section| {
+            let (rows, message) = (&section.rows, &section.message);
+            message.device == *device
+                && message.epoch == epoch
+                && registry.resolve(device, epoch, &rows.stream, rows.fingerprint).is_some()
+        });
+        for section in sections {
             let replayed = is_below(&self.noted, &section.message.end);
             self.section(&section.message, section.rows, replayed);
         }
@@ -211,6 +265,10 @@ impl Folder {
             match self.waiting.take_blob(&blob) {
                 Some(bytes) => self.complete(run, reference, bytes),
                 None if self.ledger.is_declared(&arriving.key, blob.seq) => self.without_blob(run),
+                // Its blob was given up waiting for it, and is on its way into the lake by its digest.
+                None if self.group.objects.iter().any(|(sha256, _)| *sha256 == reference.sha256) => {
+                    self.group.hold(run);
+                }
                 None => self.waiting.row(blob, run),
             }
         }
@@ -229,6 +287,14 @@ impl Folder {
         self.group.objects.extend(blobs);
     }
 
+    /// The lake has the object of a row that waits: given up once, when its row had not come.
+    pub(super) fn found(&mut self, blob: &BlobKey, path: String) {
+        if let Some(row) = self.waiting.take_row(blob) {
+            self.group.blobs.entry(blob.sha256).or_insert(StoredBlob::Path(path));
+            self.group.hold(row);
+        }
+    }
+
     fn complete(&mut self, row: HeldRows, reference: BlobRef, bytes: Arc<[u8]>) {
         if is_inline(bytes.len()) {
             self.group.blobs.insert(reference.sha256, StoredBlob::Inline(bytes));
@@ -242,11 +308,13 @@ impl Folder {
         let object = match BlobObject::from_bytes(&landed.bytes) {
             Ok(object) => object,
             Err(error) => {
-                self.group.quarantined(Quarantined {
+                self.set_aside(Quarantined {
                     device: landed.device.device.clone(),
                     epoch: landed.epoch,
                     stream: None,
                     seqs: None,
+                    stream_id: None,
+                    fingerprint: None,
                     stage: "blob",
                     reason: Reason::Crc,
                     detail: error.to_string(),
@@ -269,7 +337,7 @@ impl Folder {
         if let Some(row) = self.waiting.take_row(&blob) {
             return self.complete(row, object.reference, bytes);
         }
-        let waiting = WaitingBlob { position: landed.position, bytes };
+        let waiting = WaitingBlob { position: landed.position, received: landed.received, bytes };
         let Some(stream) = self.registry.stream_name(&landed.device, landed.epoch, object.stream) else {
             return self.waiting.blob(blob, waiting);
         };
@@ -335,12 +403,7 @@ impl Folder {
         if arriving.key.stream.as_str().starts_with("hw/") {
             return Ok(());
         }
-        let who = (
-            arriving.key.device.clone(),
-            arriving.key.epoch,
-            arriving.declared.stream,
-            arriving.declared.fingerprint,
-        );
+        let who = arriving.who();
         let kinds = &mut self.kinds;
         self.admissions
             .entry(who)

@@ -1,5 +1,6 @@
 //! A group: everything that becomes one commit, held until that commit is there.
 
+use super::aside::{Aside, UNDECLARED};
 use crate::align::Promise;
 use crate::commit::cells::{Cell, TableRows};
 use crate::commit::raw::StoredBlobs;
@@ -9,8 +10,8 @@ use crate::land::LandingPosition;
 use headwater_core::batch::Rows;
 use headwater_core::gap::GapRecord;
 use headwater_core::id::{DeviceId, Epoch, Sha256, StreamId};
-use headwater_core::schema::Schema;
 use headwater_core::schema::builtin::CLOCK_STREAM;
+use headwater_core::schema::{Fingerprint, Schema};
 use headwater_core::time::UtcNanos;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -41,6 +42,7 @@ pub(crate) enum Reason {
     Schema,
     Clock,
     ContentConflict,
+    Undeclared,
 }
 
 impl Reason {
@@ -51,6 +53,7 @@ impl Reason {
             Self::Schema => "schema",
             Self::Clock => "clock",
             Self::ContentConflict => "content_conflict",
+            Self::Undeclared => UNDECLARED,
         }
     }
 }
@@ -62,6 +65,8 @@ pub(crate) struct Quarantined {
     pub(crate) epoch: Epoch,
     pub(crate) stream: Option<String>,
     pub(crate) seqs: Option<Range<u64>>,
+    pub(crate) stream_id: Option<StreamId>,
+    pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) stage: &'static str,
     pub(crate) reason: Reason,
     pub(crate) detail: String,
@@ -81,6 +86,8 @@ pub(crate) struct RecordedGap {
     pub(crate) gap: GapRecord,
     pub(crate) declared_by: &'static str,
     pub(crate) received: UtcNanos,
+    /// Its rows came after all.
+    pub(crate) closed: bool,
 }
 
 /// All of one commit to be.
@@ -174,30 +181,62 @@ impl Group {
         out
     }
 
-    pub(crate) fn quarantined(&mut self, item: Quarantined) {
+    pub(crate) fn quarantined(&mut self, item: Quarantined) -> Aside {
+        let aside = Aside {
+            device: item.device.clone(),
+            epoch: item.epoch,
+            stream: item.stream.clone(),
+            seqs: item.seqs.clone(),
+            reason: item.reason.as_str().to_owned(),
+            digest: item.digest.to_string(),
+            received: item.received,
+            stream_id: item.stream_id,
+            fingerprint: item.fingerprint,
+        };
         metrics::counter!("headwater_ingest_quarantined_total", "reason" => item.reason.as_str())
             .increment(1);
+        metrics::counter!("headwater_ingest_quarantined_rows_total", "reason" => item.reason.as_str())
+            .increment(aside.rows());
         tracing::warn!(
             device = %item.device, stream = item.stream.as_deref().unwrap_or(""), reason = item.reason.as_str(),
             detail = item.detail, "set aside in quarantine"
         );
         let hash = Sha256::of(&item.payload).to_string();
-        let last = item.seqs.as_ref().map(|seqs| seqs.end.saturating_sub(1));
-        let mut cells = self.event(item.received, &item.device);
+        let mut cells = self.item(&aside, item.received);
         cells.extend([
             ("lane", item.lane.map(u32::from).into()),
             ("stage", item.stage.into()),
-            ("reason", item.reason.as_str().into()),
             ("detail", item.detail.into()),
-            ("epoch", item.epoch.to_string().into()),
-            ("stream", item.stream.into()),
-            ("seq_lo", item.seqs.map(|seqs| seqs.start).into()),
-            ("seq_hi", last.into()),
             ("payload", Cell::Struct(vec![item.payload.into(), Cell::Null])),
             ("hash", hash.into()),
-            ("digest", item.digest.to_string().into()),
         ]);
         self.quarantine.push(cells);
+        aside
+    }
+
+    /// Notes that an item is in quarantine no more.
+    pub(crate) fn released(&mut self, aside: &Aside, by: &str, now: UtcNanos) {
+        let mut cells = self.item(aside, now);
+        cells.push(("released_by", by.into()));
+        self.quarantine.push(cells);
+    }
+
+    /// What an item and its release have in common.
+    fn item(&self, aside: &Aside, at: UtcNanos) -> Vec<(&'static str, Cell)> {
+        let mut cells = self.event(at, &aside.device);
+        let (first, end) = aside.seqs.as_ref().map(|seqs| (seqs.start, seqs.end)).unzip();
+        cells.extend([
+            ("reason", aside.reason.as_str().into()),
+            ("epoch", aside.epoch.to_string().into()),
+            ("stream", aside.stream.as_deref().into()),
+            ("seq_lo", first.into()),
+            ("seq_hi", end.map(|end| end.saturating_sub(1)).into()),
+            ("digest", aside.digest.as_str().into()),
+            ("stream_id", aside.stream_id.map(|id| u32::from(id.0)).into()),
+            ("schema_fp", aside.fingerprint.map(|fingerprint| fingerprint.0).into()),
+            ("rows", aside.rows().into()),
+        ]);
+        cells
     }
 
     /// The first columns of every row of `ops.*`.

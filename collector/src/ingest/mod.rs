@@ -3,7 +3,8 @@
 //! ```text
 //! landing log ─► fold (decode, dedup, admit) ─► group ─► build (resolve, columns) ─► one commit ─► mark
 //!                   │ waits: rows without their blob, sections without their declaration
-//!                   └─► quarantine, with a gap record                    └─► align ─► gate ─► a commit of its own
+//!                   └─► quarantine, with a gap record, and back once what was wrong is put right
+//!                                                                        └─► align ─► gate ─► a commit of its own
 //! ```
 //! Everything up to the commit is pure and in memory. The commit carries the landing cursors, so whatever a crash takes
 //! is read again from them, and the ledger makes the overlap harmless (D1). Raw rows never wait for a recipe (R15).
@@ -11,17 +12,21 @@
 //! One task ingests into a branch; a second one on the same branch would need its rows checked against the other's.
 
 mod aligning;
+mod aside;
 mod build;
 mod commit;
 mod cursors;
 mod fold;
 mod group;
 mod port;
+mod replaying;
+mod requeue;
 mod restore;
 mod task;
 mod waiting;
 
 pub use cursors::{from_commit, landing_key};
 pub use port::LandingSource;
+pub use requeue::{Answer, Request, ask};
 pub use task::{GROUP_BYTES_MAX, IngestDeps, IngestError, IngestSettings, run};
-pub use waiting::{WAITING_BYTES_MAX, WAITING_ITEMS_MAX};
+pub use waiting::{HALF_WAIT_NS_MAX, UNDECLARED_WAIT_NS_MAX, WAITING_BYTES_MAX, WAITING_ITEMS_MAX};

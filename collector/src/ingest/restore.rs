@@ -1,17 +1,21 @@
 //! What ingest knows at its start, read back from the branch it commits to: cursors, ledger, gaps, clocks, declarations.
 
+use super::aside::{Aside, Undeclared, held};
 use super::cursors::{Part, part_of};
 use super::fold::Folder;
+use super::replaying::Replay;
 use crate::commit::read::ScannedRows;
 use crate::commit::tables::Ops;
 use crate::dedup::StreamKey;
 use crate::resolve::{Constraint, Incoming};
 use futures::TryStreamExt;
-use headwater_core::id::{BootOrdinal, DeviceId, DevicePath, StreamId};
+use headwater_core::batch::StreamRef;
+use headwater_core::id::{BootOrdinal, DeviceId, DevicePath, Epoch, StreamId};
 use headwater_core::schema::Schema;
 use headwater_core::time::{BootNanos, Grade, NS_PER_S, UtcNanos};
 use headwater_core::wire::Declaration;
 use headwater_lake::{CommitId, Lake, LakeError, RefName, ScanOptions};
+use std::sync::Arc;
 
 /// Fills a fresh folder from the head of `branch`; gives the head's commit.
 pub(super) async fn restore(
@@ -43,6 +47,21 @@ pub(super) async fn restore(
         }
         declare(folder, declared);
     }
+    for aside in held(lake, &head).await?.into_values() {
+        folder.board.add(&aside);
+    }
+    // Declared since, or in the very commit before a crash: what lies in quarantine can be folded again.
+    let known = |(who, asides): (&Undeclared, &Vec<Aside>)| {
+        let (device, epoch, fingerprint) = who;
+        let path = DevicePath { tenant: folder.settings.tenant.clone(), device: device.clone() };
+        let declared = |aside: &Aside| {
+            let stream = StreamRef::Id(aside.stream_id?);
+            folder.registry.resolve(&path, *epoch, &stream, *fingerprint)
+        };
+        asides.iter().any(|aside| declared(aside).is_some()).then(|| Replay::declared(who))
+    };
+    let declared: Vec<Replay> = folder.board.undeclared().filter_map(known).collect();
+    folder.wanted.extend(declared);
     for name in tables.keys().filter(|name| name.namespace() == "raw") {
         if let Ok(kind) = name.table().parse() {
             folder.kinds.settle(&kind, &lake.columns(&head, name).await?);
@@ -51,10 +70,11 @@ pub(super) async fn restore(
     Ok(Some(head))
 }
 
-type Declared = (i64, bool, DevicePath, headwater_core::id::Epoch, Declaration);
+type Declared = (i64, bool, DevicePath, Epoch, Declaration, Schema);
 
 fn declaration(folder: &Folder, rows: ScannedRows<'_>, row: usize) -> Option<Declared> {
     let schema = Schema::from_canonical(&rows.bytes("canonical", row)?).ok()?;
+    let known_as = known_as(rows, row, &schema);
     let device = DevicePath {
         tenant: folder.settings.tenant.clone(),
         device: rows.text("device", row)?.parse().ok()?,
@@ -65,25 +85,54 @@ fn declaration(folder: &Folder, rows: ScannedRows<'_>, row: usize) -> Option<Dec
         schema,
     };
     let accepted = rows.text("state", row)? == "accepted";
-    Some((rows.long("ts_ns", row)?, accepted, device, rows.text("epoch", row)?.parse().ok()?, declaration))
+    Some((
+        rows.long("ts_ns", row)?,
+        accepted,
+        device,
+        rows.text("epoch", row)?.parse().ok()?,
+        declaration,
+        known_as,
+    ))
 }
 
 /// In the order they were accepted in, so that a kind's columns come out the same.
 fn declare(folder: &mut Folder, mut declared: Vec<Declared>) {
-    declared.sort_by_key(|(ts, _, device, epoch, declaration)| {
+    declared.sort_by_key(|(ts, _, device, epoch, declaration, _)| {
         (*ts, device.clone(), *epoch, declaration.stream, declaration.schema.fingerprint())
     });
-    for (_, accepted, device, epoch, declaration) in declared {
+    for (_, accepted, device, epoch, declaration, known_as) in declared {
         if let Err(error) = folder.registry.declare(&device, epoch, &declaration) {
             tracing::warn!(%device, %error, "declaration of an earlier life contradicts a newer one");
         }
         if accepted
             && !declaration.name.as_str().starts_with("hw/")
-            && let Err(conflict) = folder.kinds.admit(&declaration.schema)
+            && let Err(conflict) = folder.kinds.admit(&known_as)
         {
             tracing::error!(%device, %conflict, "declaration was accepted once and does not fit now");
         }
+        if accepted && known_as != declaration.schema {
+            let fingerprint = declaration.schema.fingerprint();
+            folder
+                .aliases
+                .insert((device.device, epoch, declaration.stream, fingerprint), Arc::new(known_as));
+        }
     }
+}
+
+/// The schema under the names that an operator gave, which are noted beside the declared ones.
+fn known_as(rows: ScannedRows<'_>, row: usize, schema: &Schema) -> Schema {
+    let mut known_as = schema.clone();
+    if let Some(Ok(kind)) = rows.text("kind", row).map(|kind| kind.parse()) {
+        known_as.kind = kind;
+    }
+    let noted = rows.text("fields", row).unwrap_or_default();
+    let noted: Vec<serde_json::Value> = serde_json::from_str(&noted).unwrap_or_default();
+    for (field, noted) in known_as.fields.iter_mut().zip(noted) {
+        if let Some(Ok(name)) = noted["known_as"].as_str().map(str::parse) {
+            field.name = name;
+        }
+    }
+    known_as
 }
 
 fn key(rows: ScannedRows<'_>, row: usize) -> Option<StreamKey> {

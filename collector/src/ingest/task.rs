@@ -6,6 +6,7 @@ use super::commit::{BACKOFF_MS_MIN, Committer};
 use super::fold::Folder;
 use super::group::Group;
 use super::port::LandingSource;
+use super::replaying::{finish, look, step};
 use super::restore::restore;
 use crate::align::recipe::Recipe;
 use crate::commit::raw::StoredBlob;
@@ -16,6 +17,7 @@ use headwater_core::id::{Sha256, TenantId, parse_hex};
 use headwater_core::ports::Clock;
 use headwater_core::time::{BootNanos, Grade, UtcNanos};
 use headwater_lake::{CommitId, CommitObject, Committed, Lake, LakeError, RefName, TableName};
+use std::path::PathBuf;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +52,8 @@ pub struct IngestSettings {
     pub clock_grade: Grade,
     /// Hex SHA-256 of the configuration in force, for lineage.
     pub config_hash: String,
+    /// The landing logs' folder, beside which requests to fold again lie; none takes no requests.
+    pub requests: Option<PathBuf>,
 }
 
 impl IngestSettings {
@@ -66,6 +70,7 @@ impl IngestSettings {
             clock_half_ns: 1_000_000_000,
             clock_grade: Grade::Estimated,
             config_hash: String::new(),
+            requests: None,
         }
     }
 }
@@ -199,6 +204,10 @@ impl<C: Clock> Task<C> {
                     false
                 }
             };
+            // All that was landed is known by now, declarations above all.
+            if !more {
+                self.replay().await?;
+            }
             let now = self.clock.boot();
             let full = self.folder.group.bytes >= self.folder.settings.group_bytes_max;
             let stopping = self.cancel.is_cancelled();
@@ -285,9 +294,53 @@ impl<C: Clock> Task<C> {
         }
     }
 
+    /// Folds again what operators and late declarations ask for, in commits of its own.
+    async fn replay(&mut self) -> Result<(), IngestError> {
+        look(&mut self.folder);
+        if self.folder.wanted.is_empty() {
+            return Ok(());
+        }
+        // Items of the group itself can be read once they are in the lake.
+        self.commit().await?;
+        while let (Some(mut replay), Some(head)) = (self.folder.wanted.pop_front(), self.head.clone()) {
+            let now = self.clock.read().real;
+            match step(&mut self.folder, &mut replay, &self.committer.lake, &head, now).await {
+                Ok(more) => {
+                    self.commit().await?;
+                    if !self.folder.group.is_empty() {
+                        // Told to stop before it was committed: the next life is asked again.
+                        return Ok(());
+                    }
+                    match more {
+                        true => self.folder.wanted.push_front(replay),
+                        false => finish(&replay),
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "quarantine cannot be read, trying again later");
+                    self.folder.wanted.push_back(replay);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows whose object was given up waiting for them find it in the lake.
+    async fn find_objects(&mut self) {
+        for blob in self.folder.waiting.not_looked() {
+            match self.committer.lake.blob_path(&blob.sha256.to_string()).await {
+                Ok(Some(path)) => self.folder.found(&blob, path),
+                Ok(None) => self.folder.waiting.looked(&blob),
+                Err(error) => tracing::debug!(%error, "object of a waiting row cannot be looked for yet"),
+            }
+        }
+    }
+
     /// Commits the group, trying until it is there or the process is to end.
     async fn commit(&mut self) -> Result<(), IngestError> {
         self.opened = None;
+        self.find_objects().await;
         if self.folder.group.is_empty() {
             // Cursors that only moved over what has no row, or over what an earlier life committed, go along with the
             // next commit; the receiver may know of them now.

@@ -63,6 +63,12 @@ enum Verb {
         #[arg(long, default_value = "main")]
         at: String,
     },
+    /// Rows that were set aside, by device, stream and reason.
+    Quarantine {
+        /// Branch, tag or commit.
+        #[arg(long, default_value = "main")]
+        at: String,
+    },
     /// Rows of a table.
     Scan {
         /// Table, such as raw.imu.
@@ -177,6 +183,7 @@ fn run(args: Args) -> Result<(), QueryError> {
             Verb::Tables { at } => printer.tables(&lake, &at).await?,
             Verb::Devices { at } => printer.devices(&lake, &at).await?,
             Verb::Gaps { at } => printer.gaps(&lake, &at).await?,
+            Verb::Quarantine { at } => printer.quarantine(&lake, &at).await?,
             Verb::Scan { table, at, limit, columns } => {
                 printer.scan(&lake, &at, &table, columns, Some(limit)).await?
             }

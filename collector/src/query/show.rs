@@ -112,6 +112,23 @@ impl<W: Write> Printer<W> {
         self.list(&columns, &newest, "no gaps: every capture is accounted for")
     }
 
+    /// What was set aside, counted by device, stream and reason.
+    pub(super) async fn quarantine(&mut self, lake: &Lake, spec: &str) -> Result<(), QueryError> {
+        let table = "ops.quarantine";
+        let mut rows = Vec::new();
+        if let Some(id) = resolve(lake, spec).await?
+            && let Some((name, _)) =
+                lake.tables(&id).await?.into_iter().find(|(name, _)| name.to_string() == table)
+        {
+            // Payloads stay where they are.
+            let columns = lake.columns(&id, &name).await?.into_iter().map(|column| column.name);
+            let columns = columns.filter(|column| column != "payload").collect();
+            rows = self.read(lake, &id, table, Some(columns), None).await?.unwrap_or_default();
+        }
+        let columns = ["device", "stream", "reason", "held", "rows", "released", "first", "last", "detail"];
+        self.list(&columns, &asides(rows), "nothing lies in quarantine")
+    }
+
     /// Rows of a table: a table for people, one object a line with `--json`.
     pub(super) async fn scan(
         &mut self,
@@ -232,6 +249,52 @@ fn field(value: &Value, name: &str) -> String {
 
 fn field_of(row: &Map<String, Value>, name: &str) -> String {
     row.get(name).map_or_else(String::new, ToString::to_string)
+}
+
+/// Items of `ops.quarantine` by device, stream and reason. An item is held while it was set aside more often than it
+/// was released.
+fn asides(mut rows: Vec<Map<String, Value>>) -> Vec<Map<String, Value>> {
+    let long = |row: &Map<String, Value>, name: &str| row.get(name).and_then(Value::as_i64);
+    rows.sort_by_key(|row| long(row, "ts_ns"));
+    let mut items: BTreeMap<String, (i64, i64, Map<String, Value>)> = BTreeMap::new();
+    for row in rows {
+        let parts = ["device", "epoch", "stream", "seq_lo", "seq_hi", "reason", "digest"];
+        let key = parts.map(|part| field_of(&row, part)).join(" ");
+        let released = row.get("released_by").is_some_and(|by| !by.is_null());
+        let (held, times, kept) = items.entry(key).or_insert_with(|| (0, 0, row.clone()));
+        *held += if released { -1 } else { 1 };
+        *times += i64::from(released);
+        if !released {
+            *kept = row;
+        }
+    }
+    let mut groups: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+    for (held, times, row) in items.into_values() {
+        let key = ["device", "stream", "reason"].map(|part| field_of(&row, part)).join(" ");
+        let value = |name: &str| row.get(name).cloned().unwrap_or(Value::Null);
+        let group = groups.entry(key).or_insert_with(|| {
+            object(json!({"device": value("device"), "stream": value("stream"), "reason": value("reason"), "held": 0,
+                "rows": 0, "released": 0, "first": value("ts"), "last": value("ts"), "detail": value("detail")}))
+        });
+        let held = i64::from(held > 0);
+        let of_item = match (long(&row, "seq_lo"), long(&row, "seq_hi")) {
+            (Some(lo), Some(hi)) => held * (hi - lo + 1),
+            _ => 0,
+        };
+        for (name, more) in [("held", held), ("rows", of_item), ("released", times)] {
+            let sum = long(group, name).unwrap_or(0) + more;
+            group.insert(name.to_owned(), sum.into());
+        }
+        let text = |group: &Map<String, Value>, name: &str| field_of(group, name);
+        if text(&row, "ts") < text(group, "first") {
+            group.insert("first".to_owned(), value("ts"));
+        }
+        if text(&row, "ts") >= text(group, "last") {
+            group.insert("last".to_owned(), value("ts"));
+            group.insert("detail".to_owned(), value("detail"));
+        }
+    }
+    groups.into_values().collect()
 }
 
 /// Of rows with one key, the one with the greatest `ts_ns`; in order of key.

@@ -365,6 +365,16 @@ pub(crate) fn clock() -> SimClock {
 
 /// Reads the log to its end, commits, aligns and stops: one life of a collector. Gives what the receiver was told.
 pub(crate) async fn live(lake: &Lake, log: &MemoryLog, recipes: &[Recipe]) -> CommitMark {
+    live_as(lake, log, recipes, settings()).await
+}
+
+/// The same with settings of its own.
+pub(crate) async fn live_as(
+    lake: &Lake,
+    log: &MemoryLog,
+    recipes: &[Recipe],
+    settings: IngestSettings,
+) -> CommitMark {
     let (marks, told) = watch::channel(CommitMark::default());
     let cancel = CancellationToken::new();
     cancel.cancel();
@@ -373,7 +383,7 @@ pub(crate) async fn live(lake: &Lake, log: &MemoryLog, recipes: &[Recipe]) -> Co
         source: log.clone(),
         registry: Registry::new(),
         recipes: recipes.to_vec(),
-        settings: settings(),
+        settings,
         quality: None,
         clock: clock(),
         cancel,
@@ -461,6 +471,14 @@ impl Running {
         lake: &Lake,
         recipes: Vec<Recipe>,
     ) -> (Self, impl Future<Output = Result<(), IngestError>>) {
+        Self::start_as(lake, recipes, settings())
+    }
+
+    pub(crate) fn start_as(
+        lake: &Lake,
+        recipes: Vec<Recipe>,
+        settings: IngestSettings,
+    ) -> (Self, impl Future<Output = Result<(), IngestError>>) {
         let nowhere = LandingPosition { incarnation: IncarnationId([1; 16]), segment: 0, offset: 64 };
         let (landed, watch) = watch::channel(nowhere);
         let log = SharedLog { log: Arc::default(), watch };
@@ -471,7 +489,7 @@ impl Running {
             source: log.clone(),
             registry: Registry::new(),
             recipes,
-            settings: settings(),
+            settings,
             quality: None,
             clock: clock.clone(),
             cancel: cancel.clone(),

@@ -1,24 +1,33 @@
 //! Setting aside: what cannot be admitted goes to quarantine whole, with a gap record for the seqs it takes along, and the
 //! rest goes on.
 
-use super::{Arriving, Folder, cut};
+use super::{Arriving, Folder, Who, cut};
 use crate::dedup::StreamKey;
-use crate::ingest::group::{HeldRows, Quarantined, Reason};
+use crate::ingest::group::{HeldRows, Quarantined, Reason, RecordedGap};
+use crate::ingest::replaying::Replay;
+use crate::ingest::waiting::Undeclared;
 use crate::land::LandedMessage;
-use headwater_core::batch::{Effort, Refused, Rows, Section, encode_batch};
-use headwater_core::gap::GapCause;
+use headwater_core::batch::{Effort, Refused, Rows, Section, StreamRef, encode_batch};
+use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::schema::Schema;
+use headwater_core::time::UtcNanos;
 use headwater_lake::{ColumnSpec, TableName};
 use std::ops::Range;
 use std::sync::Arc;
 
 impl Folder {
+    /// Puts an item into quarantine.
+    pub(super) fn set_aside(&mut self, item: Quarantined) {
+        let aside = self.group.quarantined(item);
+        self.board.add(&aside);
+    }
+
     pub(super) fn refused(&mut self, message: &Arc<LandedMessage>, refused: &Refused) {
         let stream = refused.stream.as_ref();
         let id = stream.and_then(|stream| self.registry.stream_id(&message.device, message.epoch, stream));
         let name = id.and_then(|id| self.registry.stream_name(&message.device, message.epoch, id));
         let detail = format!("section cannot be read: {}", refused.why);
-        self.group.quarantined(Quarantined {
+        self.set_aside(Quarantined {
             stream: name.as_ref().map(ToString::to_string),
             seqs: refused.seqs.clone(),
             ..self.aside(message, Reason::Limit, &detail, message.message.to_vec())
@@ -56,9 +65,11 @@ impl Folder {
         detail: &str,
     ) {
         let payload = encode_batch(&[Section::Rows(cut(rows, &seqs))], Effort::Spool);
-        self.group.quarantined(Quarantined {
+        self.set_aside(Quarantined {
             stream: Some(arriving.key.stream.to_string()),
             seqs: Some(seqs),
+            stream_id: Some(arriving.declared.stream),
+            fingerprint: Some(arriving.declared.fingerprint),
             ..self.aside(arriving.message, reason, detail, payload)
         });
     }
@@ -72,7 +83,7 @@ impl Folder {
     ) {
         if !replayed {
             let item = self.aside(message, reason, detail, message.message.to_vec());
-            self.group.quarantined(item);
+            self.set_aside(item);
         }
     }
 
@@ -82,6 +93,8 @@ impl Folder {
             epoch: message.epoch,
             stream: None,
             seqs: None,
+            stream_id: None,
+            fingerprint: None,
             stage: "ingest",
             reason,
             detail: detail.to_owned(),
@@ -137,11 +150,13 @@ impl Folder {
         // They were taken for held, and are not.
         self.ledger.release(&held.key, seqs.clone());
         let payload = encode_batch(&[Section::Rows(held.rows.clone())], Effort::Spool);
-        self.group.quarantined(Quarantined {
+        self.set_aside(Quarantined {
             device: held.key.device.clone(),
             epoch: held.key.epoch,
             stream: Some(held.key.stream.to_string()),
             seqs: Some(seqs.clone()),
+            stream_id: Some(held.stream),
+            fingerprint: Some(held.rows.fingerprint),
             stage: "commit",
             reason: Reason::Schema,
             detail: detail.to_owned(),
@@ -155,7 +170,7 @@ impl Folder {
 
     /// Keeps what waits within its bounds.
     pub(super) fn give_way(&mut self) {
-        let overflow = self.waiting.overflow();
+        let overflow = self.waiting.overflow(self.newest);
         let n = overflow.rows.len() + overflow.blobs.len() + overflow.undeclared.len();
         if n == 0 {
             return;
@@ -163,20 +178,85 @@ impl Folder {
         metrics::counter!("headwater_ingest_waiting_overflow_total").increment(n as u64);
         tracing::warn!(
             items = n,
-            "too much waits for its counterpart: rows go in without their blob, blobs by digest"
+            "too much waits for its counterpart, or for too long: rows go in without their blob, blobs by digest"
         );
         self.group.objects.extend(overflow.blobs);
-        overflow.rows.into_iter().for_each(|row| self.group.hold(row));
+        for row in overflow.rows {
+            self.without_its_blob(row);
+        }
         for section in overflow.undeclared {
-            let payload = encode_batch(&[Section::Rows(section.rows.clone())], Effort::Spool);
-            let detail = format!(
-                "stream {:?} with fingerprint {} was never declared",
-                section.rows.stream, section.rows.fingerprint
-            );
-            let item = self.aside(&section.message, Reason::Schema, &detail, payload);
-            self.group.quarantined(Quarantined { seqs: Some(section.rows.seqs()), ..item });
+            self.set_undeclared_aside(&section);
         }
         metrics::gauge!("headwater_ingest_waiting_items").set(self.waiting.len() as f64);
+    }
+
+    /// A row goes in without its blob, and a gap record of no rows says so: it is what tells a blob that comes late, in this
+    /// life or another, from a resend.
+    fn without_its_blob(&mut self, row: HeldRows) {
+        let (key, seqs, received) = (row.key.clone(), row.rows.seqs(), row.received);
+        let note = "row is in without its object, which did not come; if it does, it is kept by its digest";
+        let cause = GapCause::RejectedLimit;
+        self.ledger.declare_missing(&key, seqs.clone());
+        let gap = self.collector_gap(&key, seqs, cause, note, received);
+        self.group.gaps.push(RecordedGap { gap: GapRecord { rows: 0, ..gap.gap.clone() }, ..gap });
+        self.without_blob(row);
+    }
+
+    /// A section whose declaration did not come. Its seqs are explained at once where the stream's name is known, else
+    /// when the declaration comes.
+    fn set_undeclared_aside(&mut self, section: &Undeclared) {
+        let (message, rows) = (&section.message, &section.rows);
+        let id = match &rows.stream {
+            StreamRef::Id(id) => Some(*id),
+            named => self.registry.stream_id(&message.device, message.epoch, named),
+        };
+        let name = match &rows.stream {
+            StreamRef::Name(name) => Some(name.clone()),
+            StreamRef::Id(id) => self.registry.stream_name(&message.device, message.epoch, *id),
+        };
+        let shown = name.as_ref().map(ToString::to_string);
+        let shown = shown.or_else(|| id.map(|id| format!("#{}", id.0)));
+        let payload = encode_batch(&[Section::Rows(rows.clone())], Effort::Spool);
+        let fingerprint = rows.fingerprint;
+        let shown_name = shown.as_deref().unwrap_or("?");
+        let detail = format!("fingerprint {fingerprint} of stream {shown_name} was never declared");
+        let item = self.aside(message, Reason::Undeclared, &detail, payload);
+        let item = Quarantined {
+            stream: shown,
+            seqs: Some(rows.seqs()),
+            stream_id: id,
+            fingerprint: Some(fingerprint),
+            ..item
+        };
+        self.set_aside(item);
+        if let Some(stream) = name {
+            let key = StreamKey { device: message.device.device.clone(), epoch: message.epoch, stream };
+            self.explain(&key, rows.seqs(), &detail, message.received);
+        }
+    }
+
+    /// Records as missing what of `seqs` is neither here nor explained: it lies in quarantine.
+    fn explain(&mut self, key: &StreamKey, seqs: Range<u64>, detail: &str, received: UtcNanos) {
+        for missing in self.ledger.sort(key, seqs).new {
+            if !self.ledger.accounts_for(key, missing.clone()) {
+                self.gap_by_collector(key, missing, GapCause::RejectedQuarantine, detail, received);
+            }
+        }
+    }
+
+    /// A declaration came whose sections lie in quarantine: they are explained now, since the receiver calls them durable
+    /// from here on, and folded again.
+    pub(super) fn bring_back(&mut self, (device, epoch, stream, fingerprint): Who, key: &StreamKey) {
+        let who = (device, epoch, fingerprint);
+        let found = self.board.declared(&who, stream, key.stream.as_str());
+        if found.is_empty() {
+            return;
+        }
+        for aside in found {
+            let seqs = aside.seqs.unwrap_or_default();
+            self.explain(key, seqs, "rows lie in quarantine until they are folded again", aside.received);
+        }
+        self.wanted.push_back(Replay::declared(&who));
     }
 }
 

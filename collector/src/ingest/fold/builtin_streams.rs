@@ -114,6 +114,7 @@ impl Folder {
                 gap,
                 declared_by: "agent",
                 received: arriving.message.received,
+                closed: false,
             });
         }
     }
@@ -140,9 +141,35 @@ impl Folder {
         received: UtcNanos,
     ) {
         self.ledger.declare_missing(key, seqs.clone());
+        let gap = self.collector_gap(key, seqs, cause, note, received);
+        self.group.gaps.push(gap);
+    }
+
+    /// Closes such a gap: its rows came after all.
+    pub(super) fn close_gap(
+        &mut self,
+        key: &StreamKey,
+        seqs: Range<u64>,
+        cause: GapCause,
+        note: &str,
+        received: UtcNanos,
+    ) {
+        let gap = self.collector_gap(key, seqs, cause, note, received);
+        self.group.gaps.push(RecordedGap { closed: true, ..gap });
+    }
+
+    /// A gap record of the collector's own; told of the same seqs and cause it is the same gap.
+    pub(super) fn collector_gap(
+        &self,
+        key: &StreamKey,
+        seqs: Range<u64>,
+        cause: GapCause,
+        note: &str,
+        received: UtcNanos,
+    ) -> RecordedGap {
         let id = Sha256::of(format!("{key}/{}..{}/{}", seqs.start, seqs.end, cause.cause()).as_bytes())
             .to_string();
-        self.group.gaps.push(RecordedGap {
+        RecordedGap {
             device: key.device.clone(),
             epoch: key.epoch,
             id: id.chars().take(32).collect(),
@@ -163,7 +190,8 @@ impl Folder {
             },
             declared_by: "collector",
             received,
-        });
+            closed: false,
+        }
     }
 }
 

@@ -1,13 +1,17 @@
 //! Notes: the rows of `ops.*` that say what was landed, declared and presented.
 
-use super::Folder;
 use super::builtin_streams::hex;
+use super::{Arriving, Folder};
 use crate::commit::kinds::column_type;
 use crate::dedup::StreamKey;
 use crate::ingest::group::Reason;
 use crate::land::LandedMessage;
+use headwater_core::batch::StreamRef;
+use headwater_core::id::StreamId;
 use headwater_core::schema::{Schema, conversion};
+use headwater_core::time::UtcNanos;
 use headwater_core::wire::{Declaration, Hello};
+use std::sync::Arc;
 
 impl Folder {
     /// `ops.batches`: one row per landed message, so that every row traces to a signed one.
@@ -42,51 +46,82 @@ impl Folder {
             }
         };
         let declared = self.registry.declare(&message.device, message.epoch, &declaration);
-        let refused = match declared {
+        let schema = Arc::new(declaration.schema);
+        let key = StreamKey {
+            device: message.device.device.clone(),
+            epoch: message.epoch,
+            stream: declaration.name,
+        };
+        let who = (key.device.clone(), key.epoch, declaration.stream, schema.fingerprint());
+        let known_as = self.aliases.get(&who).map_or_else(|| Arc::clone(&schema), Arc::clone);
+        let refused = match &declared {
             Err(error) => Some(error.to_string()),
-            Ok(_) if declaration.name.as_str().starts_with("hw/") => None,
-            Ok(_) => self.kinds.admit(&declaration.schema).err().map(|conflict| conflict.to_string()),
+            Ok(_) if key.stream.as_str().starts_with("hw/") => None,
+            Ok(_) => self.kinds.admit(&known_as).err().map(|conflict| conflict.to_string()),
         };
         if !replayed {
-            let schema = &declaration.schema;
-            let key = StreamKey {
-                device: message.device.device.clone(),
-                epoch: message.epoch,
-                stream: declaration.name.clone(),
-            };
-            let mut cells = self.group.event(message.received, &key.device);
-            cells.extend([
-                ("epoch", key.epoch.to_string().into()),
-                ("stream_id", u32::from(declaration.stream.0).into()),
-                ("stream", key.stream.to_string().into()),
-                ("kind", schema.kind.to_string().into()),
-                ("modality", schema.modality.as_str().into()),
-                ("time_exp", u32::from(schema.time_exp).into()),
-                ("schema_fp", schema.fingerprint().0.into()),
-                ("schema_hash", schema.hash().to_string().into()),
-                ("canonical", schema.canonical().into()),
-                ("fields", self.fields_json(schema).into()),
-                ("state", if refused.is_some() { "refused" } else { "accepted" }.into()),
-                ("reason", refused.into()),
-            ]);
-            self.group.schemas.push(cells);
+            let state = if refused.is_some() { "refused" } else { "accepted" };
+            let noted = (schema.as_ref(), known_as.as_ref());
+            self.note_schema(&key, declaration.stream, noted, message.received, state, refused);
         }
-        self.declared();
+        self.declared(&message.device, message.epoch);
+        if declared.is_ok() {
+            self.bring_back(who, &key);
+        }
     }
 
-    fn fields_json(&self, schema: &Schema) -> String {
+    /// `ops.schemas` again: fields or kind go by another name from now on.
+    pub(super) fn note_alias(&mut self, arriving: &Arriving<'_>, by: &str) {
+        let Arriving { message, declared, key, .. } = arriving;
+        let stream = StreamRef::Id(declared.stream);
+        let original = self.registry.resolve(&message.device, key.epoch, &stream, declared.fingerprint);
+        let Some(original) = original else { return };
+        let noted = (original.schema.as_ref(), declared.schema.as_ref());
+        self.note_schema(key, declared.stream, noted, self.newest, "accepted", Some(by.to_owned()));
+    }
+
+    fn note_schema(
+        &mut self,
+        key: &StreamKey,
+        stream: StreamId,
+        (schema, known_as): (&Schema, &Schema),
+        received: UtcNanos,
+        state: &str,
+        reason: Option<String>,
+    ) {
+        let mut cells = self.group.event(received, &key.device);
+        cells.extend([
+            ("epoch", key.epoch.to_string().into()),
+            ("stream_id", u32::from(stream.0).into()),
+            ("stream", key.stream.to_string().into()),
+            ("kind", known_as.kind.to_string().into()),
+            ("modality", schema.modality.as_str().into()),
+            ("time_exp", u32::from(schema.time_exp).into()),
+            ("schema_fp", schema.fingerprint().0.into()),
+            ("schema_hash", schema.hash().to_string().into()),
+            ("canonical", schema.canonical().into()),
+            ("fields", self.fields_json(schema, known_as).into()),
+            ("state", state.into()),
+            ("reason", reason.into()),
+        ]);
+        self.group.schemas.push(cells);
+    }
+
+    fn fields_json(&self, schema: &Schema, known_as: &Schema) -> String {
         let fields: Vec<serde_json::Value> = schema
             .fields
             .iter()
-            .map(|field| {
-                let column = self.kinds.column(&schema.kind, &field.name);
+            .zip(&known_as.fields)
+            .map(|(field, known_as_field)| {
+                let column = self.kinds.column(&known_as.kind, &known_as_field.name);
                 let table_unit = column.map_or(field.unit.as_str(), |column| column.unit.as_str());
                 let by = conversion(&field.unit, table_unit);
                 serde_json::json!({
                     "name": field.name.as_str(),
+                    "known_as": known_as_field.name.as_str(),
                     "type": field.logical.name(),
                     "unit": field.unit,
-                    "column": column.map_or(field.name.as_str(), |column| column.column.as_str()),
+                    "column": column.map_or(known_as_field.name.as_str(), |column| column.column.as_str()),
                     "column_type": format!("{:?}", column_type(&field.logical)).to_lowercase(),
                     "table_unit": table_unit,
                     "unit_factor": by.map(|by| by.factor()),
