@@ -4,6 +4,7 @@
 
 mod ingest_world;
 
+use headwater_collector::align::recipe::Recipe;
 use headwater_collector::commit::cells::Cell;
 use headwater_core::batch::Section;
 use headwater_core::sample::Value;
@@ -393,6 +394,45 @@ fn one_row_of(spec: &headwater_lake::TableSpec) -> arrow_array::RecordBatch {
         (column.name.clone(), array)
     });
     arrow_array::RecordBatch::try_from_iter(columns).unwrap()
+}
+
+const AIR: &str = r#"
+headwater_recipe = 1
+name = "air"
+[spine]
+stream = "camera/front"
+min_grade = "ordering_only"
+select = ["name"]
+[[column]]
+name = "roof"
+stream = "env/roof"
+select = ["t"]
+method = "previous"
+tolerance = "50ms"
+"#;
+
+/// Fed from the group or read back from the table, an aligned value is in the table's unit.
+#[tokio::test(start_paused = true)]
+async fn aligned_values_are_in_the_unit_of_the_table() {
+    let recipe = || Recipe::parse(AIR).unwrap();
+    let (fleet, gateway) = (Gateway::new("pi-1", 7), Gateway::new("pi-2", 9));
+    let mut said = spoken(&fleet, &env(&[("t", Logical::F32, "Cel")]), 0, &[f32s(1.0)]);
+    said.push(gateway.declare(CAMERA, "camera/front", headwater_core::schema::builtin::image()));
+    said.extend(spoken(&gateway, &env(&[("t", Logical::F32, "K")]), 0, &[f32s(293.25)]));
+    let (row, blob) = gateway.frame(0, &picture(0));
+    said.extend([gateway.batch(&[row], frame_at(0)), blob]);
+    let last = [gateway.heartbeat(IMU, 1, imu_at(500)), gateway.heartbeat(CAMERA, 1, frame_at(20))];
+    said.push(gateway.batch(&last, imu_at(500)));
+    for behind in [false, true] {
+        let lake = testing::memory().await.unwrap();
+        if behind {
+            live(&lake, &MemoryLog::of(&said), &[]).await;
+        }
+        live(&lake, &MemoryLog::of(&said), &[recipe()]).await;
+        let rows = table(&lake, "aligned.air").await;
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0]["roof_t"], Cell::Double(20.1), "behind: {behind}");
+    }
 }
 
 /// Leaves a lake behind for `tests/conformance/evolved.py`, at `HEADWATER_EVOLVED_LAKE`.

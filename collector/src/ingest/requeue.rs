@@ -1,10 +1,12 @@
 //! Requests of an operator: fold again what lies in quarantine. A request is a file beside the landing logs, so it needs
 //! no connection, survives restarts on both sides, and may be written while the collector is down.
 
+use crate::land::StdDisk;
 use headwater_core::id::{DeviceId, FieldName, KindName};
+use headwater_core::ports::{Disk, DiskFile};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Folder of requests beside the landing logs' folders.
@@ -53,21 +55,16 @@ pub struct Answer {
 /// When it cannot be written.
 pub fn ask(landing_dir: &Path, request: &Request, id: &str) -> io::Result<PathBuf> {
     let dir = landing_dir.join(FOLDER);
-    std::fs::create_dir_all(&dir)?;
-    let (draft, file) = (dir.join(format!("{id}.draft")), dir.join(format!("{id}.json")));
-    write(&draft, &serde_json::to_vec_pretty(request)?)?;
-    std::fs::rename(&draft, &file)?;
+    StdDisk.create_dir_all(&dir)?;
+    StdDisk.sync_dir(landing_dir)?;
+    let file = dir.join(format!("{id}.json"));
+    write(&file, &serde_json::to_vec_pretty(request)?)?;
     Ok(file)
 }
 
 /// Every request that was not answered yet, oldest name first. One that cannot be read is answered so.
 pub(super) fn asked(landing_dir: &Path) -> io::Result<Vec<(PathBuf, Request)>> {
-    let entries = match std::fs::read_dir(landing_dir.join(FOLDER)) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut files: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    let mut files = StdDisk.list(&landing_dir.join(FOLDER))?;
     files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
     files.sort();
     let mut requests = Vec::new();
@@ -96,16 +93,26 @@ fn read(file: &Path) -> io::Result<Request> {
 /// Answers a request and takes it away. Done twice after a crash, it is the same.
 pub(super) fn answer(file: &Path, answer: &Answer) -> io::Result<()> {
     write(&file.with_extension("done"), &serde_json::to_vec_pretty(answer)?)?;
-    match std::fs::remove_file(file) {
+    unlink(file)
+}
+
+fn unlink(file: &Path) -> io::Result<()> {
+    match StdDisk.unlink(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
+/// Writes a file whole: who lists the folder sees all of it or nothing.
 fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut out = std::fs::File::create(file)?;
-    out.write_all(bytes)?;
-    out.sync_all()
+    let draft = file.with_extension("draft");
+    // Left by a crash.
+    unlink(&draft)?;
+    let out = StdDisk.create(&draft)?;
+    out.write_at(bytes, 0)?;
+    out.sync()?;
+    StdDisk.rename(&draft, file)?;
+    file.parent().map_or(Ok(()), |dir| StdDisk.sync_dir(dir))
 }
 
 #[cfg(test)]
