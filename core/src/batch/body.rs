@@ -3,8 +3,10 @@
 use super::Limits;
 use super::codec::ByteBudget;
 use super::pack::{unpack, unpack_block};
-use super::section::{Rows, Section, decode_section};
+use super::section::{ColumnLayout, Rows, Section, decode_section};
 use crate::wire::primitives::{PrimitiveError, Reader};
+use std::borrow::Cow;
+use std::ops::Range;
 
 pub(super) const STORED: u8 = 0;
 pub(super) const ZSTD: u8 = 1;
@@ -61,48 +63,95 @@ impl Batch {
 /// # Errors
 /// [`BatchError`] if the framing itself is unreadable, before anything larger than the limits was allocated.
 pub fn decode_batch(bytes: &[u8], limits: &Limits) -> Result<Batch, BatchError> {
-    let mut reader = Reader::new(bytes);
-    let packing = reader.u8()?;
-    let claimed = reader.uv()?;
-    let raw_len = usize::try_from(claimed)
-        .ok()
-        .filter(|n| *n <= limits.small_raw_bytes_max)
-        .ok_or(BatchError::TooLarge { claimed, limit: limits.small_raw_bytes_max })?;
-    let unpacked;
-    let small = match packing {
-        STORED => reader.take(raw_len)?,
-        ZSTD | ZSTD_BLOCK => {
-            let packed_len = reader.len(reader.remaining())?;
-            let packed = match packed_len {
-                // Nothing lies behind the region: its end is the body's.
-                0 if packing == ZSTD_BLOCK => reader.take_rest(),
-                n => reader.take(n)?,
-            };
-            let unpack = if packing == ZSTD { unpack } else { unpack_block };
-            unpacked = unpack(packed, raw_len).ok_or(BatchError::Zstd { claimed: raw_len })?;
-            &unpacked
-        }
-        packing => return Err(BatchError::Packing(packing)),
-    };
-    read_sections(small, reader, limits)
+    let regions = Regions::open(bytes, limits)?;
+    read_sections(&regions.small, Reader::new(regions.dense), limits)
 }
 
-fn read_sections(small: &[u8], mut dense: Reader<'_>, limits: &Limits) -> Result<Batch, BatchError> {
+/// How a body is packed, and the two regions in it.
+pub(super) struct Regions<'a> {
+    pub(super) packing: u8,
+    pub(super) packed_bytes: usize,
+    pub(super) small: Cow<'a, [u8]>,
+    pub(super) dense: &'a [u8],
+}
+
+impl<'a> Regions<'a> {
+    pub(super) fn open(bytes: &'a [u8], limits: &Limits) -> Result<Self, BatchError> {
+        let mut reader = Reader::new(bytes);
+        let packing = reader.u8()?;
+        let claimed = reader.uv()?;
+        let raw_len = usize::try_from(claimed)
+            .ok()
+            .filter(|n| *n <= limits.small_raw_bytes_max)
+            .ok_or(BatchError::TooLarge { claimed, limit: limits.small_raw_bytes_max })?;
+        let (packed_bytes, small) = match packing {
+            STORED => (raw_len, Cow::Borrowed(reader.take(raw_len)?)),
+            ZSTD | ZSTD_BLOCK => {
+                let packed_len = reader.len(reader.remaining())?;
+                let packed = match packed_len {
+                    // Nothing lies behind the region: its end is the body's.
+                    0 if packing == ZSTD_BLOCK => reader.take_rest(),
+                    n => reader.take(n)?,
+                };
+                let unpack = if packing == ZSTD { unpack } else { unpack_block };
+                let unpacked = unpack(packed, raw_len).ok_or(BatchError::Zstd { claimed: raw_len })?;
+                (packed.len(), Cow::Owned(unpacked))
+            }
+            packing => return Err(BatchError::Packing(packing)),
+        };
+        Ok(Self { packing, packed_bytes, small, dense: reader.take_rest() })
+    }
+}
+
+fn read_sections(small: &[u8], dense: Reader<'_>, limits: &Limits) -> Result<Batch, BatchError> {
+    let mut sections = Vec::new();
+    visit_sections(small, dense, limits, &mut sections)?;
+    Ok(Batch { sections })
+}
+
+/// Who takes what is read of a body.
+pub(super) trait Visit {
+    /// True to be told of each column.
+    const COLUMNS: bool;
+    /// A column of the section that [`Visit::section`] will end.
+    fn column(&mut self, layout: ColumnLayout);
+    /// A section, and where it lies in the small and in the dense region.
+    fn section(&mut self, section: Section, small: Range<usize>, dense: Range<usize>);
+}
+
+impl Visit for Vec<Section> {
+    const COLUMNS: bool = false;
+    fn column(&mut self, _: ColumnLayout) {}
+    fn section(&mut self, section: Section, _: Range<usize>, _: Range<usize>) {
+        self.push(section);
+    }
+}
+
+/// Reads every section in order.
+pub(super) fn visit_sections<V: Visit>(
+    small: &[u8],
+    mut dense: Reader<'_>,
+    limits: &Limits,
+    visitor: &mut V,
+) -> Result<(), BatchError> {
+    let (small_all, dense_all) = (small.len(), dense.remaining());
     let mut reader = Reader::new(small);
     let n = reader.len(limits.sections_max)?;
-    let mut sections = Vec::with_capacity(n.min(reader.remaining()));
     let mut values_left = limits.values_max;
     let mut budget = ByteBudget::new(*limits);
     for _ in 0..n {
         let small_len = reader.len(reader.remaining())?;
         let dense_len = reader.len(dense.remaining())?;
+        let starts = (small_all.wrapping_sub(reader.remaining()), dense_all.wrapping_sub(dense.remaining()));
         let small = reader.take(small_len)?;
-        let dense = dense.take(dense_len)?;
-        sections.push(decode_section(small, dense, limits, &mut values_left, &mut budget));
+        let dense_bytes = dense.take(dense_len)?;
+        let section = decode_section(small, dense_bytes, limits, &mut values_left, &mut budget, visitor);
+        let ends = (small_all.wrapping_sub(reader.remaining()), dense_all.wrapping_sub(dense.remaining()));
+        visitor.section(section, starts.0..ends.0, starts.1..ends.1);
     }
     reader.finish()?;
     dense.finish()?;
-    Ok(Batch { sections })
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,14 +4,16 @@ mod body;
 mod codec;
 mod column;
 mod encoder;
+mod explain;
 mod pack;
 mod section;
 
 pub use body::{Batch, BatchError, PACKINGS_SUPPORTED, decode_batch};
-pub use codec::{CODECS_BASELINE, CODECS_SUPPORTED, CodecError};
+pub use codec::{CODECS_BASELINE, CODECS_SUPPORTED, CodecError, codec_name, type_name};
 pub use column::{Column, Values};
 pub use encoder::{Announced, Encoder, encode_batch};
-pub use section::{Heartbeat, Refused, Rows, SEQ_END_MAX, Section, StreamRef};
+pub use explain::{Layout, SectionLayout, explain};
+pub use section::{ColumnLayout, Heartbeat, Refused, Rows, SEQ_END_MAX, Section, StreamRef};
 
 /// How much work encoding may spend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Sections: rows of one stream, boot and fingerprint with contiguous seqs; and heartbeats.
 
+use super::body::Visit;
 use super::codec::choose::{Choice, Picker, TRIAL_ROWS_MAX};
-use super::codec::{ByteBudget, CodecError, Earlier, Source, decode_column, type_code};
+use super::codec::{ByteBudget, CodecError, Earlier, Source, codec_chain, decode_column, type_code};
 use super::column::{Column, Values};
 use super::pack::Packer;
 use super::{Effort, Limits};
@@ -85,6 +86,21 @@ pub struct Refused {
     pub seqs: Option<std::ops::Range<u64>>,
     /// Why.
     pub why: CodecError,
+}
+
+/// One encoded column: how it is written and where it lies in its section's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnLayout {
+    /// Type code of its tag.
+    pub physical: u8,
+    /// Codec of its tag, then those inside it: nullable around decimal is `[8, 5]`.
+    pub codecs: Vec<u8>,
+    /// Bytes of the section in the small region, the tag among them.
+    pub small: std::ops::Range<usize>,
+    /// Bytes of the section in the dense region.
+    pub dense: std::ops::Range<usize>,
+    /// False for the column that could not be read: its bytes end with the section's.
+    pub sound: bool,
 }
 
 impl Rows {
@@ -346,27 +362,29 @@ fn assemble(head: &[u8], columns: &[(u8, Choice)], mixed: &[bool]) -> SectionByt
 }
 
 /// Reads the body of one section, spending from the message's budgets.
-pub(super) fn decode_section(
+pub(super) fn decode_section<V: Visit>(
     bytes: &[u8],
     dense: &[u8],
     limits: &Limits,
     values_left: &mut usize,
     budget: &mut ByteBudget,
+    visitor: &mut V,
 ) -> Section {
     let mut refused = Refused { stream: None, seqs: None, why: PrimitiveError::Truncated.into() };
-    match read_section(bytes, dense, limits, values_left, budget, &mut refused) {
+    match read_section(bytes, dense, limits, values_left, budget, &mut refused, visitor) {
         Ok(section) => section,
         Err(why) => Section::Refused(Refused { why, ..refused }),
     }
 }
 
-fn read_section(
+fn read_section<V: Visit>(
     bytes: &[u8],
     dense: &[u8],
     limits: &Limits,
     values_left: &mut usize,
     budget: &mut ByteBudget,
     seen: &mut Refused,
+    visitor: &mut V,
 ) -> Result<Section, CodecError> {
     let mut reader = Reader::new(bytes);
     let kind = reader.u8()?;
@@ -411,13 +429,14 @@ fn read_section(
     *values_left = values_left
         .checked_sub(n_rows.saturating_mul(n_cols))
         .ok_or(PrimitiveError::TooLong { found: claimed, limit: limits.values_max as u64 })?;
-    let mut source = Source { small: reader, dense: Reader::new(dense) };
-    let t = stamps(&mut source, n_rows, budget)?;
+    let source = Source { small: reader, dense: Reader::new(dense) };
+    let mut columns = Columns { source, of: [bytes.len(), dense.len()], rows: n_rows, budget, visitor };
+    let t = columns.stamps()?;
     if t.iter().any(|stamp| stamp.checked_mul(unit).is_none()) {
         return Err(PrimitiveError::Range(time_exp.into()).into());
     }
-    let lat_lo = stamps(&mut source, n_rows, budget)?;
-    let lat_hi = stamps(&mut source, n_rows, budget)?;
+    let lat_lo = columns.stamps()?;
+    let lat_hi = columns.stamps()?;
     let in_range = |ns: &i64| u32::try_from(*ns).is_ok();
     if !lat_lo.iter().all(in_range)
         || !lat_hi.iter().all(in_range)
@@ -428,11 +447,11 @@ fn read_section(
     let mut fields = Vec::new();
     for _ in STAMP_COLUMNS..n_cols {
         let earlier = Earlier { stamps: [&t, &lat_lo, &lat_hi], fields: &fields };
-        let column = decode_column(&mut source, n_rows, earlier, budget)?;
+        let column = columns.next(earlier)?;
         fields.push(column);
     }
-    source.small.finish()?;
-    source.dense.finish()?;
+    columns.source.small.finish()?;
+    columns.source.dense.finish()?;
     let first_seq = Seq(first_seq);
     Ok(Section::Rows(Rows {
         stream,
@@ -454,9 +473,43 @@ fn read_boot(reader: &mut Reader<'_>) -> Result<BootOrdinal, CodecError> {
     Ok(BootOrdinal(u32::try_from(boot).map_err(|_| PrimitiveError::Range(boot))?))
 }
 
-fn stamps(source: &mut Source<'_>, rows: usize, budget: &mut ByteBudget) -> Result<Vec<i64>, CodecError> {
-    match decode_column(source, rows, Earlier::NONE, budget)? {
-        Column { values: Values::I64(stamps), valid: None } => Ok(stamps),
-        _ => Err(PrimitiveError::Range(0).into()),
+/// Reads columns one after the other, and tells the visitor where each lies.
+struct Columns<'a, V> {
+    source: Source<'a>,
+    /// Bytes of the section in the small and in the dense region.
+    of: [usize; 2],
+    rows: usize,
+    budget: &'a mut ByteBudget,
+    visitor: &'a mut V,
+}
+
+impl<V: Visit> Columns<'_, V> {
+    fn next(&mut self, earlier: Earlier<'_>) -> Result<Column, CodecError> {
+        let (small, dense) = (self.source.small, self.source.dense);
+        let column = decode_column(&mut self.source, self.rows, earlier, self.budget);
+        if V::COLUMNS
+            && let Some(tag) = small.rest().first()
+        {
+            let sound = column.is_ok();
+            let place = |all: usize, before: Reader<'_>, after: Reader<'_>| {
+                let end = if sound { all.saturating_sub(after.remaining()) } else { all };
+                all.saturating_sub(before.remaining())..end
+            };
+            self.visitor.column(ColumnLayout {
+                physical: tag >> 4,
+                codecs: codec_chain(small, self.rows),
+                small: place(self.of[0], small, self.source.small),
+                dense: place(self.of[1], dense, self.source.dense),
+                sound,
+            });
+        }
+        column
+    }
+
+    fn stamps(&mut self) -> Result<Vec<i64>, CodecError> {
+        match self.next(Earlier::NONE)? {
+            Column { values: Values::I64(stamps), valid: None } => Ok(stamps),
+            _ => Err(PrimitiveError::Range(0).into()),
+        }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     CONST, CodecError, DECIMAL, DECIMAL_DELTA, DECIMAL_DELTA2, DELTA, DELTA2, PATCHED, PCO, PLAIN, PLANES,
     RATIO, RAW, Source, T_F32, T_F64, constant, decimal, ints, pco, ratio, require,
 };
-use crate::wire::primitives::{PrimitiveError, put_uv};
+use crate::wire::primitives::{PrimitiveError, Reader, put_uv};
 use ::pco::data_types::Number;
 use ::pco::{DeltaSpec, ModeSpec};
 
@@ -225,6 +225,15 @@ pub(super) fn decode<T: Real>(source: &mut Source<'_>, codec: u8, rows: usize) -
         PCO => pco::decode(source, rows),
         codec => Err(CodecError::UnknownCodec { physical: T::TYPE, codec }),
     }
+}
+
+/// Goes to the tag after the exceptions of codec 11; `None` if there is none.
+pub(super) fn skip_exceptions(reader: &mut Reader<'_>, width: usize) -> Option<()> {
+    let n = reader.len(reader.remaining()).ok()?;
+    for _ in 0..n {
+        reader.uv().ok()?;
+    }
+    reader.take(n.saturating_mul(width)).ok().map(drop)
 }
 
 fn decode_patched<T: Real>(source: &mut Source<'_>, rows: usize) -> Result<Vec<T>, CodecError> {

@@ -203,6 +203,71 @@ pub(super) fn decode_column(
     }
 }
 
+/// The codecs a column is written with, outermost first; what cannot be read any more is left out.
+pub(super) fn codec_chain(mut column: Reader<'_>, rows: usize) -> Vec<u8> {
+    let mut chain = Vec::new();
+    let Ok(tag) = column.u8() else { return chain };
+    let mut codec = tag & 0x0f;
+    chain.push(codec);
+    // Nullable around patched around ratio around one of integers: no chain is longer.
+    while chain.len() < 4
+        && let Some(inner) = inner_codec(tag >> 4, codec, &mut column, rows)
+    {
+        codec = inner;
+        chain.push(codec);
+    }
+    chain
+}
+
+fn inner_codec(physical: u8, codec: u8, column: &mut Reader<'_>, rows: usize) -> Option<u8> {
+    let is_float = matches!(physical, T_F64 | T_F32);
+    match codec {
+        NULLABLE => nullable::skip_head(column, rows)?,
+        PATCHED if is_float => {
+            floats::skip_exceptions(column, if physical == T_F64 { 8 } else { 4 })?;
+        }
+        RATIO if is_float => drop(column.uv().ok()?),
+        _ => return None,
+    }
+    column.u8().ok().map(|tag| tag & 0x0f)
+}
+
+/// What a codec is called in the format's tables.
+#[must_use]
+pub fn codec_name(physical: u8, codec: u8) -> Option<&'static str> {
+    let is_float = matches!(physical, T_F64 | T_F32);
+    let is_text = matches!(physical, T_BYTES | T_UTF8);
+    Some(match codec {
+        _ if physical > T_UTF8 => return None,
+        CONST => "const",
+        EQUAL_LENGTHS if is_text => "equal_lengths",
+        LENGTHS if is_text => "lengths",
+        PLAIN if physical == T_I64 => "plain",
+        DELTA if physical == T_I64 => "delta",
+        DELTA2 if physical == T_I64 => "delta2",
+        DECIMAL if is_float => "decimal",
+        DECIMAL_DELTA if is_float => "decimal_delta",
+        DECIMAL_DELTA2 if is_float => "decimal_delta2",
+        RAW if !is_text => "raw",
+        NULLABLE => "nullable",
+        KEYED if physical == T_BYTES => "keyed",
+        PLANES if is_float => "planes",
+        PATCHED if is_float => "patched",
+        DICT if physical == T_I64 => "dict",
+        RATIO if is_float => "ratio",
+        RESIDUAL if physical == T_I64 => "residual",
+        TERMINATED if is_text => "terminated",
+        PCO if !is_text => "pco",
+        _ => return None,
+    })
+}
+
+/// What a type code is called.
+#[must_use]
+pub fn type_name(physical: u8) -> Option<&'static str> {
+    ["i64", "f64", "f32", "bytes", "utf8"].get(usize::from(physical)).copied()
+}
+
 fn decode_values(
     source: &mut Source<'_>,
     physical: u8,

@@ -89,6 +89,13 @@ pub(super) fn decode(
     Ok(spread(decode_values(source, physical, inner & 0x0f, claimed, budget)?, valid))
 }
 
+/// Goes to the inner tag; `None` if there is none.
+pub(super) fn skip_head(reader: &mut Reader<'_>, rows: usize) -> Option<()> {
+    let claimed = reader.len(rows).ok()?;
+    read_validity(reader, rows).ok()?;
+    (claimed > 0).then_some(())
+}
+
 fn read_validity(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<bool>, CodecError> {
     let form = reader.u8()?;
     // Rows × columns is bounded by `Limits::values_max`, so one bool a row is too.
