@@ -1,7 +1,7 @@
 //! Payloads of frames: stream table, stream declaration, slab, summary.
 
 use super::frame::{FrameMeta, PAYLOAD_BYTES_MAX, lane_code, lane_from_code};
-use headwater_core::batch::{Effort, Limits, Section, StreamRef, decode_batch, encode_batch};
+use headwater_core::batch::{Effort, Limits, Rows, Section, StreamRef, Values, decode_batch, encode_batch};
 use headwater_core::gap::GapCause;
 use headwater_core::id::{BootOrdinal, Epoch, STREAM_NAME_BYTES_MAX, STREAMS_MAX, Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
@@ -128,7 +128,7 @@ pub fn slab_payload(slab: &Slab) -> Result<Vec<u8>, (u64, u64)> {
     let body = encode_batch(&[Section::Rows(slab.rows.clone())], Effort::Spool);
     // Cheap slabs are within every limit; only large ones are worth a trial.
     let raw = Reader::new(body.get(1..).unwrap_or_default()).uv().unwrap_or(u64::MAX);
-    if raw > TRIAL_BYTES || values > TRIAL_VALUES {
+    if raw > TRIAL_BYTES || text_bytes(&slab.rows) > TRIAL_BYTES {
         let sound = decode_batch(&body, &limits).is_ok_and(|batch| batch.rows().count() == 1);
         if !sound {
             return Err((raw, limits.small_raw_bytes_max as u64));
@@ -146,10 +146,22 @@ pub fn slab_payload(slab: &Slab) -> Result<Vec<u8>, (u64, u64)> {
     Ok(out)
 }
 
-/// Unpacked bytes from which a slab is read back on trial before it is written.
+/// Bytes from which a slab is read back on trial before it is written: unpacked, or of its texts. A constant
+/// stands once in a slab however many rows have it, so neither follows from the other.
 const TRIAL_BYTES: u64 = 1 << 20;
-/// Values from which it is: 256 constant values of the longest length reach the decoder's bound.
-const TRIAL_VALUES: usize = 4 * 256;
+/// Bytes of all text and bytes values, and something for each.
+fn text_bytes(rows: &Rows) -> u64 {
+    let of = |lengths: &mut dyn Iterator<Item = usize>| lengths.map(|n| n as u64 + 48).sum::<u64>();
+    rows.fields
+        .iter()
+        .map(|field| match &field.values {
+            Values::Bytes(values) => of(&mut values.iter().map(Vec::len)),
+            Values::Utf8(values) => of(&mut values.iter().map(String::len)),
+            _ => 0,
+        })
+        .sum()
+}
+
 /// Longest media type that is read back.
 const MIME_BYTES_MAX: usize = 4096;
 
@@ -351,7 +363,32 @@ pub(super) fn read_set(reader: &mut Reader<'_>) -> Option<IntervalSet> {
 mod tests {
     use super::super::frame::FrameKind;
     use super::*;
+    use headwater_core::batch::Column;
     use headwater_core::schema::builtin;
+    use headwater_core::time::{ClockDomain, StampKind};
+
+    #[test]
+    fn no_slab_is_written_that_cannot_be_read_back() {
+        // Nine constants of 64 KiB in 85 rows: half a megabyte to write, 48 MiB to read.
+        let field = Column { values: Values::Utf8(vec!["x".repeat(65_536); 85]), valid: None };
+        let rows = Rows {
+            stream: StreamRef::Id(StreamId(1)),
+            fingerprint: Fingerprint(1),
+            boot_ordinal: BootOrdinal(1),
+            first_seq: Seq(0),
+            time_exp: 3,
+            stamp_kind: StampKind::Arrival,
+            domain: ClockDomain::BOOT,
+            t: (0..85).collect(),
+            lat_lo: vec![0; 85],
+            lat_hi: vec![1; 85],
+            fields: vec![field.clone(); 9],
+        };
+        assert!(slab_payload(&Slab { rows: rows.clone(), blob: None }).is_err());
+        let payload =
+            slab_payload(&Slab { rows: Rows { fields: vec![field; 2], ..rows }, blob: None }).unwrap();
+        assert_eq!(read_slab(&payload).unwrap().rows.len(), 85);
+    }
 
     #[test]
     fn table_of_256_long_names_fits_forty_kib_and_reads_back() {

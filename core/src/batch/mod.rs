@@ -47,10 +47,13 @@ pub struct Limits {
     pub columns_max: usize,
     /// Rows × columns of a message: 8 MiB decoded, within 50 ms.
     pub values_max: usize,
-    /// Bytes and text decoded from one message; bounds constant columns of long values.
+    /// Bytes and text decoded from one message, 48 bytes added for each value; bounds constant columns.
     pub decoded_bytes_max: usize,
     /// One bytes or text value.
     pub value_bytes_max: usize,
+    /// States of the tables that pco columns of a message make a decoder build. pco plans for at most
+    /// max(128, rows) in each of three tables a column, so four a value are never reached.
+    pub pco_states_max: usize,
 }
 
 impl Limits {
@@ -62,5 +65,6 @@ impl Limits {
         values_max: 1 << 20,
         decoded_bytes_max: 16 << 20,
         value_bytes_max: crate::sample::VALUE_BYTES_MAX,
+        pco_states_max: 4 << 20,
     };
 }

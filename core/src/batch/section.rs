@@ -429,7 +429,7 @@ fn read_section<V: Visit>(
     *values_left = values_left
         .checked_sub(n_rows.saturating_mul(n_cols))
         .ok_or(PrimitiveError::TooLong { found: claimed, limit: limits.values_max as u64 })?;
-    let source = Source { small: reader, dense: Reader::new(dense) };
+    let source = Source { small: reader, dense: Reader::new(dense), pco_states_left: 0 };
     let mut columns = Columns { source, of: [bytes.len(), dense.len()], rows: n_rows, budget, visitor };
     let t = columns.stamps()?;
     if t.iter().any(|stamp| stamp.checked_mul(unit).is_none()) {

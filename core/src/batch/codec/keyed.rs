@@ -155,26 +155,34 @@ pub(super) fn decode(
         }
         longest.push(most);
     }
-    budget.spend(total)?;
+    budget.spend(rows, total)?;
     let mut marks = vec![0_u64; longest.len()];
     if form == MARKED_PLANES {
         for mark in &mut marks {
             *mark = reader.uv()?;
         }
     }
+    let mut open = Vec::new();
     for ((group, longest), marks) in grouped.iter().zip(longest).zip(marks) {
-        // Only rows that have the byte: one long value among many short ones costs what it is, not a walk
-        // over all of them for each of its bytes.
-        let mut live = group.to_vec();
+        open.clear();
+        open.extend_from_slice(group);
         for at in 0..longest {
             let differences = at < MARKS && marks >> at & 1 == 1;
             let mut last = 0_u8;
-            live.retain(|row| values.get(*row).is_some_and(|value| value.len() > at));
-            for row in &live {
-                let Some(slot) = values.get_mut(*row).and_then(|value| value.get_mut(at)) else { continue };
+            // Rows that end before this plane are not looked at again: one long value beside many short ones
+            // must not cost their product.
+            let mut ended = false;
+            for row in &open {
+                let Some(slot) = values.get_mut(*row).and_then(|value| value.get_mut(at)) else {
+                    ended = true;
+                    continue;
+                };
                 let byte = reader.u8()?;
                 last = if differences { last.wrapping_add(byte) } else { byte };
                 *slot = last;
+            }
+            if ended {
+                open.retain(|row| values.get(*row).is_some_and(|value| value.len() > at));
             }
         }
     }

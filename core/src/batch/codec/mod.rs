@@ -91,6 +91,12 @@ pub enum CodecError {
         /// Limit.
         limit: usize,
     },
+    /// pco columns would make the decoder build more than the message's limit.
+    #[error("pco tables of a message hold more than {limit} states")]
+    PcoTables {
+        /// Limit.
+        limit: usize,
+    },
     /// A pco payload is damaged, of a form we never write, or of another length than its rows.
     #[error("pco payload of {bytes} bytes does not hold {rows} rows")]
     Pco {
@@ -101,22 +107,29 @@ pub enum CodecError {
     },
 }
 
+/// What a text or bytes value is counted with beside its bytes: a million values of one letter, which a few
+/// hundred bytes can claim, take an allocator longer than their letters.
+pub(super) const VALUE_BYTES_LEAST: usize = 48;
+
 /// Bytes of text and byte values a message may still decode to.
 #[derive(Debug)]
 pub(crate) struct ByteBudget {
     left: usize,
+    /// States of pco tables that may still be built.
+    pub(crate) pco_states_left: usize,
     limits: Limits,
 }
 
 impl ByteBudget {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { left: limits.decoded_bytes_max, limits }
+        Self { left: limits.decoded_bytes_max, pco_states_left: limits.pco_states_max, limits }
     }
 
-    fn spend(&mut self, bytes: usize) -> Result<(), CodecError> {
+    /// Spends for `values` values of `bytes` bytes together.
+    fn spend(&mut self, values: usize, bytes: usize) -> Result<(), CodecError> {
         self.left = self
             .left
-            .checked_sub(bytes)
+            .checked_sub(values.saturating_mul(VALUE_BYTES_LEAST).saturating_add(bytes))
             .ok_or(CodecError::DecodedBytes { limit: self.limits.decoded_bytes_max })?;
         Ok(())
     }
@@ -129,6 +142,8 @@ pub(super) struct Source<'a> {
     pub(super) small: Reader<'a>,
     /// Payloads that pack no further: codecs 14 (integers) and 15.
     pub(super) dense: Reader<'a>,
+    /// States of pco tables that may still be built for the message.
+    pub(super) pco_states_left: usize,
 }
 
 /// The integer columns before one, which codec 9 may group by.
@@ -193,14 +208,18 @@ pub(super) fn decode_column(
 ) -> Result<Column, CodecError> {
     let tag = source.small.u8()?;
     let (physical, codec) = (tag >> 4, tag & 0x0f);
-    match (physical, codec) {
+    source.pco_states_left = budget.pco_states_left;
+    let column = match (physical, codec) {
         (_, NULLABLE) => nullable::decode(source, physical, rows, budget),
-        (T_BYTES, KEYED) => {
-            let values = keyed::decode(&mut source.small, rows, earlier, budget)?;
-            Ok(Column { values: Values::Bytes(values), valid: None })
+        (T_BYTES, KEYED) => keyed::decode(&mut source.small, rows, earlier, budget)
+            .map(|values| Column { values: Values::Bytes(values), valid: None }),
+        _ => {
+            decode_values(source, physical, codec, rows, budget).map(|values| Column { values, valid: None })
         }
-        _ => Ok(Column { values: decode_values(source, physical, codec, rows, budget)?, valid: None }),
-    }
+    };
+    // A refused column has cost what it has cost.
+    budget.pco_states_left = source.pco_states_left;
+    column
 }
 
 /// The codecs a column is written with, outermost first; what cannot be read any more is left out.

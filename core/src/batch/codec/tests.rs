@@ -34,7 +34,7 @@ fn bytes_of(physical: u8, coded: &Coded) -> (Vec<u8>, Vec<u8>) {
 }
 
 fn read(small: &[u8], dense: &[u8], rows: usize, earlier: Earlier<'_>) -> Result<Column, CodecError> {
-    let mut source = Source { small: Reader::new(small), dense: Reader::new(dense) };
+    let mut source = Source { small: Reader::new(small), dense: Reader::new(dense), pco_states_left: 0 };
     let column = decode_column(&mut source, rows, earlier, &mut ByteBudget::new(Limits::V1))?;
     source.small.finish()?;
     source.dense.finish()?;
@@ -166,7 +166,7 @@ proptest! {
     ) {
         small[0] = tag;
         let keys: Vec<i64> = (0..rows as i64).map(|row| row % 7).collect();
-        let mut source = Source { small: Reader::new(&small), dense: Reader::new(&dense) };
+        let mut source = Source { small: Reader::new(&small), dense: Reader::new(&dense), pco_states_left: 0 };
         let earlier = Earlier { stamps: [&keys; 3], fields: &[] };
         if let Ok(column) = decode_column(&mut source, rows, earlier, &mut ByteBudget::new(Limits::V1)) {
             prop_assert_eq!(column.len(), rows);
@@ -321,4 +321,29 @@ fn pco_forms_that_allocate_unread_are_refused() {
     assert!(matches!(result, Err(CodecError::Pco { .. })));
     let result = read(&[PCO, 0xff, 0xff, 3], &[0; 60_000], 16, Earlier::NONE);
     assert!(result.is_err(), "longer than sixteen values can be");
+}
+
+#[test]
+fn one_long_value_beside_many_short_ones_is_read_in_their_sum() {
+    // 60 000 rows and one value of 60 000 bytes: their product were 3.6e9 steps.
+    let (rows, long) = (60_000, 60_000_u32);
+    let keys = vec![0_i64; rows];
+    let earlier = Earlier { stamps: [&keys, &[], &[]], fields: &[] };
+    let mut small = vec![T_BYTES << 4 | KEYED, 0, 0, 0];
+    small.extend(std::iter::repeat_n(0, rows - 1));
+    crate::wire::primitives::put_uv(&mut small, long.into());
+    small.extend((0..long).map(|at| at as u8));
+    let column = read(&small, &[], rows, earlier).unwrap();
+    let Values::Bytes(values) = column.values else { panic!("bytes") };
+    assert_eq!(values[rows - 1], (0..long).map(|at| at as u8).collect::<Vec<_>>());
+    assert!(values[..rows - 1].iter().all(Vec::is_empty));
+}
+
+#[test]
+fn half_a_million_short_texts_are_above_the_limit_of_decoded_bytes() {
+    // One letter, claimed half a million times: far from 16 MiB of letters, but 30 ms of allocating.
+    let small = [T_UTF8 << 4 | CONST, 1, b'x'];
+    let refused = read(&small, &[], 1 << 19, Earlier::NONE);
+    assert!(matches!(refused, Err(CodecError::DecodedBytes { .. })));
+    assert!(read(&small, &[], (16 << 20) / 49, Earlier::NONE).is_ok());
 }

@@ -53,7 +53,7 @@ pub(super) fn decode<T: Clone>(
     match codec {
         CONST => {
             let value = reader.bytes(value_max)?;
-            budget.spend(value.len().saturating_mul(rows))?;
+            budget.spend(rows, value.len().saturating_mul(rows))?;
             Ok(vec![read(value)?; rows])
         }
         EQUAL_LENGTHS => {
@@ -63,13 +63,13 @@ pub(super) fn decode<T: Clone>(
                 return Err(PrimitiveError::Range(0).into());
             }
             require(reader, rows, length)?;
-            budget.spend(length.saturating_mul(rows))?;
+            budget.spend(rows, length.saturating_mul(rows))?;
             (0..rows).map(|_| Ok(read(reader.take(length)?)?)).collect()
         }
         LENGTHS => {
             require(reader, rows, 1)?;
             let lengths = (0..rows).map(|_| reader.len(value_max)).collect::<Result<Vec<_>, _>>()?;
-            budget.spend(lengths.iter().sum())?;
+            budget.spend(rows, lengths.iter().sum())?;
             lengths.into_iter().map(|length| Ok(read(reader.take(length)?)?)).collect()
         }
         TERMINATED => {
@@ -83,7 +83,7 @@ pub(super) fn decode<T: Clone>(
                         PrimitiveError::TooLong { found: length as u64, limit: value_max as u64 }.into()
                     );
                 }
-                budget.spend(length)?;
+                budget.spend(1, length)?;
                 out.push(read(reader.take(length)?)?);
                 reader.take(1)?;
             }
