@@ -27,8 +27,8 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path.as_ref()).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
 }
 
-const MEMBERS: [&str; 8] =
-    ["core", "agent", "collector", "collector/lake", "firmware-shims", "tests", "tests/launch", "tests/sim"];
+const MEMBERS: [&str; 9] =
+    ["core", "agent", "collector", "collector/lake", "firmware-shims", "tests", "tests/fuzz", "tests/launch", "tests/sim"];
 
 /// Section of a manifest as its keys.
 fn keys(manifest: &str, section: &str) -> BTreeSet<String> {
@@ -85,7 +85,7 @@ fn no_forgotten_tests() {
     }
     let forgotten: Vec<_> = rust_files(&tests)
         .into_iter()
-        .filter(|f| !["sim", "launch"].iter().any(|package| f.starts_with(tests.join(package))))
+        .filter(|f| !["fuzz", "launch", "sim"].iter().any(|package| f.starts_with(tests.join(package))))
         .filter(|f| !reachable.contains(f))
         .collect();
     assert!(forgotten.is_empty(), "compiled by no target: {forgotten:?}");

@@ -18,7 +18,7 @@ pub mod payload;
 mod read;
 mod recover;
 mod salvage;
-mod scan;
+pub mod scan;
 mod series;
 mod sled_index;
 mod survey;

@@ -116,7 +116,10 @@ impl<'a, F: DiskFile> FrameReader<'a, F> {
 const RESYNC_BYTES: u64 = 4096;
 
 /// The segment header, if sound.
-pub(super) fn read_header<F: DiskFile>(file: &F, len: u64) -> io::Result<Option<SegmentHeader>> {
+///
+/// # Errors
+/// What the disk says.
+pub fn read_header<F: DiskFile>(file: &F, len: u64) -> io::Result<Option<SegmentHeader>> {
     if len < HEADER_BYTES {
         return Ok(None);
     }
@@ -126,7 +129,8 @@ pub(super) fn read_header<F: DiskFile>(file: &F, len: u64) -> io::Result<Option<
 }
 
 /// The stream table, if sound.
-pub(super) fn read_table<F: DiskFile>(file: &F, segno: u64, len: u64) -> Option<StreamTable> {
+#[must_use]
+pub fn read_table<F: DiskFile>(file: &F, segno: u64, len: u64) -> Option<StreamTable> {
     let mut reader = FrameReader::new(file, segno, len);
     match reader.frame(HEADER_BYTES) {
         Ok((head, payload)) if head.meta.kind == FrameKind::Table => StreamTable::from_bytes(payload),
@@ -135,7 +139,8 @@ pub(super) fn read_table<F: DiskFile>(file: &F, segno: u64, len: u64) -> Option<
 }
 
 /// The footer's summary of a sealed segment, read from its end only.
-pub(super) fn read_footer<F: DiskFile>(file: &F, segno: u64, len: u64) -> Option<Summary> {
+#[must_use]
+pub fn read_footer<F: DiskFile>(file: &F, segno: u64, len: u64) -> Option<Summary> {
     let mut last = [0; 8];
     file.read_at(&mut last, len.checked_sub(8)?).ok()?;
     let footer = u64::from_le_bytes(last);
@@ -154,37 +159,32 @@ const FOOTER_BYTES_MAX: usize = 4 << 20;
 
 /// A stretch of a segment without a sound frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Damage {
+pub struct Damage {
     /// Where.
-    pub(super) at: Range<u64>,
+    pub at: Range<u64>,
     /// The frame that began there, if its header is sound.
-    pub(super) meta: Option<FrameMeta>,
+    pub meta: Option<FrameMeta>,
     /// Some of it could not even be read.
-    pub(super) unreadable: bool,
+    pub unreadable: bool,
 }
 
 /// Everything found in a segment.
 #[derive(Debug, Default)]
-pub(super) struct Scan {
+pub struct Scan {
     /// Sound frames: offset, header, in order.
-    pub(super) frames: Vec<(u64, Head)>,
+    pub frames: Vec<(u64, Head)>,
     /// Damage with sound frames after it.
-    pub(super) holes: Vec<Damage>,
+    pub holes: Vec<Damage>,
     /// Damage that reaches to the end.
-    pub(super) tail: Option<Damage>,
+    pub tail: Option<Damage>,
     /// Where the last sound frame ends.
-    pub(super) end: u64,
+    pub end: u64,
     /// Least length that was synced, as far as sound frames attest it.
-    pub(super) durable: u64,
+    pub durable: u64,
 }
 
 /// Goes through all of a segment. `visit` sees each sound frame with its payload.
-pub(super) fn scan<F: DiskFile>(
-    file: &F,
-    segno: u64,
-    len: u64,
-    mut visit: impl FnMut(u64, &Head, &[u8]),
-) -> Scan {
+pub fn scan<F: DiskFile>(file: &F, segno: u64, len: u64, mut visit: impl FnMut(u64, &Head, &[u8])) -> Scan {
     let mut reader = FrameReader::new(file, segno, len);
     let mut found = Scan { end: HEADER_BYTES.min(len), ..Scan::default() };
     let mut at = found.end;
