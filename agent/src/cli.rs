@@ -1,6 +1,7 @@
-//! The command line: run, check, test, status.
+//! The command line: run, check, test, status, decode.
 
 use crate::config::{self, Settings, identity};
+use crate::decode::{self, Item, Values};
 use crate::source::AnySource;
 use crate::status::{self, AgentStatus};
 use crate::{clock::BootClock, pipeline};
@@ -28,7 +29,7 @@ const CONFIG: &str = "/etc/headwater/agent.toml";
     name = "headwater-agent",
     version,
     arg_required_else_help = true,
-    after_help = "Examples:\n  headwater-agent check --config agent.toml   every mistake at once, and who we are\n  headwater-agent test --config agent.toml    one reading of every source\n  headwater-agent run --config agent.toml     until told to stop\n  headwater-agent status --config agent.toml  what is held, acknowledged and wrong"
+    after_help = "Examples:\n  headwater-agent check --config agent.toml   every mistake at once, and who we are\n  headwater-agent test --config agent.toml    one reading of every source\n  headwater-agent run --config agent.toml     until told to stop\n  headwater-agent status --config agent.toml  what is held, acknowledged and wrong\n  headwater-agent decode FILE                 what a segment or a message holds"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -73,6 +74,30 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Shows what a file of ours holds: a spool segment, a message, the body of a batch or a slab.
+    ///
+    /// Names every frame, section and column, and how each column is written. Damage is shown where it is;
+    /// the exit code is 1 if there was any. Signatures are not checked: that takes the fleet's keys.
+    #[command(
+        after_help = "Examples:\n  headwater-agent decode /var/lib/headwater/spool/seg/telemetry/0000000000000001.seg\n  headwater-agent decode --rows all message.hw\n  cat declaration.hw batch.hw | headwater-agent decode -       columns get the names declared before them\n  headwater-agent decode --json segment.seg | jq 'select(.what == \"slab\") | .rows'"
+    )]
+    Decode {
+        /// The file, or - for standard input.
+        file: PathBuf,
+        /// How many values of each column are shown: a number, or all.
+        #[arg(long, default_value = "3", value_parser = shown)]
+        rows: Values,
+        /// One JSON document a line: of a segment its header and each frame, else each message.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn shown(text: &str) -> Result<Values, String> {
+    match text {
+        "all" => Ok(Values::All),
+        text => text.parse().map(Values::First).map_err(|_| "write a number, or all".to_owned()),
+    }
 }
 
 fn seconds(text: &str) -> Result<u64, String> {
@@ -140,6 +165,7 @@ fn act(verb: Verb) -> Result<bool> {
             runtime()?.block_on(test(&settings, wait, json))
         }
         Verb::Status { config, json } => show_status(&config, json),
+        Verb::Decode { file, rows, json } => decode(&file, rows, json),
     }
 }
 
@@ -231,6 +257,38 @@ fn show_status(config: &Path, json: bool) -> Result<bool> {
         say(status.to_text(now, boot_id).trim_end())?;
     }
     Ok(status.problems(now, boot_id).is_empty())
+}
+
+fn decode(file: &Path, rows: Values, json: bool) -> Result<bool> {
+    let bytes = match file.to_str() {
+        Some("-") => decode::read_input(std::io::stdin().lock()),
+        _ => std::fs::File::open(file).and_then(decode::read_input),
+    };
+    let bytes = bytes.with_context(|| format!("failed to read {}", file.display()))?;
+    if bytes.is_empty() {
+        bail!("{} is empty", file.display());
+    }
+    let items = decode::decode(&bytes, rows);
+    match print_items(&items, json) {
+        // `head` has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        printed => printed.context("failed to write")?,
+    }
+    Ok(!items.iter().any(Item::is_damaged))
+}
+
+fn print_items(items: &[Item], json: bool) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for item in items {
+        if json {
+            serde_json::to_writer(&mut out, item)?;
+            writeln!(out)?;
+        } else {
+            write!(out, "{item}")?;
+        }
+    }
+    out.flush()
 }
 
 /// What `test` found of one source.

@@ -15,6 +15,7 @@ pub mod batch;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod decode;
 pub mod pipeline;
 pub mod quarantine;
 pub mod receipt;

@@ -77,7 +77,7 @@ impl Sealer {
                 continue;
             }
             let sections = sections(&runs);
-            let values: usize = runs.iter().map(|run| run.rows.n_values()).sum();
+            let values: usize = runs.iter().map(|run| run.rows.counted_values()).sum();
             let body = (sections.len() <= self.limits.sections_max && values <= self.limits.values_max)
                 .then(|| (self.encode)(&mut self.encoder, &sections));
             match body {

@@ -117,7 +117,7 @@ pub fn read_declaration(bytes: &[u8]) -> Option<Declared> {
 /// The size and its limit, if what was written could not be read back within the limits of version 1.
 pub fn slab_payload(slab: &Slab) -> Result<Vec<u8>, (u64, u64)> {
     let limits = Limits::V1;
-    let values = slab.rows.n_values();
+    let values = slab.rows.counted_values();
     if values > limits.values_max {
         return Err((values as u64, limits.values_max as u64));
     }

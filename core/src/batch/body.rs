@@ -302,6 +302,18 @@ mod tests {
     }
 
     #[test]
+    fn a_million_columns_of_one_row_are_above_the_limit_of_values() {
+        let wide = Rows { fields: vec![Column::integers(vec![7]); 4_000], ..rows(1, 0, 1) };
+        let sections = |n| vec![Section::Rows(wide.clone()); n];
+        let refused = |n| {
+            let batch = decode_batch(&encode_batch(&sections(n), Effort::Wire), &Limits::V1).unwrap();
+            n - batch.rows().count()
+        };
+        // 4003 columns count as 32 024 values: 32 times they fit, once more is refused alone.
+        assert_eq!((refused(32), refused(33)), (0, 1));
+    }
+
+    #[test]
     fn four_billion_rows_are_a_named_refusal() {
         let mut section = vec![0, 1];
         section.extend_from_slice(&1_u32.to_le_bytes());

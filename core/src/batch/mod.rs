@@ -45,7 +45,7 @@ pub struct Limits {
     pub sections_max: usize,
     /// Columns of a section.
     pub columns_max: usize,
-    /// Rows × columns of a message: 8 MiB decoded, within 50 ms.
+    /// Rows × columns of a message, fewer than eight rows counted as eight: 8 MiB decoded, within 50 ms.
     pub values_max: usize,
     /// Bytes and text decoded from one message, 48 bytes added for each value; bounds constant columns.
     pub decoded_bytes_max: usize,

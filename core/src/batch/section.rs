@@ -17,6 +17,15 @@ pub const SEQ_END_MAX: u64 = 1 << 63;
 /// Stamp columns before the schema's fields: t, lat_lo, lat_hi.
 const STAMP_COLUMNS: usize = 3;
 
+/// Rows a column counts as at least, against `Limits::values_max`: what a column costs beside its values.
+/// Without it 256 sections of one row could claim a million columns.
+const ROWS_COUNTED_MIN: usize = 8;
+
+/// Values that columns of rows count as.
+fn counted(rows: usize, columns: usize) -> usize {
+    if rows == 0 { 0 } else { rows.max(ROWS_COUNTED_MIN).saturating_mul(columns) }
+}
+
 /// How a section names its stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum StreamRef {
@@ -144,6 +153,12 @@ impl Rows {
     #[must_use]
     pub fn n_values(&self) -> usize {
         self.len().saturating_mul(self.fields.len().saturating_add(STAMP_COLUMNS))
+    }
+
+    /// Values this section counts as against [`Limits::values_max`]: under eight rows count as eight.
+    #[must_use]
+    pub fn counted_values(&self) -> usize {
+        counted(self.len(), self.fields.len().saturating_add(STAMP_COLUMNS))
     }
 
     /// Stamp of `row` in ns of its domain; `None` beyond the end.
@@ -427,7 +442,7 @@ fn read_section<V: Visit>(
         return Err(PrimitiveError::Range(n_cols as u64).into());
     }
     *values_left = values_left
-        .checked_sub(n_rows.saturating_mul(n_cols))
+        .checked_sub(counted(n_rows, n_cols))
         .ok_or(PrimitiveError::TooLong { found: claimed, limit: limits.values_max as u64 })?;
     let source = Source { small: reader, dense: Reader::new(dense), pco_states_left: 0 };
     let mut columns = Columns { source, of: [bytes.len(), dense.len()], rows: n_rows, budget, visitor };

@@ -186,7 +186,8 @@ pub fn bombs() -> Vec<Vec<u8>> {
         of(4_000, 250, column(0x2a, &[0; 1_000]), &[]),
         of(4_090, 1, column(0x2f, &[27]), &GREEDY),
     ];
-    // The same in many sections, each of which is refused by itself.
+    all.push(packed(250, &section(1, 4_090, &[0x00, 0].repeat(4_090), 0).repeat(250), &[]));
+    // Greedy columns in many sections, each of which is refused by itself.
     all.push(sections(250, 1, &column(0x2f, &[27]), &GREEDY));
     all
 }

@@ -7,11 +7,12 @@ mod envelope;
 mod link;
 mod records;
 mod segment;
+mod shown;
 
 use crate::Target;
 
 /// Every target.
-pub const ALL: [Target; 29] = [
+pub const ALL: [Target; 30] = [
     Target { name: "envelope", run: envelope::run, seeds: envelope::seeds },
     Target { name: "chain", run: chain::run, seeds: chain::seeds },
     Target { name: "batch_body", run: batch::body, seeds: batch::body_seeds },
@@ -41,4 +42,5 @@ pub const ALL: [Target; 29] = [
     Target { name: "segment_scan", run: segment::scan, seeds: segment::scan_seeds },
     Target { name: "segment_frames", run: segment::frames, seeds: segment::frame_seeds },
     Target { name: "segment_payload", run: segment::payload, seeds: segment::payload_seeds },
+    Target { name: "decode", run: shown::run, seeds: shown::seeds },
 ];
