@@ -124,9 +124,9 @@ pub fn refusal_reason(why: &CodecError) -> RefusalReason {
     use headwater_core::wire::primitives::PrimitiveError;
     match why {
         CodecError::UnknownCodec { .. } => RefusalReason::UnknownCodec,
-        CodecError::DecodedBytes { .. } | CodecError::Primitive(PrimitiveError::TooLong { .. }) => {
-            RefusalReason::Limit
-        }
+        CodecError::DecodedBytes { .. }
+        | CodecError::PcoTables { .. }
+        | CodecError::Primitive(PrimitiveError::TooLong { .. }) => RefusalReason::Limit,
         _ => RefusalReason::DecodeError,
     }
 }

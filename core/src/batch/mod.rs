@@ -1,4 +1,4 @@
-#![doc = include_str!("FORMAT.md")]
+//! Columns, sections and batches: the one codec of spool and wire. [`crate::wire`] draws the bytes.
 
 mod body;
 mod codec;

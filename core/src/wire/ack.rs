@@ -18,9 +18,9 @@ pub const RANGES_MAX: usize = records::RANGES_MAX;
 /// Most missing ranges of one object in one ack.
 pub const MISSING_RANGES_MAX: usize = records::RANGES_MAX;
 /// Longest text of a refusal, bytes.
-const REFUSAL_BYTES_MAX: usize = 128;
+pub(super) const REFUSAL_BYTES_MAX: usize = 128;
 /// Most entries of each repeated record that a reader keeps.
-const ENTRIES_MAX: usize = 1024;
+pub(super) const ENTRIES_MAX: usize = 1024;
 
 /// Watermarks of one stream: every seq below is durable, or committed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::batch::{CODECS_SUPPORTED, PACKINGS_SUPPORTED};
 use crate::id::{BootId, BootOrdinal, STREAMS_MAX, Seq, StreamId};
 
 /// Longest software name, bytes.
-const SOFTWARE_BYTES_MAX: usize = 128;
+pub(super) const SOFTWARE_BYTES_MAX: usize = 128;
 
 /// What a side can read.
 #[derive(Debug, Clone, PartialEq, Eq)]
