@@ -6,8 +6,10 @@
 //! ```text
 //! cargo test -p headwater-fuzz                                       some seconds, part of tests/run
 //! cargo run --profile fuzz -p headwater-fuzz -- --runs 10000000      as long as you like; --target NAME
-//! HEADWATER_TARGET=sections cargo +nightly fuzz run --fuzz-dir tests/fuzz/libfuzzer any
-//!                                                                    led by coverage, with AddressSanitizer
+//! HEADWATER_TARGET=sections cargo +nightly fuzz run --fuzz-dir libfuzzer any seeds/sections
+//!                                                                    in tests/fuzz: led by coverage, with
+//!                                                                    AddressSanitizer; `--seeds seeds` made
+//!                                                                    the folder
 //! ```
 //!
 //! What must hold for any input of at most [`INPUT_BYTES_MAX`]: no panic and no overflow; at most

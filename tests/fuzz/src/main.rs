@@ -28,6 +28,9 @@ struct Args {
     /// Runs this input alone.
     #[arg(long)]
     input: Option<PathBuf>,
+    /// Only writes the seeds of each target, to a folder of its name in this one: a corpus for libFuzzer.
+    #[arg(long)]
+    seeds: Option<PathBuf>,
 }
 
 fn main() -> Result<()> {
@@ -42,6 +45,14 @@ fn main() -> Result<()> {
     }
     let mut found = 0;
     for target in chosen {
+        if let Some(folder) = &args.seeds {
+            let folder = folder.join(target.name);
+            std::fs::create_dir_all(&folder)?;
+            for (at, seed) in (target.seeds)().iter().enumerate() {
+                std::fs::write(folder.join(format!("{at:05}")), seed)?;
+            }
+            continue;
+        }
         if let Some(path) = &args.input {
             let mut probe = Probe::default();
             (target.run)(&std::fs::read(path)?, &mut probe);
