@@ -437,7 +437,7 @@ async fn aligned_values_are_in_the_unit_of_the_table() {
 
 /// Leaves a lake behind for `tests/conformance/evolved.py`, at `HEADWATER_EVOLVED_LAKE`.
 #[tokio::test(start_paused = true)]
-#[ignore = "writes a lake for other readers"]
+#[ignore = "leaves a lake for other readers: `tests/run evolved` runs it"]
 async fn writes_a_lake_whose_table_grew() {
     let place = std::env::var("HEADWATER_EVOLVED_LAKE").expect("HEADWATER_EVOLVED_LAKE names a folder");
     let lake = Lake::init(&place).await.unwrap();

@@ -27,8 +27,17 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path.as_ref()).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
 }
 
-const MEMBERS: [&str; 9] =
-    ["core", "agent", "collector", "collector/lake", "firmware-shims", "tests", "tests/fuzz", "tests/launch", "tests/sim"];
+const MEMBERS: [&str; 9] = [
+    "core",
+    "agent",
+    "collector",
+    "collector/lake",
+    "firmware-shims",
+    "tests",
+    "tests/fuzz",
+    "tests/launch",
+    "tests/sim",
+];
 
 /// Section of a manifest as its keys.
 fn keys(manifest: &str, section: &str) -> BTreeSet<String> {

@@ -11,6 +11,9 @@ use headwater_lake::{CommitId, Lake, LakeError};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
+/// Requests of operators taken in at once. More stay in their folder until these are answered.
+const REQUESTS_HELD_MAX: usize = 64;
+
 /// Something to be folded again.
 #[derive(Debug, Default)]
 pub(super) struct Replay {
@@ -59,6 +62,9 @@ pub(super) fn look(folder: &mut Folder) {
     match asked(&dir) {
         Ok(requests) => {
             for (file, request) in requests {
+                if folder.wanted.len() >= REQUESTS_HELD_MAX {
+                    break;
+                }
                 if !folder.wanted.iter().any(|replay| replay.file.as_ref() == Some(&file)) {
                     folder.wanted.push_back(Replay::asked((file, request)));
                 }

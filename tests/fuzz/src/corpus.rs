@@ -84,7 +84,7 @@ fn made_batches() -> Vec<Vec<u8>> {
 
 /// One that reads all, and for each codec one that reads it beside the baseline; none reads bare blocks.
 fn readers() -> impl Iterator<Item = Announced> {
-    let with = |codecs| Announced { codecs, packings: 0b11 };
+    let with = |codecs| Announced { codecs, ..Announced::BASELINE };
     let base = Announced::BASELINE.codecs;
     [with(0xffff), with(base)]
         .into_iter()
