@@ -175,6 +175,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
         exchanges,
         gaps,
         gaps_in: gaps_in.clone(),
+        retentions: settings.sources.iter().map(|source| (source.stream.clone(), source.retention)).collect(),
         receipts,
         receipt_interval: settings.spool.sync_interval,
         grade,
@@ -269,7 +270,7 @@ async fn open_spool(
 ) -> Result<(SpoolHandle, Opened, SpoolThread), RunError> {
     let dir = &settings.spool.dir;
     let failed = |source| RunError::Spool { dir: dir.display().to_string(), source };
-    let sizes = crate::spool::Settings { bytes_max: settings.spool.bytes_max, ..Default::default() };
+    let sizes = crate::spool::Settings::within(settings.spool.bytes_max, settings.spool.free_bytes_min);
     let of = dir.clone();
     let opening = tokio::task::spawn_blocking(move || DiskSpool::open(RealDisk, &of, boot_id, sizes));
     let (spool, opened) =

@@ -1,5 +1,8 @@
 //! How the agent is: a small JSON file for machines, and what to do about it for people.
 
+use crate::config::SpoolSettings;
+use crate::spool::{DegradedMode, HealthReport};
+use crate::stamp::SLAB_MS_MAX;
 use headwater_core::gap::truncated;
 use headwater_core::id::{BootId, BootOrdinal, DevicePath, Epoch};
 use headwater_core::ports::{Clock, SpoolUsage, StreamState};
@@ -9,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 /// A status older than this, s, is of an agent that hangs or is gone.
 const STALE_S: i64 = 10;
@@ -65,6 +69,9 @@ pub struct StreamStatus {
     pub kind: String,
     /// Spool lane.
     pub lane: String,
+    /// What its rows are worth when the spool is full.
+    #[serde(default)]
+    pub class: String,
     /// Next seq to be given.
     pub next_seq: u64,
     /// Rows held that the collector did not acknowledge yet.
@@ -93,6 +100,36 @@ pub struct SpoolStatus {
     /// Of these, slabs and blobs that became durable.
     #[serde(default)]
     pub payload_bytes: u64,
+    /// Captured rows given up for want of room since start; gap records tell which.
+    #[serde(default)]
+    pub evicted_rows: u64,
+    /// Segments given up for want of room since start.
+    #[serde(default)]
+    pub evicted_segments: u64,
+    /// Rows that waited in memory for a disk that refused them, until memory was full.
+    #[serde(default)]
+    pub refused_rows: u64,
+    /// Modes in which the spool works worse than it should.
+    #[serde(default)]
+    pub degraded: Vec<DegradedStatus>,
+    /// Median of the last syncs, ms.
+    #[serde(default)]
+    pub sync_p50_ms: u64,
+    /// 99th percentile of the last syncs, ms.
+    #[serde(default)]
+    pub sync_p99_ms: u64,
+    /// What a power cut may cost: from capture to the end of the sync, ms.
+    #[serde(default)]
+    pub loss_window_ms: u64,
+}
+
+/// A degraded mode of the spool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DegradedStatus {
+    /// `disk_full`, `read_only`, `io_errors` or `slow_card`.
+    pub mode: String,
+    /// For how long, s.
+    pub for_s: u64,
 }
 
 /// The link.
@@ -162,8 +199,10 @@ pub struct Parts<'a> {
     pub streams: &'a [StreamState],
     /// Usage of the spool.
     pub usage: SpoolUsage,
-    /// Its budget.
-    pub bytes_max: u64,
+    /// How its disk is.
+    pub health: HealthReport,
+    /// Its settings.
+    pub spool: &'a SpoolSettings,
     /// Link.
     pub link: LinkStatus,
     /// Clock.
@@ -189,13 +228,22 @@ impl AgentStatus {
             streams: parts.streams.iter().map(StreamStatus::of).collect(),
             spool: SpoolStatus {
                 bytes: usage.bytes,
-                bytes_max: parts.bytes_max,
+                bytes_max: parts.spool.bytes_max,
                 segments: usage.segments,
                 rows: usage.rows,
                 oldest_age_ms: usage.oldest.map(|oldest| parts.now.since(oldest) / NS_PER_MS),
                 unsynced_bytes: usage.unsynced_bytes,
                 written_bytes: usage.written_bytes,
                 payload_bytes: usage.payload_bytes,
+                evicted_rows: usage.evicted_rows,
+                evicted_segments: usage.evicted_segments,
+                refused_rows: usage.refused_rows,
+                degraded: parts.health.degraded.iter().map(DegradedStatus::of).collect(),
+                sync_p50_ms: ms(parts.health.sync_p50),
+                sync_p99_ms: ms(parts.health.sync_p99),
+                loss_window_ms: ms(parts.spool.sync_interval)
+                    .saturating_add(SLAB_MS_MAX)
+                    .saturating_add(ms(parts.health.sync_p99)),
             },
             link: parts.link,
             clock_grade: parts.grade,
@@ -262,11 +310,20 @@ impl AgentStatus {
                 link.last_ack_ms.map(|ms| format!(" for {} s", ms / 1_000)).unwrap_or_default()
             ));
         }
+        problems.extend(self.spool.degraded.iter().map(DegradedStatus::problem));
         if self.spool.bytes.saturating_mul(100) >= self.spool.bytes_max.saturating_mul(FULL_PERCENT) {
             problems.push(format!(
-                "the spool is {} of {} full: captures are refused at its end; mend the link or raise spool.max_bytes",
+                "the spool is {} of {} full: at its end the least valuable captures make way; mend the link or raise \
+                 spool.max_bytes",
                 bytes(self.spool.bytes),
                 bytes(self.spool.bytes_max)
+            ));
+        }
+        if self.spool.evicted_rows > 0 {
+            problems.push(format!(
+                "{} captured rows made way for newer ones because the spool was full: see the gap records (headwater \
+                 gaps); mend the link, raise spool.max_bytes or give streams a class",
+                self.spool.evicted_rows
             ));
         }
         let own = |stream: &StreamStatus| stream.name.starts_with("hw/");
@@ -356,11 +413,44 @@ impl StreamStatus {
         Self {
             name: stream.name.to_string(),
             kind: stream.schema.kind.to_string(),
-            lane: stream.lane.as_str().to_owned(),
+            lane: stream.policy.lane.as_str().to_owned(),
+            class: stream.policy.class.as_str().to_owned(),
             next_seq: stream.next_seq.0,
             held_rows: held.map(|range| range.end.saturating_sub(range.start)).sum(),
             acked_rows: stream.acked.count(),
         }
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl DegradedStatus {
+    fn of((mode, since): &(DegradedMode, Duration)) -> Self {
+        Self { mode: mode.to_string(), for_s: since.as_secs() }
+    }
+
+    /// What it means and what to do.
+    fn problem(&self) -> String {
+        let Self { mode, for_s } = self;
+        let what = match mode.as_str() {
+            "disk_full" => {
+                "the disk or the spool's budget is full: captures of little worth make way, see the gap records; \
+                 free the disk, mend the link or raise spool.max_bytes"
+            }
+            "read_only" => {
+                "the spool's file system is read-only: captures wait in memory, the least valuable go when it is \
+                 full; see `dmesg`, remount it or replace the card"
+            }
+            "io_errors" => {
+                "the spool's disk fails: captures wait in memory, the least valuable go when it is full; see \
+                 `dmesg` and replace the card"
+            }
+            "slow_card" => "the card takes seconds to sync: it is likely worn out; replace it soon",
+            _ => "the spool is degraded",
+        };
+        format!("{what} ({mode} for {for_s} s)")
     }
 }
 
@@ -412,7 +502,14 @@ mod tests {
             now: BootNanos(5 * NS_PER_S),
             streams: &[],
             usage: SpoolUsage { bytes: 900, rows: 7, ..SpoolUsage::default() },
-            bytes_max: 1_000,
+            health: HealthReport::default(),
+            spool: &SpoolSettings {
+                dir: "/spool".into(),
+                bytes_max: 1_000,
+                free_bytes_min: 0,
+                sync_interval: Duration::from_secs(1),
+                retain_until: crate::ship::RetainUntil::Committed,
+            },
             link: LinkStatus { broker: "mqtts://hq:8883".into(), ..LinkStatus::default() },
             grade: Grade::Estimated,
             stopping: false,

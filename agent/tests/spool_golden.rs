@@ -13,14 +13,17 @@ use headwater_agent::spool::frame::{
 };
 use headwater_agent::spool::payload::{StreamTable, Summary, read_declaration, read_slab};
 use headwater_core::id::Epoch;
+use headwater_agent::spool::series_id::SeriesId;
+use headwater_agent::spool::DiskSpool;
+use headwater_agent::spool::disk::RealDisk;
 use headwater_core::ports::{Spool, SpoolLane};
 use headwater_sim::disk::SimDisk;
 use spool_world::*;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/segment/v1").join(name)
+fn golden(version: &str, name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/segment").join(version).join(name)
 }
 
 /// A sealed segment of lane telemetry: two streams, a hole, a blob.
@@ -46,7 +49,17 @@ fn written() -> (SimDisk, PathBuf, Epoch) {
 fn told(bytes: &[u8]) -> String {
     let mut out = String::new();
     let header = SegmentHeader::from_bytes(bytes).expect("a sound header");
-    writeln!(out, "{header:?}").unwrap();
+    let SegmentHeader { series, segno, epoch, boot_ordinal, boot_id } = header;
+    let of = if series == SeriesId::plain(series.lane) && bytes[8] == 1 {
+        format!("lane: {:?}", series.lane)
+    } else {
+        format!("series: {}", series.dir_name())
+    };
+    writeln!(
+        out,
+        "SegmentHeader {{ {of}, segno: {segno}, epoch: {epoch:?}, boot_ordinal: {boot_ordinal:?}, boot_id: {boot_id:?} }}"
+    )
+    .unwrap();
     let mut offset = HEADER_BYTES;
     while (offset as usize) < bytes.len() {
         let place = Place { segno: header.segno, offset };
@@ -56,6 +69,11 @@ fn told(bytes: &[u8]) -> String {
         assert!(head.holds(place, payload));
         writeln!(out, "\n{offset}: {:?}, {} B, durable {}", head.meta, head.len, head.durable).unwrap();
         match head.meta.kind {
+            FrameKind::Table if bytes[8] == 1 => {
+                let table = StreamTable::from_bytes(payload).unwrap();
+                let next_segno = SpoolLane::ALL.map(|lane| table.next_segno[&SeriesId::plain(lane)]);
+                writeln!(out, "{:#?}", plain::StreamTable { next_segno, streams: &table.streams })
+            }
             FrameKind::Table => writeln!(out, "{:#?}", StreamTable::from_bytes(payload).unwrap()),
             FrameKind::Stream => writeln!(out, "{:#?}", read_declaration(payload).unwrap()),
             FrameKind::Slab => writeln!(out, "{:#?}", read_slab(payload).unwrap()),
@@ -71,30 +89,65 @@ fn told(bytes: &[u8]) -> String {
     out
 }
 
+/// The stream table of version 1, as its golden tells it.
+mod plain {
+    use headwater_agent::spool::payload::TableEntry;
+    use headwater_core::id::StreamId;
+    use std::collections::BTreeMap;
+
+    #[derive(Debug)]
+    #[expect(dead_code, reason = "it is only printed")]
+    pub(crate) struct StreamTable<'a> {
+        pub(crate) next_segno: [u64; 3],
+        pub(crate) streams: &'a BTreeMap<StreamId, TableEntry>,
+    }
+}
+
 #[test]
 fn golden_segment() {
     let (disk, path, epoch) = written();
     let bytes = disk.bytes(&path).unwrap();
     if std::env::var_os("HEADWATER_BLESS").is_some() {
-        std::fs::create_dir_all(golden("")).unwrap();
-        std::fs::write(golden("telemetry.seg"), &bytes).unwrap();
-        std::fs::write(golden("telemetry.txt"), told(&bytes)).unwrap();
+        std::fs::create_dir_all(golden("v2", "")).unwrap();
+        std::fs::write(golden("v2", "telemetry.seg"), &bytes).unwrap();
+        std::fs::write(golden("v2", "telemetry.txt"), told(&bytes)).unwrap();
     }
-    let kept = std::fs::read(golden("telemetry.seg")).unwrap();
+    let kept = std::fs::read(golden("v2", "telemetry.seg")).unwrap();
     assert_eq!(bytes, kept, "segments are written otherwise: this would need a new version");
-    assert_eq!(told(&kept), std::fs::read_to_string(golden("telemetry.txt")).unwrap());
+    for version in ["v1", "v2"] {
+        let kept = std::fs::read(golden(version, "telemetry.seg")).unwrap();
+        assert_eq!(told(&kept), std::fs::read_to_string(golden(version, "telemetry.txt")).unwrap());
 
-    // And through the spool itself, footer or not.
-    for cut in [0, 1] {
-        let after = disk.crash(0);
-        after.edit(&path, |data| {
-            data.clone_from(&kept);
-            data.truncate(kept.len() - cut);
-        });
-        let (mut spool, opened) = open(&after, 2, &MemIndex::default());
-        assert_eq!((opened.epoch, opened.scanned), (epoch, cut as u64));
-        let seqs: Vec<_> =
-            read_all(&mut spool, SpoolLane::Telemetry).into_iter().map(|s| s.slab.rows.seqs()).collect();
-        assert_eq!(seqs, [0..3, 5..6, 0..1]);
+        // And through the spool itself, footer or not.
+        for cut in [0, 1] {
+            let after = disk.crash(0);
+            after.edit(&path, |data| {
+                data.clone_from(&kept);
+                data.truncate(kept.len() - cut);
+            });
+            let (mut spool, opened) = open(&after, 2, &MemIndex::default());
+            assert_eq!((opened.epoch, opened.scanned), (epoch, cut as u64), "{version}");
+            let seqs: Vec<_> =
+                read_all(&mut spool, SpoolLane::Telemetry).into_iter().map(|s| s.slab.rows.seqs()).collect();
+            assert_eq!(seqs, [0..3, 5..6, 0..1]);
+        }
     }
+}
+
+/// A card that version 1 wrote: its folders have the names of lanes, and it goes on where it stood.
+#[test]
+fn a_spool_of_version_1_goes_on() {
+    let (disk, path, epoch) = written();
+    let card = tempfile::tempdir().unwrap();
+    let lane = card.path().join("seg/telemetry");
+    std::fs::create_dir_all(&lane).unwrap();
+    std::fs::copy(golden("v1", "telemetry.seg"), lane.join(path.file_name().unwrap())).unwrap();
+    for file in ["epoch", "boot"] {
+        std::fs::write(card.path().join(file), disk.bytes(&Path::new(DIR).join(file)).unwrap()).unwrap();
+    }
+    let (mut spool, opened) = DiskSpool::open(RealDisk, card.path(), boot(2), SMALL).unwrap();
+    assert_eq!((opened.epoch, opened.segments), (epoch, 1));
+    let imu = declare(&mut spool, "imu", SpoolLane::Telemetry);
+    assert_eq!(next_seq(&spool, imu), 6);
+    assert_eq!(read_all(&mut spool, SpoolLane::Telemetry).len(), 3);
 }

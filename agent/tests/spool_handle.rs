@@ -13,7 +13,7 @@ use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{Epoch, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{
-    Cursor, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamState,
+    Cursor, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamPolicy, StreamState,
 };
 use headwater_core::schema::Schema;
 use headwater_sim::disk::SimDisk;
@@ -30,7 +30,7 @@ fn patient() -> TaskSettings {
 }
 
 async fn declared(spool: &SpoolHandle, name: &str, lane: SpoolLane) -> StreamId {
-    spool.declare(name.parse().unwrap(), schema(), lane).await.unwrap()
+    spool.declare(name.parse().unwrap(), schema(), lane.into()).await.unwrap()
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn a_gap_record_without_room_comes_again_once_there_is_room() {
     let (disk, index) = (SimDisk::new(), MemIndex::default());
     let (spool, thread) = SpoolHandle::start(open(&disk, 1, &index).0, patient()).unwrap();
     let imu = declared(&spool, "imu", SpoolLane::Telemetry).await;
-    let gaps = spool.declare("hw/gaps".parse().unwrap(), gaps_schema(), SpoolLane::Control).await.unwrap();
+    let gaps = spool.declare("hw/gaps".parse().unwrap(), gaps_schema(), SpoolLane::Control.into()).await.unwrap();
     spool.append(slab(imu, 3, 2)).await.unwrap();
     let left_out = spool.take_gaps().await.unwrap().pop().unwrap();
     disk.set_capacity(0);
@@ -161,9 +161,9 @@ impl Spool for Slow {
         &mut self,
         name: &StreamName,
         schema: &Schema,
-        lane: SpoolLane,
+        policy: StreamPolicy,
     ) -> Result<StreamId, SpoolError> {
-        self.spool.declare(name, schema, lane)
+        self.spool.declare(name, schema, policy)
     }
     fn streams(&self) -> Vec<StreamState> {
         self.spool.streams()

@@ -1,7 +1,8 @@
 //! From the file as written to settings: one function per table, and every mistake is collected.
 
 use super::mistake::{Mistake, Mistakes};
-use super::raw::{RawBatch, RawConfig, RawDevice, RawIdentity, RawSpool, shown};
+use crate::ship::RetainUntil;
+use super::raw::{RawBatch, RawConfig, RawDevice, RawIdentity, RawSpool};
 use super::settings::{IdentityFiles, Settings, SpoolSettings};
 use super::{sources, value};
 use headwater_core::id::DevicePath;
@@ -12,6 +13,8 @@ use std::time::Duration;
 /// Below this the spool could not hold its own segment files in hand (8 MiB each, three lanes).
 const SPOOL_BYTES_MIN: u64 = 64 << 20;
 const SPOOL_BYTES_DEFAULT: u64 = 4 << 30;
+/// Room for logs and updates of the system, and for the spool's own quarantine and index.
+const FREE_BYTES_DEFAULT: u64 = 256 << 20;
 const SPOOL_DIR_DEFAULT: &str = "/var/lib/headwater";
 
 type Readable<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
@@ -40,6 +43,13 @@ pub(super) fn settings(
     let lepton = lepton(&raw.batch, metered, mistakes);
     let sources = sources::sources(&raw.source, folder, mistakes);
     let spool = spool?;
+    let kept = sources.iter().flatten().map(|source| source.retention.keep_bytes_min).fold(0, u64::saturating_add);
+    if kept > spool.bytes_max / 2 {
+        let found = format!("{kept} bytes in all");
+        let mistake = Mistake::new("source.keep_min", "at most half of spool.max_bytes for all sources", found);
+        mistakes.push(mistake.hint("raise spool.max_bytes or lower keep_min"));
+        return None;
+    }
     let status_file = match &raw.status.file {
         Some(file) => folder.join(file),
         None => spool.dir.join("status.json"),
@@ -116,23 +126,33 @@ fn identity(
 }
 
 fn spool(raw: &RawSpool, folder: &Path, mistakes: &mut Mistakes) -> Option<SpoolSettings> {
-    let bytes_max = match &raw.max_bytes {
-        None => Some(SPOOL_BYTES_DEFAULT),
-        Some(size) => {
-            let bytes = value::bytes(size).filter(|bytes| *bytes >= SPOOL_BYTES_MIN);
-            if bytes.is_none() {
-                let mistake = Mistake::new("spool.max_bytes", "a size of at least 64MiB", shown(size));
-                mistakes.push(mistake.hint("write it with its unit, such as \"4GiB\""));
-            }
-            bytes
-        }
-    };
-    let interval =
-        value::number(raw.sync_interval_ms, 1_000, 10..=60_000, "spool.sync_interval_ms", mistakes);
+    let max_bytes = (SPOOL_BYTES_DEFAULT, SPOOL_BYTES_MIN, "a size of at least 64MiB");
+    let bytes_max = value::size(raw.max_bytes.as_ref(), max_bytes, "spool.max_bytes", mistakes);
+    let min_free = (FREE_BYTES_DEFAULT, 0, "a size");
+    let free_bytes_min = value::size(raw.min_free.as_ref(), min_free, "spool.min_free", mistakes);
+    let wears = [("normal", 1_000), ("gentle", 10_000)];
+    let wear = value::word(raw.wear.as_deref(), &wears, Some(1_000), "spool.wear", mistakes);
+    let interval = value::number(
+        raw.sync_interval_ms,
+        wear.unwrap_or(1_000),
+        10..=60_000,
+        "spool.sync_interval_ms",
+        mistakes,
+    );
+    let levels = [("committed", RetainUntil::Committed), ("durable", RetainUntil::Durable)];
+    let retain_until = value::word(
+        raw.retain_until.as_deref(),
+        &levels,
+        Some(RetainUntil::Committed),
+        "spool.retain_until",
+        mistakes,
+    );
     Some(SpoolSettings {
         dir: folder.join(raw.dir.as_deref().unwrap_or(SPOOL_DIR_DEFAULT)),
         bytes_max: bytes_max?,
-        sync_interval: Duration::from_millis(interval?),
+        free_bytes_min: free_bytes_min?,
+        sync_interval: wear.and(interval).map(Duration::from_millis)?,
+        retain_until: retain_until?,
     })
 }
 

@@ -79,8 +79,19 @@ pub struct RawSpool {
     /// Most bytes it may take, such as `"4GiB"`. Default 4 GiB, at least 64 MiB.
     #[schemars(with = "Option<String>")]
     pub max_bytes: Option<Value>,
-    /// Longest time captures stay unsynced, ms, 10 to 60 000: what a power cut may cost. Default 1000.
+    /// Bytes of the file system it leaves to others, such as `"256MiB"`: below it old captures make way for new
+    /// ones, though the budget would allow more. Default 256 MiB.
+    #[schemars(with = "Option<String>")]
+    pub min_free: Option<Value>,
+    /// Longest time captures stay unsynced, ms, 10 to 60 000: what a power cut may cost. Default 1000, with
+    /// `wear = "gentle"` 10 000.
     pub sync_interval_ms: Option<i64>,
+    /// `"normal"`, or `"gentle"` to a card: it is written to in larger pieces, and a power cut costs up to ten seconds.
+    /// Default `"normal"`.
+    pub wear: Option<String>,
+    /// When captures may go: `"committed"` once they are in the lake, `"durable"` once the collector has them on
+    /// disk. Default `"committed"`.
+    pub retain_until: Option<String>,
 }
 
 /// `[batch]`
@@ -110,6 +121,17 @@ pub struct RawSource {
     pub r#type: Option<String>,
     /// Stream name, such as `imu` or `camera/front`. Required.
     pub stream: Option<String>,
+    /// True for streams that are synced and sent at once, before all others. Default false.
+    pub alarm: Option<bool>,
+    /// What its captures are worth when the spool is full: `keep` (never evicted), `normal`, `thin` (of pictures every
+    /// second goes first, then every fourth) or `scrap` (first to go). By default alarms are kept, pictures thinned,
+    /// all else normal.
+    pub class: Option<String>,
+    /// Which of them go first: the `oldest` or the `newest`. Default `oldest`.
+    pub evict_first: Option<String>,
+    /// What eviction leaves of each of its streams, such as `"64MiB"`. Default nothing.
+    #[schemars(with = "Option<String>")]
+    pub keep_min: Option<Value>,
     /// Greatest delay between event and arrival, ms, 0 to 4000. The default depends on the type.
     pub latency_ms: Option<i64>,
     /// serial: the port, such as `/dev/ttyUSB0`.

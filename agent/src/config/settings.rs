@@ -1,5 +1,7 @@
 //! What the agent works with once the configuration was checked: nothing in here can be wrong.
 
+use crate::ship::RetainUntil;
+use crate::stamp::Retention;
 use headwater_core::id::{DevicePath, StreamName};
 use headwater_core::schema::Schema;
 use headwater_core::time::Latency;
@@ -64,8 +66,12 @@ pub struct SpoolSettings {
     pub dir: PathBuf,
     /// Most bytes it may take.
     pub bytes_max: u64,
+    /// Bytes of the file system left to others.
+    pub free_bytes_min: u64,
     /// Longest time appended slabs stay unsynced.
     pub sync_interval: Duration,
+    /// What the collector must have said before captures may go.
+    pub retain_until: RetainUntil,
 }
 
 /// One source.
@@ -73,6 +79,8 @@ pub struct SpoolSettings {
 pub struct SourceSettings {
     /// Its stream; a device with several streams hangs them below this name.
     pub stream: StreamName,
+    /// How its captures are kept.
+    pub retention: Retention,
     /// How much earlier than its arrival an event may be.
     pub latency: Latency,
     /// What it is.

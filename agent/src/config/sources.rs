@@ -4,7 +4,9 @@ use super::mistake::{Mistake, Mistakes};
 use super::raw::{RawField, RawSource};
 use super::settings::{After, CommandLine, Framing, LineFormat, LineSettings, SourceKind, SourceSettings};
 use super::value;
+use crate::stamp::Retention;
 use headwater_core::id::{FieldName, KindName, StreamName};
+use headwater_core::ports::{EvictFirst, StreamClass};
 use headwater_core::schema::{Field, Logical, Modality, Schema, check_unit};
 use headwater_core::time::Latency;
 use std::collections::BTreeMap;
@@ -53,11 +55,31 @@ pub(super) fn sources(
         let default = kind.as_ref().map_or(1_000, latency_default_ms);
         let latency =
             value::number(source.latency_ms, default, 0..=4_000, &format!("{path}.latency_ms"), mistakes);
-        if let (Some(stream), Some(kind), Some(latency)) = (stream, kind, latency) {
-            good.push(SourceSettings { stream, latency: Latency::at_most_ms(latency), kind });
+        let retention = retention(source, &path, mistakes);
+        if let (Some(stream), Some(kind), Some(latency), Some(retention)) = (stream, kind, latency, retention) {
+            good.push(SourceSettings { stream, retention, latency: Latency::at_most_ms(latency), kind });
         }
     }
     (good.len() == raw.len()).then_some(good)
+}
+
+fn retention(raw: &RawSource, path: &str, mistakes: &mut Mistakes) -> Option<Retention> {
+    let classes = StreamClass::ALL.map(|class| (class.as_str(), Some(class)));
+    let class =
+        value::word(raw.class.as_deref(), &classes, Some(None), &format!("{path}.class"), mistakes);
+    let ends = [("oldest", EvictFirst::Oldest), ("newest", EvictFirst::Newest)];
+    let oldest = Some(EvictFirst::Oldest);
+    let evict_first =
+        value::word(raw.evict_first.as_deref(), &ends, oldest, &format!("{path}.evict_first"), mistakes);
+    let keep_min = (0, 0, "a size");
+    let keep_bytes_min =
+        value::size(raw.keep_min.as_ref(), keep_min, &format!("{path}.keep_min"), mistakes);
+    Some(Retention {
+        alarm: raw.alarm.unwrap_or(false),
+        class: class?,
+        evict_first: evict_first?,
+        keep_bytes_min: keep_bytes_min?,
+    })
 }
 
 /// Delays seen in practice, rounded up. A bound that is too wide costs precision, one too narrow costs truth.

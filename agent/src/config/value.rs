@@ -75,6 +75,22 @@ fn one_of<T>(words: &[(&str, T)]) -> String {
     format!("one of {}", words.join(", "))
 }
 
+/// Reads an optional size of at least `least`; `(default, least, what is expected)`.
+pub(super) fn size(
+    value: Option<&Value>,
+    (default, least, expected): (u64, u64, &str),
+    path: &str,
+    mistakes: &mut Mistakes,
+) -> Option<u64> {
+    let Some(value) = value else { return Some(default) };
+    let found = bytes(value).filter(|bytes| *bytes >= least);
+    if found.is_none() {
+        let mistake = Mistake::new(path, expected, super::raw::shown(value));
+        mistakes.push(mistake.hint("write it with its unit, such as \"4GiB\""));
+    }
+    found
+}
+
 /// Reads a size such as `4GiB`, `500MB` or a plain number of bytes.
 pub(super) fn bytes(value: &Value) -> Option<u64> {
     const UNITS: [(&str, u64); 8] = [

@@ -51,7 +51,7 @@ pub(super) fn tell(bytes: &[u8], values: Values, known: &mut Known) -> Vec<Item>
     let item = Item::new("segment").fact("bytes", bytes.len()).fact("segno", segno);
     let item = match &header {
         Some(header) => item
-            .fact("lane", header.lane.as_str())
+            .fact("series", header.series.dir_name())
             .told("epoch", header.epoch)
             .fact("boot", header.boot_ordinal.0)
             .told("boot_id", header.boot_id),
@@ -151,8 +151,8 @@ fn blob(reader: &mut Reader<'_>) -> Result<Item, PrimitiveError> {
 }
 
 fn table_facts(item: Item, table: &StreamTable) -> Item {
-    let next: Vec<Value> = table.next_segno.iter().map(|segno| Value::from(*segno)).collect();
-    item.fact("next_segno", next).holds(table.streams.iter().map(|(id, entry)| {
+    let next = table.next_segno.iter().map(|(series, segno)| (series.dir_name(), Value::from(*segno)));
+    item.fact("next_segno", Value::Object(next.collect())).holds(table.streams.iter().map(|(id, entry)| {
         Item::new("stream")
             .fact("id", id.0)
             .told("name", &entry.name)

@@ -60,6 +60,7 @@ impl Shipping {
             linger_ms: u64::try_from(self.settings.linger.as_millis()).unwrap_or(u64::MAX),
             effort: if self.settings.metered { Effort::Metered } else { Effort::Wire },
             lepton: self.settings.lepton,
+            retain_until: self.settings.spool.retain_until,
             ..ShipSettings::default()
         };
         let task = ShipTask {

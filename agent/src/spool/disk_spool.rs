@@ -3,16 +3,19 @@
 use super::frame::{FrameKind, FrameMeta, frame_bytes};
 use super::gaps::GapList;
 use super::index::Index;
-use super::payload::{LostRange, Summary, TableEntry, slab_payload};
+use super::payload::{LostRange, StreamPart, Summary, TableEntry, slab_payload};
 use super::salvage::{gap_rows, is_gap_rows};
-use super::series::{Pending, Series, Stream, segment_name, slot};
+use super::series::{Pending, Series, Stream, segment_name};
+use super::series::Closed;
+use super::series_id::SeriesId;
+use super::survey::SeriesMap;
 use super::task::span;
 use headwater_core::batch::{Rows, StreamRef};
 use headwater_core::gap::GapRecord;
 use headwater_core::id::{BootId, BootOrdinal, Epoch, STREAMS_MAX, Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{
-    Cursor, Disk, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamState,
+    Cursor, Disk, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamPolicy, StreamState,
 };
 use headwater_core::schema::Schema;
 use headwater_core::time::ClockDomain;
@@ -33,16 +36,38 @@ pub struct Settings {
     pub new_epoch: bool,
 }
 
+/// Segments into which a budget should go, so that one more or less is no matter.
+const SEGMENTS_MIN: u64 = 64;
+
+impl Settings {
+    /// For a budget, with segments of a size that suits it.
+    #[must_use]
+    pub fn within(bytes_max: u64, free_bytes_min: u64) -> Self {
+        let usual = Self::default();
+        let segment_bytes = usual.segment_bytes.min(bytes_max / SEGMENTS_MIN);
+        Self { segment_bytes, bytes_max, free_bytes_min, ..usual }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self { segment_bytes: 8 << 20, bytes_max: 4 << 30, free_bytes_min: 64 << 20, new_epoch: false }
     }
 }
 
-/// Most bytes appended and not synced; the next append syncs by itself. Bounds memory when a disk fails.
-const PENDING_BYTES_MAX: u64 = 4 << 20;
 /// Syncs and trims between two flushes of the index.
 const INDEX_FLUSH_EVERY: u32 = 16;
+
+/// What was given up for want of room since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Evictions {
+    /// Segments.
+    pub(super) segments: u64,
+    /// Captured rows in them that the collector had not.
+    pub(super) rows: u64,
+    /// Rows that waited in memory for a disk that refused them.
+    pub(super) shed: u64,
+}
 
 /// The spool on a [`Disk`].
 #[derive(Debug)]
@@ -55,13 +80,18 @@ pub struct DiskSpool<D: Disk> {
     pub(super) boot_id: BootId,
     pub(super) streams: BTreeMap<StreamId, Stream>,
     pub(super) acked_older: BTreeMap<(Epoch, StreamId), IntervalSet>,
-    pub(super) series: [Series<D::File>; 3],
+    pub(super) series: SeriesMap<D::File>,
     pub(super) gaps: GapList,
     pub(super) index: Index,
     pub(super) index_ticks: u32,
     pub(super) written_bytes: u64,
     pub(super) payload_bytes: u64,
     pub(super) free_checked_at: Option<u64>,
+    /// The file system has less room than is left to others, and nothing of ours can make more.
+    pub(super) disk_short: bool,
+    pub(super) evictions: Evictions,
+    /// The reserve was given up, and its room is for lane control.
+    pub(super) reserve_out: bool,
     pub(super) quarantined_bytes: u64,
 }
 
@@ -70,22 +100,23 @@ pub(super) fn failed(what: &'static str) -> impl FnOnce(io::Error) -> SpoolError
 }
 
 impl<D: Disk> DiskSpool<D> {
-    pub(super) fn lane_dir(&self, lane: SpoolLane) -> PathBuf {
-        self.dir.join("seg").join(lane.as_str())
+    pub(super) fn series_dir(&self, id: SeriesId) -> PathBuf {
+        self.dir.join("seg").join(id.dir_name())
     }
 
-    #[expect(clippy::indexing_slicing, reason = "three lanes, three series")]
-    pub(super) fn series(&mut self, lane: SpoolLane) -> &mut Series<D::File> {
-        &mut self.series[slot(lane)]
+    /// A series, which begins when it is first asked for.
+    pub(super) fn series(&mut self, id: SeriesId) -> &mut Series<D::File> {
+        self.series.entry(id).or_default()
     }
 
-    /// A stored row of `hw/gaps` accounts for seqs whose segment may then go.
-    fn note_gap_rows(&mut self, rows: &Rows) {
-        for gap in gap_rows(rows) {
+    /// Durable rows of `hw/gaps` account for seqs whose segment may then go.
+    pub(super) fn note_gaps(&mut self, gaps: &[GapRecord]) {
+        for gap in gaps {
             if let Some(stream) = self.streams.values_mut().find(|s| s.entry.name == gap.stream) {
-                let seqs = gap.seq_first.0..gap.seq_last.plus(1).0;
-                stream.skipped.remove(seqs.clone());
-                stream.explained.insert(seqs);
+                for seqs in gap.explained() {
+                    stream.skipped.remove(seqs.clone());
+                    stream.explained.insert(seqs);
+                }
             }
         }
     }
@@ -101,9 +132,19 @@ impl<D: Disk> DiskSpool<D> {
         if summary.epoch == self.epoch && !summary.lost.iter().all(told) {
             return false;
         }
-        summary.streams.iter().all(|(id, part)| {
-            let acked = self.acked(summary.epoch, *id);
-            part.seqs.iter().all(|range| acked.is_some_and(|acked| acked.covers(range)))
+        summary.streams.iter().all(|(id, part)| self.settled(summary.epoch, *id, part))
+    }
+
+    /// True if the collector has all rows of a part, or has been told that it will not get them.
+    fn settled(&self, epoch: Epoch, id: StreamId, part: &StreamPart) -> bool {
+        let acked = self.acked(epoch, id);
+        let explained = self.streams.get(&id).filter(|_| epoch == self.epoch).map(|stream| &stream.explained);
+        part.seqs.iter().all(|range| {
+            let untold = match acked {
+                Some(acked) => acked.missing_in(range),
+                None => vec![range],
+            };
+            untold.into_iter().all(|range| explained.is_some_and(|explained| explained.covers(range)))
         })
     }
 
@@ -115,33 +156,45 @@ impl<D: Disk> DiskSpool<D> {
         }
     }
 
-    /// Unlinks every released segment of a lane but the newest, whose table remembers ids and seqs.
-    pub(super) fn free_segments(&mut self, lane: SpoolLane) {
-        let newest = self.series(lane).newest();
-        let [control, telemetry, media] = &self.series;
-        let series = match lane {
-            SpoolLane::Control => control,
-            SpoolLane::Telemetry => telemetry,
-            SpoolLane::Media => media,
-        };
-        let done: Vec<u64> = series
-            .closed
-            .iter()
-            .filter(|(segno, closed)| Some(**segno) != newest && self.released(&closed.summary))
-            .map(|(segno, _)| *segno)
-            .collect();
-        for segno in done {
-            match self.disk.unlink(&self.lane_dir(lane).join(segment_name(segno))) {
+    /// Unlinks every released segment but the newest of each series, whose table remembers ids and seqs.
+    pub(super) fn free_segments(&mut self) {
+        let mut done = Vec::new();
+        for (id, series) in &self.series {
+            let newest = series.newest();
+            let released = |closed: &Closed| self.released(&closed.summary);
+            let old = series.closed.iter().filter(|(segno, closed)| Some(**segno) != newest && released(closed));
+            done.extend(old.map(|(segno, _)| (*id, *segno)));
+        }
+        for (id, segno) in done {
+            match self.disk.unlink(&self.series_dir(id).join(segment_name(segno))) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(%error, segno, "released segment could not be removed; tried again later");
                     continue;
                 }
                 _ => {}
             }
-            let series = self.series(lane);
-            series.closed.remove(&segno);
+            let series = self.series(id);
+            let closed = series.closed.remove(&segno);
             series.reader.take_if(|(open, _)| *open == segno);
-            self.index.remove_segment(lane, segno);
+            self.index.remove_segment(id, segno);
+            closed.into_iter().for_each(|closed| self.forget_explained(&closed.summary));
+        }
+    }
+
+    /// What a segment that is gone held or missed needs no account any more.
+    fn forget_explained(&mut self, summary: &Summary) {
+        if summary.epoch != self.epoch {
+            return;
+        }
+        for (id, part) in &summary.streams {
+            if let Some(stream) = self.streams.get_mut(id).filter(|stream| !stream.explained.is_empty()) {
+                part.seqs.iter().for_each(|seqs| stream.explained.remove(seqs));
+            }
+        }
+        for lost in &summary.lost {
+            if let Some(stream) = self.streams.get_mut(&lost.stream) {
+                stream.explained.remove(lost.seqs.clone());
+            }
         }
     }
 
@@ -154,7 +207,7 @@ impl<D: Disk> DiskSpool<D> {
 
     /// Brings the index up to date. Only called with nothing pending, so that it never runs ahead of segments.
     fn flush_index(&mut self) {
-        if self.series.iter().any(|series| !series.pending.is_empty()) {
+        if self.series.values().any(|series| !series.pending.is_empty()) {
             return;
         }
         self.index_ticks = 0;
@@ -166,7 +219,7 @@ impl<D: Disk> DiskSpool<D> {
 
     fn held(&self, id: StreamId) -> IntervalSet {
         let mut held = IntervalSet::new();
-        let of_us = self.series.iter().flat_map(Series::summaries).filter(|s| s.epoch == self.epoch);
+        let of_us = self.series.values().flat_map(Series::held).filter(|s| s.epoch == self.epoch);
         for part in of_us.filter_map(|summary| summary.streams.get(&id)) {
             held.union_with(&part.seqs);
         }
@@ -196,7 +249,7 @@ impl<D: Disk> Spool for DiskSpool<D> {
         &mut self,
         name: &StreamName,
         schema: &Schema,
-        lane: SpoolLane,
+        policy: StreamPolicy,
     ) -> Result<StreamId, SpoolError> {
         let known = self.streams.iter().find(|(_, stream)| stream.entry.name == *name).map(|(id, _)| *id);
         let fingerprint = schema.fingerprint();
@@ -213,24 +266,29 @@ impl<D: Disk> Spool for DiskSpool<D> {
         let before = self.streams.get(&id).cloned();
         if let Some(stream) = &before
             && stream.schema.as_ref() == Some(schema)
-            && stream.entry.lane == lane
+            && stream.policy == policy
+            && stream.entry.lane == policy.lane
         {
             return Ok(id);
         }
         let next_seq = before.as_ref().map_or(Seq(0), |stream| stream.entry.next_seq);
+        let lane = policy.lane;
         let entry = TableEntry { name: name.clone(), lane, fingerprint, next_seq };
         let stream = match &before {
-            Some(before) => Stream { entry, schema: Some(schema.clone()), ..before.clone() },
-            None => Stream::new(entry, Some(schema.clone())),
+            Some(before) => Stream { entry, policy, schema: Some(schema.clone()), ..before.clone() },
+            None => Stream { policy, ..Stream::new(entry, Some(schema.clone())) },
         };
-        let moved = before.as_ref().is_some_and(|stream| stream.entry.lane != lane);
-        let changed = before.as_ref().is_some_and(|stream| stream.schema.is_some());
-        // Durable before this returns, so that an id is never given twice. A stream that changed lanes
+        // Durable before this returns, so that an id is never given twice. A stream that changed series
         // starts a segment: its table tells where it goes on. So does one that changed its schema: a segment
         // holds one schema per stream, with which its rows can be declared again years later.
-        let sealed = if moved || changed { self.seal(lane) } else { Ok(()) };
+        let sealed = match &before {
+            Some(before) if before.schema.is_some() || before.policy != policy => {
+                self.seal_for(&[before.policy, policy])
+            }
+            _ => Ok(()),
+        };
         self.streams.insert(id, stream);
-        if let Err(error) = sealed.and_then(|()| self.write_declaration(lane, id)) {
+        if let Err(error) = sealed.and_then(|()| self.write_declaration(SeriesId::home(&policy), id)) {
             match before {
                 Some(before) => self.streams.insert(id, before),
                 None => self.streams.remove(&id),
@@ -246,7 +304,7 @@ impl<D: Disk> Spool for DiskSpool<D> {
                 id: *id,
                 name: stream.entry.name.clone(),
                 schema: stream.schema.clone()?,
-                lane: stream.entry.lane,
+                policy: stream.policy,
                 next_seq: stream.entry.next_seq,
                 held: self.held(*id),
                 acked: stream.acked.clone(),
@@ -264,8 +322,8 @@ impl<D: Disk> Spool for DiskSpool<D> {
         };
         let id = found.unwrap_or(StreamId(0));
         let stream = self.streams.get(&id).filter(|stream| stream.schema.is_some());
-        let (lane, next_seq) =
-            stream.map(|stream| (stream.entry.lane, stream.entry.next_seq)).ok_or(SpoolError::Unknown(id))?;
+        let (policy, next_seq) =
+            stream.map(|stream| (stream.policy, stream.entry.next_seq)).ok_or(SpoolError::Unknown(id))?;
         let seqs = slab.rows.seqs();
         if slab.rows.first_seq != next_seq {
             return Err(SpoolError::OutOfOrder {
@@ -278,30 +336,13 @@ impl<D: Disk> Spool for DiskSpool<D> {
             return Ok(());
         }
         let meta = slab_meta(id, &slab.rows);
-        let rows = is_gap_rows(&slab.rows).then(|| slab.rows.clone());
+        let series = SeriesId::of(&policy, &slab);
+        let gaps = if is_gap_rows(&slab.rows) { gap_rows(&slab.rows) } else { Vec::new() };
         let payload = slab_payload(&Slab { rows: Rows { stream: StreamRef::Id(id), ..slab.rows }, ..slab })
             .map_err(|(bytes, limit)| SpoolError::TooLarge { bytes, limit })?;
-        let need = frame_bytes(payload.len());
-        self.check_room(lane, need)?;
-        if self.usage_unsynced() > PENDING_BYTES_MAX {
-            self.sync()?;
-        }
-        self.make_room(lane, need)?;
-        let item = Pending { meta, payload };
-        if let Err(error) = self.write_frame(lane, &item) {
-            if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-                return Err(self.full());
-            }
-            self.abandon(lane);
-            self.create_segment(lane)?;
-            self.write_frame(lane, &item).map_err(failed("write a slab"))?;
-        }
-        self.series(lane).pending.push(item);
+        self.store(series, Pending { meta, payload, gaps })?;
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.entry.next_seq = Seq(seqs.end);
-        }
-        if let Some(rows) = rows {
-            self.note_gap_rows(&rows);
         }
         Ok(())
     }
@@ -317,9 +358,16 @@ impl<D: Disk> Spool for DiskSpool<D> {
     fn sync(&mut self) -> Result<(), SpoolError> {
         let mut outcome = Ok(());
         let mut any = false;
-        for lane in SpoolLane::ALL {
-            match self.sync_lane(lane) {
-                Ok(did) => any |= did,
+        let ids: Vec<SeriesId> = self.series.keys().copied().collect();
+        for id in ids {
+            match self.sync_series(id) {
+                Ok(did) => {
+                    any |= did;
+                    if did && id.lane == SpoolLane::Control {
+                        // Gap records are durable: what they speak of makes room for the other lanes.
+                        self.free_evicted();
+                    }
+                }
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
@@ -345,16 +393,16 @@ impl<D: Disk> Spool for DiskSpool<D> {
             return Err(SpoolError::BeyondNext { stream, acked: end, next: known.entry.next_seq });
         }
         known.acked.union_with(acked);
-        SpoolLane::ALL.into_iter().for_each(|lane| self.free_segments(lane));
+        self.free_segments();
         self.tick_index();
         Ok(())
     }
 
     fn trim_older(&mut self, epoch: Epoch, stream: StreamId, acked: &IntervalSet) -> Result<(), SpoolError> {
-        let held = self.series.iter().flat_map(Series::summaries);
+        let held = self.series.values().flat_map(Series::summaries);
         if epoch != self.epoch && held.into_iter().any(|summary| summary.epoch == epoch) {
             self.acked_older.entry((epoch, stream)).or_default().union_with(acked);
-            SpoolLane::ALL.into_iter().for_each(|lane| self.free_segments(lane));
+            self.free_segments();
         }
         Ok(())
     }
@@ -363,12 +411,19 @@ impl<D: Disk> Spool for DiskSpool<D> {
         self.gaps.take()
     }
 
+    fn maintain(&mut self) {
+        self.free_checked_at = None;
+        self.keep_reserve();
+        self.find_room(0);
+        self.free_evicted();
+    }
+
     fn usage(&self) -> SpoolUsage {
         let ids: BTreeSet<StreamId> = self.streams.keys().copied().collect();
         let of_boot = self
             .series
-            .iter()
-            .flat_map(Series::summaries)
+            .values()
+            .flat_map(Series::held)
             .filter(|summary| summary.epoch == self.epoch && summary.boot_ordinal == self.boot_ordinal);
         let nothing = IntervalSet::new();
         let oldest = of_boot
@@ -378,7 +433,7 @@ impl<D: Disk> Spool for DiskSpool<D> {
             bytes: self.used_bytes(),
             segments: self
                 .series
-                .iter()
+                .values()
                 .map(|series| series.closed.len().saturating_add(usize::from(series.open.is_some())) as u64)
                 .sum(),
             rows: ids.into_iter().map(|id| self.held(id).count()).sum(),
@@ -386,13 +441,24 @@ impl<D: Disk> Spool for DiskSpool<D> {
             unsynced_bytes: self.usage_unsynced(),
             written_bytes: self.written_bytes,
             payload_bytes: self.payload_bytes,
+            evicted_segments: self.evictions.segments,
+            evicted_rows: self.evictions.rows,
+            refused_rows: self.evictions.shed,
         }
     }
 }
 
 impl<D: Disk> DiskSpool<D> {
-    fn usage_unsynced(&self) -> u64 {
-        let waiting = self.series.iter().flat_map(|series| &series.pending);
+    /// Seals the segments of all series that streams of these policies are written to.
+    fn seal_for(&mut self, policies: &[StreamPolicy]) -> Result<(), SpoolError> {
+        let open = self.series.iter().filter(|(_, series)| series.open.is_some());
+        let ids: Vec<SeriesId> =
+            open.map(|(id, _)| *id).filter(|id| policies.iter().any(|policy| id.takes(policy))).collect();
+        ids.into_iter().try_for_each(|id| self.seal(id))
+    }
+
+    pub(super) fn usage_unsynced(&self) -> u64 {
+        let waiting = self.series.values().flat_map(|series| &series.pending);
         waiting.map(|item| frame_bytes(item.payload.len())).sum()
     }
 }

@@ -1,5 +1,6 @@
 //! Segment header and frame header as bytes.
 
+use super::series_id::SeriesId;
 use headwater_core::id::{BootId, BootOrdinal, Epoch, Seq, StreamId};
 use headwater_core::ports::SpoolLane;
 use headwater_core::time::BootNanos;
@@ -14,15 +15,17 @@ pub const HEAD_BYTES: usize = 48;
 pub const PAYLOAD_BYTES_MAX: usize = headwater_core::sample::BLOB_BYTES_MAX + (1 << 20);
 const SEGMENT_MAGIC: &[u8; 8] = b"HWSEGMNT";
 pub(super) const FRAME_MAGIC: [u8; 2] = *b"HW";
-const VERSION: u16 = 1;
+/// What is written. Version 1 knew one series per lane, with class byte 0 and another form of the stream table.
+const VERSION: u16 = 2;
+const VERSION_PLAIN: u16 = 1;
 const FLAG_BOOT_TIME: u8 = 1;
 const CODEC_BATCH: u8 = 1;
 
 /// What opens a segment file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentHeader {
-    /// Lane of its series.
-    pub lane: SpoolLane,
+    /// Its series.
+    pub series: SeriesId,
     /// Number in the series.
     pub segno: u64,
     /// Life its ids and seqs belong to.
@@ -55,8 +58,7 @@ impl SegmentHeader {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = SEGMENT_MAGIC.to_vec();
         out.extend_from_slice(&VERSION.to_le_bytes());
-        out.push(lane_code(self.lane));
-        out.push(0);
+        out.extend_from_slice(&self.series.codes());
         out.extend_from_slice(&self.boot_ordinal.0.to_le_bytes());
         out.extend_from_slice(&self.segno.to_le_bytes());
         out.extend_from_slice(&self.epoch.0.to_le_bytes());
@@ -87,9 +89,9 @@ impl SegmentHeader {
             ))
         };
         let (version, lane, class, boot, segno, epoch, boot_id) = read(&mut reader).ok()?;
-        (version == VERSION && class == 0).then_some(())?;
+        (version == VERSION || (version == VERSION_PLAIN && class == 0)).then_some(())?;
         Some(Self {
-            lane: lane_from_code(lane)?,
+            series: SeriesId::from_codes(lane_from_code(lane)?, class)?,
             segno,
             epoch: Epoch(epoch),
             boot_ordinal: BootOrdinal(boot),
@@ -252,7 +254,7 @@ mod tests {
     #[test]
     fn headers_read_back_and_no_flipped_bit_passes() {
         let header = SegmentHeader {
-            lane: SpoolLane::Media,
+            series: SeriesId::from_dir_name("media.thin2-newest").unwrap(),
             segno: 7,
             epoch: Epoch(9),
             boot_ordinal: BootOrdinal(3),

@@ -40,6 +40,7 @@ impl GapList {
             known.stream == rows.stream
                 && known.boot_ordinal == rows.boot_ordinal
                 && known.seq_last.plus(1).0 == rows.seqs.start
+                && known.stride < 2
                 && (crowded || known.cause == cause)
         });
         if let Some(known) = neighbour {
@@ -53,21 +54,28 @@ impl GapList {
             tracing::error!(stream = %rows.stream, seqs = ?rows.seqs, "too many gap records wait; this one is told at the next start");
             return;
         }
-        self.records.push(GapRecord {
-            stream: rows.stream,
-            boot_ordinal: rows.boot_ordinal,
-            seq_first: Seq(rows.seqs.start),
-            seq_last: Seq(last),
-            cause,
-            stride: 0,
-            phase: 0,
-            rows: rows.seqs.end.saturating_sub(rows.seqs.start),
-            bytes: rows.bytes,
-            b_first: rows.span.0,
-            b_last: rows.span.1,
-            policy_version: 0,
-            note: headwater_core::gap::truncated(note, headwater_core::gap::GAP_NOTE_BYTES_MAX),
-        });
+        self.records.push(record_of(&rows, cause, note));
+    }
+
+    /// Adds a gap of which every `stride`-th row, from `phase` on, is still here; or, below 2, none. `rows` of it are
+    /// new: the others are told already, or the collector has them.
+    pub fn record_thinned(
+        &mut self,
+        lost: LostRows,
+        cause: GapCause,
+        note: &str,
+        stride: u32,
+        phase: u32,
+        rows: u64,
+    ) {
+        if stride < 2 && lost.seqs.end.saturating_sub(lost.seqs.start) == rows {
+            return self.record(lost, cause, note);
+        }
+        if self.records.len() >= GAPS_HELD_MAX {
+            tracing::error!(stream = %lost.stream, seqs = ?lost.seqs, "too many gap records wait; this one is told again");
+            return;
+        }
+        self.records.push(GapRecord { stride, phase, rows, ..record_of(&lost, cause, note) });
     }
 
     /// Takes records back that could not be stored, before all others; those beyond the bound are told at the
@@ -99,6 +107,24 @@ impl GapList {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
+    }
+}
+
+fn record_of(rows: &LostRows, cause: GapCause, note: &str) -> GapRecord {
+    GapRecord {
+        stream: rows.stream.clone(),
+        boot_ordinal: rows.boot_ordinal,
+        seq_first: Seq(rows.seqs.start),
+        seq_last: Seq(rows.seqs.end.saturating_sub(1)),
+        cause,
+        stride: 0,
+        phase: 0,
+        rows: rows.seqs.end.saturating_sub(rows.seqs.start),
+        bytes: rows.bytes,
+        b_first: rows.span.0,
+        b_last: rows.span.1,
+        policy_version: 0,
+        note: headwater_core::gap::truncated(note, headwater_core::gap::GAP_NOTE_BYTES_MAX),
     }
 }
 

@@ -1,11 +1,12 @@
 //! The spool as the other stages hold it: a bounded queue in front of one thread.
 
+use super::health::HealthReport;
 use super::task::{Command, TaskSettings, Work, run};
 use headwater_core::gap::GapRecord;
 use headwater_core::id::{Epoch, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{
-    Cursor, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamState,
+    Cursor, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamPolicy, StreamState,
 };
 use headwater_core::schema::Schema;
 use std::io;
@@ -79,9 +80,9 @@ impl SpoolHandle {
         &self,
         name: StreamName,
         schema: Schema,
-        lane: SpoolLane,
+        policy: StreamPolicy,
     ) -> Result<StreamId, SpoolError> {
-        self.ask(|reply| Work::Declare { name, schema: Box::new(schema), lane, reply }).await?
+        self.ask(|reply| Work::Declare { name, schema: Box::new(schema), policy, reply }).await?
     }
 
     /// Queues a slab, waiting for room. Its rows are *captured* once a later sync is told by
@@ -162,6 +163,14 @@ impl SpoolHandle {
     /// [`SpoolError::Io`] if the thread is gone.
     pub async fn usage(&self) -> Result<SpoolUsage, SpoolError> {
         self.ask(|reply| Work::Usage { reply }).await
+    }
+
+    /// How its disk is.
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`] if the thread is gone.
+    pub async fn health(&self) -> Result<HealthReport, SpoolError> {
+        self.ask(|reply| Work::Health { reply }).await
     }
 
     /// Gap records made since the last call: rows the disk could not take or give back, seqs left out.

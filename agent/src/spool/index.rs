@@ -3,11 +3,11 @@
 //! It may be lost, stale or damaged at any time: an index that fails is switched off until the next
 //! start, and the spool goes on without it.
 
-use super::frame::lane_code;
+use super::frame::lane_from_code;
 use super::payload::{Summary, put_set, read_set};
+use super::series_id::SeriesId;
 use headwater_core::id::{Epoch, STREAM_NAME_BYTES_MAX, Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
-use headwater_core::ports::SpoolLane;
 use headwater_core::wire::primitives::{Reader, put_bytes, put_uv};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ const ACK_RANGES_MAX: usize = 64;
 /// What a key belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tree {
-    /// Lane, segno → length and summary of a sealed segment.
+    /// Lane, class, segno → length and summary of a sealed segment.
     Segment,
     /// Stream id → next seq, name, acks.
     Stream,
@@ -98,7 +98,9 @@ pub(super) struct StreamMark {
 #[derive(Debug, Default)]
 pub(super) struct Remembered {
     pub(super) epoch: Option<Epoch>,
-    pub(super) segments: BTreeMap<(u8, u64), (u64, Summary)>,
+    pub(super) segments: BTreeMap<(SeriesId, u64), (u64, Summary)>,
+    /// Keys that say nothing any more.
+    stale: Vec<(Tree, Vec<u8>)>,
     pub(super) streams: BTreeMap<StreamId, StreamMark>,
     keys: Vec<(Tree, Vec<u8>)>,
 }
@@ -112,8 +114,8 @@ pub(super) struct Index {
 
 const EPOCH_KEY: &[u8] = b"epoch";
 
-fn segment_key(lane: SpoolLane, segno: u64) -> Vec<u8> {
-    let mut key = vec![lane_code(lane)];
+fn segment_key(series: SeriesId, segno: u64) -> Vec<u8> {
+    let mut key = series.codes().to_vec();
     key.extend_from_slice(&segno.to_be_bytes());
     key
 }
@@ -158,11 +160,15 @@ impl Index {
         let mut entries = Vec::new();
         self.on(|store| store.load().map(|loaded| entries = loaded));
         for (tree, key, value) in entries {
-            // An entry that cannot be read says nothing; it is overwritten in time.
+            // An entry that cannot be read says nothing, and is removed.
             if read_entry(&mut known, tree, &key, &value).is_none() {
                 tracing::debug!(tree = tree.as_str(), "entry of the spool index is not understood");
+                known.stale.push((tree, key.clone()));
             }
             known.keys.push((tree, key));
+        }
+        for (tree, key) in std::mem::take(&mut known.stale) {
+            self.remove(tree, key);
         }
         known
     }
@@ -175,15 +181,15 @@ impl Index {
         self.put(Tree::Device, EPOCH_KEY.to_vec(), epoch.0.to_be_bytes().to_vec());
     }
 
-    pub(super) fn put_segment(&mut self, lane: SpoolLane, segno: u64, len: u64, summary: &Summary) {
+    pub(super) fn put_segment(&mut self, series: SeriesId, segno: u64, len: u64, summary: &Summary) {
         let mut value = Vec::new();
         put_uv(&mut value, len);
         value.extend_from_slice(&summary.to_bytes());
-        self.put(Tree::Segment, segment_key(lane, segno), value);
+        self.put(Tree::Segment, segment_key(series, segno), value);
     }
 
-    pub(super) fn remove_segment(&mut self, lane: SpoolLane, segno: u64) {
-        self.remove(Tree::Segment, segment_key(lane, segno));
+    pub(super) fn remove_segment(&mut self, series: SeriesId, segno: u64) {
+        self.remove(Tree::Segment, segment_key(series, segno));
     }
 
     pub(super) fn put_stream(&mut self, id: StreamId, name: &StreamName, next_seq: Seq, acked: &IntervalSet) {
@@ -210,10 +216,11 @@ fn read_entry(known: &mut Remembered, tree: Tree, key: &[u8], value: &[u8]) -> O
             }
         }
         Tree::Segment => {
-            let (lane, segno) = key.split_first()?;
+            let (codes, segno) = key.split_first_chunk::<2>()?;
+            let series = SeriesId::from_codes(lane_from_code(codes[0])?, codes[1])?;
             let len = reader.uv().ok()?;
             let summary = Summary::from_bytes(reader.take_rest())?;
-            known.segments.insert((*lane, u64::from_be_bytes(segno.try_into().ok()?)), (len, summary));
+            known.segments.insert((series, u64::from_be_bytes(segno.try_into().ok()?)), (len, summary));
         }
         Tree::Stream => {
             let id = StreamId(u16::from_be_bytes(key.try_into().ok()?));

@@ -1,11 +1,12 @@
 //! Payloads of frames: stream table, stream declaration, slab, summary.
 
 use super::frame::{FrameMeta, PAYLOAD_BYTES_MAX, lane_code, lane_from_code};
+use super::series_id::SeriesId;
 use headwater_core::batch::{Effort, Limits, Rows, Section, StreamRef, Values, decode_batch, encode_batch};
 use headwater_core::gap::GapCause;
 use headwater_core::id::{BootOrdinal, Epoch, STREAM_NAME_BYTES_MAX, STREAMS_MAX, Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
-use headwater_core::ports::{Slab, SpoolLane};
+use headwater_core::ports::{SERIES_PER_LANE, Slab, SpoolLane};
 use headwater_core::sample::{BLOB_BYTES_MAX, Blob};
 use headwater_core::schema::{CANONICAL_BYTES_MAX, Fingerprint, Schema};
 use headwater_core::time::{BootNanos, clamp_i64};
@@ -26,22 +27,30 @@ pub struct TableEntry {
     pub next_seq: Seq,
 }
 
-/// Every stream of the agent, and how far each lane's segment numbers went.
+/// Every stream of the agent, and how far the segment numbers of each series went.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StreamTable {
-    /// Per lane: all its segments so far have lower numbers.
-    pub next_segno: [u64; 3],
+    /// Per series: all its segments so far have lower numbers.
+    pub next_segno: BTreeMap<SeriesId, u64>,
     /// By id.
     pub streams: BTreeMap<StreamId, TableEntry>,
 }
+
+/// First number of a stream table, and of one that version 1 wrote: a segment number for each lane.
+const TABLE_FORM: u64 = 0;
+const TABLE_FORM_PLAIN: u64 = 3;
 
 impl StreamTable {
     /// Payload bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        put_uv(&mut out, 3);
-        self.next_segno.iter().for_each(|segno| put_uv(&mut out, *segno));
+        put_uv(&mut out, TABLE_FORM);
+        put_uv(&mut out, self.next_segno.len() as u64);
+        for (series, segno) in &self.next_segno {
+            out.extend_from_slice(&series.codes());
+            put_uv(&mut out, *segno);
+        }
         put_uv(&mut out, self.streams.len() as u64);
         for (id, entry) in &self.streams {
             put_uv(&mut out, id.0.into());
@@ -57,8 +66,22 @@ impl StreamTable {
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
-        (reader.uv().ok()? == 3).then_some(())?;
-        let next_segno = [reader.uv().ok()?, reader.uv().ok()?, reader.uv().ok()?];
+        let mut next_segno = BTreeMap::new();
+        match reader.uv().ok()? {
+            TABLE_FORM => {
+                for _ in 0..reader.len(SpoolLane::ALL.len().saturating_mul(SERIES_PER_LANE)).ok()? {
+                    let lane = lane_from_code(reader.u8().ok()?)?;
+                    let series = SeriesId::from_codes(lane, reader.u8().ok()?)?;
+                    next_segno.insert(series, reader.uv().ok()?);
+                }
+            }
+            TABLE_FORM_PLAIN => {
+                for lane in SpoolLane::ALL {
+                    next_segno.insert(SeriesId::plain(lane), reader.uv().ok()?);
+                }
+            }
+            _ => return None,
+        }
         let mut streams = BTreeMap::new();
         for _ in 0..reader.len(STREAMS_MAX.into()).ok()? {
             let id = StreamId(u16::try_from(reader.uv().ok()?).ok()?);
@@ -403,7 +426,8 @@ mod tests {
                 (StreamId(n), entry)
             })
             .collect();
-        let table = StreamTable { next_segno: [1, 2, 3], streams };
+        let next_segno = SpoolLane::ALL.into_iter().zip(1..).map(|(lane, n)| (SeriesId::plain(lane), n));
+        let table = StreamTable { next_segno: next_segno.collect(), streams };
         let bytes = table.to_bytes();
         assert!(bytes.len() <= 40 * 1024, "{}", bytes.len());
         assert_eq!(StreamTable::from_bytes(&bytes), Some(table));

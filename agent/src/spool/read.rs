@@ -5,12 +5,13 @@ use super::frame::{FrameKind, FrameMeta, HEADER_BYTES, frame_bytes};
 use super::gaps::LostRows;
 use super::payload::{LostRange, Summary, read_declaration, read_slab};
 use super::scan::{FrameReader, scan};
-use super::series::{Closed, Series, segment_name, slot};
+use super::series::{Closed, Series, segment_name};
+use super::series_id::SeriesId;
 use headwater_core::batch::StreamRef;
 use headwater_core::gap::GapCause;
 use headwater_core::id::{BootOrdinal, Epoch, StreamId};
 use headwater_core::interval::IntervalSet;
-use headwater_core::ports::{Cursor, Disk, DiskFile, Slab, SpoolError, SpoolLane, SpooledSlab};
+use headwater_core::ports::{Cursor, Disk, DiskFile, Position, Slab, SpoolError, SpoolLane, SpooledSlab};
 use headwater_core::schema::{Fingerprint, Schema};
 use headwater_core::time::BootNanos;
 use std::collections::BTreeMap;
@@ -25,10 +26,36 @@ pub(super) const QUARANTINE_BYTES_MAX: u64 = 64 << 20;
 /// Schemas found in the segment that is read.
 type OlderSchemas = BTreeMap<(StreamId, Fingerprint), Option<Arc<Schema>>>;
 
+/// When the next slab of a series was taken: series of a lane are read in this order. Slabs of other clocks come
+/// at once.
+type Turn = (BootOrdinal, BootNanos);
+
+const AT_ONCE: Turn = (BootOrdinal(0), BootNanos(i64::MIN));
+
+/// How far to read a series.
+#[derive(Clone, Copy)]
+struct Run {
+    /// About this many bytes; at least one slab.
+    bytes: usize,
+    /// Up to where another series has its turn.
+    until: Option<Turn>,
+    /// Where the reader stands in the other series of the lane.
+    cursor: Cursor,
+}
+
+/// What reading gave.
+#[derive(Default)]
+struct Found {
+    slabs: Vec<SpooledSlab>,
+    bytes: usize,
+    /// The limit is reached, or another series has its turn.
+    over: bool,
+}
+
 /// What reading one segment gave.
 enum Step {
     /// Slabs up to the end or the limit.
-    Done { slabs: Vec<SpooledSlab>, bytes: usize },
+    Done(Found),
     /// The frame at this offset is damaged.
     Damaged(u64),
 }
@@ -40,41 +67,98 @@ impl<D: Disk> DiskSpool<D> {
         after: Cursor,
         limit_bytes: usize,
     ) -> Result<Vec<SpooledSlab>, SpoolError> {
-        let mut slabs = Vec::new();
-        let mut left = limit_bytes.max(1);
-        let series = self.series(lane);
-        let open = series.open.as_ref().map(|open| open.segno);
-        let segnos: Vec<u64> =
-            series.closed.range(after.segno..).map(|(segno, _)| *segno).chain(open).collect();
-        for segno in segnos.into_iter().filter(|segno| *segno >= after.segno) {
-            let from = if segno == after.segno { after.offset.max(HEADER_BYTES) } else { HEADER_BYTES };
-            let (found, bytes) = self.read_segment(lane, segno, from, left)?;
-            slabs.extend(found);
-            left = left.saturating_sub(bytes);
-            if left == 0 {
+        let ids: Vec<SeriesId> = self.series.keys().filter(|id| id.lane == lane).copied().collect();
+        let (mut slabs, mut left, mut cursor) = (Vec::new(), limit_bytes.max(1), after);
+        let alone = ids.len() == 1;
+        let mut turns: BTreeMap<SeriesId, Turn> = BTreeMap::new();
+        for id in ids {
+            let turn = if alone { Some(AT_ONCE) } else { self.turn(id, cursor.at(id.slot()))? };
+            turn.and_then(|turn| turns.insert(id, turn));
+        }
+        while left > 0 {
+            let Some((id, _)) = turns.iter().min_by_key(|(_, turn)| **turn).map(|(id, turn)| (*id, *turn)) else {
                 break;
+            };
+            let until = turns.iter().filter(|(other, _)| **other != id).map(|(_, turn)| *turn).min();
+            let found = self.read_series(id, Run { bytes: left, until, cursor })?;
+            left = left.saturating_sub(found.bytes);
+            if let Some(last) = found.slabs.last() {
+                cursor = last.next;
             }
+            let more = if found.over && left > 0 { self.turn(id, cursor.at(id.slot()))? } else { None };
+            match more {
+                Some(turn) => turns.insert(id, turn),
+                None => turns.remove(&id),
+            };
+            slabs.extend(found.slabs);
         }
         Ok(slabs)
     }
 
-    fn read_segment(
-        &mut self,
-        lane: SpoolLane,
-        segno: u64,
-        from: u64,
-        limit: usize,
-    ) -> Result<(Vec<SpooledSlab>, usize), SpoolError> {
-        self.open_reader(lane, segno)?;
+    /// Segments of a series that may be read, from one on.
+    fn readable(&self, id: SeriesId, from: u64) -> Vec<u64> {
+        let Some(series) = self.series.get(&id) else { return Vec::new() };
+        let open = series.open.as_ref().map(|open| open.segno).filter(|segno| *segno >= from);
+        let closed = series.closed.range(from..).filter(|(_, closed)| !closed.evicted);
+        closed.map(|(segno, _)| *segno).chain(open).collect()
+    }
+
+    /// When the next slab of a series has its turn; `None` without one.
+    fn turn(&mut self, id: SeriesId, from: Position) -> Result<Option<Turn>, SpoolError> {
+        for segno in self.readable(id, from.segno) {
+            self.open_reader(id, segno)?;
+            let (Some(body), Some((_, file))) = (self.body(id, segno), self.reader(id)) else { continue };
+            let mut frames = FrameReader::glancing(file, segno, body.len);
+            let mut at = if segno == from.segno { from.offset.max(HEADER_BYTES) } else { HEADER_BYTES };
+            while at < body.len {
+                if let Some(bad) = body.bad.iter().find(|bad| bad.contains(&at)) {
+                    at = bad.end;
+                    continue;
+                }
+                // What cannot be read is found to be damaged when it is read.
+                let Ok(head) = frames.head(at) else { return Ok(Some(AT_ONCE)) };
+                if self.wants(&body.summary, &head.meta) {
+                    let time = head.meta.times.map_or(AT_ONCE, |(first, _)| (body.summary.boot_ordinal, first));
+                    return Ok(Some(time));
+                }
+                at = at.saturating_add(frame_bytes(head.len));
+            }
+        }
+        Ok(None)
+    }
+
+    fn wants(&self, summary: &Summary, meta: &FrameMeta) -> bool {
+        meta.kind == FrameKind::Slab
+            && !self.acked(summary.epoch, meta.stream).is_some_and(|acked| acked.covers(meta.seqs()))
+    }
+
+    fn read_series(&mut self, id: SeriesId, run: Run) -> Result<Found, SpoolError> {
+        let after = run.cursor.at(id.slot());
+        let mut all = Found::default();
+        for segno in self.readable(id, after.segno) {
+            let from = if segno == after.segno { after.offset.max(HEADER_BYTES) } else { HEADER_BYTES };
+            let bytes = run.bytes.saturating_sub(all.bytes);
+            let found = self.read_segment(id, segno, from, Run { bytes, ..run })?;
+            all.bytes = all.bytes.saturating_add(found.bytes);
+            all.slabs.extend(found.slabs);
+            all.over = found.over;
+            if all.over {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    fn read_segment(&mut self, id: SeriesId, segno: u64, from: u64, run: Run) -> Result<Found, SpoolError> {
+        self.open_reader(id, segno)?;
         loop {
-            match self.step(lane, segno, from, limit)? {
-                Step::Done { slabs, bytes } => return Ok((slabs, bytes)),
+            match self.step(id, segno, from, run)? {
+                Step::Done(found) => return Ok(found),
                 Step::Damaged(at) => {
-                    self.audit(lane, segno)?;
+                    self.audit(id, segno)?;
                     // A read that failed once and then did not leaves no damage behind: the caller tries again.
-                    let known = self
-                        .body(lane, segno)
-                        .is_some_and(|body| body.bad.iter().any(|bad| bad.contains(&at)));
+                    let known =
+                        self.body(id, segno).is_some_and(|body| body.bad.iter().any(|bad| bad.contains(&at)));
                     if !known {
                         let source = std::io::ErrorKind::Interrupted.into();
                         return Err(SpoolError::Io { what: "read a segment", source });
@@ -84,59 +168,72 @@ impl<D: Disk> DiskSpool<D> {
         }
     }
 
-    fn body(&mut self, lane: SpoolLane, segno: u64) -> Option<&mut Closed> {
-        let series = self.series(lane);
+    fn body(&self, id: SeriesId, segno: u64) -> Option<&Closed> {
+        let series = self.series.get(&id)?;
+        match &series.open {
+            Some(open) if open.segno == segno => Some(&open.body),
+            _ => series.closed.get(&segno),
+        }
+    }
+
+    fn body_mut(&mut self, id: SeriesId, segno: u64) -> Option<&mut Closed> {
+        let series = self.series(id);
         match &mut series.open {
             Some(open) if open.segno == segno => Some(&mut open.body),
             _ => series.closed.get_mut(&segno),
         }
     }
 
-    fn open_reader(&mut self, lane: SpoolLane, segno: u64) -> Result<(), SpoolError> {
-        let path = self.lane_dir(lane).join(segment_name(segno));
-        let series = self.series(lane);
+    fn reader(&self, id: SeriesId) -> Option<&(u64, D::File)> {
+        self.series.get(&id)?.reader.as_ref()
+    }
+
+    fn open_reader(&mut self, id: SeriesId, segno: u64) -> Result<(), SpoolError> {
+        let path = self.series_dir(id).join(segment_name(segno));
+        let series = self.series(id);
         if series.reader.as_ref().is_none_or(|(open, _)| *open != segno) {
             series.reader = None;
             let file = self.disk.open(&path).map_err(failed("open a segment"))?;
-            self.series(lane).reader = Some((segno, file));
+            self.series(id).reader = Some((segno, file));
         }
         Ok(())
     }
 
-    fn step(&self, lane: SpoolLane, segno: u64, from: u64, limit: usize) -> Result<Step, SpoolError> {
-        let nothing = Step::Done { slabs: Vec::new(), bytes: 0 };
-        let Some(series) = self.series.get(slot(lane)) else { return Ok(nothing) };
-        let open = series.open.as_ref().filter(|open| open.segno == segno).map(|open| &open.body);
-        let body = open.or_else(|| series.closed.get(&segno));
-        let (Some(body), Some((_, file))) = (body, &series.reader) else { return Ok(nothing) };
+    fn step(&self, id: SeriesId, segno: u64, from: u64, run: Run) -> Result<Step, SpoolError> {
+        let mut found = Found::default();
+        let (Some(body), Some((_, file))) = (self.body(id, segno), self.reader(id)) else {
+            return Ok(Step::Done(found));
+        };
         let mut frames = FrameReader::new(file, segno, body.len);
-        let (mut at, mut slabs, mut bytes) = (from, Vec::new(), 0_usize);
+        let mut at = from;
         let mut schemas = OlderSchemas::default();
-        while at < body.len && bytes < limit {
+        while at < body.len && !found.over {
             if let Some(bad) = body.bad.iter().find(|bad| bad.contains(&at)) {
                 at = bad.end;
                 continue;
             }
-            let Ok(head) = frames.head(at) else { return Ok(damaged(slabs, at)) };
+            let Ok(head) = frames.head(at) else { return Ok(damaged(found, at)) };
             let next = at.saturating_add(frame_bytes(head.len));
-            let wanted = head.meta.kind == FrameKind::Slab
-                && !self
-                    .acked(body.summary.epoch, head.meta.stream)
-                    .is_some_and(|acked| acked.covers(head.meta.seqs()));
-            if wanted {
+            if self.wants(&body.summary, &head.meta) {
+                let turn = head.meta.times.map(|(first, _)| (body.summary.boot_ordinal, first));
+                if !found.slabs.is_empty() && run.until.is_some_and(|until| turn > Some(until)) {
+                    found.over = true;
+                    break;
+                }
                 let slab = match frames.frame(at) {
                     Ok((_, payload)) => read_slab(payload).filter(|slab| agrees(slab, &head.meta)),
                     Err(_) => None,
                 };
-                let Some(slab) = slab else { return Ok(damaged(slabs, at)) };
-                bytes = bytes.saturating_add(head.len);
-                let next = Cursor { segno, offset: next };
+                let Some(slab) = slab else { return Ok(damaged(found, at)) };
+                found.bytes = found.bytes.saturating_add(head.len);
+                found.over = found.bytes >= run.bytes;
+                let next = run.cursor.moved(id.slot(), Position { segno, offset: next });
                 let older_schema = self.older_schema(&mut schemas, &mut frames, &body.summary, &slab);
-                slabs.push(SpooledSlab { epoch: body.summary.epoch, slab, older_schema, next });
+                found.slabs.push(SpooledSlab { epoch: body.summary.epoch, slab, older_schema, next });
             }
             at = next;
         }
-        Ok(Step::Done { slabs, bytes })
+        Ok(Step::Done(found))
     }
 
     /// What a slab was declared with, if its stream has another schema by now: from the segment's own
@@ -164,12 +261,9 @@ impl<D: Disk> DiskSpool<D> {
 
     /// Goes through a damaged segment: what is missing from it becomes gap records, the damaged bytes are
     /// set aside, and reading passes over them from now on.
-    fn audit(&mut self, lane: SpoolLane, segno: u64) -> Result<(), SpoolError> {
+    fn audit(&mut self, id: SeriesId, segno: u64) -> Result<(), SpoolError> {
         let dir = self.dir.clone();
-        let series = self.series(lane);
-        let open = series.open.as_ref().filter(|open| open.segno == segno).map(|open| &open.body);
-        let body = open.or_else(|| series.closed.get(&segno));
-        let (Some(body), Some((_, file))) = (body, &series.reader) else { return Ok(()) };
+        let (Some(body), Some((_, file))) = (self.body(id, segno), self.reader(id)) else { return Ok(()) };
         let len = body.len;
         let mut present: BTreeMap<StreamId, IntervalSet> = BTreeMap::new();
         let mut unfit: Vec<Range<u64>> = Vec::new();
@@ -194,26 +288,26 @@ impl<D: Disk> DiskSpool<D> {
         let copies: Vec<(u64, Vec<u8>)> = bad.iter().filter_map(|range| copy(file, range)).collect();
         let (epoch, boot) = (body.summary.epoch, body.summary.boot_ordinal);
         let mut lost = Vec::new();
-        for (id, part) in &body.summary.streams {
+        for (stream, part) in &body.summary.streams {
             for range in part.seqs.iter() {
                 let holes =
-                    present.get(id).map_or_else(|| vec![range.clone()], |set| set.missing_in(range.clone()));
-                lost.extend(holes.into_iter().map(|hole| (*id, hole)));
+                    present.get(stream).map_or_else(|| vec![range.clone()], |set| set.missing_in(range.clone()));
+                lost.extend(holes.into_iter().map(|hole| (*stream, hole)));
             }
         }
         for (at, bytes) in copies {
-            self.set_aside(&dir, &format!("rot-{}-{segno:016x}-{at}", lane.as_str()), &bytes);
+            self.set_aside(&dir, &format!("rot-{}-{segno:016x}-{at}", id.dir_name()), &bytes);
         }
-        for (id, range) in lost {
-            if let Some(part) = self.body(lane, segno).and_then(|body| body.summary.streams.get_mut(&id)) {
+        for (stream, range) in lost {
+            if let Some(part) = self.body_mut(id, segno).and_then(|body| body.summary.streams.get_mut(&stream)) {
                 part.seqs.remove(range.clone());
             }
-            if let Some(body) = self.body(lane, segno) {
-                body.summary.lost.push(LostRange { stream: id, seqs: range.clone(), cause });
+            if let Some(body) = self.body_mut(id, segno) {
+                body.summary.lost.push(LostRange { stream, seqs: range.clone(), cause });
             }
-            self.lose(epoch, boot, id, range, cause, "stored rows failed their check");
+            self.lose(epoch, boot, stream, range, cause, "stored rows failed their check");
         }
-        if let Some(body) = self.body(lane, segno) {
+        if let Some(body) = self.body_mut(id, segno) {
             body.bad = bad;
         }
         Ok(())
@@ -237,9 +331,9 @@ impl<D: Disk> DiskSpool<D> {
             return;
         };
         let mut here = stream.acked.clone();
-        let ours = self.series.iter().flat_map(Series::summaries).filter(|s| s.epoch == epoch);
+        let ours = self.series.values().flat_map(Series::summaries).filter(|s| s.epoch == epoch);
         ours.filter_map(|summary| summary.streams.get(&id)).for_each(|part| here.union_with(&part.seqs));
-        let waiting = self.series.iter().flat_map(|series| &series.pending);
+        let waiting = self.series.values().flat_map(|series| &series.pending);
         waiting.filter(|item| item.meta.stream == id).for_each(|item| here.insert(item.meta.seqs()));
         let (name, missing) = (stream.entry.name.clone(), here.missing_in(seqs));
         for seqs in missing {
@@ -267,8 +361,8 @@ impl<D: Disk> DiskSpool<D> {
 }
 
 /// Slabs before the damage are handed out first; the damage is met again at their end.
-fn damaged(slabs: Vec<SpooledSlab>, at: u64) -> Step {
-    if slabs.is_empty() { Step::Damaged(at) } else { Step::Done { slabs, bytes: usize::MAX } }
+fn damaged(found: Found, at: u64) -> Step {
+    if found.slabs.is_empty() { Step::Damaged(at) } else { Step::Done(Found { over: true, ..found }) }
 }
 
 pub(super) fn agrees(slab: &Slab, meta: &FrameMeta) -> bool {

@@ -6,7 +6,9 @@ use super::ident;
 use super::index::{Index, NoIndex, Remembered, SpoolIndex};
 use super::read::QUARANTINE_BYTES_MAX;
 use super::series::Series;
+use super::series_id::{Rank, SeriesId};
 use super::sled_index::SledIndex;
+use super::payload::StreamTable;
 use super::survey::{Lost, Survey};
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{BootId, BootOrdinal, Epoch, Seq, StreamId};
@@ -86,7 +88,8 @@ impl<D: Disk> DiskSpool<D> {
             epoch: known_ident.epoch,
             known: &known,
             tables: Vec::new(),
-            found_upto: [0; 3],
+            found_upto: BTreeMap::new(),
+            unsealed: Vec::new(),
             lost: Vec::new(),
             gap_rows: Vec::new(),
             unproven: None,
@@ -94,10 +97,7 @@ impl<D: Disk> DiskSpool<D> {
             index_changes: Vec::new(),
             opened: (0, 0, 0),
         };
-        let mut series = [Series::new(), Series::new(), Series::new()];
-        for (lane, series) in SpoolLane::ALL.into_iter().zip(&mut series) {
-            survey.lane(lane, series).map_err(failed("list its segments"))?;
-        }
+        let series = survey.all().map_err(failed("list its segments"))?;
         let declared = survey.declarations(&series);
         let streams = survey.streams(&series, &declared);
         let proven =
@@ -124,6 +124,7 @@ impl<D: Disk> DiskSpool<D> {
         }
         let (segments, scanned, quarantined) = survey.opened;
         let (lost, gap_rows, changes) = (survey.lost, survey.gap_rows, survey.index_changes);
+        let unsealed = survey.unsealed;
         let opened =
             Opened { epoch, boot_ordinal, new_epoch: proven.is_err(), segments, scanned, quarantined };
         let streams = streams.filter(|_| proven.is_ok()).unwrap_or_default();
@@ -146,29 +147,64 @@ impl<D: Disk> DiskSpool<D> {
             written_bytes: 0,
             payload_bytes: 0,
             free_checked_at: None,
+            disk_short: false,
+            reserve_out: false,
+            evictions: super::disk_spool::Evictions::default(),
             quarantined_bytes: 0,
         };
         let proven: Vec<(StreamId, Seq)> = spool.next_seqs();
-        spool.settle(&known, lost, &gap_rows);
+        spool.settle(&known, lost, &gap_rows, &unsealed);
         if spool.next_seqs() != proven
-            && let Err(error) = spool.create_segment(SpoolLane::Control)
+            && let Err(error) = spool.create_segment(SeriesId::home(&SpoolLane::Control.into()))
         {
             // What raised them is read again at the next start, unless the index is lost by then.
             tracing::warn!(%error, "raised next seqs are not durable yet");
         }
-        for (lane, segno) in changes {
-            if let Some(closed) = spool.series(lane).closed.get(&segno).map(|c| (c.len, c.summary.clone())) {
-                spool.index.put_segment(lane, segno, closed.0, &closed.1);
+        for (id, segno) in changes {
+            if let Some(closed) = spool.series(id).closed.get(&segno).map(|c| (c.len, c.summary.clone())) {
+                spool.index.put_segment(id, segno, closed.0, &closed.1);
             }
         }
-        for (lane, segno) in known.segments.keys() {
-            let lane = super::frame::lane_from_code(*lane);
-            if let Some(lane) = lane.filter(|lane| !spool.series(*lane).closed.contains_key(segno)) {
-                spool.index.remove_segment(lane, *segno);
+        for (id, segno) in known.segments.keys() {
+            if spool.series.get(id).is_none_or(|series| !series.closed.contains_key(segno)) {
+                spool.index.remove_segment(*id, *segno);
             }
         }
-        SpoolLane::ALL.into_iter().for_each(|lane| spool.free_segments(lane));
+        spool.free_segments();
         Ok((spool, opened))
+    }
+
+    /// Rows missing from streams whose rows lie in several series: each is synced by itself, so a power cut may
+    /// have kept a row and not the one before it. Only segments that were not sealed can miss any, and those were
+    /// begun when the newest of their tables was written, or later.
+    fn holes_between_layers(&self, unsealed: &[(SeriesId, StreamTable)]) -> Vec<Lost> {
+        let mut holes = Vec::new();
+        let layers = || self.series.iter().filter(|(series, _)| matches!(series.rank, Rank::Thin(_)));
+        for (id, stream) in &self.streams {
+            let of_us = layers().flat_map(|(_, series)| series.summaries()).filter(|s| s.epoch == self.epoch);
+            if !of_us.into_iter().any(|summary| summary.declared.contains_key(id)) {
+                continue;
+            }
+            let of_layers = unsealed.iter().filter(|(series, _)| matches!(series.rank, Rank::Thin(_)));
+            let begun = of_layers.filter_map(|(_, table)| table.streams.get(id)).map(|entry| entry.next_seq.0);
+            let mut here = IntervalSet::new();
+            let mut boot_ordinal = BootOrdinal(0);
+            let ours = self.series.values().flat_map(Series::summaries).filter(|s| s.epoch == self.epoch);
+            for (summary, part) in ours.filter_map(|summary| Some((summary, summary.streams.get(id)?))) {
+                here.union_with(&part.seqs);
+                boot_ordinal = boot_ordinal.max(summary.boot_ordinal);
+            }
+            let Some(begun) = begun.max() else { continue };
+            let end = stream.entry.next_seq.0.max(here.end());
+            holes.extend(here.missing_in(begun..end).into_iter().map(|seqs| Lost {
+                epoch: self.epoch,
+                boot_ordinal,
+                stream: *id,
+                seqs,
+                cause: GapCause::Overrun,
+            }));
+        }
+        holes
     }
 
     fn next_seqs(&self) -> Vec<(StreamId, Seq)> {
@@ -176,17 +212,23 @@ impl<D: Disk> DiskSpool<D> {
     }
 
     /// Raises next seqs to what is known elsewhere, takes over acks, and tells what is lost.
-    fn settle(&mut self, known: &Remembered, lost: Vec<Lost>, gap_rows: &[GapRecord]) {
+    fn settle(
+        &mut self,
+        known: &Remembered,
+        lost: Vec<Lost>,
+        gap_rows: &[GapRecord],
+        unsealed: &[(SeriesId, StreamTable)],
+    ) {
         let mut explained: BTreeMap<StreamId, IntervalSet> = BTreeMap::new();
         for gap in gap_rows {
             let found = self.streams.iter_mut().find(|(_, stream)| stream.entry.name == gap.stream);
             if let Some((id, stream)) = found {
-                explained.entry(*id).or_default().insert(gap.seq_first.0..gap.seq_last.plus(1).0);
+                gap.explained().for_each(|seqs| explained.entry(*id).or_default().insert(seqs));
                 stream.entry.next_seq = stream.entry.next_seq.max(gap.seq_last.plus(1));
             }
         }
         let mut lost = lost;
-        for summary in self.series.iter().flat_map(Series::summaries) {
+        for summary in self.series.values().flat_map(Series::summaries) {
             let (epoch, boot_ordinal) = (summary.epoch, summary.boot_ordinal);
             lost.extend(summary.lost.iter().cloned().map(|range| Lost {
                 epoch,
@@ -201,6 +243,7 @@ impl<D: Disk> DiskSpool<D> {
                 stream.entry.next_seq = stream.entry.next_seq.max(Seq(loss.seqs.end));
             }
         }
+        lost.extend(self.holes_between_layers(unsealed));
         let mut beyond = Vec::new();
         for (id, mark) in &known.streams {
             let Some(stream) = self.streams.get_mut(id).filter(|stream| stream.entry.name == mark.name)
@@ -239,14 +282,25 @@ impl<D: Disk> DiskSpool<D> {
 
 fn prepare<D: Disk>(disk: &D, dir: &Path) -> io::Result<()> {
     let seg = dir.join("seg");
-    for lane in SpoolLane::ALL {
-        disk.create_dir_all(&seg.join(lane.as_str()))?;
-    }
+    disk.create_dir_all(&seg)?;
+    rename_plain(disk, &seg)?;
     let quarantine = dir.join("quarantine");
     disk.create_dir_all(&quarantine)?;
     prune(disk, &quarantine)?;
     disk.sync_dir(&seg)?;
     disk.sync_dir(dir)
+}
+
+/// Folders of version 1 have the name of their lane alone.
+fn rename_plain<D: Disk>(disk: &D, seg: &Path) -> io::Result<()> {
+    let there = disk.list(seg)?;
+    for lane in SpoolLane::ALL {
+        let (from, to) = (seg.join(lane.as_str()), seg.join(SeriesId::plain(lane).dir_name()));
+        if there.contains(&from) && !there.contains(&to) {
+            disk.rename(&from, &to)?;
+        }
+    }
+    Ok(())
 }
 
 /// Keeps what damage left behind within its bound: the lowest segment numbers, which are the oldest, go first.

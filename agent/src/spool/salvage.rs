@@ -5,6 +5,7 @@ use super::payload::{LostRange, StreamTable, Summary, read_slab};
 use super::read::copy;
 use super::scan::{Damage, scan};
 use super::series::Closed;
+use super::series_id::Rank;
 use super::write::put_footer;
 use headwater_core::batch::{Rows, StreamRef};
 use headwater_core::gap::{GapCause, GapRecord};
@@ -84,16 +85,19 @@ pub(super) fn salvage<F: DiskFile>(
     let mut known: BTreeMap<StreamId, IntervalSet> =
         summary.streams.iter().map(|(id, part)| (*id, part.seqs.clone())).collect();
     lost.iter().for_each(|lost| known.entry(lost.stream).or_default().insert(lost.seqs.clone()));
+    // But a temporal layer holds only some of them; what is missing there shows when all layers are looked at.
+    let layered = matches!(header.series.rank, Rank::Thin(_));
     let cause = if found.holes.is_empty() { GapCause::Overrun } else { GapCause::Corrupt };
-    for (id, known) in known {
+    for (id, known) in known.into_iter().filter(|_| !layered) {
         let next = table.streams.get(&id).map_or(0, |entry| entry.next_seq.0);
         let end = known.iter().last().map_or(0, |range| range.end);
         lost.extend(known.missing_in(next..end).into_iter().map(|hole| loss(id, hole, cause)));
     }
-    let bad = found.holes.into_iter().map(|damage| damage.at).collect();
     summary.lost = lost;
-    let may_seal = !found.tail.is_some_and(|tail| tail.unreadable);
-    Salvaged { closed: Closed { len: found.end, summary, bad }, gap_rows: told, unproven, torn, may_seal }
+    let may_seal = !found.tail.as_ref().is_some_and(|tail| tail.unreadable);
+    let mut closed = Closed::new(found.end, summary);
+    closed.bad = found.holes.into_iter().map(|damage| damage.at).collect();
+    Salvaged { closed, gap_rows: told, unproven, torn, may_seal }
 }
 
 /// Whose rows a damaged frame held: from its header if that is sound, else from its rows if they still read.

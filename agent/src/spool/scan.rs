@@ -20,6 +20,7 @@ pub(super) struct FrameReader<'a, F> {
     len: u64,
     window: Vec<u8>,
     window_at: u64,
+    ahead: usize,
 }
 
 /// Why there is no frame at an offset.
@@ -35,7 +36,12 @@ pub(super) enum NoFrame {
 
 impl<'a, F: DiskFile> FrameReader<'a, F> {
     pub(super) fn new(file: &'a F, segno: u64, len: u64) -> Self {
-        Self { file, segno, len, window: Vec::new(), window_at: 0 }
+        Self { file, segno, len, window: Vec::new(), window_at: 0, ahead: WINDOW_BYTES }
+    }
+
+    /// For going from header to header.
+    pub(super) fn glancing(file: &'a F, segno: u64, len: u64) -> Self {
+        Self { ahead: HEAD_BYTES, ..Self::new(file, segno, len) }
     }
 
     fn place(&self, offset: u64) -> Place {
@@ -52,7 +58,7 @@ impl<'a, F: DiskFile> FrameReader<'a, F> {
             return Ok(self.window.get(from..from.saturating_add(n)).unwrap_or_default());
         }
         let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let mut window = vec![0; n.max(WINDOW_BYTES.min(left))];
+        let mut window = vec![0; n.max(self.ahead.min(left))];
         self.window.clear();
         if self.file.read_at(&mut window, offset).is_err() {
             // A bad block ahead of what is wanted must not take sound frames with it.

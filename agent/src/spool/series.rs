@@ -1,9 +1,9 @@
 //! What the spool keeps in memory of its streams and segments.
 
-use super::frame::{FrameMeta, lane_code};
+use super::frame::FrameMeta;
 use super::payload::{Summary, TableEntry};
 use headwater_core::interval::IntervalSet;
-use headwater_core::ports::SpoolLane;
+use headwater_core::ports::StreamPolicy;
 use headwater_core::schema::Schema;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,10 +12,12 @@ use std::ops::Range;
 #[derive(Debug, Clone)]
 pub(super) struct Stream {
     pub(super) entry: TableEntry,
+    /// How it is treated; what suits its lane until it is declared.
+    pub(super) policy: StreamPolicy,
     /// Unknown for a stream remembered from a table, until it is declared again.
     pub(super) schema: Option<Schema>,
     pub(super) acked: IntervalSet,
-    /// Seqs a stored row of `hw/gaps` accounts for.
+    /// Seqs that a durable row of `hw/gaps` accounts for, as long as a segment here holds or misses them.
     pub(super) explained: IntervalSet,
     /// Seqs consumed without rows in this life of the process, whose record is not stored yet: a power cut
     /// takes that record, so segments must tell of them.
@@ -26,7 +28,8 @@ impl Stream {
     /// A stream of which only its table entry is known.
     pub(super) fn new(entry: TableEntry, schema: Option<Schema>) -> Self {
         let none = IntervalSet::new;
-        Self { entry, schema, acked: none(), explained: none(), skipped: none() }
+        let policy = entry.lane.into();
+        Self { entry, policy, schema, acked: none(), explained: none(), skipped: none() }
     }
 }
 
@@ -38,6 +41,14 @@ pub(super) struct Closed {
     pub(super) summary: Summary,
     /// Damage found in it.
     pub(super) bad: Vec<Range<u64>>,
+    /// Given up for room: not read any more, unlinked once the record of it is durable.
+    pub(super) evicted: bool,
+}
+
+impl Closed {
+    pub(super) fn new(len: u64, summary: Summary) -> Self {
+        Self { len, summary, bad: Vec::new(), evicted: false }
+    }
 }
 
 /// The segment being written.
@@ -56,9 +67,11 @@ pub(super) struct Open<F> {
 pub(super) struct Pending {
     pub(super) meta: FrameMeta,
     pub(super) payload: Vec<u8>,
+    /// For rows of `hw/gaps`: what they account for once they are durable.
+    pub(super) gaps: Vec<headwater_core::gap::GapRecord>,
 }
 
-/// The segments of one lane.
+/// The segments of one lane and worth.
 #[derive(Debug)]
 pub(super) struct Series<F> {
     pub(super) next_segno: u64,
@@ -71,8 +84,8 @@ pub(super) struct Series<F> {
     pub(super) reader: Option<(u64, F)>,
 }
 
-impl<F> Series<F> {
-    pub(super) fn new() -> Self {
+impl<F> Default for Series<F> {
+    fn default() -> Self {
         Self {
             next_segno: 1,
             created_upto: 1,
@@ -82,20 +95,24 @@ impl<F> Series<F> {
             reader: None,
         }
     }
+}
 
+impl<F> Series<F> {
     pub(super) fn summaries(&self) -> impl Iterator<Item = &Summary> {
         let open = self.open.as_ref().map(|open| &open.body.summary);
         self.closed.values().map(|closed| &closed.summary).chain(open)
+    }
+
+    /// Summaries of segments that are not given up.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Summary> {
+        let open = self.open.as_ref().map(|open| &open.body.summary);
+        self.closed.values().filter(|closed| !closed.evicted).map(|closed| &closed.summary).chain(open)
     }
 
     /// The segment with the newest synced table: never unlinked.
     pub(super) fn newest(&self) -> Option<u64> {
         self.open.as_ref().map(|open| open.segno).or_else(|| self.closed.keys().next_back().copied())
     }
-}
-
-pub(super) fn slot(lane: SpoolLane) -> usize {
-    usize::from(lane_code(lane))
 }
 
 pub(super) fn segment_name(segno: u64) -> String {

@@ -1,15 +1,16 @@
 //! What the files of a spool say, before anything is decided.
 
-use super::frame::{FrameKind, HEADER_BYTES, SegmentHeader, lane_code};
+use super::frame::{FrameKind, HEADER_BYTES, SegmentHeader};
 use super::index::Remembered;
 use super::payload::{Declared, StreamTable, Summary, TableEntry, read_declaration};
 use super::read::{copy, write_aside};
 use super::salvage::{Salvaged, salvage, seal};
 use super::scan::{FrameReader, read_footer, read_header, read_table, scan};
 use super::series::{Closed, Series, Stream, segment_name};
+use super::series_id::SeriesId;
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{BootOrdinal, Epoch, Seq, StreamId};
-use headwater_core::ports::{Disk, DiskFile, SpoolLane};
+use headwater_core::ports::{Disk, DiskFile};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
@@ -32,16 +33,21 @@ pub(super) struct Survey<'a, D: Disk> {
     pub(super) epoch: Option<Epoch>,
     pub(super) known: &'a Remembered,
     pub(super) tables: Vec<StreamTable>,
-    /// Per lane: highest sound segment, plus one.
-    pub(super) found_upto: [u64; 3],
+    /// Per series: highest sound segment, plus one.
+    pub(super) found_upto: BTreeMap<SeriesId, u64>,
+    /// Tables of segments that were not sealed.
+    pub(super) unsealed: Vec<(SeriesId, StreamTable)>,
     pub(super) lost: Vec<Lost>,
     pub(super) gap_rows: Vec<GapRecord>,
     /// Why seqs or ids may have gone on further than can be seen.
     pub(super) unproven: Option<&'static str>,
     pub(super) boot_max: u32,
-    pub(super) index_changes: Vec<(SpoolLane, u64)>,
+    pub(super) index_changes: Vec<(SeriesId, u64)>,
     pub(super) opened: (u64, u64, u64),
 }
+
+/// The series of a spool.
+pub(super) type SeriesMap<F> = BTreeMap<SeriesId, Series<F>>;
 
 fn segno_of(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?.strip_suffix(".seg")?;
@@ -49,9 +55,27 @@ fn segno_of(path: &Path) -> Option<u64> {
 }
 
 impl<D: Disk> Survey<'_, D> {
-    /// Looks at the segments of a lane, newest first: only those that are not sealed are gone through.
-    pub(super) fn lane(&mut self, lane: SpoolLane, series: &mut Series<D::File>) -> io::Result<()> {
-        let dir = self.dir.join("seg").join(lane.as_str());
+    /// Looks at all series there are folders of.
+    pub(super) fn all(&mut self) -> io::Result<SeriesMap<D::File>> {
+        let seg = self.dir.join("seg");
+        let mut found = BTreeMap::new();
+        for path in self.disk.list(&seg)? {
+            let name = path.file_name().and_then(|name| name.to_str());
+            match name.and_then(SeriesId::from_dir_name) {
+                Some(id) => {
+                    let mut series = Series::default();
+                    self.series(id, &mut series)?;
+                    found.insert(id, series);
+                }
+                None => tracing::warn!(path = %path.display(), "is no folder of segments and is left alone"),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Looks at the segments of a series, newest first: only those that are not sealed are gone through.
+    fn series(&mut self, id: SeriesId, series: &mut Series<D::File>) -> io::Result<()> {
+        let dir = self.dir.join("seg").join(id.dir_name());
         let mut segnos: Vec<u64> = self.disk.list(&dir)?.iter().filter_map(|path| segno_of(path)).collect();
         segnos.sort_unstable();
         let newest_any = segnos.last().copied().unwrap_or(0);
@@ -72,14 +96,14 @@ impl<D: Disk> Survey<'_, D> {
                 self.unproven = Some("a segment cannot be read");
                 continue;
             };
-            let remembered = self.known.segments.get(&(lane_code(lane), segno));
+            let remembered = self.known.segments.get(&(id, segno));
             if let Some((_, summary)) = remembered.filter(|(known, _)| have_table && *known == len) {
                 self.boot_max = self.boot_max.max(summary.boot_ordinal.0);
-                series.closed.insert(segno, Closed { len, summary: summary.clone(), bad: Vec::new() });
+                series.closed.insert(segno, Closed::new(len, summary.clone()));
                 continue;
             }
             let header = match read_header(&file, len) {
-                Ok(header) => header.filter(|header| header.lane == lane && header.segno == segno),
+                Ok(header) => header.filter(|header| header.series == id && header.segno == segno),
                 Err(error) => {
                     tracing::error!(%error, segno, "segment cannot be read and is left alone");
                     self.unproven = self.unproven.or(Some("a segment cannot be read"));
@@ -88,10 +112,10 @@ impl<D: Disk> Survey<'_, D> {
             };
             let table = header.and_then(|_| read_table(&file, segno, len));
             let (Some(header), Some(table)) = (header, table) else {
-                self.broken(lane, segno, &file, len, have_table);
+                self.broken(id, segno, &file, len, have_table);
                 drop(file);
                 let aside =
-                    self.dir.join("quarantine").join(format!("{}-{}", lane.as_str(), segment_name(segno)));
+                    self.dir.join("quarantine").join(format!("{}-{}", id.dir_name(), segment_name(segno)));
                 match self.disk.rename(&path, &aside) {
                     Ok(()) => self.disk.sync_dir(&dir)?,
                     Err(error) => tracing::error!(%error, segno, "broken segment could not be set aside"),
@@ -103,11 +127,16 @@ impl<D: Disk> Survey<'_, D> {
             let ours = Some(header.epoch) == self.epoch;
             let newest = ours && !have_table;
             let closed = match read_footer(&file, segno, len) {
-                Some(summary) => Closed { len, summary, bad: Vec::new() },
-                None => self.unsealed(&file, header, &table, newest, len)?,
+                Some(summary) => Closed::new(len, summary),
+                None => {
+                    if ours {
+                        self.unsealed.push((id, table.clone()));
+                    }
+                    self.unsealed(&file, header, &table, newest, len)?
+                }
             };
             series.closed.insert(segno, closed);
-            self.index_changes.push((lane, segno));
+            self.index_changes.push((id, segno));
             if ours {
                 have_table = true;
                 self.tables.push(table);
@@ -115,23 +144,21 @@ impl<D: Disk> Survey<'_, D> {
         }
         // Segments that were set aside do not count: tables never named one that was not finished.
         series.created_upto = series.closed.keys().next_back().map_or(1, |last| last.saturating_add(1));
-        if let Some(upto) = self.found_upto.get_mut(usize::from(lane_code(lane))) {
-            *upto = series.created_upto;
-        }
+        self.found_upto.insert(id, series.created_upto);
         Ok(())
     }
 
     /// A segment without a sound header or table. Without a single sound frame it was never finished,
     /// so nothing was in it; else its rows are lost, and if it was the newest, so is what proved the ids.
-    fn broken(&mut self, lane: SpoolLane, segno: u64, file: &D::File, len: u64, have_table: bool) {
+    fn broken(&mut self, id: SeriesId, segno: u64, file: &D::File, len: u64, have_table: bool) {
         let found = scan(file, segno, len, |_, _, _| ());
         let slabs: Vec<_> =
             found.frames.iter().filter(|(_, head)| head.meta.kind == FrameKind::Slab).collect();
         if !have_table && !slabs.is_empty() {
-            self.unproven = Some("the newest segment of a lane lost its stream table");
+            self.unproven = Some("the newest segment of a series lost its stream table");
         }
         tracing::error!(
-            lane = lane.as_str(),
+            series = id.dir_name(),
             segno,
             slabs = slabs.len(),
             "segment without header or table is set aside"
@@ -160,7 +187,7 @@ impl<D: Disk> Survey<'_, D> {
         self.opened.1 = self.opened.1.saturating_add(1);
         let Salvaged { mut closed, gap_rows, unproven, torn, may_seal } = salvage(file, header, table, len);
         if let Some(torn) = torn {
-            let name = format!("tail-{}-{}", header.lane.as_str(), segment_name(header.segno));
+            let name = format!("tail-{}-{}", header.series.dir_name(), segment_name(header.segno));
             if let Err(error) = write_torn(self.disk, self.dir, &name, file, &torn) {
                 tracing::warn!(%error, name, "torn tail could not be set aside");
             }
@@ -176,23 +203,25 @@ impl<D: Disk> Survey<'_, D> {
     }
 
     /// The newest declaration of each stream of this epoch.
-    pub(super) fn declarations(&self, series: &[Series<D::File>; 3]) -> BTreeMap<StreamId, Declared> {
-        let mut newest: BTreeMap<StreamId, (BootOrdinal, u64, SpoolLane, u64)> = BTreeMap::new();
-        for (lane, series) in SpoolLane::ALL.into_iter().zip(series) {
+    pub(super) fn declarations(&self, series: &SeriesMap<D::File>) -> BTreeMap<StreamId, Declared> {
+        // Series count their segments each by itself: rows tell which of two declarations is the newer one.
+        let mut newest: BTreeMap<StreamId, (BootOrdinal, u64, u64, SeriesId, u64)> = BTreeMap::new();
+        for (of, series) in series {
             for (segno, closed) in &series.closed {
                 if Some(closed.summary.epoch) != self.epoch {
                     continue;
                 }
                 for (id, offset) in &closed.summary.declared {
-                    let this = (closed.summary.boot_ordinal, *segno, lane, *offset);
+                    let end = closed.summary.streams.get(id).map_or(0, |part| part.seqs.end());
+                    let this = (closed.summary.boot_ordinal, end, *segno, *of, *offset);
                     let kept = newest.entry(*id).or_insert(this);
                     *kept = this.max(*kept);
                 }
             }
         }
         let mut found = BTreeMap::new();
-        for (id, (_, segno, lane, offset)) in newest {
-            let path = self.dir.join("seg").join(lane.as_str()).join(segment_name(segno));
+        for (id, (_, _, segno, of, offset)) in newest {
+            let path = self.dir.join("seg").join(of.dir_name()).join(segment_name(segno));
             let declared = self.disk.open(&path).and_then(|file| {
                 let len = file.len()?;
                 let mut frames = FrameReader::new(&file, segno, len);
@@ -215,7 +244,7 @@ impl<D: Disk> Survey<'_, D> {
     /// The stream table as of now, if there is one and nothing speaks against it.
     pub(super) fn streams(
         &mut self,
-        series: &[Series<D::File>; 3],
+        series: &SeriesMap<D::File>,
         declared: &BTreeMap<StreamId, Declared>,
     ) -> Option<BTreeMap<StreamId, Stream>> {
         let mut streams: BTreeMap<StreamId, Stream> = BTreeMap::new();
@@ -223,8 +252,9 @@ impl<D: Disk> Survey<'_, D> {
             return None;
         }
         for table in std::mem::take(&mut self.tables) {
-            if self.found_upto.iter().zip(&table.next_segno).any(|(found, upto)| found < upto) {
-                self.unproven = self.unproven.or(Some("the newest segment of a lane is gone"));
+            let found = |id: &SeriesId| self.found_upto.get(id).copied().unwrap_or(1);
+            if table.next_segno.iter().any(|(id, upto)| found(id) < *upto) {
+                self.unproven = self.unproven.or(Some("the newest segment of a series is gone"));
             }
             for (id, entry) in table.streams {
                 let known = streams.entry(id).or_insert_with(|| Stream::new(entry.clone(), None));
@@ -245,10 +275,12 @@ impl<D: Disk> Survey<'_, D> {
             };
             let stream = streams.entry(*id).or_insert_with(|| Stream::new(entry(), None));
             if stream.entry.name == found.name {
+                // One declared last and without rows yet may be passed over; its agent declares it again.
+                stream.entry.fingerprint = found.schema.fingerprint();
                 stream.schema = Some(found.schema.clone());
             }
         }
-        let ours = series.iter().flat_map(Series::summaries).filter(|s| Some(s.epoch) == self.epoch);
+        let ours = series.values().flat_map(Series::summaries).filter(|s| Some(s.epoch) == self.epoch);
         for summary in ours {
             raise(&mut streams, summary);
         }

@@ -3,13 +3,14 @@
 use super::gaps::{GAPS_HELD_MAX, GapList, LostRows};
 use super::group::{GroupCommit, SyncPolicy};
 use super::handle::slab_bytes;
+use super::health::{Health, HealthReport};
 use super::salvage::{gap_rows, is_gap_rows};
 use headwater_core::batch::{Rows, StreamRef};
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{
-    Cursor, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamState,
+    Cursor, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamPolicy, StreamState,
 };
 use headwater_core::schema::Schema;
 use headwater_core::time::{BootNanos, ClockDomain};
@@ -49,7 +50,7 @@ pub(super) enum Work {
     Declare {
         name: StreamName,
         schema: Box<Schema>,
-        lane: SpoolLane,
+        policy: StreamPolicy,
         reply: Reply<Result<StreamId, SpoolError>>,
     },
     Append(Slab),
@@ -74,6 +75,9 @@ pub(super) enum Work {
     Usage {
         reply: Reply<SpoolUsage>,
     },
+    Health {
+        reply: Reply<HealthReport>,
+    },
     TakeGaps {
         reply: Reply<Vec<GapRecord>>,
     },
@@ -93,25 +97,32 @@ pub(super) fn run<S: Spool>(
     let started = Instant::now();
     let streams = known(&spool);
     let group = GroupCommit::new(settings.sync);
-    let mut keeper = Keeper { spool, group, streams, gaps: GapList::default(), unstored: Vec::new(), told };
+    let gaps = GapList::default();
+    let health = Health::default();
+    let mut keeper = Keeper { spool, group, streams, gaps, unstored: Vec::new(), told, health, started };
+    let mut maintain_at = Duration::ZERO;
     loop {
         let now = started.elapsed();
         if keeper.group.is_due(now) {
-            keeper.sync_logged(started.elapsed());
+            keeper.sync_logged();
             continue;
         }
-        let command = match keeper.group.due_at() {
-            None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(due) => commands.recv_timeout(due.saturating_sub(now)),
-        };
-        match command {
-            Ok(command) => keeper.apply(started.elapsed(), command.work),
+        if maintain_at <= now {
+            keeper.spool.maintain();
+            maintain_at = now.saturating_add(MAINTAIN_INTERVAL);
+        }
+        let next = keeper.group.due_at().map_or(maintain_at, |due| due.min(maintain_at));
+        match commands.recv_timeout(next.saturating_sub(now)) {
+            Ok(command) => keeper.apply(command.work),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    keeper.sync_logged(started.elapsed());
+    keeper.sync_logged();
 }
+
+/// Between two looks at the disk, which others fill too.
+const MAINTAIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What the thread remembers of a stream, so that it need not ask for every slab.
 struct Known {
@@ -122,7 +133,7 @@ struct Known {
 
 fn known<S: Spool>(spool: &S) -> HashMap<StreamId, Known> {
     let states = spool.streams().into_iter();
-    states.map(|s| (s.id, Known { name: s.name, lane: s.lane, next_seq: s.next_seq })).collect()
+    states.map(|s| (s.id, Known { name: s.name, lane: s.policy.lane, next_seq: s.next_seq })).collect()
 }
 
 struct Keeper<'a, S> {
@@ -133,6 +144,8 @@ struct Keeper<'a, S> {
     /// Records that the spool had no room for; handed out again once something else could be stored.
     unstored: Vec<GapRecord>,
     told: &'a watch::Sender<u64>,
+    health: Health,
+    started: Instant,
 }
 
 /// An answer nobody waits for any more is no loss: the asker was dropped.
@@ -143,10 +156,18 @@ fn answer<T>(reply: Reply<T>, value: T) {
 }
 
 impl<S: Spool> Keeper<'_, S> {
-    fn apply(&mut self, now: Duration, work: Work) {
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn apply(&mut self, work: Work) {
+        let now = self.now();
         match work {
-            Work::Declare { name, schema, lane, reply } => {
-                let id = self.spool.declare(&name, &schema, lane);
+            Work::Declare { name, schema, policy, reply } => {
+                let id = self.spool.declare(&name, &schema, policy);
+                if let Err(error) = &id {
+                    self.health.failed(now, error);
+                }
                 self.streams = known(&self.spool);
                 answer(reply, id);
             }
@@ -166,12 +187,13 @@ impl<S: Spool> Keeper<'_, S> {
             }
             Work::Streams { reply } => answer(reply, self.spool.streams()),
             Work::Usage { reply } => answer(reply, self.spool.usage()),
+            Work::Health { reply } => answer(reply, self.health.report(now)),
             Work::TakeGaps { reply } => {
                 let mut gaps = self.spool.take_gaps();
                 gaps.extend(self.gaps.take());
                 answer(reply, gaps);
             }
-            Work::Sync { reply } => answer(reply, self.sync(now)),
+            Work::Sync { reply } => answer(reply, self.sync()),
         }
     }
 
@@ -207,6 +229,7 @@ impl<S: Spool> Keeper<'_, S> {
             Ok(()) => {
                 self.gaps.put_back(std::mem::take(&mut self.unstored));
                 self.group.appended(now, lane, bytes);
+                self.health.took(now);
                 if let Some(stream) = self.streams.get_mut(&id) {
                     stream.next_seq = Seq(lost.seqs.end);
                 }
@@ -215,6 +238,7 @@ impl<S: Spool> Keeper<'_, S> {
                 // Without these the rows they speak of would be missing in silence.
                 self.unstored.extend(records);
                 self.unstored.truncate(GAPS_HELD_MAX);
+                self.health.failed(now, &error);
                 self.give_up(id, lost, &error);
             }
         }
@@ -258,25 +282,29 @@ impl<S: Spool> Keeper<'_, S> {
         }
     }
 
-    fn sync(&mut self, now: Duration) -> Result<(), SpoolError> {
-        let waited = self.group.due_at().is_some();
-        match self.spool.sync() {
+    fn sync(&mut self) -> Result<(), SpoolError> {
+        let (waited, began) = (self.group.due_at().is_some(), self.now());
+        let outcome = self.spool.sync();
+        let now = self.now();
+        match outcome {
             Ok(()) => {
                 self.group.synced();
                 if waited {
+                    self.health.synced(now, now.saturating_sub(began));
                     self.told.send_modify(|count| *count = count.saturating_add(1));
                 }
                 Ok(())
             }
             Err(error) => {
                 self.group.failed(now);
+                self.health.failed(now, &error);
                 Err(error)
             }
         }
     }
 
-    fn sync_logged(&mut self, now: Duration) {
-        if let Err(error) = self.sync(now) {
+    fn sync_logged(&mut self) {
+        if let Err(error) = self.sync() {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "spool could not sync; slabs are kept in memory"

@@ -5,12 +5,14 @@
 //! in a gap record (invariant D2), and nothing here waits for the network (A3).
 
 mod gaps;
+mod policy;
 mod slab;
 mod stamper;
 mod task;
 pub mod track;
 
 pub use gaps::GapQueue;
+pub use policy::{Retention, policy_of};
 pub use slab::{SLAB_BYTES_MAX, SLAB_MS_MAX, SlabBuilder};
 pub use stamper::{Refused, Stamper};
 pub use task::{Captured, EVENTS_MAX, StampTask, run};

@@ -1,6 +1,7 @@
 //! The waiting half of the stamp stage: source events in, slabs out to the spool.
 
 use super::gaps::GapQueue;
+use super::policy::{Retention, policy_of};
 use super::slab::SlabBuilder;
 use super::stamper::{Refused, Stamper};
 use super::track;
@@ -12,9 +13,9 @@ use crate::telemetry::{Counter, RowsLost, SetAside, StreamRefused, count};
 use headwater_core::batch::StreamRef;
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{BootId, BootOrdinal, StreamId, StreamName};
-use headwater_core::ports::{Clock, Slab, SourceEvent, SpoolError, SpoolLane};
+use headwater_core::ports::{Clock, Slab, SourceEvent, SpoolError};
 use headwater_core::sample::Reading;
-use headwater_core::schema::{Modality, Schema, builtin};
+use headwater_core::schema::{Schema, builtin};
 use headwater_core::time::{BootNanos, ClockDomain, Grade, Latency, StampKind};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -78,6 +79,8 @@ pub struct StampTask<C> {
     pub gaps: mpsc::Receiver<GapRecord>,
     /// The other end of `gaps`.
     pub gaps_in: mpsc::Sender<GapRecord>,
+    /// What the configuration says of the streams of each source.
+    pub retentions: Vec<(StreamName, Retention)>,
     /// Who wants receipts, by place of the source.
     pub receipts: Vec<Option<mpsc::Sender<Receipt>>>,
     /// Between syncs that receipts wait for.
@@ -121,6 +124,7 @@ pub async fn run<C: Clock>(task: StampTask<C>) -> Result<(), SpoolError> {
         hw: (StreamId(0), StreamId(0)),
         undeclared: BTreeMap::new(),
         exchanged: None,
+        retentions: task.retentions,
         clock: task.clock,
         kernel: task.kernel,
         spool: task.spool,
@@ -154,6 +158,7 @@ struct Shell<C> {
     /// Ids of `hw/clock` and `hw/gaps`.
     hw: (StreamId, StreamId),
     exchanged: Option<Grade>,
+    retentions: Vec<(StreamName, Retention)>,
     clock: C,
     kernel: fn() -> KernelSync,
     spool: SpoolHandle,
@@ -234,18 +239,14 @@ impl<C: Clock> Shell<C> {
     }
 
     async fn declare(&mut self, name: &StreamName, schema: Schema) -> Result<StreamId, SpoolError> {
-        let lane = match schema.modality {
-            _ if name.as_str().starts_with("hw/") => SpoolLane::Control,
-            Modality::Image | Modality::Bytes => SpoolLane::Media,
-            Modality::Scalars | Modality::Fix => SpoolLane::Telemetry,
-        };
+        let policy = policy_of(name, schema.modality, &self.retentions);
         // A slab of the old schema goes first, so that the spool never sees it after the new one.
         if let Some((id, _, _)) = self.stamper.stream(name)
             && let Some(slab) = self.builder.close(id)
         {
             self.offer(slab, None);
         }
-        let id = self.spool.declare(name.clone(), schema.clone(), lane).await?;
+        let id = self.spool.declare(name.clone(), schema.clone(), policy).await?;
         let known = self.spool.streams().await?.into_iter().find(|stream| stream.id == id);
         let next_seq = known.map_or(headwater_core::id::Seq(0), |stream| stream.next_seq);
         self.stamper.declare(name, id, schema, next_seq);

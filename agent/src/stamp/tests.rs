@@ -9,7 +9,7 @@ use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{BootId, BootOrdinal, Epoch, Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{
-    Clock, Cursor, Slab, SourceEvent, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamState,
+    Clock, Cursor, Slab, SourceEvent, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamPolicy, StreamState,
 };
 use headwater_core::sample::{Blob, BlobRef, Reading, Value};
 use headwater_core::schema::{Field, Logical, Modality, Schema, builtin};
@@ -251,7 +251,7 @@ impl Spool for Memory {
         &mut self,
         name: &StreamName,
         schema: &Schema,
-        lane: SpoolLane,
+        policy: StreamPolicy,
     ) -> Result<StreamId, SpoolError> {
         let mut kept = self.0.0.lock().unwrap();
         if kept.refuse_declarations {
@@ -266,7 +266,7 @@ impl Spool for Memory {
             id,
             name: name.clone(),
             schema: schema.clone(),
-            lane,
+            policy,
             next_seq: Seq(0),
             held: IntervalSet::new(),
             acked: IntervalSet::new(),
@@ -362,6 +362,7 @@ fn world_with(clock: SimClock, kernel: fn() -> KernelSync, receipt_interval: Dur
         exchanges: exchanges_out,
         gaps,
         gaps_in,
+        retentions: Vec::new(),
         receipts: vec![Some(receipts_in)],
         receipt_interval,
         grade: grade_in,
@@ -675,7 +676,7 @@ async fn a_changed_schema_begins_another_slab_and_goes_on_numbering() {
     let slabs = memory.slabs("room");
     assert_eq!(slabs.iter().map(Rows::seqs).collect::<Vec<_>>(), [0..1, 1..2]);
     assert_eq!(slabs[1].fingerprint, wider.fingerprint());
-    let states: BTreeMap<_, _> = memory.streams().into_iter().map(|s| (s.name.to_string(), s.lane)).collect();
+    let states: BTreeMap<_, _> = memory.streams().into_iter().map(|s| (s.name.to_string(), s.policy.lane)).collect();
     assert_eq!(states["hw/clock"], SpoolLane::Control);
     assert_eq!(states["room"], SpoolLane::Telemetry);
 }

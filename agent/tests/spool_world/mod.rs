@@ -1,5 +1,6 @@
 //! A spool on a simulated disk, and slabs to put into it.
 
+use headwater_agent::spool::series_id::SeriesId;
 use headwater_agent::spool::index::{Entry, IndexError, SpoolIndex, Tree};
 use headwater_agent::spool::{DiskSpool, Opened, Settings};
 use headwater_core::batch::{Column, Rows, StreamRef, Values};
@@ -145,7 +146,7 @@ pub(crate) fn blob_slab(stream: StreamId, first: u64, bytes: usize) -> Slab {
 }
 
 pub(crate) fn declare(spool: &mut impl Spool, name: &str, lane: SpoolLane) -> StreamId {
-    spool.declare(&name.parse().unwrap(), &schema(), lane).unwrap()
+    spool.declare(&name.parse().unwrap(), &schema(), lane.into()).unwrap()
 }
 
 pub(crate) fn read_all(spool: &mut impl Spool, lane: SpoolLane) -> Vec<SpooledSlab> {
@@ -154,7 +155,7 @@ pub(crate) fn read_all(spool: &mut impl Spool, lane: SpoolLane) -> Vec<SpooledSl
     loop {
         let some = spool.read(lane, at, 3000).unwrap();
         let Some(last) = some.last() else { return all };
-        assert!(last.next > at, "a cursor only grows");
+        assert_ne!(last.next, at, "a cursor moves on");
         at = last.next;
         all.extend(some);
     }
@@ -184,6 +185,9 @@ pub(crate) fn next_seq(spool: &impl Spool, stream: StreamId) -> u64 {
 }
 
 pub(crate) fn segments(disk: &SimDisk, lane: SpoolLane) -> Vec<PathBuf> {
-    let dir = Path::new(DIR).join("seg").join(lane.as_str());
-    disk.files().into_iter().filter(|path| path.parent() == Some(&dir)).collect()
+    let of_lane = |path: &PathBuf| {
+        let series = path.parent()?.strip_prefix(Path::new(DIR).join("seg")).ok()?.to_str()?;
+        Some(SeriesId::from_dir_name(series)?.lane == lane)
+    };
+    disk.files().into_iter().filter(|path| of_lane(path) == Some(true)).collect()
 }

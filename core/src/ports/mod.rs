@@ -14,4 +14,7 @@ pub use clock::Clock;
 pub use disk::{Disk, DiskFile};
 pub use link::{Delivery, Inbox, Link, LinkClosed, LinkEvent, Uplink};
 pub use source::{Source, SourceError, SourceEvent};
-pub use spool::{Cursor, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamState};
+pub use spool::{
+    Cursor, EvictFirst, Position, SERIES_PER_LANE, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab,
+    StreamClass, StreamPolicy, StreamState,
+};

@@ -35,6 +35,70 @@ impl SpoolLane {
     }
 }
 
+/// What rows are worth when room runs short: the least goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StreamClass {
+    /// Nice to have: first to go.
+    Scrap,
+    /// May be thinned: of blobs every second goes first, then every fourth, then every eighth.
+    Thin,
+    /// Goes when nothing of less worth is left.
+    Normal,
+    /// Never evicted.
+    Keep,
+}
+
+impl StreamClass {
+    /// All classes, least first.
+    pub const ALL: [StreamClass; 4] = [Self::Scrap, Self::Thin, Self::Normal, Self::Keep];
+
+    /// Name in settings, paths and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scrap => "scrap",
+            Self::Thin => "thin",
+            Self::Normal => "normal",
+            Self::Keep => "keep",
+        }
+    }
+}
+
+/// Which rows of a class go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum EvictFirst {
+    /// The oldest: the present matters.
+    #[default]
+    Oldest,
+    /// The newest: what was there at the beginning matters.
+    Newest,
+}
+
+/// How the spool treats a stream. Says nothing about its rows, so it may change from one start to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StreamPolicy {
+    /// Storage lane.
+    pub lane: SpoolLane,
+    /// What its rows are worth.
+    pub class: StreamClass,
+    /// Which of them go first.
+    pub evict_first: EvictFirst,
+    /// Bytes of it that eviction leaves.
+    pub keep_bytes_min: u64,
+}
+
+impl From<SpoolLane> for StreamPolicy {
+    /// What suits a lane: control is kept, pictures are thinned.
+    fn from(lane: SpoolLane) -> Self {
+        let class = match lane {
+            SpoolLane::Control => StreamClass::Keep,
+            SpoolLane::Telemetry => StreamClass::Normal,
+            SpoolLane::Media => StreamClass::Thin,
+        };
+        Self { lane, class, evict_first: EvictFirst::Oldest, keep_bytes_min: 0 }
+    }
+}
+
 /// At most a second of one stream, or one row with its blob.
 #[derive(Debug, Clone)]
 pub struct Slab {
@@ -44,13 +108,37 @@ pub struct Slab {
     pub blob: Option<Blob>,
 }
 
-/// Where a reader of a lane stands. Starts at `Cursor::default()`; grows with what was read.
+/// A place in one series of segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Cursor {
+pub struct Position {
     /// Segment number.
     pub segno: u64,
     /// Byte offset in it.
     pub offset: u64,
+}
+
+/// Series a lane may have: seven ranks (scrap, four layers of thin, normal, keep), each evicted from either end.
+pub const SERIES_PER_LANE: usize = 14;
+
+/// Where a reader of a lane stands, in each of its series. Starts at `Cursor::default()`; grows with what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Cursor([Position; SERIES_PER_LANE]);
+
+impl Cursor {
+    /// Where it stands in a series; at the end of everything for a series no lane has.
+    #[must_use]
+    pub fn at(&self, series: usize) -> Position {
+        self.0.get(series).copied().unwrap_or(Position { segno: u64::MAX, offset: u64::MAX })
+    }
+
+    /// The same, further on in one series.
+    #[must_use]
+    pub fn moved(mut self, series: usize, to: Position) -> Self {
+        if let Some(at) = self.0.get_mut(series) {
+            *at = to;
+        }
+        self
+    }
 }
 
 /// A durable slab, with where to go on reading and when it was written.
@@ -76,8 +164,8 @@ pub struct StreamState {
     pub name: StreamName,
     /// Newest declared schema.
     pub schema: Schema,
-    /// Storage lane.
-    pub lane: SpoolLane,
+    /// How it is treated.
+    pub policy: StreamPolicy,
     /// Next seq to be given.
     pub next_seq: Seq,
     /// Seqs held and not yet released.
@@ -103,6 +191,12 @@ pub struct SpoolUsage {
     pub written_bytes: u64,
     /// Of these, slabs and blobs that became durable.
     pub payload_bytes: u64,
+    /// Segments given up for want of room since start.
+    pub evicted_segments: u64,
+    /// Captured rows in them that the collector had not.
+    pub evicted_rows: u64,
+    /// Rows that waited in memory for a disk that refused them, until memory was full.
+    pub refused_rows: u64,
 }
 
 /// Why the spool could not do it.
@@ -174,7 +268,7 @@ pub trait Spool: Send {
     /// This spool's life.
     fn epoch(&self) -> Epoch;
 
-    /// Gives a stream its id, or finds it; records a changed schema. Durable before the first slab of it is.
+    /// Gives a stream its id, or finds it; records a changed schema and how it is treated. Durable before the first slab of it is.
     ///
     /// # Errors
     /// [`SpoolError::Streams`] for one too many.
@@ -182,7 +276,7 @@ pub trait Spool: Send {
         &mut self,
         name: &StreamName,
         schema: &Schema,
-        lane: SpoolLane,
+        policy: StreamPolicy,
     ) -> Result<StreamId, SpoolError>;
 
     /// Every declared stream.
@@ -207,7 +301,9 @@ pub trait Spool: Send {
     /// [`SpoolError::Io`]; slabs not proven durable stay queued for the next call.
     fn sync(&mut self) -> Result<(), SpoolError>;
 
-    /// Durable, unreleased slabs of a lane from `after` on, oldest first, about `limit_bytes` of them (at least one).
+    /// Durable, unreleased slabs of a lane from `after` on, oldest first as their boot times say, about `limit_bytes`
+    /// of them (at least one). Each stream comes in the order of its seqs, but for blobs that are thinned: these
+    /// come in the order of their times as far as the lane's series were written evenly.
     ///
     /// # Errors
     /// [`SpoolError::Io`]. Damaged frames are skipped, set aside and become gap records.
@@ -231,8 +327,12 @@ pub trait Spool: Send {
     /// [`SpoolError::Io`].
     fn trim_older(&mut self, epoch: Epoch, stream: StreamId, acked: &IntervalSet) -> Result<(), SpoolError>;
 
-    /// Gap records the spool itself made (torn tails, rot) since the last call.
+    /// Gap records the spool itself made (torn tails, rot, eviction) since the last call.
     fn take_gaps(&mut self) -> Vec<crate::gap::GapRecord>;
+
+    /// Looks after the disk: finds room before there is none, frees what gap records account for. To be called
+    /// every few seconds, since others fill the disk too.
+    fn maintain(&mut self) {}
 
     /// How full it is.
     fn usage(&self) -> SpoolUsage;

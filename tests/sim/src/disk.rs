@@ -215,6 +215,12 @@ impl SimDisk {
         lock(&self.state).power_left = Some(changes);
     }
 
+    /// True once a change failed for want of power.
+    #[must_use]
+    pub fn power_is_off(&self) -> bool {
+        lock(&self.state).power_left == Some(0)
+    }
+
     /// The next `n` syncs of files fail; what they should have made durable never will be.
     pub fn fail_syncs(&self, n: u32) {
         lock(&self.state).failing_syncs = n;

@@ -1,7 +1,7 @@
 //! The pure machine with everything around it moved by hand.
 
 use super::collector::ModelCollector;
-use super::fixture::{Fleet, ModelSpool, UTC, scalar_rows, scalar_schema};
+use super::fixture::{Fleet, ModelSpool, UTC, further, scalar_rows, scalar_schema};
 use crate::batch::{BatchSettings, Batcher};
 use crate::ship::{Action, HandOver, RetainUntil, ShipError, ShipSettings, Shipper};
 use headwater_core::gap::GapRecord;
@@ -102,7 +102,7 @@ impl Bench {
                 continue;
             }
             for slab in self.spool.read_now(lane, self.cursor, usize::MAX) {
-                end = end.max(slab.next);
+                end = further(end, slab.next);
                 if self.shipper.take(&slab) {
                     for sealed in self.batcher.push(self.now, slab) {
                         self.shipper.offer(lane, sealed);

@@ -4,7 +4,7 @@ use crate::ship::{ShipIdentity, ShipSpool};
 use headwater_core::batch::{Column, Rows, StreamRef, Values};
 use headwater_core::id::{BootId, BootOrdinal, DevicePath, Epoch, Seq, StreamId};
 use headwater_core::interval::IntervalSet;
-use headwater_core::ports::{Cursor, Slab, SpoolError, SpoolLane, SpooledSlab, StreamState};
+use headwater_core::ports::{Cursor, Position, Slab, SpoolError, SpoolLane, SpooledSlab, StreamState};
 use headwater_core::sample::{Blob, BlobRef, Value};
 use headwater_core::schema::{Field, Logical, Modality, Schema, builtin};
 use headwater_core::time::{ClockDomain, StampKind, UtcNanos};
@@ -170,7 +170,7 @@ impl ModelSpool {
             id: StreamId(id),
             name: name.parse().unwrap(),
             schema,
-            lane,
+            policy: lane.into(),
             next_seq: Seq(0),
             held: IntervalSet::new(),
             acked: IntervalSet::new(),
@@ -184,7 +184,7 @@ impl ModelSpool {
         let stream = inner.streams.iter_mut().find(|s| s.id == id).unwrap();
         stream.next_seq = Seq(slab.rows.seqs().end);
         stream.held.insert(slab.rows.seqs());
-        let lane = stream.lane;
+        let lane = stream.policy.lane;
         inner.slabs.push((lane, slab));
     }
 
@@ -214,7 +214,7 @@ impl ModelSpool {
         let mut inner = self.inner.lock().unwrap();
         let mut out = Vec::new();
         let mut bytes = 0;
-        let skip = usize::try_from(after.offset).unwrap();
+        let skip = usize::try_from(after.at(0).offset).unwrap();
         for (at, (its, slab)) in inner.slabs.iter().enumerate().skip(skip) {
             let StreamRef::Id(id) = slab.rows.stream else { panic!("id") };
             let stream = inner.streams.iter().find(|s| s.id == id).unwrap();
@@ -222,7 +222,7 @@ impl ModelSpool {
                 continue;
             }
             bytes += slab.rows.n_values() * 8 + slab.blob.as_ref().map_or(0, |b| b.bytes.len());
-            let next = Cursor { segno: 0, offset: at as u64 + 1 };
+            let next = Cursor::default().moved(0, Position { segno: 0, offset: at as u64 + 1 });
             out.push(SpooledSlab { epoch: EPOCH, slab: slab.clone(), older_schema: None, next });
             if bytes >= limit {
                 break;
@@ -269,4 +269,9 @@ impl ShipSpool for ModelSpool {
     fn synced(&self) -> watch::Receiver<u64> {
         self.synced.subscribe()
     }
+}
+
+/// The later of two cursors of the spool above.
+pub(super) fn further(a: Cursor, b: Cursor) -> Cursor {
+    if a.at(0) < b.at(0) { b } else { a }
 }

@@ -10,6 +10,7 @@ use headwater_agent::spool::payload::{
     StreamTable, Summary, declaration_bytes, read_declaration, read_slab, slab_payload,
 };
 use headwater_agent::spool::scan::{Scan, read_footer, read_header, read_table, scan as scan_file};
+use headwater_agent::spool::series_id::SeriesId;
 use headwater_core::id::{Seq, StreamId};
 use headwater_core::ports::DiskFile;
 use headwater_core::time::BootNanos;
@@ -153,7 +154,7 @@ pub(super) fn frames(input: &[u8], probe: &mut Probe) -> u64 {
 fn golden_header() -> Vec<u8> {
     use headwater_core::id::{BootId, BootOrdinal, Epoch};
     SegmentHeader {
-        lane: headwater_core::ports::SpoolLane::Telemetry,
+        series: SeriesId::plain(headwater_core::ports::SpoolLane::Telemetry),
         segno: SEGNO,
         epoch: Epoch(1),
         boot_ordinal: BootOrdinal(1),
