@@ -8,14 +8,14 @@
 #[expect(dead_code, reason = "shared by the tests of the spool; each uses its part")]
 mod spool_world;
 
+use headwater_agent::spool::DiskSpool;
+use headwater_agent::spool::disk::RealDisk;
 use headwater_agent::spool::frame::{
     FrameKind, HEAD_BYTES, HEADER_BYTES, Place, SegmentHeader, frame_bytes, read_head,
 };
 use headwater_agent::spool::payload::{StreamTable, Summary, read_declaration, read_slab};
-use headwater_core::id::Epoch;
 use headwater_agent::spool::series_id::SeriesId;
-use headwater_agent::spool::DiskSpool;
-use headwater_agent::spool::disk::RealDisk;
+use headwater_core::id::Epoch;
 use headwater_core::ports::{Spool, SpoolLane};
 use headwater_sim::disk::SimDisk;
 use spool_world::*;

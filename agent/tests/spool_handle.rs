@@ -110,7 +110,8 @@ async fn a_gap_record_without_room_comes_again_once_there_is_room() {
     let (disk, index) = (SimDisk::new(), MemIndex::default());
     let (spool, thread) = SpoolHandle::start(open(&disk, 1, &index).0, patient()).unwrap();
     let imu = declared(&spool, "imu", SpoolLane::Telemetry).await;
-    let gaps = spool.declare("hw/gaps".parse().unwrap(), gaps_schema(), SpoolLane::Control.into()).await.unwrap();
+    let gaps =
+        spool.declare("hw/gaps".parse().unwrap(), gaps_schema(), SpoolLane::Control.into()).await.unwrap();
     spool.append(slab(imu, 3, 2)).await.unwrap();
     let left_out = spool.take_gaps().await.unwrap().pop().unwrap();
     disk.set_capacity(0);

@@ -2,7 +2,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
-    clippy::single_range_in_vec_init,
     reason = "helpers of tests: a failure is a failed test, and numbers are small"
 )]
 
@@ -39,7 +38,8 @@ impl Bench {
     fn new(settings: Settings) -> Self {
         let (disk, index) = (SimDisk::new(), MemIndex::default());
         let (mut spool, _) = open_with(&disk, 1, &index, settings);
-        let gaps = spool.declare(&"hw/gaps".parse().unwrap(), &gaps_schema(), SpoolLane::Control.into()).unwrap();
+        let gaps =
+            spool.declare(&"hw/gaps".parse().unwrap(), &gaps_schema(), SpoolLane::Control.into()).unwrap();
         Self { disk, spool, gaps, gap_seq: 0, told: Vec::new() }
     }
 
@@ -202,7 +202,8 @@ fn a_full_disk_stops_neither_capture_nor_gap_records() {
     bench.spool.append(slab(imu, 0, 10)).unwrap();
     bench.settle();
     bench.spool.maintain();
-    let used: u64 = bench.disk.files().iter().filter_map(|f| bench.disk.bytes(f)).map(|b| b.len() as u64).sum();
+    let used: u64 =
+        bench.disk.files().iter().filter_map(|f| bench.disk.bytes(f)).map(|b| b.len() as u64).sum();
     bench.disk.set_capacity(used);
     let mut imu_next = 10;
     let mut cam_next = 0;
@@ -237,6 +238,29 @@ fn a_full_disk_stops_neither_capture_nor_gap_records() {
     pictures.union_with(&told);
     let refused = cam_next - pictures.count();
     assert!(refused < 150, "those refused at once are the caller's to tell");
+}
+
+/// Rows wait in memory for a full disk, a later record of refused rows becomes durable, the power goes: the rows in
+/// between were given their seqs and are told.
+#[test]
+fn rows_that_waited_are_told_when_a_record_beyond_them_survives() {
+    let mut bench = Bench::new(TIGHT);
+    let imu = bench.declare("imu", T.into());
+    bench.spool.append(slab(imu, 0, 10)).unwrap();
+    bench.settle();
+    bench.spool.maintain();
+    let used: u64 =
+        bench.disk.files().iter().filter_map(|f| bench.disk.bytes(f)).map(|b| b.len() as u64).sum();
+    bench.disk.set_capacity(used);
+    bench.spool.append(slab(imu, 10, 10)).unwrap();
+    bench.spool.skip(imu, 5).unwrap();
+    bench.spool.append(gap_slab(bench.gaps, 0, &record("imu", 20, 5))).unwrap();
+    assert!(bench.spool.sync().is_err());
+    let crashed = bench.disk.crash(3);
+    let (mut spool, _) = open_with(&crashed, 2, &MemIndex::default(), TIGHT);
+    assert_eq!(next_seq(&spool, imu), 25);
+    let told: Vec<_> = spool.take_gaps().iter().map(|gap| (gap.seq_first.0, gap.seq_last.0)).collect();
+    assert_eq!(told, [(10, 19)]);
 }
 
 #[derive(Debug, Clone)]
@@ -353,7 +377,8 @@ impl World {
             Op::Maintain => self.bench.spool.maintain(),
             Op::DiskFull(full) => {
                 let files = self.bench.disk.files();
-                let used: u64 = files.iter().filter_map(|f| self.bench.disk.bytes(f)).map(|b| b.len() as u64).sum();
+                let used: u64 =
+                    files.iter().filter_map(|f| self.bench.disk.bytes(f)).map(|b| b.len() as u64).sum();
                 self.bench.disk.set_capacity(if full { used + 10_000 } else { 1 << 40 });
             }
             Op::Trim { stream, n } => {

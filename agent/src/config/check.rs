@@ -1,10 +1,10 @@
 //! From the file as written to settings: one function per table, and every mistake is collected.
 
 use super::mistake::{Mistake, Mistakes};
-use crate::ship::RetainUntil;
 use super::raw::{RawBatch, RawConfig, RawDevice, RawIdentity, RawSpool};
 use super::settings::{IdentityFiles, Settings, SpoolSettings};
 use super::{sources, value};
+use crate::ship::RetainUntil;
 use headwater_core::id::DevicePath;
 use headwater_core::wire::blob::{BLOB_CODECS_SUPPORTED, BlobCodec};
 use std::path::{Path, PathBuf};
@@ -43,10 +43,12 @@ pub(super) fn settings(
     let lepton = lepton(&raw.batch, metered, mistakes);
     let sources = sources::sources(&raw.source, folder, mistakes);
     let spool = spool?;
-    let kept = sources.iter().flatten().map(|source| source.retention.keep_bytes_min).fold(0, u64::saturating_add);
+    let kept =
+        sources.iter().flatten().map(|source| source.retention.keep_bytes_min).fold(0, u64::saturating_add);
     if kept > spool.bytes_max / 2 {
         let found = format!("{kept} bytes in all");
-        let mistake = Mistake::new("source.keep_min", "at most half of spool.max_bytes for all sources", found);
+        let mistake =
+            Mistake::new("source.keep_min", "at most half of spool.max_bytes for all sources", found);
         mistakes.push(mistake.hint("raise spool.max_bytes or lower keep_min"));
         return None;
     }

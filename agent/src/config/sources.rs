@@ -56,7 +56,8 @@ pub(super) fn sources(
         let latency =
             value::number(source.latency_ms, default, 0..=4_000, &format!("{path}.latency_ms"), mistakes);
         let retention = retention(source, &path, mistakes);
-        if let (Some(stream), Some(kind), Some(latency), Some(retention)) = (stream, kind, latency, retention) {
+        if let (Some(stream), Some(kind), Some(latency), Some(retention)) = (stream, kind, latency, retention)
+        {
             good.push(SourceSettings { stream, retention, latency: Latency::at_most_ms(latency), kind });
         }
     }
@@ -65,15 +66,13 @@ pub(super) fn sources(
 
 fn retention(raw: &RawSource, path: &str, mistakes: &mut Mistakes) -> Option<Retention> {
     let classes = StreamClass::ALL.map(|class| (class.as_str(), Some(class)));
-    let class =
-        value::word(raw.class.as_deref(), &classes, Some(None), &format!("{path}.class"), mistakes);
+    let class = value::word(raw.class.as_deref(), &classes, Some(None), &format!("{path}.class"), mistakes);
     let ends = [("oldest", EvictFirst::Oldest), ("newest", EvictFirst::Newest)];
     let oldest = Some(EvictFirst::Oldest);
     let evict_first =
         value::word(raw.evict_first.as_deref(), &ends, oldest, &format!("{path}.evict_first"), mistakes);
     let keep_min = (0, 0, "a size");
-    let keep_bytes_min =
-        value::size(raw.keep_min.as_ref(), keep_min, &format!("{path}.keep_min"), mistakes);
+    let keep_bytes_min = value::size(raw.keep_min.as_ref(), keep_min, &format!("{path}.keep_min"), mistakes);
     Some(Retention {
         alarm: raw.alarm.unwrap_or(false),
         class: class?,

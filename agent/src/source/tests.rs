@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::clock::BootClock;
-use crate::stamp::Retention;
 use crate::config::{CommandLine, LineFormat, LineSettings};
+use crate::stamp::Retention;
 use headwater_core::schema::{Field, Logical, Modality, Schema};
 use headwater_core::time::Latency;
 use std::time::Duration;
@@ -24,7 +24,12 @@ fn exec(script: &str, once: bool) -> AnySource<BootClock> {
     };
     let lines = LineSettings { schema, format: LineFormat::Csv(b',') };
     let kind = SourceKind::Exec { command: shell(script), once, lines };
-    let settings = SourceSettings { stream: "room".parse().unwrap(), retention: Retention::default(), latency: Latency::NONE, kind };
+    let settings = SourceSettings {
+        stream: "room".parse().unwrap(),
+        retention: Retention::default(),
+        latency: Latency::NONE,
+        kind,
+    };
     AnySource::new(&settings, BootClock).0
 }
 
@@ -88,7 +93,12 @@ async fn a_film_is_split_into_pictures_and_its_cut_end_is_a_gap() {
     let command =
         CommandLine { program: "cat".into(), args: vec![dir.path().join("film").display().to_string()] };
     let kind = SourceKind::CameraCommand { command };
-    let settings = SourceSettings { stream: "camera/rear".parse().unwrap(), retention: Retention::default(), latency: Latency::NONE, kind };
+    let settings = SourceSettings {
+        stream: "camera/rear".parse().unwrap(),
+        retention: Retention::default(),
+        latency: Latency::NONE,
+        kind,
+    };
     let mut source = AnySource::new(&settings, BootClock).0;
     assert!(matches!(next(&mut source).await, Ok(SourceEvent::Stream { .. })));
     for _ in 0..3 {

@@ -5,8 +5,8 @@ use super::gaps::GapList;
 use super::index::Index;
 use super::payload::{LostRange, StreamPart, Summary, TableEntry, slab_payload};
 use super::salvage::{gap_rows, is_gap_rows};
-use super::series::{Pending, Series, Stream, segment_name};
 use super::series::Closed;
+use super::series::{Pending, Series, Stream, segment_name};
 use super::series_id::SeriesId;
 use super::survey::SeriesMap;
 use super::task::span;
@@ -162,7 +162,8 @@ impl<D: Disk> DiskSpool<D> {
         for (id, series) in &self.series {
             let newest = series.newest();
             let released = |closed: &Closed| self.released(&closed.summary);
-            let old = series.closed.iter().filter(|(segno, closed)| Some(**segno) != newest && released(closed));
+            let old =
+                series.closed.iter().filter(|(segno, closed)| Some(**segno) != newest && released(closed));
             done.extend(old.map(|(segno, _)| (*id, *segno)));
         }
         for (id, segno) in done {

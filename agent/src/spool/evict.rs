@@ -95,9 +95,10 @@ pub(super) struct Told {
 /// lower layers are gone before a layer goes, so a record may speak for them too.
 pub(super) fn tell(gone: &IntervalSet, held: &IntervalSet, layer: u8) -> Vec<Told> {
     let stride = if layer < LAYERS - 1 { 2_u64 << layer } else { 0 };
-    let kept = |run: &Range<u64>| stride > 0 && run.end == run.start.saturating_add(1) && run.start % stride == 0;
-    let thins = stride > 0
-        && gone.iter().all(|run| run.start.next_multiple_of(stride) >= run.end);
+    let kept = |run: &Range<u64>| {
+        stride > 0 && run.end == run.start.saturating_add(1) && run.start.is_multiple_of(stride)
+    };
+    let thins = stride > 0 && gone.iter().all(|run| run.start.next_multiple_of(stride) >= run.end);
     let mut told: Vec<Told> = Vec::new();
     for run in gone.iter() {
         let rows = run.end.saturating_sub(run.start);
@@ -114,7 +115,9 @@ pub(super) fn tell(gone: &IntervalSet, held: &IntervalSet, layer: u8) -> Vec<Tol
             None => told.push(Told { seqs: run, stride: 0, phase: 0, rows }),
         }
     }
-    for told in told.iter_mut().filter(|told| thins && told.rows < told.seqs.end.saturating_sub(told.seqs.start)) {
+    for told in
+        told.iter_mut().filter(|told| thins && told.rows < told.seqs.end.saturating_sub(told.seqs.start))
+    {
         let phase = told.seqs.start.next_multiple_of(stride).saturating_sub(told.seqs.start);
         told.stride = u32::try_from(stride).unwrap_or(0);
         told.phase = u32::try_from(phase).unwrap_or(0);
@@ -170,12 +173,14 @@ mod tests {
     #[test]
     fn newest_first_and_what_must_be_left() {
         let newest = SeriesId { evict_first: EvictFirst::Newest, ..SeriesId::plain(SpoolLane::Telemetry) };
-        let series = BTreeMap::from([(newest, vec![candidate(1, 1, 1), candidate(2, 2, 1), candidate(3, 3, 2)])]);
+        let series =
+            BTreeMap::from([(newest, vec![candidate(1, 1, 1), candidate(2, 2, 1), candidate(3, 3, 2)])]);
         let stock = BTreeMap::from([
             (StreamId(1), Stock { held: 200, keep_min: 150 }),
             (StreamId(2), Stock { held: 100, keep_min: 0 }),
         ]);
-        let segnos = |stock: &_| choose(&series, stock, u64::MAX).into_iter().map(|(_, n)| n).collect::<Vec<_>>();
+        let segnos =
+            |stock: &_| choose(&series, stock, u64::MAX).into_iter().map(|(_, n)| n).collect::<Vec<_>>();
         assert_eq!(segnos(&BTreeMap::new()), [3, 2, 1]);
         assert_eq!(segnos(&stock), [3], "stream 1 stays above its least");
     }
@@ -195,7 +200,10 @@ mod tests {
         let mut held = of(2);
         held.union_with(&of(3));
         assert_eq!(tell(&of(1), &held, 1), [Told { seqs: 2..63, stride: 4, phase: 2, rows: 16 }]);
-        assert_eq!(tell(&of(3), &IntervalSet::new(), 3), [Told { seqs: 0..57, stride: 0, phase: 0, rows: 8 }]);
+        assert_eq!(
+            tell(&of(3), &IntervalSet::new(), 3),
+            [Told { seqs: 0..57, stride: 0, phase: 0, rows: 8 }]
+        );
     }
 
     proptest! {

@@ -37,7 +37,9 @@ impl DegradedMode {
     fn of(error: &SpoolError) -> Option<Self> {
         match error {
             SpoolError::Full { .. } => Some(Self::DiskFull),
-            SpoolError::Io { source, .. } if source.kind() == ErrorKind::ReadOnlyFilesystem => Some(Self::ReadOnly),
+            SpoolError::Io { source, .. } if source.kind() == ErrorKind::ReadOnlyFilesystem => {
+                Some(Self::ReadOnly)
+            }
             SpoolError::Io { .. } => Some(Self::IoErrors),
             _ => None,
         }

@@ -76,7 +76,8 @@ impl<D: Disk> DiskSpool<D> {
             turn.and_then(|turn| turns.insert(id, turn));
         }
         while left > 0 {
-            let Some((id, _)) = turns.iter().min_by_key(|(_, turn)| **turn).map(|(id, turn)| (*id, *turn)) else {
+            let Some((id, _)) = turns.iter().min_by_key(|(_, turn)| **turn).map(|(id, turn)| (*id, *turn))
+            else {
                 break;
             };
             let until = turns.iter().filter(|(other, _)| **other != id).map(|(_, turn)| *turn).min();
@@ -118,7 +119,8 @@ impl<D: Disk> DiskSpool<D> {
                 // What cannot be read is found to be damaged when it is read.
                 let Ok(head) = frames.head(at) else { return Ok(Some(AT_ONCE)) };
                 if self.wants(&body.summary, &head.meta) {
-                    let time = head.meta.times.map_or(AT_ONCE, |(first, _)| (body.summary.boot_ordinal, first));
+                    let time =
+                        head.meta.times.map_or(AT_ONCE, |(first, _)| (body.summary.boot_ordinal, first));
                     return Ok(Some(time));
                 }
                 at = at.saturating_add(frame_bytes(head.len));
@@ -290,8 +292,9 @@ impl<D: Disk> DiskSpool<D> {
         let mut lost = Vec::new();
         for (stream, part) in &body.summary.streams {
             for range in part.seqs.iter() {
-                let holes =
-                    present.get(stream).map_or_else(|| vec![range.clone()], |set| set.missing_in(range.clone()));
+                let holes = present
+                    .get(stream)
+                    .map_or_else(|| vec![range.clone()], |set| set.missing_in(range.clone()));
                 lost.extend(holes.into_iter().map(|hole| (*stream, hole)));
             }
         }
@@ -299,7 +302,9 @@ impl<D: Disk> DiskSpool<D> {
             self.set_aside(&dir, &format!("rot-{}-{segno:016x}-{at}", id.dir_name()), &bytes);
         }
         for (stream, range) in lost {
-            if let Some(part) = self.body_mut(id, segno).and_then(|body| body.summary.streams.get_mut(&stream)) {
+            if let Some(part) =
+                self.body_mut(id, segno).and_then(|body| body.summary.streams.get_mut(&stream))
+            {
                 part.seqs.remove(range.clone());
             }
             if let Some(body) = self.body_mut(id, segno) {

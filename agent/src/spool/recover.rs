@@ -4,11 +4,11 @@ use super::disk_spool::{DiskSpool, Settings, failed};
 use super::gaps::GapList;
 use super::ident;
 use super::index::{Index, NoIndex, Remembered, SpoolIndex};
+use super::payload::StreamTable;
 use super::read::QUARANTINE_BYTES_MAX;
 use super::series::Series;
 use super::series_id::{Rank, SeriesId};
 use super::sled_index::SledIndex;
-use super::payload::StreamTable;
 use super::survey::{Lost, Survey};
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{BootId, BootOrdinal, Epoch, Seq, StreamId};
@@ -186,25 +186,23 @@ impl<D: Disk> DiskSpool<D> {
                 continue;
             }
             let of_layers = unsealed.iter().filter(|(series, _)| matches!(series.rank, Rank::Thin(_)));
-            let begun = of_layers.filter_map(|(_, table)| table.streams.get(id)).map(|entry| entry.next_seq.0);
+            let begun =
+                of_layers.filter_map(|(_, table)| table.streams.get(id)).map(|entry| entry.next_seq.0);
             let mut here = IntervalSet::new();
-            let mut boot_ordinal = BootOrdinal(0);
             let ours = self.series.values().flat_map(Series::summaries).filter(|s| s.epoch == self.epoch);
-            for (summary, part) in ours.filter_map(|summary| Some((summary, summary.streams.get(id)?))) {
-                here.union_with(&part.seqs);
-                boot_ordinal = boot_ordinal.max(summary.boot_ordinal);
-            }
+            ours.filter_map(|summary| summary.streams.get(id)).for_each(|part| here.union_with(&part.seqs));
             let Some(begun) = begun.max() else { continue };
             let end = stream.entry.next_seq.0.max(here.end());
-            holes.extend(here.missing_in(begun..end).into_iter().map(|seqs| Lost {
-                epoch: self.epoch,
-                boot_ordinal,
-                stream: *id,
-                seqs,
-                cause: GapCause::Overrun,
-            }));
+            holes.extend(here.missing_in(begun..end).into_iter().map(|seqs| self.hole(*id, seqs)));
         }
         holes
+    }
+
+    /// Seqs that were given and never became durable, in the last boot there are rows of.
+    fn hole(&self, stream: StreamId, seqs: std::ops::Range<u64>) -> Lost {
+        let ours = self.series.values().flat_map(Series::summaries).filter(|s| s.epoch == self.epoch);
+        let boot_ordinal = ours.map(|summary| summary.boot_ordinal).max().unwrap_or(self.boot_ordinal);
+        Lost { epoch: self.epoch, boot_ordinal, stream, seqs, cause: GapCause::Overrun }
     }
 
     fn next_seqs(&self) -> Vec<(StreamId, Seq)> {
@@ -219,6 +217,7 @@ impl<D: Disk> DiskSpool<D> {
         gap_rows: &[GapRecord],
         unsealed: &[(SeriesId, StreamTable)],
     ) {
+        let stood = self.next_seqs();
         let mut explained: BTreeMap<StreamId, IntervalSet> = BTreeMap::new();
         for gap in gap_rows {
             let found = self.streams.iter_mut().find(|(_, stream)| stream.entry.name == gap.stream);
@@ -244,6 +243,11 @@ impl<D: Disk> DiskSpool<D> {
             }
         }
         lost.extend(self.holes_between_layers(unsealed));
+        // A record may speak of seqs beyond rows that waited in memory for a disk that refused them.
+        for (id, from) in stood {
+            let upto = self.streams.get(&id).map_or(from, |stream| stream.entry.next_seq);
+            lost.extend((from < upto).then(|| self.hole(id, from.0..upto.0)));
+        }
         let mut beyond = Vec::new();
         for (id, mark) in &known.streams {
             let Some(stream) = self.streams.get_mut(id).filter(|stream| stream.entry.name == mark.name)

@@ -211,10 +211,13 @@ impl<D: Disk> DiskSpool<D> {
 
     fn candidates(&self) -> BTreeMap<SeriesId, Vec<Candidate>> {
         // Of an older life no gap record can speak.
-        let may = |closed: &Closed| !closed.evicted && closed.summary.epoch == self.epoch && closed.summary.frames > 0;
+        let may = |closed: &Closed| {
+            !closed.evicted && closed.summary.epoch == self.epoch && closed.summary.frames > 0
+        };
         let all = self.series.iter().map(|(id, series)| {
             let newest = series.newest();
-            let sealed = series.closed.iter().filter(|(segno, closed)| may(closed) && Some(**segno) != newest);
+            let sealed =
+                series.closed.iter().filter(|(segno, closed)| may(closed) && Some(**segno) != newest);
             (*id, sealed.map(|(segno, closed)| candidate(*segno, closed)).collect())
         });
         all.collect()
@@ -238,7 +241,9 @@ impl<D: Disk> DiskSpool<D> {
 
     /// Rows of a segment are not handed out any more, and told as evicted. Its file goes when that is durable.
     fn give_up(&mut self, id: SeriesId, segno: u64, short: Short) -> u64 {
-        let Some(closed) = self.series.get(&id).and_then(|series| series.closed.get(&segno)) else { return 0 };
+        let Some(closed) = self.series.get(&id).and_then(|series| series.closed.get(&segno)) else {
+            return 0;
+        };
         let (len, summary) = (closed.len, closed.summary.clone());
         if self.gaps.len().saturating_add(summary.streams.len()) > GAPS_HELD_MAX {
             tracing::warn!("too many gap records wait; nothing is evicted until they are stored");
@@ -310,7 +315,8 @@ impl<D: Disk> DiskSpool<D> {
         while self.usage_unsynced().saturating_add(need) > PENDING_BYTES_MAX {
             // Written to an open segment is as good as synced: it cannot be taken back.
             let waiting = self.series.iter().filter(|(_, s)| s.open.is_none() && !s.pending.is_empty());
-            let Some(least) = waiting.map(|(id, _)| *id).min_by_key(|id| id.rank).filter(|least| least.rank <= id.rank)
+            let Some(least) =
+                waiting.map(|(id, _)| *id).min_by_key(|id| id.rank).filter(|least| least.rank <= id.rank)
             else {
                 return self.usage_unsynced() == 0;
             };

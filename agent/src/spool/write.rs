@@ -66,12 +66,13 @@ impl<D: Disk> DiskSpool<D> {
             self.disk.create_dir_all(&dir)?;
             self.disk.sync_dir(&self.dir.join("seg"))
         };
-        let made = if first { folder() } else { Ok(()) }.and_then(|()| self.disk.create(&path)).and_then(|file| {
-            file.write_at(&bytes, 0)?;
-            file.sync()?;
-            self.disk.sync_dir(&dir)?;
-            Ok(file)
-        });
+        let made =
+            if first { folder() } else { Ok(()) }.and_then(|()| self.disk.create(&path)).and_then(|file| {
+                file.write_at(&bytes, 0)?;
+                file.sync()?;
+                self.disk.sync_dir(&dir)?;
+                Ok(file)
+            });
         let file = match made {
             Ok(file) => file,
             Err(error) => {
@@ -104,9 +105,11 @@ impl<D: Disk> DiskSpool<D> {
     /// Writes a slab (and before the first of its stream the declaration) to the open segment.
     pub(super) fn write_frame(&mut self, series: SeriesId, item: &Pending) -> io::Result<()> {
         let id = item.meta.stream;
-        let declared_here = self.series(series).open.as_ref().is_some_and(|open| {
-            open.body.summary.declared.contains_key(&id)
-        });
+        let declared_here = self
+            .series(series)
+            .open
+            .as_ref()
+            .is_some_and(|open| open.body.summary.declared.contains_key(&id));
         let declaration = self.streams.get(&id).filter(|_| !declared_here).and_then(|stream| {
             Some(declaration_bytes(id, &stream.entry.name, series.lane, stream.schema.as_ref()?))
         });
@@ -168,7 +171,11 @@ impl<D: Disk> DiskSpool<D> {
         let series = self.series(id);
         if let Some(mut open) = series.open.take() {
             open.body.summary.lost.extend(skips);
-            tracing::error!(series = id.dir_name(), segno = open.segno, "segment given up after a disk error");
+            tracing::error!(
+                series = id.dir_name(),
+                segno = open.segno,
+                "segment given up after a disk error"
+            );
             series.closed.insert(open.segno, open.body);
         }
     }
@@ -180,7 +187,8 @@ impl<D: Disk> DiskSpool<D> {
         }
         for last_try in [false, true] {
             if self.series(id).open.is_none() {
-                let waiting = self.series(id).pending.iter().map(|item| frame_bytes(item.payload.len())).sum();
+                let waiting =
+                    self.series(id).pending.iter().map(|item| frame_bytes(item.payload.len())).sum();
                 self.spare_reserve(id, waiting)?;
                 self.create_segment(id)?;
             }
@@ -267,8 +275,12 @@ impl<D: Disk> DiskSpool<D> {
     /// would begin with a table that is beyond them, so its siblings tell of them now.
     fn seal_siblings(&mut self, id: SeriesId) -> Result<(), SpoolError> {
         let is_sibling = |other: &SeriesId| other.lane == id.lane && *other != id;
-        let siblings: Vec<SeriesId> =
-            self.series.iter().filter(|(id, s)| is_sibling(id) && s.open.is_some()).map(|(id, _)| *id).collect();
+        let siblings: Vec<SeriesId> = self
+            .series
+            .iter()
+            .filter(|(id, s)| is_sibling(id) && s.open.is_some())
+            .map(|(id, _)| *id)
+            .collect();
         siblings.into_iter().try_for_each(|sibling| self.seal(sibling))
     }
 }

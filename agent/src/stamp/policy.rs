@@ -19,7 +19,11 @@ pub struct Retention {
 
 /// The policy of a stream: `retentions` are by the name of a source, whose streams have its name or lie below it.
 #[must_use]
-pub fn policy_of(name: &StreamName, modality: Modality, retentions: &[(StreamName, Retention)]) -> StreamPolicy {
+pub fn policy_of(
+    name: &StreamName,
+    modality: Modality,
+    retentions: &[(StreamName, Retention)],
+) -> StreamPolicy {
     let own = name.as_str().starts_with("hw/");
     let below = |source: &StreamName| {
         let rest = name.as_str().strip_prefix(source.as_str());
@@ -61,7 +65,10 @@ mod tests {
         assert_eq!(of("hw/gaps", Modality::Scalars), SpoolLane::Control.into());
         assert_eq!(of("board/door", Modality::Scalars), SpoolLane::Control.into());
         let scrap = of("board/imu", Modality::Scalars);
-        assert_eq!((scrap.lane, scrap.class, scrap.keep_bytes_min), (SpoolLane::Telemetry, StreamClass::Scrap, 7));
+        assert_eq!(
+            (scrap.lane, scrap.class, scrap.keep_bytes_min),
+            (SpoolLane::Telemetry, StreamClass::Scrap, 7)
+        );
         assert_eq!(of("board", Modality::Fix).class, StreamClass::Scrap);
     }
 }

@@ -9,7 +9,8 @@ use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{BootId, BootOrdinal, Epoch, Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{
-    Clock, Cursor, Slab, SourceEvent, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamPolicy, StreamState,
+    Clock, Cursor, Slab, SourceEvent, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamPolicy,
+    StreamState,
 };
 use headwater_core::sample::{Blob, BlobRef, Reading, Value};
 use headwater_core::schema::{Field, Logical, Modality, Schema, builtin};
@@ -676,7 +677,8 @@ async fn a_changed_schema_begins_another_slab_and_goes_on_numbering() {
     let slabs = memory.slabs("room");
     assert_eq!(slabs.iter().map(Rows::seqs).collect::<Vec<_>>(), [0..1, 1..2]);
     assert_eq!(slabs[1].fingerprint, wider.fingerprint());
-    let states: BTreeMap<_, _> = memory.streams().into_iter().map(|s| (s.name.to_string(), s.policy.lane)).collect();
+    let states: BTreeMap<_, _> =
+        memory.streams().into_iter().map(|s| (s.name.to_string(), s.policy.lane)).collect();
     assert_eq!(states["hw/clock"], SpoolLane::Control);
     assert_eq!(states["room"], SpoolLane::Telemetry);
 }

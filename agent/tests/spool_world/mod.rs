@@ -1,7 +1,7 @@
 //! A spool on a simulated disk, and slabs to put into it.
 
-use headwater_agent::spool::series_id::SeriesId;
 use headwater_agent::spool::index::{Entry, IndexError, SpoolIndex, Tree};
+use headwater_agent::spool::series_id::SeriesId;
 use headwater_agent::spool::{DiskSpool, Opened, Settings};
 use headwater_core::batch::{Column, Rows, StreamRef, Values};
 use headwater_core::gap::GapRecord;
