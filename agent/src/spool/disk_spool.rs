@@ -15,7 +15,8 @@ use headwater_core::gap::GapRecord;
 use headwater_core::id::{BootId, BootOrdinal, Epoch, STREAMS_MAX, Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{
-    Cursor, Disk, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamPolicy, StreamState,
+    Cursor, Disk, DiskFile, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamPolicy,
+    StreamState,
 };
 use headwater_core::schema::Schema;
 use headwater_core::time::ClockDomain;
@@ -337,7 +338,7 @@ impl<D: Disk> Spool for DiskSpool<D> {
             return Ok(());
         }
         let meta = slab_meta(id, &slab.rows);
-        let series = SeriesId::of(&policy, &slab);
+        let series = SeriesId::of(&policy, &slab, self.is_crowded());
         let gaps = if is_gap_rows(&slab.rows) { gap_rows(&slab.rows) } else { Vec::new() };
         let payload = slab_payload(&Slab { rows: Rows { stream: StreamRef::Id(id), ..slab.rows }, ..slab })
             .map_err(|(bytes, limit)| SpoolError::TooLarge { bytes, limit })?;
@@ -359,7 +360,11 @@ impl<D: Disk> Spool for DiskSpool<D> {
     fn sync(&mut self) -> Result<(), SpoolError> {
         let mut outcome = Ok(());
         let mut any = false;
-        let ids: Vec<SeriesId> = self.series.keys().copied().collect();
+        let waiting = || self.series.iter().filter(|(_, series)| !series.pending.is_empty());
+        let ids: Vec<SeriesId> = waiting().map(|(id, _)| *id).collect();
+        if ids.len() > 1 {
+            waiting().filter_map(|(_, series)| series.open.as_ref()).for_each(|open| open.file.sync_soon());
+        }
         for id in ids {
             match self.sync_series(id) {
                 Ok(did) => {

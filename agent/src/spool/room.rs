@@ -26,6 +26,9 @@ pub(super) const PENDING_BYTES_MAX: u64 = 4 << 20;
 /// Most bytes of the file that is given up for lane control on a full disk: days of gap records and clock samples.
 const RESERVE_BYTES_MAX: u64 = 1 << 20;
 
+/// Share of the budget from which on blobs of class thin are split into temporal layers.
+const CROWDED_SHARE: u64 = 8;
+
 /// Why room is made, as gap records tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Short {
@@ -112,6 +115,11 @@ impl<D: Disk> DiskSpool<D> {
 
     pub(super) fn refuse(&self, what: &'static str, error: io::Error) -> SpoolError {
         if is_full(&error) { self.full() } else { SpoolError::Io { what, source: error } }
+    }
+
+    /// A gateway that drains needs no thinning; one that fills up will.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.used_bytes() > self.settings.bytes_max / CROWDED_SHARE
     }
 
     fn reserve_bytes(&self) -> u64 {

@@ -74,11 +74,12 @@ impl SeriesId {
     }
 
     /// Where a slab of a stream goes. Only lone rows with a blob are thinned by layers: other slabs hold a second of
-    /// rows each, which cannot be taken apart, and of small blobs there are too many to know them one by one.
+    /// rows each, which cannot be taken apart, and of small blobs there are too many to know them one by one. Nor are
+    /// they split while the spool is not `crowded`: every file more costs writes at each sync.
     #[must_use]
-    pub fn of(policy: &StreamPolicy, slab: &Slab) -> Self {
+    pub fn of(policy: &StreamPolicy, slab: &Slab, crowded: bool) -> Self {
         let blob = slab.blob.as_ref().map_or(0, |blob| blob.bytes.len());
-        let layered = blob >= LAYERED_BYTES_MIN && slab.rows.len() == 1;
+        let layered = crowded && blob >= LAYERED_BYTES_MIN && slab.rows.len() == 1;
         Self::with_layer(policy, if layered { layer_of(slab.rows.first_seq.0) } else { LAYERS - 1 })
     }
 

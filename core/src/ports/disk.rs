@@ -79,6 +79,9 @@ pub trait DiskFile: Send + 'static {
     /// # Errors
     /// What the system says.
     fn truncate(&self, len: u64) -> io::Result<()>;
+    /// Says that a [`DiskFile::sync`] of this file and of others comes next: the disk may begin to write, so that one
+    /// commit of the file system serves them all. Promises nothing.
+    fn sync_soon(&self) {}
     /// Makes all written bytes durable. After an error the file is poisoned: a later success proves
     /// nothing about earlier bytes, so callers rewrite elsewhere instead of syncing again.
     ///
