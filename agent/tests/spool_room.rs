@@ -109,6 +109,42 @@ fn pictures_are_thinned_evenly_before_numbers_go() {
     assert!(bench.told.iter().all(|gap| gap.bytes > 0));
 }
 
+/// Series of a lane are read side by side: each stream in the order of its seqs, and none far ahead of the others.
+#[test]
+fn series_of_a_lane_are_read_in_the_order_of_their_times() {
+    let mut bench = Bench::new(Settings { bytes_max: 16 << 20, ..TIGHT });
+    let ids =
+        [StreamClass::Keep, StreamClass::Normal].map(|class| bench.declare(class.as_str(), lane(class)));
+    let cam = bench.declare("camera/front", SpoolLane::Media.into());
+    let filler = bench.declare("filler", SpoolLane::Media.into());
+    for n in 0..150 {
+        bench.spool.append(blob_slab(filler, n, PICTURE_BYTES)).unwrap();
+    }
+    for n in 0..2000 {
+        ids.iter().for_each(|id| bench.spool.append(slab(*id, n * 20, 20)).unwrap());
+    }
+    for n in 0..60 {
+        bench.spool.append(blob_slab(cam, n, PICTURE_BYTES)).unwrap();
+    }
+    bench.settle();
+    bench.spool.trim(filler, &IntervalSet::below(150)).unwrap();
+    let pictures: Vec<u64> =
+        read_all(&mut bench.spool, SpoolLane::Media).iter().map(|s| s.slab.rows.first_seq.0).collect();
+    assert_eq!(pictures.len(), 60);
+    assert!(pictures.iter().zip(0..).all(|(seq, at)| seq.abs_diff(at) <= 8), "{pictures:?}");
+    let layers =
+        segments(&bench.disk, SpoolLane::Media).into_iter().map(|path| path.parent().unwrap().to_owned());
+    assert_eq!(layers.collect::<std::collections::BTreeSet<_>>().len(), 4, "they lie in four layers");
+    let mut upto = [0, 0];
+    for found in read_all(&mut bench.spool, T) {
+        let at = usize::from(found.slab.rows.stream == headwater_core::batch::StreamRef::Id(ids[1]));
+        assert_eq!(found.slab.rows.first_seq.0, upto[at]);
+        upto[at] += 20;
+        assert!(upto[0].abs_diff(upto[1]) < 20 * 1000, "{upto:?}");
+    }
+    assert_eq!(upto, [40_000, 40_000]);
+}
+
 /// The order of worth: scrap, thin, normal; and keep never.
 #[test]
 fn the_least_goes_first_and_keep_never() {

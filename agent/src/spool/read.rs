@@ -1,10 +1,10 @@
 //! Reading slabs back, and what happens when a stored frame is damaged.
 
 use super::disk_spool::{DiskSpool, failed};
-use super::frame::{FrameKind, FrameMeta, HEADER_BYTES, frame_bytes};
+use super::frame::{FrameKind, FrameMeta, HEAD_BYTES, HEADER_BYTES, frame_bytes};
 use super::gaps::LostRows;
 use super::payload::{LostRange, Summary, read_declaration, read_slab};
-use super::scan::{FrameReader, scan};
+use super::scan::{FrameReader, WINDOW_BYTES, scan};
 use super::series::{Closed, Series, segment_name};
 use super::series_id::SeriesId;
 use headwater_core::batch::StreamRef;
@@ -31,6 +31,10 @@ type OlderSchemas = BTreeMap<(StreamId, Fingerprint), Option<Arc<Schema>>>;
 type Turn = (BootOrdinal, BootNanos);
 
 const AT_ONCE: Turn = (BootOrdinal(0), BootNanos(i64::MIN));
+
+/// Least that is read of a series before another one has its turn: slabs of a second may be small, and each turn
+/// costs a read.
+const RUN_BYTES_MIN: usize = 64 << 10;
 
 /// How far to read a series.
 #[derive(Clone, Copy)]
@@ -109,7 +113,7 @@ impl<D: Disk> DiskSpool<D> {
         for segno in self.readable(id, from.segno) {
             self.open_reader(id, segno)?;
             let (Some(body), Some((_, file))) = (self.body(id, segno), self.reader(id)) else { continue };
-            let mut frames = FrameReader::glancing(file, segno, body.len);
+            let mut frames = FrameReader::with_window(file, segno, body.len, HEAD_BYTES);
             let mut at = if segno == from.segno { from.offset.max(HEADER_BYTES) } else { HEADER_BYTES };
             while at < body.len {
                 if let Some(bad) = body.bad.iter().find(|bad| bad.contains(&at)) {
@@ -206,7 +210,8 @@ impl<D: Disk> DiskSpool<D> {
         let (Some(body), Some((_, file))) = (self.body(id, segno), self.reader(id)) else {
             return Ok(Step::Done(found));
         };
-        let mut frames = FrameReader::new(file, segno, body.len);
+        let ahead = if run.until.is_some() { RUN_BYTES_MIN } else { WINDOW_BYTES };
+        let mut frames = FrameReader::with_window(file, segno, body.len, ahead);
         let mut at = from;
         let mut schemas = OlderSchemas::default();
         while at < body.len && !found.over {
@@ -218,7 +223,7 @@ impl<D: Disk> DiskSpool<D> {
             let next = at.saturating_add(frame_bytes(head.len));
             if self.wants(&body.summary, &head.meta) {
                 let turn = head.meta.times.map(|(first, _)| (body.summary.boot_ordinal, first));
-                if !found.slabs.is_empty() && run.until.is_some_and(|until| turn > Some(until)) {
+                if found.bytes >= RUN_BYTES_MIN && run.until.is_some_and(|until| turn > Some(until)) {
                     found.over = true;
                     break;
                 }

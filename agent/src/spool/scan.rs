@@ -10,7 +10,7 @@ use std::io;
 use std::ops::Range;
 
 /// Bytes read at once while going through a segment.
-const WINDOW_BYTES: usize = 256 * 1024;
+pub(super) const WINDOW_BYTES: usize = 256 * 1024;
 
 /// Frames of one segment file, up to `len`.
 #[derive(Debug)]
@@ -39,9 +39,9 @@ impl<'a, F: DiskFile> FrameReader<'a, F> {
         Self { file, segno, len, window: Vec::new(), window_at: 0, ahead: WINDOW_BYTES }
     }
 
-    /// For going from header to header.
-    pub(super) fn glancing(file: &'a F, segno: u64, len: u64) -> Self {
-        Self { ahead: HEAD_BYTES, ..Self::new(file, segno, len) }
+    /// Reads `ahead` bytes at once.
+    pub(super) fn with_window(file: &'a F, segno: u64, len: u64, ahead: usize) -> Self {
+        Self { ahead, ..Self::new(file, segno, len) }
     }
 
     fn place(&self, offset: u64) -> Place {
