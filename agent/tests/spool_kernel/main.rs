@@ -1,9 +1,9 @@
 //! The spool on the real kernel: power cuts of a real ext4, killed processes, and disks that fill up, turn
 //! read-only or go away under a running capture.
 //!
-//! Mounting needs root and loop devices; without them those tests say so in one line and pass. Eight power
-//! cuts of each kind and all kills belong to the ordinary run. For more:
-//! `HEADWATER_POWER_CUTS=30 cargo test -p headwater-agent --test spool_kernel power_cut`.
+//! Mounting needs root and loop devices; without them those tests say so in one line and pass. Fifteen power
+//! cuts of each kind and a hundred kills belong to the ordinary run. For more cuts:
+//! `HEADWATER_POWER_CUTS=200 cargo test -p headwater-agent --test spool_kernel power_cut`.
 #![expect(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,

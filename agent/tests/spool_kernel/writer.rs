@@ -162,10 +162,8 @@ fn say(line: &str) {
 fn write(dir: &Path, round: u64, fifo: bool) {
     let (mut spool, _) = DiskSpool::open(RealDisk, dir, boot(round as u8), SETTINGS).unwrap();
     let ids: Vec<StreamId> = STREAMS.iter().map(|(name, lane)| declare(&mut spool, name, *lane)).collect();
-    let mut next: Vec<u64> = ids
-        .iter()
-        .map(|id| spool.streams().into_iter().find(|s| s.id == *id).unwrap().next_seq.0)
-        .collect();
+    let mut next: Vec<u64> =
+        ids.iter().map(|id| spool.streams().into_iter().find(|s| s.id == *id).unwrap().next_seq.0).collect();
     let mut durable = next.clone();
     let mut waiting: Vec<(usize, Range<u64>)> = Vec::new();
     let mut dice = Dice::new(round);

@@ -149,8 +149,7 @@ impl LoopDisk {
     /// # Errors
     /// What the system says, but for that it is full.
     pub fn fill(&self) -> io::Result<()> {
-        let mut file =
-            OpenOptions::new().create(true).append(true).open(self.path().join("filler"))?;
+        let mut file = OpenOptions::new().create(true).append(true).open(self.path().join("filler"))?;
         for block in [1 << 20, 4096, 64] {
             let block = vec![0xa5; block];
             loop {
