@@ -130,6 +130,12 @@ impl<D: Disk> DiskSpool<D> {
             .filter(|(segno, closed)| Some(**segno) != newest && self.released(&closed.summary))
             .map(|(segno, _)| *segno)
             .collect();
+        if done.is_empty() {
+            return;
+        }
+        // Forgotten before they are gone: a segment the index knows and nobody finds has lost its rows.
+        done.iter().for_each(|segno| self.index.remove_segment(lane, *segno));
+        self.index.flush();
         for segno in done {
             match self.disk.unlink(&self.lane_dir(lane).join(segment_name(segno))) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -141,7 +147,6 @@ impl<D: Disk> DiskSpool<D> {
             let series = self.series(lane);
             series.closed.remove(&segno);
             series.reader.take_if(|(open, _)| *open == segno);
-            self.index.remove_segment(lane, segno);
         }
     }
 

@@ -23,6 +23,7 @@ mod series;
 mod sled_index;
 mod survey;
 mod task;
+mod vanished;
 mod write;
 
 pub use disk_spool::{DiskSpool, Settings};

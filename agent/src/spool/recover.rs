@@ -4,6 +4,7 @@ use super::disk_spool::{DiskSpool, Settings, failed};
 use super::gaps::GapList;
 use super::ident;
 use super::index::{Index, NoIndex, Remembered, SpoolIndex};
+use super::payload::LostRange;
 use super::read::QUARANTINE_BYTES_MAX;
 use super::series::Series;
 use super::sled_index::SledIndex;
@@ -92,6 +93,9 @@ impl<D: Disk> DiskSpool<D> {
             unproven: None,
             boot_max: 0,
             index_changes: Vec::new(),
+            torn_off: Vec::new(),
+            torn: Vec::new(),
+            aside: Vec::new(),
             opened: (0, 0, 0),
         };
         let mut series = [Series::new(), Series::new(), Series::new()];
@@ -124,6 +128,7 @@ impl<D: Disk> DiskSpool<D> {
         }
         let (segments, scanned, quarantined) = survey.opened;
         let (lost, gap_rows, changes) = (survey.lost, survey.gap_rows, survey.index_changes);
+        let (aside, torn_off) = (survey.aside, survey.torn_off);
         let opened =
             Opened { epoch, boot_ordinal, new_epoch: proven.is_err(), segments, scanned, quarantined };
         let streams = streams.filter(|_| proven.is_ok()).unwrap_or_default();
@@ -149,18 +154,27 @@ impl<D: Disk> DiskSpool<D> {
             quarantined_bytes: 0,
         };
         let proven: Vec<(StreamId, Seq)> = spool.next_seqs();
-        spool.settle(&known, lost, &gap_rows);
-        if spool.next_seqs() != proven
-            && let Err(error) = spool.create_segment(SpoolLane::Control)
-        {
+        let untold_losses = spool.settle(&known, lost, torn_off, &gap_rows);
+        let durable = match untold_losses.is_empty() {
+            true if spool.next_seqs() == proven => Ok(()),
+            true => spool.create_segment(SpoolLane::Control),
+            false => spool.record_losses(untold_losses),
+        };
+        if let Err(error) = durable {
             // What raised them is read again at the next start, unless the index is lost by then.
             tracing::warn!(%error, "raised next seqs are not durable yet");
+        }
+        for (from, to) in &aside {
+            if let Err(error) = disk.rename(from, to) {
+                tracing::error!(%error, path = %from.display(), "broken segment could not be set aside");
+            }
         }
         for (lane, segno) in changes {
             if let Some(closed) = spool.series(lane).closed.get(&segno).map(|c| (c.len, c.summary.clone())) {
                 spool.index.put_segment(lane, segno, closed.0, &closed.1);
             }
         }
+        // Losses are on disk by now, so the index may forget of what they were read.
         for (lane, segno) in known.segments.keys() {
             let lane = super::frame::lane_from_code(*lane);
             if let Some(lane) = lane.filter(|lane| !spool.series(*lane).closed.contains_key(segno)) {
@@ -175,8 +189,15 @@ impl<D: Disk> DiskSpool<D> {
         self.streams.iter().map(|(id, stream)| (*id, stream.entry.next_seq)).collect()
     }
 
-    /// Raises next seqs to what is known elsewhere, takes over acks, and tells what is lost.
-    fn settle(&mut self, known: &Remembered, lost: Vec<Lost>, gap_rows: &[GapRecord]) {
+    /// Raises next seqs to what is known elsewhere, takes over acks, and tells what is lost. Gives back those
+    /// losses that no segment tells.
+    fn settle(
+        &mut self,
+        known: &Remembered,
+        lost: Vec<Lost>,
+        torn_off: Vec<Lost>,
+        gap_rows: &[GapRecord],
+    ) -> Vec<LostRange> {
         let mut explained: BTreeMap<StreamId, IntervalSet> = BTreeMap::new();
         for gap in gap_rows {
             let found = self.streams.iter_mut().find(|(_, stream)| stream.entry.name == gap.stream);
@@ -216,10 +237,29 @@ impl<D: Disk> DiskSpool<D> {
             let within = mark.acked.present_in(0..end);
             within.into_iter().for_each(|range| stream.acked.insert(range));
         }
-        let boot = self.boot_ordinal;
-        for (id, seqs) in beyond {
-            self.lose(self.epoch, boot, id, seqs, GapCause::TornTail, "synced rows are missing from the end");
+        let told = |lost: &Lost| {
+            let told = explained.get(&lost.stream).filter(|_| lost.epoch == self.epoch);
+            told.is_some_and(|told| told.covers(lost.seqs.clone()))
+        };
+        let vanished = self.vanished(known, torn_off.into_iter().filter(|lost| !told(lost)).collect());
+        for Lost { epoch, boot_ordinal, stream, seqs, cause } in vanished.iter().cloned() {
+            self.lose(epoch, boot_ordinal, stream, seqs, cause, "rows of a segment are gone with it");
         }
+        let boot = self.boot_ordinal;
+        let mut untold_losses = Vec::new();
+        for (stream, seqs) in beyond {
+            // What vanished segments held of it is told already.
+            let mut untold = IntervalSet::new();
+            untold.insert(seqs);
+            vanished.iter().filter(|lost| lost.stream == stream).for_each(|l| untold.remove(l.seqs.clone()));
+            for seqs in untold.iter() {
+                let (cause, note) = (GapCause::TornTail, "synced rows are missing from the end");
+                self.lose(self.epoch, boot, stream, seqs.clone(), cause, note);
+                untold_losses.push(LostRange { stream, seqs, cause });
+            }
+        }
+        let of_us = vanished.into_iter().filter(|lost| lost.epoch == self.epoch);
+        untold_losses.extend(of_us.map(|l| LostRange { stream: l.stream, seqs: l.seqs, cause: l.cause }));
         for (id, told) in &explained {
             if let Some(stream) = self.streams.get_mut(id) {
                 stream.explained.union_with(told);
@@ -234,6 +274,7 @@ impl<D: Disk> DiskSpool<D> {
                 self.lose(loss.epoch, loss.boot_ordinal, loss.stream, seqs, loss.cause, note(loss.cause));
             }
         }
+        untold_losses
     }
 }
 
@@ -255,7 +296,11 @@ fn prune<D: Disk>(disk: &D, quarantine: &Path) -> io::Result<()> {
     for path in disk.list(quarantine)? {
         // Others keep folders here, with bounds of their own.
         let Some(segno) = segno_aside(&path) else { continue };
-        kept.push((segno, path.clone(), disk.open(&path)?.len()?));
+        // What cannot be looked at cannot be counted; it is no reason not to start.
+        match disk.open(&path).and_then(|file| file.len()) {
+            Ok(len) => kept.push((segno, path, len)),
+            Err(error) => tracing::warn!(%error, path = %path.display(), "quarantined file cannot be read"),
+        }
     }
     kept.sort();
     let mut bytes: u64 = kept.iter().map(|(_, _, len)| len).sum();

@@ -88,6 +88,11 @@ impl<F> Series<F> {
         self.closed.values().map(|closed| &closed.summary).chain(open)
     }
 
+    /// What a segment holds that is not written any more.
+    pub(super) fn closed(&self, segno: u64) -> Option<&Summary> {
+        self.closed.get(&segno).map(|closed| &closed.summary)
+    }
+
     /// The segment with the newest synced table: never unlinked.
     pub(super) fn newest(&self) -> Option<u64> {
         self.open.as_ref().map(|open| open.segno).or_else(|| self.closed.keys().next_back().copied())

@@ -1,6 +1,7 @@
 //! What the files of a spool say, before anything is decided.
 
 use super::frame::{FrameKind, HEADER_BYTES, SegmentHeader, lane_code};
+use super::ident::set_folder_aside;
 use super::index::Remembered;
 use super::payload::{Declared, StreamTable, Summary, TableEntry, read_declaration};
 use super::read::{copy, write_aside};
@@ -13,7 +14,7 @@ use headwater_core::ports::{Disk, DiskFile, SpoolLane};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Rows that were in the spool and are not any more.
 #[derive(Debug, Clone)]
@@ -40,7 +41,32 @@ pub(super) struct Survey<'a, D: Disk> {
     pub(super) unproven: Option<&'static str>,
     pub(super) boot_max: u32,
     pub(super) index_changes: Vec<(SpoolLane, u64)>,
+    /// Rows that were synced into a newest segment before its end was torn off, as tables of other lanes attest.
+    pub(super) torn_off: Vec<Lost>,
+    pub(super) torn: Vec<Torn>,
+    /// Broken segments and where to put them, once what they have lost is recorded.
+    pub(super) aside: Vec<(PathBuf, PathBuf)>,
     pub(super) opened: (u64, u64, u64),
+}
+
+/// How far the newest segment of a lane reached for each stream, its end being torn off.
+pub(super) struct Torn {
+    lane: SpoolLane,
+    boot_ordinal: BootOrdinal,
+    reached: BTreeMap<StreamId, u64>,
+}
+
+impl Torn {
+    fn new(header: SegmentHeader, table: &StreamTable, summary: &Summary) -> Self {
+        let mut reached: BTreeMap<StreamId, u64> =
+            table.streams.iter().map(|(id, entry)| (*id, entry.next_seq.0)).collect();
+        let held = summary.streams.iter().flat_map(|(id, part)| part.seqs.iter().map(|seqs| (*id, seqs.end)));
+        for (id, end) in held.chain(summary.lost.iter().map(|lost| (lost.stream, lost.seqs.end))) {
+            let upto = reached.entry(id).or_default();
+            *upto = end.max(*upto);
+        }
+        Self { lane: header.lane, boot_ordinal: header.boot_ordinal, reached }
+    }
 }
 
 fn segno_of(path: &Path) -> Option<u64> {
@@ -62,6 +88,11 @@ impl<D: Disk> Survey<'_, D> {
             let path = dir.join(segment_name(segno));
             let file = match self.disk.open(&path) {
                 Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                    set_folder_aside(self.disk, self.dir, &path)?;
+                    self.opened.2 = self.opened.2.saturating_add(1);
+                    continue;
+                }
                 Err(error) => {
                     tracing::error!(%error, segno, "segment cannot be opened and is left alone");
                     self.unproven = Some("a segment cannot be opened");
@@ -92,10 +123,7 @@ impl<D: Disk> Survey<'_, D> {
                 drop(file);
                 let aside =
                     self.dir.join("quarantine").join(format!("{}-{}", lane.as_str(), segment_name(segno)));
-                match self.disk.rename(&path, &aside) {
-                    Ok(()) => self.disk.sync_dir(&dir)?,
-                    Err(error) => tracing::error!(%error, segno, "broken segment could not be set aside"),
-                }
+                self.aside.push((path, aside));
                 self.opened.2 = self.opened.2.saturating_add(1);
                 continue;
             };
@@ -159,9 +187,9 @@ impl<D: Disk> Survey<'_, D> {
     ) -> io::Result<Closed> {
         self.opened.1 = self.opened.1.saturating_add(1);
         let Salvaged { mut closed, gap_rows, unproven, torn, may_seal } = salvage(file, header, table, len);
-        if let Some(torn) = torn {
+        if let Some(torn) = &torn {
             let name = format!("tail-{}-{}", header.lane.as_str(), segment_name(header.segno));
-            if let Err(error) = write_torn(self.disk, self.dir, &name, file, &torn) {
+            if let Err(error) = write_torn(self.disk, self.dir, &name, file, torn) {
                 tracing::warn!(%error, name, "torn tail could not be set aside");
             }
         }
@@ -170,6 +198,9 @@ impl<D: Disk> Survey<'_, D> {
         }
         if newest {
             self.unproven = self.unproven.or(unproven);
+            if torn.is_some() {
+                self.torn.push(Torn::new(header, table, &closed.summary));
+            }
         }
         self.gap_rows.extend(gap_rows);
         Ok(closed)
@@ -251,6 +282,15 @@ impl<D: Disk> Survey<'_, D> {
         let ours = series.iter().flat_map(Series::summaries).filter(|s| Some(s.epoch) == self.epoch);
         for summary in ours {
             raise(&mut streams, summary);
+        }
+        for Torn { lane, boot_ordinal, reached } in std::mem::take(&mut self.torn) {
+            for (id, stream) in streams.iter().filter(|(_, stream)| stream.entry.lane == lane) {
+                let upto = reached.get(id).copied().unwrap_or(0);
+                if let Some(epoch) = self.epoch.filter(|_| upto < stream.entry.next_seq.0) {
+                    let (seqs, cause) = (upto..stream.entry.next_seq.0, GapCause::TornTail);
+                    self.torn_off.push(Lost { epoch, boot_ordinal, stream: *id, seqs, cause });
+                }
+            }
         }
         Some(streams)
     }
