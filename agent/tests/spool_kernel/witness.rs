@@ -29,12 +29,15 @@ pub(crate) struct Witness {
     epoch: Option<Epoch>,
     /// Rows acknowledged so far.
     pub(crate) rows: u64,
+    /// Syncs that returned after the cut.
+    pub(crate) late: u64,
 }
 
 impl Witness {
     pub(crate) fn hears(&mut self, round: u64, said: Said) {
         match said {
             Said::Appends(..) => {}
+            Said::Late(_) => self.late += 1,
             Said::Synced(rows) => {
                 for (stream, seqs) in rows {
                     let known = &mut self.streams[stream];

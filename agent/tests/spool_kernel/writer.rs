@@ -64,6 +64,8 @@ pub(crate) enum Said {
     Appends(usize, Range<u64>),
     /// A sync returned: these rows are acknowledged.
     Synced(Vec<(usize, Range<u64>)>),
+    /// A sync returned after the cut: acknowledged by nobody who would have lived to say so.
+    Late(Vec<(usize, Range<u64>)>),
     /// About to release all rows of a stream below this.
     Trims(usize, u64),
 }
@@ -78,6 +80,7 @@ fn parse(line: &str) -> Option<Said> {
     let (word, rest) = line.split_once(' ')?;
     match word {
         "appends" => pair(rest).map(|(stream, seqs)| Said::Appends(stream, seqs)),
+        "late" => rest.split_whitespace().map(pair).collect::<Option<_>>().map(Said::Late),
         "synced" => rest.split_whitespace().map(pair).collect::<Option<_>>().map(Said::Synced),
         "trims" => pair(rest).map(|(stream, seqs)| Said::Trims(stream, seqs.end)),
         _ => None,
@@ -179,9 +182,17 @@ fn write(dir: &Path, round: u64, fifo: bool) {
             }
             1..=3 => {
                 spool.sync().unwrap();
+                // A real cut would have ended this process too, but ours lives on for a moment, and then a sync
+                // may return without an error: it finds its transaction neither running nor committing. Reading
+                // fails from the cut on, so what was synced before a read was synced before the cut.
+                let alive = std::fs::read(dir.join("epoch"));
                 let rows: Vec<String> =
                     waiting.drain(..).map(|(s, seqs)| format!("{s}:{}:{}", seqs.start, seqs.end)).collect();
                 durable.clone_from(&next);
+                if let Err(error) = alive {
+                    say(&format!("late {}", rows.join(" ")));
+                    panic!("after the cut: {error}");
+                }
                 say(&format!("synced {}", rows.join(" ")));
             }
             4 | 5 if fifo => {
