@@ -127,7 +127,9 @@ impl<D: Disk> DiskSpool<D> {
         let done: Vec<u64> = series
             .closed
             .iter()
-            .filter(|(segno, closed)| Some(**segno) != newest && self.released(&closed.summary))
+            // What could not be read may be read at another start.
+            .filter(|(segno, closed)| Some(**segno) != newest && !closed.unreadable)
+            .filter(|(_, closed)| self.released(&closed.summary))
             .map(|(segno, _)| *segno)
             .collect();
         if done.is_empty() {

@@ -14,6 +14,7 @@ mod group;
 mod handle;
 mod ident;
 pub mod index;
+mod neighbours;
 pub mod payload;
 mod read;
 mod recover;

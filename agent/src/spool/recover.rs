@@ -287,7 +287,16 @@ fn prepare<D: Disk>(disk: &D, dir: &Path) -> io::Result<()> {
     disk.create_dir_all(&quarantine)?;
     prune(disk, &quarantine)?;
     disk.sync_dir(&seg)?;
-    disk.sync_dir(dir)
+    disk.sync_dir(dir)?;
+    if matches!(disk.open(&dir.join("epoch")), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        // At the first start the folder itself may be new, and those it lies in; not all of them are ours to open.
+        for above in dir.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+            if let Err(error) = disk.sync_dir(above) {
+                tracing::debug!(%error, dir = %above.display(), "folder above the spool cannot be synced");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Keeps what damage left behind within its bound: the lowest segment numbers, which are the oldest, go first.

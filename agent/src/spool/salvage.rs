@@ -27,8 +27,6 @@ pub(super) struct Salvaged {
     pub(super) unproven: Option<&'static str>,
     /// The torn end, to be set aside and cut off.
     pub(super) torn: Option<Range<u64>>,
-    /// False if the end could not even be read: it is left as it is.
-    pub(super) may_seal: bool,
 }
 
 pub(super) fn salvage<F: DiskFile>(
@@ -90,10 +88,11 @@ pub(super) fn salvage<F: DiskFile>(
         let end = known.iter().last().map_or(0, |range| range.end);
         lost.extend(known.missing_in(next..end).into_iter().map(|hole| loss(id, hole, cause)));
     }
-    let bad = found.holes.into_iter().map(|damage| damage.at).collect();
     summary.lost = lost;
-    let may_seal = !found.tail.is_some_and(|tail| tail.unreadable);
-    Salvaged { closed: Closed { len: found.end, summary, bad }, gap_rows: told, unproven, torn, may_seal }
+    let unreadable = found.holes.iter().chain(&found.tail).any(|damage| damage.unreadable);
+    let bad = found.holes.into_iter().map(|damage| damage.at).collect();
+    let closed = Closed { len: found.end, summary, bad, unreadable };
+    Salvaged { closed, gap_rows: told, unproven, torn }
 }
 
 /// Whose rows a damaged frame held: from its header if that is sound, else from its rows if they still read.

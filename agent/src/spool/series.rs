@@ -38,6 +38,15 @@ pub(super) struct Closed {
     pub(super) summary: Summary,
     /// Damage found in it.
     pub(super) bad: Vec<Range<u64>>,
+    /// Some of it could not be read when the spool was opened, so the summary may not tell all of it.
+    pub(super) unreadable: bool,
+}
+
+impl Closed {
+    /// A segment of which nothing bad is known.
+    pub(super) fn sound(len: u64, summary: Summary) -> Self {
+        Self { len, summary, bad: Vec::new(), unreadable: false }
+    }
 }
 
 /// The segment being written.

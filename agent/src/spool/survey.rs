@@ -69,6 +69,9 @@ impl Torn {
     }
 }
 
+/// Where a table is, if there is one.
+const TABLE_LOOK_BYTES: u64 = 64 << 10;
+
 fn segno_of(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?.strip_suffix(".seg")?;
     (name.len() == 16).then(|| u64::from_str_radix(name, 16).ok())?
@@ -83,6 +86,7 @@ impl<D: Disk> Survey<'_, D> {
         let newest_any = segnos.last().copied().unwrap_or(0);
         series.next_segno = newest_any.saturating_add(1);
         let mut have_table = false;
+        let mut broken = Vec::new();
         for segno in segnos.into_iter().rev() {
             self.opened.0 = self.opened.0.saturating_add(1);
             let path = dir.join(segment_name(segno));
@@ -90,6 +94,7 @@ impl<D: Disk> Survey<'_, D> {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
                     set_folder_aside(self.disk, self.dir, &path)?;
+                    broken.push(segno);
                     self.opened.2 = self.opened.2.saturating_add(1);
                     continue;
                 }
@@ -106,7 +111,7 @@ impl<D: Disk> Survey<'_, D> {
             let remembered = self.known.segments.get(&(lane_code(lane), segno));
             if let Some((_, summary)) = remembered.filter(|(known, _)| have_table && *known == len) {
                 self.boot_max = self.boot_max.max(summary.boot_ordinal.0);
-                series.closed.insert(segno, Closed { len, summary: summary.clone(), bad: Vec::new() });
+                series.closed.insert(segno, Closed::sound(len, summary.clone()));
                 continue;
             }
             let header = match read_header(&file, len) {
@@ -117,7 +122,16 @@ impl<D: Disk> Survey<'_, D> {
                     continue;
                 }
             };
-            let table = header.and_then(|_| read_table(&file, segno, len));
+            let mut table = header.and_then(|_| read_table(&file, segno, len));
+            if header.is_some() && table.is_none() {
+                // A read error is no damage: what cannot be read now is left for the next start.
+                if copy(&file, &(HEADER_BYTES..len.min(TABLE_LOOK_BYTES))).is_none() {
+                    tracing::error!(segno, "segment cannot be read and is left alone");
+                    self.unproven = self.unproven.or(Some("a segment cannot be read"));
+                    continue;
+                }
+                table = read_table(&file, segno, len);
+            }
             let (Some(header), Some(table)) = (header, table) else {
                 self.broken(lane, segno, &file, len, have_table);
                 drop(file);
@@ -125,14 +139,15 @@ impl<D: Disk> Survey<'_, D> {
                     self.dir.join("quarantine").join(format!("{}-{}", lane.as_str(), segment_name(segno)));
                 self.aside.push((path, aside));
                 self.opened.2 = self.opened.2.saturating_add(1);
+                broken.push(segno);
                 continue;
             };
             self.boot_max = self.boot_max.max(header.boot_ordinal.0);
             let ours = Some(header.epoch) == self.epoch;
             let newest = ours && !have_table;
             let closed = match read_footer(&file, segno, len) {
-                Some(summary) => Closed { len, summary, bad: Vec::new() },
-                None => self.unsealed(&file, header, &table, newest, len)?,
+                Some(summary) => Closed::sound(len, summary),
+                None => self.unsealed(&file, header, &table, newest, len, series)?,
             };
             series.closed.insert(segno, closed);
             self.index_changes.push((lane, segno));
@@ -141,6 +156,7 @@ impl<D: Disk> Survey<'_, D> {
                 self.tables.push(table);
             }
         }
+        broken.into_iter().for_each(|segno| self.between(lane, segno, series));
         // Segments that were set aside do not count: tables never named one that was not finished.
         series.created_upto = series.closed.keys().next_back().map_or(1, |last| last.saturating_add(1));
         if let Some(upto) = self.found_upto.get_mut(usize::from(lane_code(lane))) {
@@ -184,16 +200,20 @@ impl<D: Disk> Survey<'_, D> {
         table: &StreamTable,
         newest: bool,
         len: u64,
+        series: &Series<D::File>,
     ) -> io::Result<Closed> {
         self.opened.1 = self.opened.1.saturating_add(1);
-        let Salvaged { mut closed, gap_rows, unproven, torn, may_seal } = salvage(file, header, table, len);
+        let Salvaged { mut closed, gap_rows, unproven, torn } = salvage(file, header, table, len);
         if let Some(torn) = &torn {
             let name = format!("tail-{}-{}", header.lane.as_str(), segment_name(header.segno));
             if let Err(error) = write_torn(self.disk, self.dir, &name, file, torn) {
                 tracing::warn!(%error, name, "torn tail could not be set aside");
             }
         }
-        if may_seal {
+        if !newest && (torn.is_some() || !closed.bad.is_empty() || closed.unreadable) {
+            self.complete(header.lane, header.segno, table, &mut closed, series);
+        }
+        if !closed.unreadable {
             closed = seal(file, header.segno, closed);
         }
         if newest {

@@ -127,7 +127,7 @@ impl<D: Disk> DiskSpool<D> {
         self.written_bytes = self.written_bytes.saturating_add(len);
         let series = self.series(lane);
         series.created_upto = segno.saturating_add(1);
-        series.open = Some(Open { segno, file, len, body: Closed { len, summary, bad: Vec::new() } });
+        series.open = Some(Open { segno, file, len, body: Closed::sound(len, summary) });
         self.write_waiting(lane)?;
         self.free_segments(lane);
         Ok(())
