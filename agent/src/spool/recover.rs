@@ -170,8 +170,10 @@ impl<D: Disk> DiskSpool<D> {
             }
         }
         for (lane, segno) in changes {
-            if let Some(closed) = spool.series(lane).closed.get(&segno).map(|c| (c.len, c.summary.clone())) {
-                spool.index.put_segment(lane, segno, closed.0, &closed.1);
+            // What could not be read is looked at again at the next start.
+            let closed = spool.series(lane).closed.get(&segno).filter(|closed| !closed.unreadable);
+            if let Some((len, summary)) = closed.map(|closed| (closed.len, closed.summary.clone())) {
+                spool.index.put_segment(lane, segno, len, &summary);
             }
         }
         // Losses are on disk by now, so the index may forget of what they were read.

@@ -97,7 +97,7 @@ fn errors_at_open(ops: &[Op], seed: u64, call: Call, after: u32, n: u32) -> Resu
     let (disk, index) = (SimDisk::new(), MemIndex::default());
     let mut life = Life::begin(&disk, &index);
     ops.iter().for_each(|op| life.acts(&disk, op));
-    let (mut model, epoch) = life.ends();
+    let (model, epoch) = life.ends();
     let crashed = disk.crash(seed);
     crashed.set_capacity(1 << 40);
     crashed.fail(call, after, n);
@@ -106,9 +106,9 @@ fn errors_at_open(ops: &[Op], seed: u64, call: Call, after: u32, n: u32) -> Resu
         1 => crashed.set_read_only(true),
         _ => {}
     }
-    let copy = index.copy();
     let fresh = Epoch(7);
-    let tried = DiskSpool::open_with(crashed.clone(), Path::new(DIR), boot(2), SMALL, fresh, Box::new(copy));
+    let store = Box::new(index.clone());
+    let tried = DiskSpool::open_with(crashed.clone(), Path::new(DIR), boot(2), SMALL, fresh, store);
     if let Ok((mut spool, _)) = tried {
         drop(spool.sync());
         drop(spool);

@@ -219,7 +219,7 @@ fn remove(dir: &Path) {
 }
 
 /// Takes away what processes left that were killed.
-fn remove_orphans() {
+pub fn remove_orphans() {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     for point in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
         let Some(dir) = Path::new(point).parent() else { continue };
