@@ -7,6 +7,7 @@
 mod console;
 mod report;
 mod run;
+mod spool_disk;
 mod svg;
 
 use clap::Parser;
@@ -19,7 +20,7 @@ use std::time::Duration;
 #[command(
     name = "cargo demo",
     bin_name = "cargo demo",
-    after_help = "Examples:\n  cargo demo                       30 seconds, then the figures\n  cargo demo --for 2m --chaos      kills agent, broker and collector in turn\n  cargo demo --keep --dir /tmp/hw  stays up; add your own source to its agent.toml\n  cargo demo --json | tail -1      figures as one line of JSON"
+    after_help = "Examples:\n  cargo demo                       30 seconds, then the figures\n  cargo demo --for 2m --chaos      kills agent, broker and collector in turn; root cuts power too\n  cargo demo --keep --dir /tmp/hw  stays up; add your own source to its agent.toml\n  cargo demo --json | tail -1      figures as one line of JSON"
 )]
 pub(crate) struct Args {
     /// How long to play: 45, 45s or 2m.
@@ -31,7 +32,7 @@ pub(crate) struct Args {
     /// Stay up after playing, until Ctrl-C.
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Kill -9 agent, broker and collector in turn while playing.
+    /// Kill -9 agent, broker and collector in turn while playing; for root, also cut the power of the spool's disk.
     #[arg(long)]
     pub(crate) chaos: bool,
     /// Print the figures as one last line of JSON; progress goes to standard error.

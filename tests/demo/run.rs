@@ -3,8 +3,10 @@
 use crate::Args;
 use crate::console::Console;
 use crate::report;
+use crate::spool_disk::SpoolDisk;
 use anyhow::{Context, Result, bail};
 use headwater_agent::stamp::SLAB_MS_MAX;
+use headwater_sim::loop_disk;
 use headwater_tests::players::{Mishaps, Players};
 use headwater_tests::ticks::{now, wait_until};
 use headwater_tests::truth::{self, Figures};
@@ -22,13 +24,14 @@ use std::time::Duration;
 const COMMIT_INTERVAL_MS: u64 = 2_000;
 /// Longest wait for the last rows to be committed after playing: an agent's resends wait up to five minutes.
 const DRAIN_LIMIT: Duration = Duration::from_secs(400);
-/// Seconds between kills under `--chaos`: 20 s of playing see each process killed once.
-const KILL_EVERY_S: u64 = 5;
+/// Seconds between kills under `--chaos`: 20 s of playing see each process killed and the power cut once.
+const KILL_EVERY_S: u64 = 4;
 /// What a power cut may take: a slab that is still open, and what waits for its sync (R1).
 const LOSS_WINDOW_MS: u64 = SLAB_MS_MAX + SYNC_INTERVAL_MS;
 
 /// Runs the demo; `true` if nothing was lost, doubled or wrong.
 pub(crate) fn run(args: &Args) -> Result<bool> {
+    loop_disk::remove_orphans();
     let interrupted = Arc::new(AtomicU32::new(0));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     watch_interrupts(&runtime, &interrupted)?;
@@ -39,6 +42,8 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     console.say(&format!("  folder          {}", dir.display()));
     let mut world = World::create(&dir, COMMIT_INTERVAL_MS).context("failed to lay out the run")?;
     world.lepton = true;
+    // Before the fleet, so that it is unmounted after the agent has ended, whatever ends this run.
+    let disk = SpoolDisk::lay(args, &world, &console).context("failed to make a disk for the spool")?;
     console.say(&format!(
         "  certificates    {} (fleet CA, TLS and signing, made just now)",
         world.path("pki").display()
@@ -62,15 +67,25 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
 
     let start = now();
     let mut next_kill = KILL_EVERY_S;
-    let mut victims = ["agent", "broker", "collector"].into_iter().cycle();
+    let with_power = ["agent", "power", "broker", "collector"];
+    let victims = if disk.is_some() { &with_power[..] } else { &["agent", "broker", "collector"] };
+    let mut victims = victims.iter().copied().cycle();
     while start.elapsed() < args.play && interrupted.load(Ordering::Relaxed) == 0 {
         std::thread::sleep(Duration::from_millis(250));
         fleet.check()?;
         let seconds = start.elapsed().as_secs();
         if args.chaos && seconds >= next_kill && seconds + 3 < args.play.as_secs() {
             let victim = victims.next().unwrap_or("agent");
-            console.say(&format!("  {seconds:>3} s  kill -9 {victim}"));
-            fleet.kill_and_restart(victim)?;
+            match &disk {
+                Some(disk) if victim == "power" => {
+                    console.say(&format!("  {seconds:>3} s  power cut: agent and the disk of its spool"));
+                    fleet.cut_power(&disk.disk)?;
+                }
+                _ => {
+                    console.say(&format!("  {seconds:>3} s  kill -9 {victim}"));
+                    fleet.kill_and_restart(victim)?;
+                }
+            }
             next_kill += KILL_EVERY_S;
         }
         let (imu, gps, pictures) = players.counts();
@@ -95,6 +110,9 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     wait_for_alignment(&runtime, &world);
     let bytes_on_wire = fleet.bytes_on_wire();
     let rss_agent_max = fleet.stop()?;
+    if let Some(disk) = disk {
+        disk.leaves_its_files(&world).context("failed to keep the spool's files")?;
+    }
     let status = AgentStatus::read(&world.path("status.json")).context("the agent left no status file")?;
     let location = world.path("lake").display().to_string();
     let spool = status.next_seqs();

@@ -4,6 +4,7 @@ use crate::procs::Proc;
 use crate::status::AgentStatus;
 use crate::ticks::{now, wait_until};
 use crate::world::{Ports, World, role_args};
+use headwater_sim::loop_disk::LoopDisk;
 use std::io;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -121,6 +122,18 @@ impl Fleet {
     pub fn kill_and_restart(&mut self, name: &str) -> io::Result<()> {
         self.kill(name)?;
         self.restart(name)
+    }
+
+    /// Cuts the power of the agent's disk and of the agent, and switches both on again. What the agent wrote and did
+    /// not sync is gone. The agent dies first: a process that outlives the power could act on what is lost.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn cut_power(&mut self, disk: &LoopDisk) -> io::Result<()> {
+        self.kill("agent")?;
+        disk.cut_power()?;
+        disk.remount()?;
+        self.restart("agent")
     }
 
     /// Starts a killed process again.

@@ -162,11 +162,18 @@ impl<D: Disk> DiskSpool<D> {
         let mut done = Vec::new();
         for (id, series) in &self.series {
             let newest = series.newest();
-            let released = |closed: &Closed| self.released(&closed.summary);
+            // What could not be read may be read at another start.
+            let may_go = |closed: &Closed| !closed.unreadable && self.released(&closed.summary);
             let old =
-                series.closed.iter().filter(|(segno, closed)| Some(**segno) != newest && released(closed));
+                series.closed.iter().filter(|(segno, closed)| Some(**segno) != newest && may_go(closed));
             done.extend(old.map(|(segno, _)| (*id, *segno)));
         }
+        if done.is_empty() {
+            return;
+        }
+        // Forgotten before they are gone: a segment the index knows and nobody finds has lost its rows.
+        done.iter().for_each(|(id, segno)| self.index.remove_segment(*id, *segno));
+        self.index.flush();
         for (id, segno) in done {
             match self.disk.unlink(&self.series_dir(id).join(segment_name(segno))) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -178,7 +185,6 @@ impl<D: Disk> DiskSpool<D> {
             let series = self.series(id);
             let closed = series.closed.remove(&segno);
             series.reader.take_if(|(open, _)| *open == segno);
-            self.index.remove_segment(id, segno);
             closed.into_iter().for_each(|closed| self.forget_explained(&closed.summary));
         }
     }
@@ -213,8 +219,12 @@ impl<D: Disk> DiskSpool<D> {
             return;
         }
         self.index_ticks = 0;
-        for (id, stream) in &self.streams {
-            self.index.put_stream(*id, &stream.entry.name, stream.entry.next_seq, &stream.acked);
+        // As the tables have it: without skipped seqs at the end, whose record a power cut may still take. An
+        // index that knew of them would raise the next seq over a hole nobody tells.
+        for (id, entry) in self.table().streams {
+            if let Some(stream) = self.streams.get(&id) {
+                self.index.put_stream(id, &entry.name, entry.next_seq, &stream.acked);
+            }
         }
         self.index.flush();
     }

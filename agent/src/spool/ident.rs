@@ -40,7 +40,10 @@ pub(super) fn store_boot<D: Disk>(disk: &D, dir: &Path, ordinal: BootOrdinal, id
 fn read<D: Disk>(disk: &D, path: &Path, magic: &[u8; 8]) -> io::Result<Option<Vec<u8>>> {
     let file = match disk.open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // A folder in its place is damage like any other; it is set aside when the file is written.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     let len = file.len()?;
@@ -53,8 +56,25 @@ fn read<D: Disk>(disk: &D, path: &Path, magic: &[u8; 8]) -> io::Result<Option<Ve
     Ok(body.and_then(|(all, _)| all.strip_prefix(magic)).map(<[u8]>::to_vec))
 }
 
+/// Moves what lies at `path` out of the way if it is a folder, where a file belongs.
+pub(super) fn set_folder_aside<D: Disk>(disk: &D, dir: &Path, path: &Path) -> io::Result<()> {
+    let is_folder =
+        |path: &Path| matches!(disk.open(path), Err(error) if error.kind() == io::ErrorKind::IsADirectory);
+    if !is_folder(path) {
+        return Ok(());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut places = (0..=u8::MAX).map(|n| dir.join("quarantine").join(format!("folder-{n}-{name}")));
+    let aside = places.find(|place| !is_folder(place)).ok_or(io::ErrorKind::AlreadyExists)?;
+    tracing::warn!(path = %path.display(), aside = %aside.display(), "a folder lies where a file belongs");
+    disk.rename(path, &aside)
+}
+
 fn store<D: Disk>(disk: &D, dir: &Path, name: &str, magic: &[u8; 8], body: &[u8]) -> io::Result<()> {
     let (path, tmp) = (dir.join(name), dir.join(format!("{name}.tmp")));
+    for path in [&path, &tmp] {
+        set_folder_aside(disk, dir, path)?;
+    }
     match disk.unlink(&tmp) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -16,6 +16,7 @@ mod handle;
 mod health;
 mod ident;
 pub mod index;
+mod neighbours;
 pub mod payload;
 mod read;
 mod recover;
@@ -27,6 +28,7 @@ pub mod series_id;
 mod sled_index;
 mod survey;
 mod task;
+mod vanished;
 mod write;
 
 pub use disk_spool::{DiskSpool, Settings};

@@ -334,11 +334,11 @@ impl<D: Disk> DiskSpool<D> {
         seqs: Range<u64>,
         cause: GapCause,
         note: &str,
-    ) {
+    ) -> Vec<Range<u64>> {
         tracing::warn!(%epoch, stream = id.0, ?seqs, cause = cause.cause(), note, "rows of the spool are lost");
         let Some(stream) = self.streams.get(&id).filter(|_| epoch == self.epoch) else {
             // A gap record speaks of the present life only; of an older one the log must do.
-            return;
+            return Vec::new();
         };
         let mut here = stream.acked.clone();
         let ours = self.series.values().flat_map(Series::summaries).filter(|s| s.epoch == epoch);
@@ -346,7 +346,7 @@ impl<D: Disk> DiskSpool<D> {
         let waiting = self.series.values().flat_map(|series| &series.pending);
         waiting.filter(|item| item.meta.stream == id).for_each(|item| here.insert(item.meta.seqs()));
         let (name, missing) = (stream.entry.name.clone(), here.missing_in(seqs));
-        for seqs in missing {
+        for seqs in missing.clone() {
             let span = (BootNanos(0), BootNanos(0));
             self.gaps.record(
                 LostRows { stream: name.clone(), boot_ordinal, seqs, bytes: 0, span },
@@ -354,6 +354,7 @@ impl<D: Disk> DiskSpool<D> {
                 note,
             );
         }
+        missing
     }
 
     /// Keeps damaged bytes for a look, within a bound; failing at it is no reason to stop.

@@ -4,7 +4,7 @@ use super::disk_spool::{DiskSpool, Settings, failed};
 use super::gaps::GapList;
 use super::ident;
 use super::index::{Index, NoIndex, Remembered, SpoolIndex};
-use super::payload::StreamTable;
+use super::payload::{LostRange, StreamTable};
 use super::read::QUARANTINE_BYTES_MAX;
 use super::series::Series;
 use super::series_id::{Rank, SeriesId};
@@ -33,6 +33,14 @@ pub struct Opened {
     pub scanned: u64,
     /// Of these, set aside as unreadable.
     pub quarantined: u64,
+}
+
+/// What a survey found that was and is not, or may not be.
+struct Found {
+    lost: Vec<Lost>,
+    torn_off: Vec<Lost>,
+    gap_rows: Vec<GapRecord>,
+    unsealed: Vec<(SeriesId, StreamTable)>,
 }
 
 impl<D: Disk> DiskSpool<D> {
@@ -95,6 +103,9 @@ impl<D: Disk> DiskSpool<D> {
             unproven: None,
             boot_max: 0,
             index_changes: Vec::new(),
+            torn_off: Vec::new(),
+            torn: Vec::new(),
+            aside: Vec::new(),
             opened: (0, 0, 0),
         };
         let series = survey.all().map_err(failed("list its segments"))?;
@@ -124,7 +135,7 @@ impl<D: Disk> DiskSpool<D> {
         }
         let (segments, scanned, quarantined) = survey.opened;
         let (lost, gap_rows, changes) = (survey.lost, survey.gap_rows, survey.index_changes);
-        let unsealed = survey.unsealed;
+        let (aside, torn_off, unsealed) = (survey.aside, survey.torn_off, survey.unsealed);
         let opened =
             Opened { epoch, boot_ordinal, new_epoch: proven.is_err(), segments, scanned, quarantined };
         let streams = streams.filter(|_| proven.is_ok()).unwrap_or_default();
@@ -153,18 +164,29 @@ impl<D: Disk> DiskSpool<D> {
             quarantined_bytes: 0,
         };
         let proven: Vec<(StreamId, Seq)> = spool.next_seqs();
-        spool.settle(&known, lost, &gap_rows, &unsealed);
-        if spool.next_seqs() != proven
-            && let Err(error) = spool.create_segment(SeriesId::home(&SpoolLane::Control.into()))
-        {
+        let untold_losses = spool.settle(&known, Found { lost, torn_off, gap_rows, unsealed });
+        let durable = match untold_losses.is_empty() {
+            true if spool.next_seqs() == proven => Ok(()),
+            true => spool.create_segment(SeriesId::home(&SpoolLane::Control.into())),
+            false => spool.record_losses(untold_losses),
+        };
+        if let Err(error) = durable {
             // What raised them is read again at the next start, unless the index is lost by then.
             tracing::warn!(%error, "raised next seqs are not durable yet");
         }
-        for (id, segno) in changes {
-            if let Some(closed) = spool.series(id).closed.get(&segno).map(|c| (c.len, c.summary.clone())) {
-                spool.index.put_segment(id, segno, closed.0, &closed.1);
+        for (from, to) in &aside {
+            if let Err(error) = disk.rename(from, to) {
+                tracing::error!(%error, path = %from.display(), "broken segment could not be set aside");
             }
         }
+        for (id, segno) in changes {
+            // What could not be read is looked at again at the next start.
+            let closed = spool.series(id).closed.get(&segno).filter(|closed| !closed.unreadable);
+            if let Some((len, summary)) = closed.map(|closed| (closed.len, closed.summary.clone())) {
+                spool.index.put_segment(id, segno, len, &summary);
+            }
+        }
+        // Losses are on disk by now, so the index may forget of what they were read.
         for (id, segno) in known.segments.keys() {
             if spool.series.get(id).is_none_or(|series| !series.closed.contains_key(segno)) {
                 spool.index.remove_segment(*id, *segno);
@@ -209,17 +231,13 @@ impl<D: Disk> DiskSpool<D> {
         self.streams.iter().map(|(id, stream)| (*id, stream.entry.next_seq)).collect()
     }
 
-    /// Raises next seqs to what is known elsewhere, takes over acks, and tells what is lost.
-    fn settle(
-        &mut self,
-        known: &Remembered,
-        lost: Vec<Lost>,
-        gap_rows: &[GapRecord],
-        unsealed: &[(SeriesId, StreamTable)],
-    ) {
+    /// Raises next seqs to what is known elsewhere, takes over acks, and tells what is lost. Gives back those
+    /// losses that no segment tells.
+    fn settle(&mut self, known: &Remembered, found: Found) -> Vec<LostRange> {
+        let Found { lost, torn_off, gap_rows, unsealed } = found;
         let stood = self.next_seqs();
         let mut explained: BTreeMap<StreamId, IntervalSet> = BTreeMap::new();
-        for gap in gap_rows {
+        for gap in &gap_rows {
             let found = self.streams.iter_mut().find(|(_, stream)| stream.entry.name == gap.stream);
             if let Some((id, stream)) = found {
                 gap.explained().for_each(|seqs| explained.entry(*id).or_default().insert(seqs));
@@ -242,11 +260,11 @@ impl<D: Disk> DiskSpool<D> {
                 stream.entry.next_seq = stream.entry.next_seq.max(Seq(loss.seqs.end));
             }
         }
-        lost.extend(self.holes_between_layers(unsealed));
+        let mut holes = self.holes_between_layers(&unsealed);
         // A record may speak of seqs beyond rows that waited in memory for a disk that refused them.
         for (id, from) in stood {
             let upto = self.streams.get(&id).map_or(from, |stream| stream.entry.next_seq);
-            lost.extend((from < upto).then(|| self.hole(id, from.0..upto.0)));
+            holes.extend((from < upto).then(|| self.hole(id, from.0..upto.0)));
         }
         let mut beyond = Vec::new();
         for (id, mark) in &known.streams {
@@ -263,10 +281,29 @@ impl<D: Disk> DiskSpool<D> {
             let within = mark.acked.present_in(0..end);
             within.into_iter().for_each(|range| stream.acked.insert(range));
         }
-        let boot = self.boot_ordinal;
-        for (id, seqs) in beyond {
-            self.lose(self.epoch, boot, id, seqs, GapCause::TornTail, "synced rows are missing from the end");
+        let told = |lost: &Lost| {
+            let told = explained.get(&lost.stream).filter(|_| lost.epoch == self.epoch);
+            told.is_some_and(|told| told.covers(lost.seqs.clone()))
+        };
+        let vanished = self.vanished(known, torn_off.into_iter().filter(|lost| !told(lost)).collect());
+        for Lost { epoch, boot_ordinal, stream, seqs, cause } in vanished.iter().cloned() {
+            self.lose(epoch, boot_ordinal, stream, seqs, cause, "rows of a segment are gone with it");
         }
+        let boot = self.boot_ordinal;
+        let mut untold_losses = Vec::new();
+        for (stream, seqs) in beyond {
+            // What vanished segments held of it is told already.
+            let mut untold = IntervalSet::new();
+            untold.insert(seqs);
+            vanished.iter().filter(|lost| lost.stream == stream).for_each(|l| untold.remove(l.seqs.clone()));
+            for seqs in untold.iter() {
+                let (cause, note) = (GapCause::TornTail, "synced rows are missing from the end");
+                self.lose(self.epoch, boot, stream, seqs.clone(), cause, note);
+                untold_losses.push(LostRange { stream, seqs, cause });
+            }
+        }
+        let of_us = vanished.into_iter().filter(|lost| lost.epoch == self.epoch);
+        untold_losses.extend(of_us.map(|l| LostRange { stream: l.stream, seqs: l.seqs, cause: l.cause }));
         for (id, told) in &explained {
             if let Some(stream) = self.streams.get_mut(id) {
                 stream.explained.union_with(told);
@@ -281,6 +318,16 @@ impl<D: Disk> DiskSpool<D> {
                 self.lose(loss.epoch, loss.boot_ordinal, loss.stream, seqs, loss.cause, note(loss.cause));
             }
         }
+        for Lost { epoch, boot_ordinal, stream, seqs, cause } in holes {
+            let told = explained.entry(stream).or_default();
+            let untold = told.missing_in(seqs.clone());
+            told.insert(seqs);
+            for seqs in untold {
+                let missing = self.lose(epoch, boot_ordinal, stream, seqs, cause, note(cause));
+                untold_losses.extend(missing.into_iter().map(|seqs| LostRange { stream, seqs, cause }));
+            }
+        }
+        untold_losses
     }
 }
 
@@ -292,7 +339,16 @@ fn prepare<D: Disk>(disk: &D, dir: &Path) -> io::Result<()> {
     disk.create_dir_all(&quarantine)?;
     prune(disk, &quarantine)?;
     disk.sync_dir(&seg)?;
-    disk.sync_dir(dir)
+    disk.sync_dir(dir)?;
+    if matches!(disk.open(&dir.join("epoch")), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        // At the first start the folder itself may be new, and those it lies in; not all of them are ours to open.
+        for above in dir.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+            if let Err(error) = disk.sync_dir(above) {
+                tracing::debug!(%error, dir = %above.display(), "folder above the spool cannot be synced");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Folders of version 1 have the name of their lane alone.
@@ -313,7 +369,11 @@ fn prune<D: Disk>(disk: &D, quarantine: &Path) -> io::Result<()> {
     for path in disk.list(quarantine)? {
         // Others keep folders here, with bounds of their own.
         let Some(segno) = segno_aside(&path) else { continue };
-        kept.push((segno, path.clone(), disk.open(&path)?.len()?));
+        // What cannot be looked at cannot be counted; it is no reason not to start.
+        match disk.open(&path).and_then(|file| file.len()) {
+            Ok(len) => kept.push((segno, path, len)),
+            Err(error) => tracing::warn!(%error, path = %path.display(), "quarantined file cannot be read"),
+        }
     }
     kept.sort();
     let mut bytes: u64 = kept.iter().map(|(_, _, len)| len).sum();

@@ -28,8 +28,6 @@ pub(super) struct Salvaged {
     pub(super) unproven: Option<&'static str>,
     /// The torn end, to be set aside and cut off.
     pub(super) torn: Option<Range<u64>>,
-    /// False if the end could not even be read: it is left as it is.
-    pub(super) may_seal: bool,
 }
 
 pub(super) fn salvage<F: DiskFile>(
@@ -94,10 +92,10 @@ pub(super) fn salvage<F: DiskFile>(
         lost.extend(known.missing_in(next..end).into_iter().map(|hole| loss(id, hole, cause)));
     }
     summary.lost = lost;
-    let may_seal = !found.tail.as_ref().is_some_and(|tail| tail.unreadable);
-    let mut closed = Closed::new(found.end, summary);
+    let unreadable = found.holes.iter().chain(&found.tail).any(|damage| damage.unreadable);
+    let mut closed = Closed { unreadable, ..Closed::new(found.end, summary) };
     closed.bad = found.holes.into_iter().map(|damage| damage.at).collect();
-    Salvaged { closed, gap_rows: told, unproven, torn, may_seal }
+    Salvaged { closed, gap_rows: told, unproven, torn }
 }
 
 /// Whose rows a damaged frame held: from its header if that is sound, else from its rows if they still read.

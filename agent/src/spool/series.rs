@@ -43,11 +43,14 @@ pub(super) struct Closed {
     pub(super) bad: Vec<Range<u64>>,
     /// Given up for room: not read any more, unlinked once the record of it is durable.
     pub(super) evicted: bool,
+    /// Some of it could not be read when the spool was opened, so the summary may not tell all of it.
+    pub(super) unreadable: bool,
 }
 
 impl Closed {
+    /// A segment of which nothing bad is known.
     pub(super) fn new(len: u64, summary: Summary) -> Self {
-        Self { len, summary, bad: Vec::new(), evicted: false }
+        Self { len, summary, bad: Vec::new(), evicted: false, unreadable: false }
     }
 }
 
@@ -107,6 +110,11 @@ impl<F> Series<F> {
     pub(super) fn held(&self) -> impl Iterator<Item = &Summary> {
         let open = self.open.as_ref().map(|open| &open.body.summary);
         self.closed.values().filter(|closed| !closed.evicted).map(|closed| &closed.summary).chain(open)
+    }
+
+    /// What a segment holds that is not written any more.
+    pub(super) fn closed(&self, segno: u64) -> Option<&Summary> {
+        self.closed.get(&segno).map(|closed| &closed.summary)
     }
 
     /// The segment with the newest synced table: never unlinked.

@@ -1,20 +1,21 @@
 //! What the files of a spool say, before anything is decided.
 
 use super::frame::{FrameKind, HEADER_BYTES, SegmentHeader};
+use super::ident::set_folder_aside;
 use super::index::Remembered;
 use super::payload::{Declared, StreamTable, Summary, TableEntry, read_declaration};
 use super::read::{copy, write_aside};
 use super::salvage::{Salvaged, salvage, seal};
 use super::scan::{FrameReader, read_footer, read_header, read_table, scan};
 use super::series::{Closed, Series, Stream, segment_name};
-use super::series_id::SeriesId;
+use super::series_id::{Rank, SeriesId};
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{BootOrdinal, Epoch, Seq, StreamId};
 use headwater_core::ports::{Disk, DiskFile};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Rows that were in the spool and are not any more.
 #[derive(Debug, Clone)]
@@ -43,11 +44,40 @@ pub(super) struct Survey<'a, D: Disk> {
     pub(super) unproven: Option<&'static str>,
     pub(super) boot_max: u32,
     pub(super) index_changes: Vec<(SeriesId, u64)>,
+    /// Rows that were synced into a newest segment before its end was torn off, as tables of other series attest.
+    pub(super) torn_off: Vec<Lost>,
+    pub(super) torn: Vec<Torn>,
+    /// Broken segments and where to put them, once what they have lost is recorded.
+    pub(super) aside: Vec<(PathBuf, PathBuf)>,
     pub(super) opened: (u64, u64, u64),
 }
 
 /// The series of a spool.
 pub(super) type SeriesMap<F> = BTreeMap<SeriesId, Series<F>>;
+
+/// How far the newest segment of a series reached for each of its streams, its end being torn off.
+pub(super) struct Torn {
+    series: SeriesId,
+    boot_ordinal: BootOrdinal,
+    reached: BTreeMap<StreamId, u64>,
+}
+
+impl Torn {
+    fn new(header: SegmentHeader, table: &StreamTable, summary: &Summary) -> Self {
+        let stood = |id: &StreamId| table.streams.get(id).map_or(0, |entry| entry.next_seq.0);
+        let mut reached: BTreeMap<StreamId, u64> =
+            summary.declared.keys().map(|id| (*id, stood(id))).collect();
+        let held = summary.streams.iter().flat_map(|(id, part)| part.seqs.iter().map(|seqs| (*id, seqs.end)));
+        for (id, end) in held.chain(summary.lost.iter().map(|lost| (lost.stream, lost.seqs.end))) {
+            let upto = reached.entry(id).or_default();
+            *upto = end.max(*upto);
+        }
+        Self { series: header.series, boot_ordinal: header.boot_ordinal, reached }
+    }
+}
+
+/// Where a table is, if there is one.
+const TABLE_LOOK_BYTES: u64 = 64 << 10;
 
 fn segno_of(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?.strip_suffix(".seg")?;
@@ -81,11 +111,18 @@ impl<D: Disk> Survey<'_, D> {
         let newest_any = segnos.last().copied().unwrap_or(0);
         series.next_segno = newest_any.saturating_add(1);
         let mut have_table = false;
+        let mut broken = Vec::new();
         for segno in segnos.into_iter().rev() {
             self.opened.0 = self.opened.0.saturating_add(1);
             let path = dir.join(segment_name(segno));
             let file = match self.disk.open(&path) {
                 Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                    set_folder_aside(self.disk, self.dir, &path)?;
+                    broken.push(segno);
+                    self.opened.2 = self.opened.2.saturating_add(1);
+                    continue;
+                }
                 Err(error) => {
                     tracing::error!(%error, segno, "segment cannot be opened and is left alone");
                     self.unproven = Some("a segment cannot be opened");
@@ -110,17 +147,24 @@ impl<D: Disk> Survey<'_, D> {
                     continue;
                 }
             };
-            let table = header.and_then(|_| read_table(&file, segno, len));
+            let mut table = header.and_then(|_| read_table(&file, segno, len));
+            if header.is_some() && table.is_none() {
+                // A read error is no damage: what cannot be read now is left for the next start.
+                if copy(&file, &(HEADER_BYTES..len.min(TABLE_LOOK_BYTES))).is_none() {
+                    tracing::error!(segno, "segment cannot be read and is left alone");
+                    self.unproven = self.unproven.or(Some("a segment cannot be read"));
+                    continue;
+                }
+                table = read_table(&file, segno, len);
+            }
             let (Some(header), Some(table)) = (header, table) else {
                 self.broken(id, segno, &file, len, have_table);
                 drop(file);
                 let aside =
                     self.dir.join("quarantine").join(format!("{}-{}", id.dir_name(), segment_name(segno)));
-                match self.disk.rename(&path, &aside) {
-                    Ok(()) => self.disk.sync_dir(&dir)?,
-                    Err(error) => tracing::error!(%error, segno, "broken segment could not be set aside"),
-                }
+                self.aside.push((path, aside));
                 self.opened.2 = self.opened.2.saturating_add(1);
+                broken.push(segno);
                 continue;
             };
             self.boot_max = self.boot_max.max(header.boot_ordinal.0);
@@ -132,7 +176,7 @@ impl<D: Disk> Survey<'_, D> {
                     if ours {
                         self.unsealed.push((id, table.clone()));
                     }
-                    self.unsealed(&file, header, &table, newest, len)?
+                    self.unsealed(&file, header, &table, newest, len, series)?
                 }
             };
             series.closed.insert(segno, closed);
@@ -142,6 +186,7 @@ impl<D: Disk> Survey<'_, D> {
                 self.tables.push(table);
             }
         }
+        broken.into_iter().for_each(|segno| self.between(id, segno, series));
         // Segments that were set aside do not count: tables never named one that was not finished.
         series.created_upto = series.closed.keys().next_back().map_or(1, |last| last.saturating_add(1));
         self.found_upto.insert(id, series.created_upto);
@@ -183,20 +228,27 @@ impl<D: Disk> Survey<'_, D> {
         table: &StreamTable,
         newest: bool,
         len: u64,
+        series: &Series<D::File>,
     ) -> io::Result<Closed> {
         self.opened.1 = self.opened.1.saturating_add(1);
-        let Salvaged { mut closed, gap_rows, unproven, torn, may_seal } = salvage(file, header, table, len);
-        if let Some(torn) = torn {
+        let Salvaged { mut closed, gap_rows, unproven, torn } = salvage(file, header, table, len);
+        if let Some(torn) = &torn {
             let name = format!("tail-{}-{}", header.series.dir_name(), segment_name(header.segno));
-            if let Err(error) = write_torn(self.disk, self.dir, &name, file, &torn) {
+            if let Err(error) = write_torn(self.disk, self.dir, &name, file, torn) {
                 tracing::warn!(%error, name, "torn tail could not be set aside");
             }
         }
-        if may_seal {
+        if !newest && (torn.is_some() || !closed.bad.is_empty() || closed.unreadable) {
+            self.complete(header.series, header.segno, table, &mut closed, series);
+        }
+        if !closed.unreadable {
             closed = seal(file, header.segno, closed);
         }
         if newest {
             self.unproven = self.unproven.or(unproven);
+            if torn.is_some() {
+                self.torn.push(Torn::new(header, table, &closed.summary));
+            }
         }
         self.gap_rows.extend(gap_rows);
         Ok(closed)
@@ -283,6 +335,24 @@ impl<D: Disk> Survey<'_, D> {
         let ours = series.values().flat_map(Series::summaries).filter(|s| Some(s.epoch) == self.epoch);
         for summary in ours {
             raise(&mut streams, summary);
+        }
+        for Torn { series: of, boot_ordinal, reached } in std::mem::take(&mut self.torn) {
+            // What a temporal layer lacks may be in another one; that shows when all are looked at.
+            let layered = |other: &SeriesId| {
+                *other != of
+                    && other.lane == of.lane
+                    && matches!((other.rank, of.rank), (Rank::Thin(_), Rank::Thin(_)))
+            };
+            if series.keys().any(layered) {
+                continue;
+            }
+            for (id, stream) in &streams {
+                let Some(upto) = reached.get(id).copied() else { continue };
+                if let Some(epoch) = self.epoch.filter(|_| upto < stream.entry.next_seq.0) {
+                    let (seqs, cause) = (upto..stream.entry.next_seq.0, GapCause::TornTail);
+                    self.torn_off.push(Lost { epoch, boot_ordinal, stream: *id, seqs, cause });
+                }
+            }
         }
         Some(streams)
     }

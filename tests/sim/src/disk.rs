@@ -1,7 +1,8 @@
 //! A disk in memory that loses what was not synced: power cuts, failing syncs, full and rotting media.
 //!
 //! It is harsher than file systems are: of everything not synced each write is kept, lost, torn or
-//! turned to garbage on its own, and each entry of a directory likewise kept or lost.
+//! turned to garbage on its own, and each entry of a directory likewise kept or lost, in any order. A folder
+//! whose own name was not synced may be lost with everything below it, synced or not.
 
 use headwater_core::ports::{Disk, DiskFile};
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +82,27 @@ impl NameOp {
     }
 }
 
+/// Calls that can be made to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    /// `read_at`.
+    Read,
+    /// `write_at`; any part of the bytes is written all the same, maybe all of them.
+    Write,
+    /// `sync`: the bytes written since the last one will never be durable, though they are read.
+    Sync,
+    /// Changes of names: `create`, `rename`, `unlink` and `sync_dir`.
+    Name,
+}
+
+/// Which calls of a kind fail.
+#[derive(Debug, Clone, Copy)]
+struct Failing {
+    after: u32,
+    left: u32,
+    dice: u64,
+}
+
 /// What was done to the disk so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
@@ -102,8 +124,11 @@ struct State {
     durable_names: BTreeMap<PathBuf, u64>,
     unsynced_names: Vec<NameOp>,
     dirs: BTreeSet<PathBuf>,
+    /// Folders whose name may not survive.
+    unsynced_dirs: BTreeSet<PathBuf>,
     capacity: u64,
-    failing_syncs: u32,
+    read_only: bool,
+    failing: BTreeMap<Call, Failing>,
     power_left: Option<u64>,
     counts: Counts,
 }
@@ -140,8 +165,28 @@ impl State {
         if let Some(left) = &mut self.power_left {
             *left = left.checked_sub(1).ok_or_else(|| eio("power is off"))?;
         }
+        if self.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         self.counts.changes += 1;
         Ok(())
+    }
+
+    /// A roll of the dice if a call of this kind fails now.
+    fn fails(&mut self, call: Call) -> Option<Dice> {
+        let failing = self.failing.get_mut(&call)?;
+        if failing.after > 0 {
+            failing.after -= 1;
+            return None;
+        }
+        failing.left = failing.left.checked_sub(1)?;
+        failing.dice = failing.dice.wrapping_add(1);
+        Some(Dice::new(failing.dice))
+    }
+
+    fn change_name(&mut self) -> io::Result<()> {
+        self.change()?;
+        self.fails(Call::Name).map_or(Ok(()), |_| Err(eio("the folder cannot be changed")))
     }
 
     fn used(&self) -> u64 {
@@ -179,8 +224,10 @@ impl SimDisk {
             durable_names: BTreeMap::new(),
             unsynced_names: Vec::new(),
             dirs: BTreeSet::new(),
+            unsynced_dirs: BTreeSet::new(),
             capacity: 1 << 40,
-            failing_syncs: 0,
+            read_only: false,
+            failing: BTreeMap::new(),
             power_left: None,
             counts: Counts::default(),
         };
@@ -203,9 +250,15 @@ impl SimDisk {
         for op in ops.iter().filter(|_| dice.roll() & 1 == 0) {
             op.apply(&mut state.durable_names);
         }
+        let gone: Vec<PathBuf> =
+            std::mem::take(&mut state.unsynced_dirs).into_iter().filter(|_| dice.roll() & 1 == 0).collect();
+        let stays = |path: &Path| !gone.iter().any(|dir| path.starts_with(dir));
+        state.durable_names.retain(|path, _| stays(path));
+        state.dirs.retain(|path| stays(path));
         state.names = state.durable_names.clone();
         state.power_left = None;
-        state.failing_syncs = 0;
+        state.read_only = false;
+        state.failing.clear();
         state.counts = Counts::default();
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -223,7 +276,24 @@ impl SimDisk {
 
     /// The next `n` syncs of files fail; what they should have made durable never will be.
     pub fn fail_syncs(&self, n: u32) {
-        lock(&self.state).failing_syncs = n;
+        self.fail(Call::Sync, 0, n);
+    }
+
+    /// After the next `after` calls of a kind, `n` of them fail.
+    pub fn fail(&self, call: Call, after: u32, n: u32) {
+        let dice = u64::from(after) << 32 | u64::from(n);
+        lock(&self.state).failing.insert(call, Failing { after, left: n, dice });
+    }
+
+    /// Nothing may be changed, or all of it again.
+    pub fn set_read_only(&self, read_only: bool) {
+        lock(&self.state).read_only = read_only;
+    }
+
+    /// Bytes of all files.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        lock(&self.state).used()
     }
 
     /// Size of the disk, bytes.
@@ -317,7 +387,7 @@ impl Disk for SimDisk {
 
     fn create(&self, path: &Path) -> io::Result<SimFile> {
         let mut state = lock(&self.state);
-        state.change()?;
+        state.change_name()?;
         if state.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -338,13 +408,20 @@ impl Disk for SimDisk {
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let mut state = lock(&self.state);
-        state.dirs.extend(path.ancestors().map(Path::to_owned));
+        for dir in path.ancestors().filter(|dir| dir.parent().is_some()) {
+            if !state.dirs.contains(dir) {
+                state.change()?;
+                state.dirs.insert(dir.to_owned());
+                state.unsynced_dirs.insert(dir.to_owned());
+            }
+        }
+        state.dirs.insert(PathBuf::from("/"));
         Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = lock(&self.state);
-        state.change()?;
+        state.change_name()?;
         let inode = state.names.get(from).copied().ok_or(io::ErrorKind::NotFound)?;
         state.name_op(NameOp::Rename(from.to_owned(), to.to_owned(), inode));
         Ok(())
@@ -352,7 +429,7 @@ impl Disk for SimDisk {
 
     fn unlink(&self, path: &Path) -> io::Result<()> {
         let mut state = lock(&self.state);
-        state.change()?;
+        state.change_name()?;
         if !state.names.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -362,7 +439,8 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = lock(&self.state);
-        state.change()?;
+        state.change_name()?;
+        state.unsynced_dirs.retain(|dir| dir.parent() != Some(path));
         let ops = std::mem::take(&mut state.unsynced_names);
         let (now, later): (Vec<_>, Vec<_>) = ops.into_iter().partition(|op| op.parents().contains(&path));
         now.iter().for_each(|op| op.apply(&mut state.durable_names));
@@ -405,6 +483,9 @@ impl DiskFile for SimFile {
         self.with(|state, id| {
             state.counts.reads += 1;
             state.counts.read_bytes += buf.len() as u64;
+            if state.fails(Call::Read).is_some() {
+                return Err(eio("read failed"));
+            }
             let from = size(offset)?;
             let inode = inode(state, id)?;
             let to = from.saturating_add(buf.len());
@@ -422,13 +503,20 @@ impl DiskFile for SimFile {
         self.with(|state, id| {
             state.change()?;
             let (from, used, capacity) = (size(offset)?, state.used(), state.capacity);
+            let fails = state.fails(Call::Write);
             let inode = inode(state, id)?;
             let grows = (from + bytes.len()).saturating_sub(inode.now.len()) as u64;
             let fits = used.saturating_add(grows) <= capacity;
             // A full disk takes the first half: what a short write leaves behind.
-            let taken = if fits { bytes } else { bytes.get(..bytes.len() / 2).unwrap_or_default() };
+            let mut taken = if fits { bytes } else { bytes.get(..bytes.len() / 2).unwrap_or_default() };
+            if let Some(mut dice) = fails.clone() {
+                taken = taken.get(..dice.below(taken.len() + 1)).unwrap_or_default();
+            }
             write(&mut inode.now, from, taken);
             inode.unsynced.push(Op::Write { offset: from, bytes: taken.to_vec() });
+            if fails.is_some() {
+                return Err(eio("write failed"));
+            }
             if fits { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
         })
     }
@@ -448,8 +536,7 @@ impl DiskFile for SimFile {
         self.with(|state, id| {
             state.change()?;
             state.counts.syncs += 1;
-            let fails = state.failing_syncs > 0;
-            state.failing_syncs = state.failing_syncs.saturating_sub(1);
+            let fails = state.fails(Call::Sync).is_some();
             let inode = inode(state, id)?;
             let ops = std::mem::take(&mut inode.unsynced);
             if fails {
@@ -535,6 +622,7 @@ mod tests {
         let (disk, file) = disk_with(path);
         file.write_at(b"kept", 0).unwrap();
         file.sync().unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
         assert!((0..20).any(|seed| disk.crash(seed).open(path).is_err()), "the name was not synced");
         disk.sync_dir(Path::new("/d")).unwrap();
         file.write_at(b"lost?", 4).unwrap();
@@ -549,12 +637,46 @@ mod tests {
         let path = Path::new("/d/f");
         let (disk, file) = disk_with(path);
         disk.sync_dir(Path::new("/d")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
         file.write_at(b"gone", 0).unwrap();
         disk.fail_syncs(1);
         assert!(file.sync().is_err());
         file.sync().unwrap();
         assert_eq!(disk.bytes(path).unwrap(), b"gone");
         assert!((0..20).all(|seed| disk.crash(seed).bytes(path).unwrap().is_empty()));
+    }
+
+    #[test]
+    fn calls_fail_as_asked_and_read_only_is_told() {
+        let path = Path::new("/d/f");
+        let (disk, file) = disk_with(path);
+        disk.fail(Call::Write, 1, 1);
+        file.write_at(b"one", 0).unwrap();
+        assert!(file.write_at(b"two", 3).is_err());
+        file.write_at(b"three", 3).unwrap();
+        disk.fail(Call::Read, 0, 1);
+        let mut back = [0; 8];
+        assert!(file.read_at(&mut back, 0).is_err());
+        file.read_at(&mut back, 0).unwrap();
+        assert_eq!(&back, b"onethree");
+        disk.fail(Call::Name, 0, 1);
+        assert!(disk.unlink(path).is_err());
+        disk.set_read_only(true);
+        assert_eq!(disk.unlink(path).unwrap_err().kind(), io::ErrorKind::ReadOnlyFilesystem);
+        assert!(file.sync().is_err());
+        disk.set_read_only(false);
+        disk.unlink(path).unwrap();
+    }
+
+    #[test]
+    fn a_folder_without_a_synced_name_takes_its_files_along() {
+        let path = Path::new("/d/f");
+        let (disk, file) = disk_with(path);
+        file.sync().unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        assert!((0..20).any(|seed| disk.crash(seed).open(path).is_err()));
+        disk.sync_dir(Path::new("/")).unwrap();
+        assert!((0..20).all(|seed| disk.crash(seed).open(path).is_ok()));
     }
 
     #[test]

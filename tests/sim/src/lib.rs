@@ -1,6 +1,8 @@
-//! The simulated world: fakes of every port, deterministic by seed, for the unit tests of every crate.
+//! The simulated world: fakes of every port, deterministic by seed, for the tests of every crate; and one real disk
+//! whose power can be cut.
 
 pub mod clock;
 pub mod device;
 pub mod disk;
+pub mod loop_disk;
 pub mod net;
