@@ -29,7 +29,7 @@ const SEGMENT_BYTES: u64 = 2 * MIB;
 /// After a drain it is what each series keeps at most.
 const SEGMENTS_OVER: u64 = 2;
 /// Frame headers, footers and tables on top of rows and blobs.
-const OVERHEAD: f64 = 1.02;
+const OVERHEAD_PERCENT: u64 = 102;
 /// Growth of the resident memory between the tenth part and the end: what an allocator keeps at most, and far
 /// below what one entry per slab would come to.
 const RSS_GROWTH_BYTES_MAX: u64 = 12 * MIB;
@@ -128,7 +128,7 @@ fn fifo_soak() {
         let series = series(home.path());
         let disk: u64 = series.iter().map(|(_, bytes)| bytes).sum();
         let over = series.len() as u64 * SEGMENTS_OVER * SEGMENT_BYTES;
-        let allowed = (soak.held_bytes as f64 * OVERHEAD) as u64 + over;
+        let allowed = soak.held_bytes * OVERHEAD_PERCENT / 100 + over;
         assert!(disk <= allowed, "{disk} bytes on disk for {} held", soak.held_bytes);
         disk_most = disk.max(disk_most);
         if rss_early == 0 && soak.passed >= total / 10 {
