@@ -93,6 +93,9 @@ pub struct SpoolStatus {
     /// Of these, slabs and blobs that became durable.
     #[serde(default)]
     pub payload_bytes: u64,
+    /// Longest time appended rows stay unsynced, ms; lane control syncs at once. Absent in status of older agents.
+    #[serde(default)]
+    pub sync_interval_ms: Option<u64>,
 }
 
 /// The link.
@@ -164,6 +167,8 @@ pub struct Parts<'a> {
     pub usage: SpoolUsage,
     /// Its budget.
     pub bytes_max: u64,
+    /// Longest time appended rows stay unsynced.
+    pub sync_interval: std::time::Duration,
     /// Link.
     pub link: LinkStatus,
     /// Clock.
@@ -196,6 +201,7 @@ impl AgentStatus {
                 unsynced_bytes: usage.unsynced_bytes,
                 written_bytes: usage.written_bytes,
                 payload_bytes: usage.payload_bytes,
+                sync_interval_ms: u64::try_from(parts.sync_interval.as_millis()).ok(),
             },
             link: parts.link,
             clock_grade: parts.grade,
@@ -364,7 +370,8 @@ impl StreamStatus {
     }
 }
 
-fn bytes(n: u64) -> String {
+/// A size for people.
+pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     UNITS.iter().find(|(shift, _)| n >> shift > 0).map_or_else(
         || format!("{n} B"),
@@ -413,6 +420,7 @@ mod tests {
             streams: &[],
             usage: SpoolUsage { bytes: 900, rows: 7, ..SpoolUsage::default() },
             bytes_max: 1_000,
+            sync_interval: std::time::Duration::from_secs(1),
             link: LinkStatus { broker: "mqtts://hq:8883".into(), ..LinkStatus::default() },
             grade: Grade::Estimated,
             stopping: false,

@@ -106,6 +106,7 @@ impl Board {
             streams: &streams,
             usage,
             bytes_max: self.settings.spool.bytes_max,
+            sync_interval: self.settings.spool.sync_interval,
             link,
             grade: *self.grade.borrow(),
             stopping,
