@@ -83,6 +83,8 @@ pub struct LandedMessage {
     pub key_id: KeyId,
     /// Serial of the signer's certificate, lower-case hex.
     pub key_serial: String,
+    /// Its log is one of an import, not of a receiver.
+    pub imported: bool,
     /// What the signature covers.
     pub digest: Sha256,
     /// The signature.
