@@ -136,6 +136,8 @@ enum SpoolVerb {
         unsigned: bool,
     },
     /// Gives up unacked rows of a stream for good, and records that. The agent must be stopped.
+    ///
+    /// Only the index knows what is unacked, so it opens the spool, as the agent's start does, also to say what would go.
     #[command(
         after_help = "Examples:\n  headwater-agent spool drop --stream camera/front --before 2026-11-01         what would go\n  headwater-agent spool drop --stream camera/front --before 2026-11-01 --yes   and it goes"
     )]

@@ -10,7 +10,7 @@ use super::when::Select;
 use crate::spool::disk::RealDisk;
 use headwater_core::batch::StreamRef;
 use headwater_core::export::{ExportWriter, Origin};
-use headwater_core::id::{BootId, DevicePath, Seq};
+use headwater_core::id::{BootId, DevicePath, Seq, StreamName};
 use headwater_core::ports::{Disk, DiskFile};
 use headwater_core::wire::{
     Capabilities, Hello, HelloStream, Lane, MESSAGE_BYTES_SENT_MAX, MessageKind, SigningKey,
@@ -63,8 +63,8 @@ pub struct ExportReport {
     pub undeclared: u64,
 }
 
-/// Writes the rows of `select` to `out`, control first, so that clocks are known before what they time. Segments are
-/// taken whole slabs at a time. `seen` is told of the bytes gone through.
+/// Writes the rows of `select` to `out`, whole slabs at a time, and all of Headwater's own streams with them: control
+/// first, so that clocks are known before what they time. `seen` is told of the bytes gone through.
 ///
 /// # Errors
 /// [`CardError::Write`]; nothing is left in `out`'s place then.
@@ -101,8 +101,9 @@ pub fn export_messages(
             .streams
             .iter()
             .filter(|(id, part)| {
-                select.wants_stream(names.get(&(epoch, **id)).map(|(name, _)| name))
-                    && select.overlaps(&clocks, (epoch, boot), part.times)
+                let name = names.get(&(epoch, **id)).map(|(name, _)| name);
+                explains(name)
+                    || select.wants_stream(name) && select.overlaps(&clocks, (epoch, boot), part.times)
             })
             .map(|(id, _)| *id)
             .collect();
@@ -117,7 +118,10 @@ pub fn export_messages(
                     Frame::Declared(declared) => {
                         maker.declare(epoch, &declared).map(|made| made.into_iter().collect())
                     }
-                    Frame::Slab(slab) if select.overlaps(&clocks, (epoch, boot), head.meta.times) => {
+                    Frame::Slab(slab)
+                        if explains(names.get(&(epoch, head.meta.stream)).map(|(name, _)| name))
+                            || select.overlaps(&clocks, (epoch, boot), head.meta.times) =>
+                    {
                         if let StreamRef::Id(id) = slab.rows.stream
                             && !maker.knows(epoch, id, slab.rows.fingerprint)
                         {
@@ -164,6 +168,11 @@ pub fn export_messages(
         withheld: maker.withheld,
         undeclared,
     })
+}
+
+/// Clock and gap rows go along whatever is meant: without them the rest is timed worse, and its holes have no reason.
+fn explains(name: Option<&StreamName>) -> bool {
+    name.is_some_and(|name| name.as_str().starts_with("hw/"))
 }
 
 fn put<W: Write>(writer: &mut ExportWriter<W>, made: Vec<Made>) -> io::Result<()> {

@@ -16,15 +16,14 @@ pub use report::{Counted, FileReport, ImportReport, State};
 pub use run::{ImportOptions, import};
 pub use taker::{Step, Taker};
 
+pub use crate::land::IMPORTED as RECEIVER;
+
 use crate::config::IdentityError;
 use crate::land::LandError;
 use crate::pipeline::PipelineError;
 use headwater_lake::LakeError;
 use std::io;
 use std::path::PathBuf;
-
-/// The folder of imported landing logs, and what `ops.batches` names as their receiver. No collector may have this name.
-pub const RECEIVER: &str = "imported";
 
 /// Why an import did not begin, or did not end. What is wrong with a file is told in its report.
 #[derive(Debug, thiserror::Error)]

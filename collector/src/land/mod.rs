@@ -23,6 +23,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// Folder of the logs that imports wrote, and what `ops.batches` names as their receiver. No collector may have this name.
+pub const IMPORTED: &str = "imported";
+
 /// A place in the landing log of one incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LandingPosition {

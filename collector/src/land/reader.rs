@@ -163,7 +163,7 @@ impl<D: Disk> LandingReader<D> {
                     generation: header.generation,
                     created: header.created,
                     incarnation,
-                    imported: receiver.file_name().is_some_and(|name| name == crate::import::RECEIVER),
+                    imported: receiver.file_name().is_some_and(|name| name == super::IMPORTED),
                     dir,
                 });
             }

@@ -16,8 +16,7 @@ use std::sync::Arc;
 impl Folder {
     /// `ops.batches`: one row per landed message, so that every row traces to a signed one.
     pub(super) fn note_message(&mut self, message: &LandedMessage, rows: u64) {
-        let receiver =
-            if message.imported { crate::import::RECEIVER } else { self.settings.receiver.as_str() };
+        let receiver = if message.imported { crate::land::IMPORTED } else { self.settings.receiver.as_str() };
         let mut cells = self.group.event(message.received, &message.device.device);
         cells.extend([
             ("digest", message.digest.to_string().into()),
