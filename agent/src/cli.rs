@@ -1,5 +1,6 @@
-//! The command line: run, check, test, status, decode.
+//! The command line: run, check, test, status, spool, decode.
 
+use crate::card::{self, SpoolArgs};
 use crate::config::{self, Settings, identity};
 use crate::decode::{self, Item, Values};
 use crate::source::AnySource;
@@ -29,7 +30,7 @@ const CONFIG: &str = "/etc/headwater/agent.toml";
     name = "headwater-agent",
     version,
     arg_required_else_help = true,
-    after_help = "Examples:\n  headwater-agent check --config agent.toml   every mistake at once, and who we are\n  headwater-agent test --config agent.toml    one reading of every source\n  headwater-agent run --config agent.toml     until told to stop\n  headwater-agent status --config agent.toml  what is held, acknowledged and wrong\n  headwater-agent decode FILE                 what a segment or a message holds"
+    after_help = "Examples:\n  headwater-agent check --config agent.toml   every mistake at once, and who we are\n  headwater-agent test --config agent.toml    one reading of every source\n  headwater-agent run --config agent.toml     until told to stop\n  headwater-agent status --config agent.toml  what is held, acknowledged and wrong\n  headwater-agent spool ls                    which rows lie on this gateway, or on a card\n  headwater-agent decode FILE                 what a segment or a message holds"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -74,6 +75,8 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// What lies in a spool, whether it is sound, and how to carry it away: also of a copy or a pulled card.
+    Spool(SpoolArgs),
     /// Shows what a file of ours holds: a spool segment, a message, the body of a batch or a slab.
     ///
     /// Names every frame, section and column, and how each column is written. Damage is shown where it is;
@@ -120,7 +123,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.print().is_ok() { ExitCode::from(code) } else { ExitCode::FAILURE };
         }
     };
-    match act(cli.verb) {
+    let outcome = match cli.verb {
+        // It has exit codes of its own.
+        Verb::Spool(args) => return card::main(args),
+        verb => act(verb),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         // `headwater-agent … | head` closes our output early: that is no failure.
@@ -165,6 +173,7 @@ fn act(verb: Verb) -> Result<bool> {
             runtime()?.block_on(test(&settings, wait, json))
         }
         Verb::Status { config, json } => show_status(&config, json),
+        Verb::Spool(args) => Ok(card::main(args) == ExitCode::SUCCESS),
         Verb::Decode { file, rows, json } => decode(&file, rows, json),
     }
 }

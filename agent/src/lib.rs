@@ -12,6 +12,7 @@
 compile_error!("the agent must unwind: sled's open may panic on a torn log and is caught");
 
 pub mod batch;
+pub mod card;
 pub mod cli;
 pub mod clock;
 pub mod config;

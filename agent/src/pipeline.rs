@@ -35,7 +35,7 @@ use crate::quarantine::Quarantine;
 use crate::ship::ShipStatus;
 use crate::source::AnySource;
 use crate::spool::disk::RealDisk;
-use crate::spool::{DiskSpool, Opened, SpoolHandle, SyncPolicy, TaskSettings};
+use crate::spool::{DiskSpool, LockError, Opened, SpoolHandle, SpoolLock, SyncPolicy, TaskSettings};
 use crate::stamp::{self, EVENTS_MAX, StampTask};
 use crate::status;
 use board::Board;
@@ -66,6 +66,9 @@ pub enum RunError {
     /// The kernel does not tell its boot id.
     #[error("boot id cannot be read; is /proc mounted?")]
     BootId(#[source] io::Error),
+    /// Another agent, or a tool that writes, has the spool.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The spool does not open or failed for good.
     #[error("spool in {dir} cannot be used; check that its folder exists, is writable and has room")]
     Spool {
@@ -131,6 +134,8 @@ impl Tasks {
 pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), RunError> {
     let clock = BootClock;
     let boot_id = status::boot_id().map_err(RunError::BootId)?;
+    // Held until this returns: two agents on one spool would give the same seqs to different rows.
+    let _held = SpoolLock::take(&settings.spool.dir)?;
     let (spool, opened, spool_thread) = open_spool(&settings, boot_id).await?;
     let quarantine = Quarantine::open(&settings.spool.dir)
         .map_err(|source| RunError::Quarantine { dir: settings.spool.dir.display().to_string(), source })?;

@@ -121,6 +121,9 @@ pub struct SpoolStatus {
     /// What a power cut may cost: from capture to the end of the sync, ms.
     #[serde(default)]
     pub loss_window_ms: u64,
+    /// Longest time appended rows stay unsynced, ms; lane control syncs at once. Absent in status of older agents.
+    #[serde(default)]
+    pub sync_interval_ms: Option<u64>,
 }
 
 /// A degraded mode of the spool.
@@ -244,6 +247,7 @@ impl AgentStatus {
                 loss_window_ms: ms(parts.spool.sync_interval)
                     .saturating_add(SLAB_MS_MAX)
                     .saturating_add(ms(parts.health.sync_p99)),
+                sync_interval_ms: Some(ms(parts.spool.sync_interval)),
             },
             link: parts.link,
             clock_grade: parts.grade,
@@ -454,7 +458,8 @@ impl DegradedStatus {
     }
 }
 
-fn bytes(n: u64) -> String {
+/// A size for people.
+pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     UNITS.iter().find(|(shift, _)| n >> shift > 0).map_or_else(
         || format!("{n} B"),

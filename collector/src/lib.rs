@@ -13,6 +13,7 @@ pub mod commit;
 pub mod config;
 pub mod dedup;
 pub mod gate;
+pub mod import;
 pub mod ingest;
 pub mod land;
 pub mod pipeline;

@@ -13,7 +13,7 @@
 
 use crate::align::recipe::{Recipe, RecipeError};
 use crate::config::{Identity, IdentityError, Settings};
-use crate::ingest::{self, IngestDeps, IngestError, IngestSettings};
+use crate::ingest::{self, IngestDeps, IngestError, IngestSettings, IngestTurn};
 use crate::land::{CommitMark, LandError, LandingReader, Log, StdDisk};
 use crate::receive::clock::{QualitySource, SystemClock, source_id};
 use crate::receive::mqtt::{MqttInbox, MqttTarget};
@@ -211,7 +211,12 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         cancel: ingest_cancel,
         marks: commits_tx,
     };
+    let (landing_dir, ingest_cancel) = (settings.landing_dir.clone(), deps.cancel.clone());
     stages.spawn("ingest", async move {
+        let lock = |source| LandError::Io { what: "lock", path: landing_dir.clone(), source };
+        // An import may be at it: it takes seconds, and capture and receiving go on.
+        let turn = IngestTurn::wait(&landing_dir, &clock, &ingest_cancel).await.map_err(lock)?;
+        let Some(_turn) = turn else { return Ok(()) };
         ingest::run(deps).await.map_err(|error| PipelineError::Ingest(Box::new(error)))
     });
     stages.finish().await

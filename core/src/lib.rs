@@ -13,11 +13,13 @@
 //! | [`gap`] | why captures are missing |
 //! | [`batch`] | sections and columns: the columnar codec of spool and wire |
 //! | [`wire`] | envelope, hello, declaration, part, ack, status: protocol version 1 |
+//! | [`export`] | messages of a spool in a file, carried by hand |
 //! | [`ports`] | traits at the edges, each with its written contract |
 //! | [`invariant`] | the promises of the system and the check that watches them |
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod export;
 pub mod gap;
 pub mod id;
 pub mod interval;

@@ -13,19 +13,19 @@ use std::time::Duration;
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A folder with this fleet's certificates; nothing listens at the broker's address.
-struct Gateway {
-    world: World,
+pub(crate) struct Gateway {
+    pub(crate) world: World,
     _dir: tempfile::TempDir,
 }
 
 impl Gateway {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self { world: World::create(dir.path(), 1_000).unwrap(), _dir: dir }
     }
 
     /// Writes a configuration with these sources.
-    fn config(&self, sources: &str) -> PathBuf {
+    pub(crate) fn config(&self, sources: &str) -> PathBuf {
         let text = format!(
             r#"[device]
 tenant = "{TENANT}"
@@ -60,7 +60,7 @@ file = "status.json"
 }
 
 /// Prints a reading each 200 ms until it is ended.
-const ROOM: &str = r#"
+pub(crate) const ROOM: &str = r#"
 [[source]]
 type = "exec"
 stream = "env/room"
@@ -70,7 +70,7 @@ format = "csv"
 fields = [ { name = "temperature", type = "f64", unit = "Cel" }, { name = "humidity", type = "f64", unit = "%" } ]
 "#;
 
-const CAMERA: &str = r#"
+pub(crate) const CAMERA: &str = r#"
 [[source]]
 type = "camera_dir"
 stream = "camera/front"

@@ -214,7 +214,7 @@ impl<D: Disk> DiskSpool<D> {
     }
 
     /// Brings the index up to date. Only called with nothing pending, so that it never runs ahead of segments.
-    fn flush_index(&mut self) {
+    pub(crate) fn flush_index(&mut self) {
         if self.series.values().any(|series| !series.pending.is_empty()) {
             return;
         }

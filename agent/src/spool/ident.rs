@@ -12,19 +12,29 @@ const IDENT_BYTES_MAX: u64 = 64;
 
 /// What the identity files say; `None` where they are missing or damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ident {
-    pub(super) epoch: Option<Epoch>,
-    pub(super) boot: Option<(BootOrdinal, BootId)>,
+pub struct SpoolIdentity {
+    /// Which life of the spool.
+    pub epoch: Option<Epoch>,
+    /// Newest boot, and the kernel's name for it.
+    pub boot: Option<(BootOrdinal, BootId)>,
 }
 
-pub(super) fn load<D: Disk>(disk: &D, dir: &Path) -> io::Result<Ident> {
+/// Reads the identity files of the spool in `dir`; changes nothing.
+///
+/// # Errors
+/// What the disk says; damage is none.
+pub fn identity_of<D: Disk>(disk: &D, dir: &Path) -> io::Result<SpoolIdentity> {
+    load(disk, dir)
+}
+
+pub(super) fn load<D: Disk>(disk: &D, dir: &Path) -> io::Result<SpoolIdentity> {
     let epoch = read(disk, &dir.join("epoch"), EPOCH_MAGIC)?
         .and_then(|body| Some(Epoch(u64::from_le_bytes(body.try_into().ok()?))));
     let boot = read(disk, &dir.join("boot"), BOOT_MAGIC)?.and_then(|body| {
         let (ordinal, id) = body.split_first_chunk::<4>()?;
         Some((BootOrdinal(u32::from_le_bytes(*ordinal)), BootId(id.try_into().ok()?)))
     });
-    Ok(Ident { epoch, boot })
+    Ok(SpoolIdentity { epoch, boot })
 }
 
 pub(super) fn store_epoch<D: Disk>(disk: &D, dir: &Path, epoch: Epoch) -> io::Result<()> {

@@ -112,13 +112,13 @@ fn damaged_rows<F: DiskFile>(file: &F, damage: &Damage) -> Option<(StreamId, Ran
 }
 
 /// True for rows of `hw/gaps`.
-pub(super) fn is_gap_rows(rows: &Rows) -> bool {
+pub(crate) fn is_gap_rows(rows: &Rows) -> bool {
     static GAPS: LazyLock<Fingerprint> = LazyLock::new(|| builtin::gaps().fingerprint());
     rows.fingerprint == *GAPS
 }
 
 /// The gap records in rows of `hw/gaps`.
-pub(super) fn gap_rows(rows: &Rows) -> Vec<GapRecord> {
+pub(crate) fn gap_rows(rows: &Rows) -> Vec<GapRecord> {
     (0..rows.len())
         .filter_map(|row| {
             let values: Vec<_> = rows.fields.iter().map(|column| column.value(row)).collect();

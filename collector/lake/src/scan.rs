@@ -36,6 +36,8 @@ pub(crate) async fn scan(
             return Err(TableError::Arrow { table: name.clone(), column: column.to_owned(), reason }.into());
         }
     }
+    let table_order: Vec<String> =
+        schema.as_struct().fields().iter().map(|field| field.name.clone()).collect();
     let Some(snapshot_id) = entry.snapshot_id else { return Ok(stream::empty().boxed()) };
 
     let table = Table::builder()
@@ -50,7 +52,12 @@ pub(crate) async fn scan(
         .map_err(fail())?;
     let mut scan = table.scan().snapshot_id(snapshot_id);
     if let Some(columns) = &options.columns {
-        scan = scan.select(columns);
+        // In the table's own order: the reader hands out a file's columns in that order, and in iceberg 0.10 a selection
+        // in another one puts the names of some on the values of others of the same type.
+        let mut columns = columns.clone();
+        columns.sort_by_key(|column| table_order.iter().position(|name| name == column));
+        columns.dedup();
+        scan = scan.select(&columns);
     }
     if let Some(device) = &options.device {
         scan = scan.with_filter(Reference::new("device").equal_to(Datum::string(device)));

@@ -88,6 +88,39 @@ async fn a_scan_gives_back_what_was_written_bit_for_bit() {
     assert!(lake.scan(&done.id, &name("raw.imu"), unknown).await.is_err());
 }
 
+/// `headwater scan --columns receiver,key_serial` showed each under the other's name.
+#[tokio::test]
+async fn a_selection_in_any_order_names_its_own_values() {
+    let lake = testing::memory().await.unwrap();
+    let text = |name: &str| ColumnSpec::optional(name, ColumnType::String);
+    let columns = vec![
+        ColumnSpec::required("device", ColumnType::String),
+        ColumnSpec::required("ts", ColumnType::Timestamptz),
+        text("first"),
+        text("second"),
+    ];
+    let spec = TableSpec::new(name("ops.pair"), columns, &["device", "ts"]);
+    let texts = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+    let rows = RecordBatch::try_from_iter_with_nullable([
+        ("device", texts("pi-1"), false),
+        ("ts", common::ts(vec![NOON_US]), false),
+        ("first", texts("1"), true),
+        ("second", texts("2"), true),
+    ]);
+    let append = TableAppend { spec, batches: vec![rows.unwrap()] };
+    let request = CommitRequest { time_us: NOON_US, appends: vec![append], ..CommitRequest::default() };
+    let done = lake.writer(RefName::main(), "test".to_owned()).commit(request).await.unwrap();
+    for asked in [&["second", "first"][..], &["first", "second"], &["second", "device", "first", "second"]] {
+        let columns = Some(asked.iter().map(|name| (*name).to_owned()).collect());
+        let options = ScanOptions { columns, ..ScanOptions::default() };
+        let found: Vec<RecordBatch> =
+            lake.scan(&done.id, &name("ops.pair"), options).await.unwrap().try_collect().await.unwrap();
+        let value =
+            |name: &str| found[0].column_by_name(name).unwrap().as_string::<i32>().value(0).to_owned();
+        assert_eq!((value("first"), value("second")), ("1".to_owned(), "2".to_owned()), "{asked:?}");
+    }
+}
+
 #[tokio::test]
 async fn many_commits_count_exactly_and_leave_bounded_metadata() {
     let folder = tempfile::tempdir().unwrap();

@@ -283,6 +283,10 @@ fn read_mqtt(root: &mut Section, mistakes: &mut Mistakes) -> Option<(BrokerUrl, 
     let rule = "1 to 64 characters of a-z 0-9 . _ -";
     let hint = "two collectors must not share one";
     let client_id: Option<TenantId> = table.needed("client_id", rule, hint, mistakes);
+    if client_id.as_ref().is_some_and(|name| name.as_str() == crate::land::IMPORTED) {
+        let expected = "another name than that of imported logs";
+        mistakes.add(&table.path_of("client_id"), expected, crate::land::IMPORTED, "such as \"collector-1\"");
+    }
     let keepalive = table.number("keepalive_s", 5..=3600, "seconds", mistakes).unwrap_or(KEEPALIVE_S);
     table.finish(mistakes);
     Some((url?, client_id?.to_string(), u16::try_from(keepalive).unwrap_or(u16::MAX)))

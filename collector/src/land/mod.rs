@@ -23,6 +23,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// Folder of the logs that imports wrote, and what `ops.batches` names as their receiver. No collector may have this name.
+pub const IMPORTED: &str = "imported";
+
 /// A place in the landing log of one incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LandingPosition {
@@ -83,6 +86,8 @@ pub struct LandedMessage {
     pub key_id: KeyId,
     /// Serial of the signer's certificate, lower-case hex.
     pub key_serial: String,
+    /// Its log is one of an import, not of a receiver.
+    pub imported: bool,
     /// What the signature covers.
     pub digest: Sha256,
     /// The signature.

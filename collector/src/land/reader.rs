@@ -33,6 +33,7 @@ struct LogDir {
     generation: u64,
     created: UtcNanos,
     incarnation: IncarnationId,
+    imported: bool,
     dir: PathBuf,
 }
 
@@ -162,6 +163,7 @@ impl<D: Disk> LandingReader<D> {
                     generation: header.generation,
                     created: header.created,
                     incarnation,
+                    imported: receiver.file_name().is_some_and(|name| name == super::IMPORTED),
                     dir,
                 });
             }
@@ -236,7 +238,10 @@ impl<D: Disk> LandingReader<D> {
             loop {
                 let at = |offset| LandingPosition { incarnation: log.incarnation, segment: *n, offset };
                 match find(&file, path, at(offset), len)? {
-                    Found::Record(landed) => {
+                    Found::Record(mut landed) => {
+                        if let Landed::Message(message) = landed.as_mut() {
+                            message.imported = log.imported;
+                        }
                         offset = landed.end().offset;
                         *left = left.saturating_sub(landed.bytes());
                         out.push(*landed);

@@ -180,6 +180,7 @@ pub(super) fn read_body(
                 received,
                 key_id: envelope.key_id,
                 key_serial,
+                imported: false,
                 digest: envelope.digest,
                 signature: envelope.signature,
                 message: message.into(),

@@ -2,16 +2,19 @@
 
 use super::QueryError;
 use super::show::Printer;
+use crate::config;
+use crate::import::{ImportError, ImportOptions, import};
 use crate::pki::{self, Subject};
 use clap::{Parser, Subcommand};
 use headwater_core::time::{NS_PER_S, UtcNanos};
 use headwater_lake::Lake;
+use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Reads a Headwater lake: commits, tables, devices, gaps and rows; and makes a fleet's certificates.
+/// Reads a Headwater lake: commits, tables, devices, gaps and rows; imports cards; and makes a fleet's certificates.
 #[derive(Debug, Parser)]
 #[command(
     name = "headwater",
@@ -93,6 +96,25 @@ enum Verb {
         #[arg(long, value_name = "DIR")]
         duckdb_extensions: Option<PathBuf>,
     },
+    /// Takes exported cards into the lake of a collector, whether it runs or not.
+    ///
+    /// What is in the lake already is left out, so importing twice is harmless. Messages signed by the gateway are
+    /// checked as if they had come over the link; others are signed with the collector's key, which `ops.batches`
+    /// names. Exit code 1 if anything was refused or a file is not whole.
+    #[command(
+        after_help = "Examples:\n  headwater import --config collector.toml pi-1.hwx\n  headwater import --config collector.toml --json cards/*.hwx | jq .rows\nMake exports on the gateway, or from its card:\n  headwater-agent spool export --root /mnt/card --out pi-1.hwx"
+    )]
+    Import {
+        /// Files made by `headwater-agent spool export --format messages`.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The collector's configuration: its lake, landing logs, recipes and keys.
+        #[arg(long, default_value = "collector.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// How long to wait for the running collector to commit, s.
+        #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+        wait: u64,
+    },
     /// Certificates of the fleet.
     Pki {
         #[command(subcommand)]
@@ -170,6 +192,9 @@ fn run(args: Args) -> Result<(), QueryError> {
     if let Verb::Pki { verb } = &args.verb {
         return certificates(verb, args.json);
     }
+    if let Verb::Import { files, config, wait } = &args.verb {
+        return take_in(config, ImportOptions { files: files.clone(), wait_s: *wait }, args.json);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -190,11 +215,36 @@ fn run(args: Args) -> Result<(), QueryError> {
             Verb::Views { at, duckdb_extensions } => {
                 printer.views(&lake, &at, duckdb_extensions.as_deref()).await?
             }
-            Verb::Pki { .. } => {}
+            Verb::Import { .. } | Verb::Pki { .. } => {}
         }
         printer.out.flush()?;
         Ok(())
     })
+}
+
+fn take_in(file: &Path, options: ImportOptions, json: bool) -> Result<(), QueryError> {
+    let settings =
+        config::load(file).map_err(|source| ImportError::Config { path: file.to_owned(), source })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| QueryError::Start(error.to_string()))?;
+    let size = |file: &PathBuf| std::fs::metadata(file).map_or(0, |meta| meta.len());
+    let bar = ProgressBar::new(options.files.iter().map(size).sum()).with_message("importing");
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {eta}") {
+        bar.set_style(style);
+    }
+    let report = runtime.block_on(import(&settings, &options, |bytes| bar.inc(bytes)))?;
+    bar.finish_and_clear();
+    let mut out = std::io::stdout().lock();
+    match json {
+        true => {
+            serde_json::to_writer(&mut out, &report).map_err(std::io::Error::from)?;
+            writeln!(out)?;
+        }
+        false => write!(out, "{report}")?,
+    }
+    if report.is_clean() { Ok(()) } else { Err(QueryError::Incomplete) }
 }
 
 fn certificates(verb: &PkiVerb, json: bool) -> Result<(), QueryError> {

@@ -45,6 +45,12 @@ pub enum QueryError {
     /// Certificates.
     #[error(transparent)]
     Pki(#[from] crate::pki::PkiError),
+    /// An import that did not begin, or did not end.
+    #[error(transparent)]
+    Import(#[from] crate::import::ImportError),
+    /// An import of which something was refused.
+    #[error("not everything was taken in; the lines above say what and why")]
+    Incomplete,
     /// Output could not be written.
     #[error("failed to write the output")]
     Output(#[from] std::io::Error),

@@ -107,6 +107,7 @@ impl Gateway {
             received: UtcNanos(START + sent_b + 20 * NS_PER_MS),
             key_id,
             key_serial: "01".to_owned(),
+            imported: false,
             digest,
             signature,
             message: bytes.into(),

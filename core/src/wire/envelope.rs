@@ -60,6 +60,12 @@ impl MessageKind {
         }
     }
 
+    /// Reads a wire code.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
     /// Name in tables and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -293,10 +299,7 @@ impl<'a> Envelope<'a> {
         if crc32c::crc32c(covered) != crc {
             return Err(EnvelopeError::BadCrc);
         }
-        let kind = MessageKind::ALL
-            .into_iter()
-            .find(|k| k.code() == kind)
-            .ok_or(EnvelopeError::UnknownKind(kind))?;
+        let kind = MessageKind::from_code(kind).ok_or(EnvelopeError::UnknownKind(kind))?;
         if flags & CRITICAL_FLAGS != 0 {
             return Err(EnvelopeError::UnknownFlags(flags & CRITICAL_FLAGS));
         }

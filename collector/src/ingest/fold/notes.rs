@@ -16,6 +16,7 @@ use std::sync::Arc;
 impl Folder {
     /// `ops.batches`: one row per landed message, so that every row traces to a signed one.
     pub(super) fn note_message(&mut self, message: &LandedMessage, rows: u64) {
+        let receiver = if message.imported { crate::land::IMPORTED } else { self.settings.receiver.as_str() };
         let mut cells = self.group.event(message.received, &message.device.device);
         cells.extend([
             ("digest", message.digest.to_string().into()),
@@ -29,7 +30,7 @@ impl Folder {
             ("received_ns", message.received.0.into()),
             ("bytes", (message.message.len() as u64).into()),
             ("rows", rows.into()),
-            ("receiver", self.settings.receiver.as_str().into()),
+            ("receiver", receiver.into()),
             ("incarnation", message.position.incarnation.to_string().into()),
             ("landing_n", message.position.segment.into()),
             ("landing_offset", message.position.offset.into()),

@@ -205,6 +205,7 @@ impl Folder {
             received: aside.received,
             key_id: KeyId([0; 8]),
             key_serial: String::new(),
+            imported: false,
             digest: parse_hex(aside.digest.as_bytes()).map_or(Sha256([0; 32]), Sha256),
             signature: [0; 64],
             message: Arc::from([]),

@@ -4,6 +4,7 @@ mod batch;
 mod chain;
 mod codec;
 mod envelope;
+mod export;
 mod link;
 mod records;
 mod segment;
@@ -12,7 +13,7 @@ mod shown;
 use crate::Target;
 
 /// Every target.
-pub const ALL: [Target; 30] = [
+pub const ALL: [Target; 31] = [
     Target { name: "envelope", run: envelope::run, seeds: envelope::seeds },
     Target { name: "chain", run: chain::run, seeds: chain::seeds },
     Target { name: "batch_body", run: batch::body, seeds: batch::body_seeds },
@@ -42,5 +43,6 @@ pub const ALL: [Target; 30] = [
     Target { name: "segment_scan", run: segment::scan, seeds: segment::scan_seeds },
     Target { name: "segment_frames", run: segment::frames, seeds: segment::frame_seeds },
     Target { name: "segment_payload", run: segment::payload, seeds: segment::payload_seeds },
+    Target { name: "export", run: export::run, seeds: export::seeds },
     Target { name: "decode", run: shown::run, seeds: shown::seeds },
 ];
