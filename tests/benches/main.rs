@@ -48,7 +48,8 @@ enum Name {
     FirstLight,
     /// Bytes a row, encode and decode speed of the wire format on recorded streams, beside other formats.
     Wire,
-    /// MB a day on the link of three reference gateways, beside JSON with lz4 and raw JPEGs by a bare MQTT client.
+    /// MB a day on the link of three reference gateways, beside JSON with lz4 and raw JPEGs by a bare MQTT client;
+    /// GB a day on their cards, CPU and memory.
     Gateway,
     /// Throughput, CPU, device writes, memory and opening of the spool, beside SQLite, redb and sled.
     Spool,
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
     if let Some(code) = headwater_tests::roles::dispatch() {
         return code;
     }
-    if let Some(code) = spool::dispatch() {
+    if let Some(code) = spool::dispatch().or_else(gateway::dispatch) {
         return code;
     }
     let args = Args::parse();
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
         Name::Wire => wire::measure(&data, &mut sheet),
         Name::Gateway => {
             let camera = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/demo/camera");
-            gateway::measure(&data, &camera, &mut sheet)
+            gateway::measure(&data, &camera, args.dir.as_deref(), &mut sheet)
         }
         Name::Spool => {
             let options = spool::Options { dir: args.dir, backlog: args.backlog, quick: args.quick };

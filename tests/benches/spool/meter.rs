@@ -18,7 +18,7 @@ const SECTOR_BYTES: u64 = 512;
 
 /// Measures one stretch of work.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(crate) struct Meter {
     dir: PathBuf,
     device: Option<PathBuf>,
     background: Option<u64>,
@@ -30,7 +30,7 @@ pub(super) struct Meter {
 
 impl Meter {
     /// Starts when nothing of what was done before is on its way to the device any more.
-    pub(super) fn start(dir: &Path) -> Result<Self> {
+    pub(crate) fn start(dir: &Path) -> Result<Self> {
         let device = device_of(dir);
         write_back(dir);
         let taken = || device.as_deref().and_then(device_bytes);
@@ -53,7 +53,7 @@ impl Meter {
     }
 
     /// Wall and CPU time end here; bytes are counted once all is written back.
-    pub(super) fn stop(self, payload_bytes: u64, commits: u64) -> Result<Spent> {
+    pub(crate) fn stop(self, payload_bytes: u64, commits: u64) -> Result<Spent> {
         let (wall_s, cpu_s) = (self.start.elapsed().as_secs_f64(), cpu_s()? - self.cpu_s);
         write_back(&self.dir);
         let after = self.device.as_deref().and_then(device_bytes);

@@ -59,18 +59,18 @@ pub(super) struct Task {
 
 /// What a stretch of work took.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct Spent {
-    pub(super) payload_bytes: u64,
-    pub(super) commits: u64,
+pub(crate) struct Spent {
+    pub(crate) payload_bytes: u64,
+    pub(crate) commits: u64,
     /// Until the last commit returned.
-    pub(super) wall_s: f64,
-    pub(super) cpu_s: f64,
+    pub(crate) wall_s: f64,
+    pub(crate) cpu_s: f64,
     /// `write_bytes` of the process, once everything is written back.
-    pub(super) io_bytes: u64,
+    pub(crate) io_bytes: u64,
     /// Sectors that the block device took meanwhile, from anyone.
-    pub(super) device_bytes: Option<u64>,
+    pub(crate) device_bytes: Option<u64>,
     /// What the device took per second before, with this process idle.
-    pub(super) background_bytes_per_s: Option<u64>,
+    pub(crate) background_bytes_per_s: Option<u64>,
 }
 
 impl Spent {
