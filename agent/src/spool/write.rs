@@ -12,6 +12,8 @@ use std::io;
 
 /// Part of the budget only lane control may use, so that gap records fit when data does not.
 const CONTROL_RESERVE_BYTES: u64 = 1 << 20;
+/// No room is set aside for a segment if less than this stays free: three open segments and their successors.
+const RESERVE_FREE_BYTES_MIN: u64 = 64 << 20;
 /// Bytes written between two looks at the file system's free space.
 const FREE_CHECK_BYTES: u64 = 1 << 20;
 
@@ -79,6 +81,14 @@ impl<D: Disk> DiskSpool<D> {
         Ok(())
     }
 
+    /// True while the file system has room enough that setting some aside takes it from nobody: neither from
+    /// others nor from lane control, which may use the last of it.
+    fn has_room_to_reserve(&self) -> bool {
+        let others = self.settings.free_bytes_min.max(RESERVE_FREE_BYTES_MIN);
+        let least = others.saturating_add(self.settings.segment_bytes);
+        self.disk.free_bytes(&self.dir).is_ok_and(|free| free >= least)
+    }
+
     /// Creates the next segment of a lane: header, table and declarations, all durable with its name
     /// before any slab. Slabs waiting for a segment are written to it.
     pub(super) fn create_segment(&mut self, lane: SpoolLane) -> Result<(), SpoolError> {
@@ -108,7 +118,12 @@ impl<D: Disk> DiskSpool<D> {
             }
         }
         let path = dir.join(segment_name(segno));
+        let roomy = self.has_room_to_reserve();
+        let segment_bytes = self.settings.segment_bytes;
         let made = self.disk.create(&path).and_then(|file| {
+            if roomy && let Err(error) = file.reserve(segment_bytes) {
+                tracing::debug!(%error, segno, "no room is set aside for a segment; its syncs write more");
+            }
             file.write_at(&bytes, 0)?;
             file.sync()?;
             self.disk.sync_dir(&dir)?;
@@ -266,7 +281,11 @@ impl<D: Disk> DiskSpool<D> {
         body.summary.lost.extend(self.untold_skips(lane));
         let mut bytes = Vec::new();
         put_footer(&mut bytes, Place { segno, offset: open.len }, &body.summary);
-        match open.file.write_at(&bytes, open.len).and_then(|()| open.file.sync()) {
+        let wrote = open.file.write_at(&bytes, open.len);
+        if let Err(error) = open.file.unreserve() {
+            tracing::debug!(%error, segno, "room set aside stays taken until the segment goes");
+        }
+        match wrote.and_then(|()| open.file.sync()) {
             Ok(()) => {
                 body.len = open.len.saturating_add(bytes.len() as u64);
                 self.written_bytes = self.written_bytes.saturating_add(bytes.len() as u64);
