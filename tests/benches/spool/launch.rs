@@ -30,6 +30,15 @@ impl Outcome {
         if let Self::Done(report) = self { Some(report) } else { None }
     }
 
+    /// Of two passes the better one; one that did not end, or could not be done, speaks for both.
+    pub(super) fn better(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Done(a), Self::Done(b)) => Self::Done(Box::new(a.better(&b))),
+            (Self::Done(_), worse) => worse,
+            (worse, _) => worse,
+        }
+    }
+
     /// A figure of it, or why there is none.
     pub(super) fn shown(&self, figure: impl Fn(&Report) -> Option<f64>) -> Value {
         match self {

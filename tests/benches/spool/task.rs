@@ -74,6 +74,17 @@ pub(crate) struct Spent {
 }
 
 impl Spent {
+    /// Of two passes over the same work the better of each figure: what else the machine does only adds.
+    pub(super) fn better(self, other: Self) -> Self {
+        Self {
+            wall_s: self.wall_s.min(other.wall_s),
+            cpu_s: self.cpu_s.min(other.cpu_s),
+            io_bytes: self.io_bytes.min(other.io_bytes),
+            device_bytes: self.device_bytes.min(other.device_bytes),
+            ..self
+        }
+    }
+
     pub(super) fn mb_per_s(&self) -> f64 {
         self.payload_bytes as f64 / 1e6 / self.wall_s.max(1e-9)
     }
@@ -114,6 +125,24 @@ pub(super) struct Report {
     pub(super) first_read_s: Option<f64>,
 }
 
+impl Report {
+    /// Of two passes the better times and counts of bytes, and the greater memory and room.
+    pub(super) fn better(self, other: &Self) -> Self {
+        Self {
+            spent: self.spent.better(other.spent),
+            drain: self.drain.or(other.drain),
+            rss_peak_bytes: self.rss_peak_bytes.max(other.rss_peak_bytes),
+            rss_anon_bytes: self.rss_anon_bytes.max(other.rss_anon_bytes),
+            disk_bytes: self.disk_bytes.max(other.disk_bytes),
+            disk_peak_bytes: self.disk_peak_bytes.max(other.disk_peak_bytes),
+            drained_bytes: self.drained_bytes.or(other.drained_bytes),
+            drained_segments: self.drained_segments.or(other.drained_segments),
+            open_s: self.open_s.or(other.open_s),
+            first_read_s: self.first_read_s.or(other.first_read_s),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +162,27 @@ mod tests {
         let report = Report { open_s: Some(0.25), ..Report::default() };
         let line = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&line).unwrap(), report);
+    }
+
+    #[test]
+    fn of_two_passes_the_better_figures_and_the_greater_memory_count() {
+        let spent = |wall_s, cpu_s, device| Spent {
+            wall_s,
+            cpu_s,
+            device_bytes: Some(device),
+            payload_bytes: 10,
+            ..Spent::default()
+        };
+        let first = Report { spent: spent(1.0, 4.0, 30), rss_peak_bytes: 5, ..Report::default() };
+        let second = Report {
+            spent: spent(2.0, 3.0, 20),
+            rss_peak_bytes: 9,
+            drained_segments: Some(1),
+            ..Report::default()
+        };
+        let both = first.better(&second);
+        assert_eq!(both.spent, spent(1.0, 3.0, 20));
+        assert_eq!((both.rss_peak_bytes, both.drained_segments), (9, Some(1)));
     }
 
     #[test]
