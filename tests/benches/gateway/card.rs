@@ -142,12 +142,12 @@ fn tell(task: &Task, report: &Report, sheet: &mut Sheet) {
         "played_s": report.seconds});
     let card = report.device_bytes.unwrap_or(report.io_bytes);
     let beside = json!({
-        "process_write_bytes": report.gb_per_day(report.io_bytes),
-        "payload": report.gb_per_day(report.payload_bytes),
+        "process_write_gb": report.gb_per_day(report.io_bytes),
+        "payload_mb": report.gb_per_day(report.payload_bytes) * 1e3,
         "bytes_per_payload_byte": card as f64 / report.payload_bytes.max(1) as f64,
         "syncs_per_day": report.per_day(report.syncs as f64).round(),
         "loss_window_s": loss_window_s(task.sync_ms),
-        "others_on_device": report.background_bytes_per_s.map_or(0.0, |bytes| bytes as f64 * report.wall_s / 1e6),
+        "others_mb": report.background_bytes_per_s.map_or(0.0, |bytes| bytes as f64 * report.wall_s / 1e6),
     });
     sheet.add(NAME, case.clone(), "card (block device)", report.gb_per_day(card), "GB/day", beside);
     let beside = json!({"rows_per_day": report.per_day(report.rows as f64).round(),

@@ -239,8 +239,7 @@ impl<'a> Player<'a> {
         self.group.synced();
         self.done.syncs += 1;
         for (place, lane) in SpoolLane::ALL.into_iter().enumerate() {
-            loop {
-                let Some(cursor) = self.cursors.get_mut(place) else { break };
+            while let Some(cursor) = self.cursors.get_mut(place) {
                 let slabs = self.spool.read(lane, *cursor, READ_BYTES)?;
                 let Some(last) = slabs.last() else { break };
                 *cursor = last.next;

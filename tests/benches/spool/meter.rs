@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Clock ticks per second in `/proc/self/stat`: 100 on every Linux, whatever the kernel's own rate.
 const TICKS_PER_S: f64 = 100.0;
 /// How long the idle device is watched before a stretch of work.
-const IDLE: Duration = Duration::from_millis(500);
+const IDLE_MS: u64 = 500;
 /// Sectors in `stat` of a block device are of this size whatever the device's own.
 const SECTOR_BYTES: u64 = 512;
 
@@ -25,7 +25,15 @@ pub(crate) struct Meter {
     start: Instant,
     cpu_s: f64,
     io: u64,
-    device_bytes: Option<u64>,
+    taken: Option<Taken>,
+}
+
+/// What a block device has taken since it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Taken {
+    bytes: u64,
+    /// Flushes of its cache: what a sync waits for. Counted since Linux 5.5.
+    flushes: Option<u64>,
 }
 
 impl Meter {
@@ -33,20 +41,20 @@ impl Meter {
     pub(crate) fn start(dir: &Path) -> Result<Self> {
         let device = device_of(dir);
         write_back(dir);
-        let taken = || device.as_deref().and_then(device_bytes);
+        let taken = || device.as_deref().and_then(taken);
         let before = taken();
         if device.is_some() {
-            std::thread::sleep(IDLE);
+            std::thread::sleep(Duration::from_millis(IDLE_MS));
         }
-        let idle = before.zip(taken()).map(|(before, after)| after.saturating_sub(before));
-        let background = idle.map(|bytes| bytes * 1_000 / IDLE.as_millis().max(1) as u64);
-        let device_bytes = taken();
+        let idle = before.zip(taken()).map(|(before, after)| after.bytes.saturating_sub(before.bytes));
+        let background = idle.map(|bytes| bytes * 1_000 / IDLE_MS);
+        let taken = taken();
         Ok(Self {
             dir: dir.to_owned(),
             background,
             cpu_s: cpu_s()?,
             io: io_bytes()?,
-            device_bytes,
+            taken,
             device,
             start: now(),
         })
@@ -56,14 +64,17 @@ impl Meter {
     pub(crate) fn stop(self, payload_bytes: u64, commits: u64) -> Result<Spent> {
         let (wall_s, cpu_s) = (self.start.elapsed().as_secs_f64(), cpu_s()? - self.cpu_s);
         write_back(&self.dir);
-        let after = self.device.as_deref().and_then(device_bytes);
+        let after = self.device.as_deref().and_then(taken);
+        let both = self.taken.zip(after);
+        let flushes = |(before, after): (Taken, Taken)| after.flushes?.checked_sub(before.flushes?);
         Ok(Spent {
             payload_bytes,
             commits,
             wall_s,
             cpu_s,
             io_bytes: io_bytes()?.saturating_sub(self.io),
-            device_bytes: self.device_bytes.zip(after).map(|(before, after)| after.saturating_sub(before)),
+            device_bytes: both.map(|(before, after)| after.bytes.saturating_sub(before.bytes)),
+            device_flushes: both.and_then(flushes),
             background_bytes_per_s: self.background,
         })
     }
@@ -73,7 +84,7 @@ impl Meter {
 fn write_back(dir: &Path) {
     let asked = Command::new("sync").arg("-f").arg(dir).status();
     if !asked.is_ok_and(|status| status.success()) {
-        std::thread::sleep(IDLE);
+        std::thread::sleep(Duration::from_millis(IDLE_MS));
     }
 }
 
@@ -117,14 +128,14 @@ pub(crate) fn device_of(dir: &Path) -> Option<PathBuf> {
     stat.exists().then_some(stat)
 }
 
-/// Bytes the device has taken since it is there.
-pub(crate) fn device_bytes(stat: &Path) -> Option<u64> {
+fn taken(stat: &Path) -> Option<Taken> {
     parse_device(&fs::read_to_string(stat).ok()?)
 }
 
-fn parse_device(stat: &str) -> Option<u64> {
-    let sectors: u64 = stat.split_whitespace().nth(6)?.parse().ok()?;
-    sectors.checked_mul(SECTOR_BYTES)
+fn parse_device(stat: &str) -> Option<Taken> {
+    let fields: Vec<u64> = stat.split_whitespace().map_while(|field| field.parse().ok()).collect();
+    let bytes = fields.get(6)?.checked_mul(SECTOR_BYTES)?;
+    Some(Taken { bytes, flushes: fields.get(15).copied() })
 }
 
 /// Room that everything below `dir` takes on disk.
@@ -148,8 +159,10 @@ mod tests {
         assert_eq!(parse_cpu(stat), Some(2.0));
         assert_eq!(number_of("VmRSS:\t 9 kB\nVmHWM:\t  123 kB\n", "VmHWM:"), Some(123));
         assert_eq!(number_of("rchar: 1\nwrite_bytes: 77\n", "write_bytes:"), Some(77));
-        let device = "  100 0 200 5   300 0   400 9 0 7 14 0 0 0 0 0 0";
-        assert_eq!(parse_device(device), Some(400 * 512));
+        let device = "  100 0 200 5   300 0   400 9 0 7 14 0 0 0 0 21 3";
+        assert_eq!(parse_device(device), Some(Taken { bytes: 400 * 512, flushes: Some(21) }));
+        let old = parse_device("100 0 200 5 300 0 400 9 0 7 14").unwrap();
+        assert_eq!(old.flushes, None, "before Linux 5.5");
         assert_eq!(parse_device("1 2"), None);
     }
 

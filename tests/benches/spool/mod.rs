@@ -227,6 +227,8 @@ impl Bench<'_> {
     fn tell_writes(&mut self, case: &Value, outcomes: &Outcomes) {
         let device = |r: &Report| r.spent.device_ratio();
         self.tell(case, "block device bytes per payload byte", "x", outcomes, device);
+        let flushes = |r: &Report| r.spent.flushes_per_commit();
+        self.tell(case, "block device flushes per commit", "", outcomes, flushes);
         let others = |r: &Report| Some(r.spent.background_bytes_per_s? as f64 / 1e6);
         self.tell(case, "block device, others before", "MB/s", outcomes, others);
         let io = |r: &Report| Some(r.spent.io_ratio());

@@ -69,6 +69,8 @@ pub(crate) struct Spent {
     pub(crate) io_bytes: u64,
     /// Sectors that the block device took meanwhile, from anyone.
     pub(crate) device_bytes: Option<u64>,
+    /// Times it was told to flush its cache, which is what a sync waits for.
+    pub(crate) device_flushes: Option<u64>,
     /// What the device took per second before, with this process idle.
     pub(crate) background_bytes_per_s: Option<u64>,
 }
@@ -81,6 +83,7 @@ impl Spent {
             cpu_s: self.cpu_s.min(other.cpu_s),
             io_bytes: self.io_bytes.min(other.io_bytes),
             device_bytes: self.device_bytes.min(other.device_bytes),
+            device_flushes: self.device_flushes.min(other.device_flushes),
             ..self
         }
     }
@@ -91,6 +94,10 @@ impl Spent {
 
     pub(super) fn cpu_s_per_gb(&self) -> f64 {
         self.cpu_s * 1e9 / self.payload_bytes.max(1) as f64
+    }
+
+    pub(super) fn flushes_per_commit(&self) -> Option<f64> {
+        self.device_flushes.map(|flushes| flushes as f64 / self.commits.max(1) as f64)
     }
 
     pub(super) fn io_ratio(&self) -> f64 {
