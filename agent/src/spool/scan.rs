@@ -11,6 +11,9 @@ use std::ops::Range;
 
 /// Bytes read at once while going through a segment.
 const WINDOW_BYTES: usize = 256 * 1024;
+/// Bytes read at once for a stream table: one of a few dozen streams fits, a larger one takes a second read. An
+/// open without an index reads the table of every segment, so a whole window each would be 3 % of the backlog.
+const TABLE_WINDOW_BYTES: usize = 4 * 1024;
 
 /// Frames of one segment file, up to `len`.
 #[derive(Debug)]
@@ -18,6 +21,7 @@ pub(super) struct FrameReader<'a, F> {
     file: &'a F,
     segno: u64,
     len: u64,
+    ahead: usize,
     window: Vec<u8>,
     window_at: u64,
 }
@@ -35,7 +39,7 @@ pub(super) enum NoFrame {
 
 impl<'a, F: DiskFile> FrameReader<'a, F> {
     pub(super) fn new(file: &'a F, segno: u64, len: u64) -> Self {
-        Self { file, segno, len, window: Vec::new(), window_at: 0 }
+        Self { file, segno, len, ahead: WINDOW_BYTES, window: Vec::new(), window_at: 0 }
     }
 
     fn place(&self, offset: u64) -> Place {
@@ -52,7 +56,7 @@ impl<'a, F: DiskFile> FrameReader<'a, F> {
             return Ok(self.window.get(from..from.saturating_add(n)).unwrap_or_default());
         }
         let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let mut window = vec![0; n.max(WINDOW_BYTES.min(left))];
+        let mut window = vec![0; n.max(self.ahead.min(left))];
         self.window.clear();
         if self.file.read_at(&mut window, offset).is_err() {
             // A bad block ahead of what is wanted must not take sound frames with it.
@@ -131,7 +135,7 @@ pub fn read_header<F: DiskFile>(file: &F, len: u64) -> io::Result<Option<Segment
 /// The stream table, if sound.
 #[must_use]
 pub fn read_table<F: DiskFile>(file: &F, segno: u64, len: u64) -> Option<StreamTable> {
-    let mut reader = FrameReader::new(file, segno, len);
+    let mut reader = FrameReader { ahead: TABLE_WINDOW_BYTES, ..FrameReader::new(file, segno, len) };
     match reader.frame(HEADER_BYTES) {
         Ok((head, payload)) if head.meta.kind == FrameKind::Table => StreamTable::from_bytes(payload),
         _ => None,
