@@ -6,6 +6,7 @@
 mod figure;
 mod first_light;
 mod gateway;
+mod spool;
 mod wire;
 
 use clap::{Parser, ValueEnum};
@@ -29,6 +30,16 @@ struct Args {
     /// Folder of recordings (default: the ones in tests/data: `demo`, for `wire` and `gateway` `streams`).
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// `spool`: where stores are made (default: beside the program). The device below is what is measured, so a
+    /// file system that nobody else writes to gives the best figures. `gateway`: where its spools are made.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// `spool`: backlogs to fill, kill and open, such as 1GB,10GB (the default).
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = spool::size::parse)]
+    backlog: Vec<u64>,
+    /// `spool`: everything small, to see that it runs; the figures mean nothing.
+    #[arg(long)]
+    quick: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -37,18 +48,24 @@ enum Name {
     FirstLight,
     /// Bytes a row, encode and decode speed of the wire format on recorded streams, beside other formats.
     Wire,
-    /// MB a day on the link of three reference gateways, beside JSON with lz4 and raw JPEGs by a bare MQTT client.
+    /// MB a day on the link of three reference gateways, beside JSON with lz4 and raw JPEGs by a bare MQTT client;
+    /// GB a day on their cards, CPU and memory.
     Gateway,
+    /// Throughput, CPU, device writes, memory and opening of the spool, beside SQLite, redb and sled.
+    Spool,
 }
 
 fn main() -> ExitCode {
     if let Some(code) = headwater_tests::roles::dispatch() {
         return code;
     }
+    if let Some(code) = spool::dispatch().or_else(gateway::dispatch) {
+        return code;
+    }
     let args = Args::parse();
     let folder = match args.name {
         Name::FirstLight => "data/demo",
-        Name::Wire | Name::Gateway => "data/streams",
+        Name::Wire | Name::Gateway | Name::Spool => "data/streams",
     };
     let data = args.data.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder));
     let mut sheet = Sheet::new(args.json);
@@ -57,7 +74,11 @@ fn main() -> ExitCode {
         Name::Wire => wire::measure(&data, &mut sheet),
         Name::Gateway => {
             let camera = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/demo/camera");
-            gateway::measure(&data, &camera, &mut sheet)
+            gateway::measure(&data, &camera, args.dir.as_deref(), &mut sheet)
+        }
+        Name::Spool => {
+            let options = spool::Options { dir: args.dir, backlog: args.backlog, quick: args.quick };
+            spool::measure(&options, &mut sheet)
         }
     };
     match done {

@@ -26,6 +26,8 @@ pub(super) const PENDING_BYTES_MAX: u64 = 4 << 20;
 /// Most bytes of the file that is given up for lane control on a full disk: days of gap records and clock samples.
 const RESERVE_BYTES_MAX: u64 = 1 << 20;
 
+/// No room is set aside for a segment if less than this stays free: some open segments and their successors.
+const SET_ASIDE_FREE_BYTES_MIN: u64 = 64 << 20;
 /// Share of the budget from which on blobs of class thin are split into temporal layers.
 const CROWDED_SHARE: u64 = 8;
 
@@ -120,6 +122,14 @@ impl<D: Disk> DiskSpool<D> {
     /// A gateway that drains needs no thinning; one that fills up will.
     pub(super) fn is_crowded(&self) -> bool {
         self.used_bytes() > self.settings.bytes_max / CROWDED_SHARE
+    }
+
+    /// True while the file system has room enough that setting some aside takes it from nobody: neither from
+    /// others nor from lane control, which may use the last of it.
+    pub(super) fn has_room_to_set_aside(&self) -> bool {
+        let others = self.settings.free_bytes_min.max(SET_ASIDE_FREE_BYTES_MIN);
+        let least = others.saturating_add(self.settings.segment_bytes);
+        self.disk.free_bytes(&self.dir).is_ok_and(|free| free >= least)
     }
 
     fn reserve_bytes(&self) -> u64 {

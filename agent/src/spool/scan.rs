@@ -11,6 +11,9 @@ use std::ops::Range;
 
 /// Bytes read at once while going through a segment.
 pub(super) const WINDOW_BYTES: usize = 256 * 1024;
+/// Bytes read at once for a stream table: one of a few dozen streams fits, a larger one takes a second read. An
+/// open without an index reads the table of every segment, so a whole window each would be 3 % of the backlog.
+const TABLE_WINDOW_BYTES: usize = 4 * 1024;
 
 /// Frames of one segment file, up to `len`.
 #[derive(Debug)]
@@ -18,9 +21,9 @@ pub(super) struct FrameReader<'a, F> {
     file: &'a F,
     segno: u64,
     len: u64,
+    ahead: usize,
     window: Vec<u8>,
     window_at: u64,
-    ahead: usize,
 }
 
 /// Why there is no frame at an offset.
@@ -137,7 +140,7 @@ pub fn read_header<F: DiskFile>(file: &F, len: u64) -> io::Result<Option<Segment
 /// The stream table, if sound.
 #[must_use]
 pub fn read_table<F: DiskFile>(file: &F, segno: u64, len: u64) -> Option<StreamTable> {
-    let mut reader = FrameReader::new(file, segno, len);
+    let mut reader = FrameReader::with_window(file, segno, len, TABLE_WINDOW_BYTES);
     match reader.frame(HEADER_BYTES) {
         Ok((head, payload)) if head.meta.kind == FrameKind::Table => StreamTable::from_bytes(payload),
         _ => None,

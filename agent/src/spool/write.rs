@@ -62,12 +62,17 @@ impl<D: Disk> DiskSpool<D> {
             }
         }
         let path = dir.join(segment_name(segno));
+        let roomy = self.has_room_to_set_aside();
+        let segment_bytes = self.settings.segment_bytes;
         let folder = || {
             self.disk.create_dir_all(&dir)?;
             self.disk.sync_dir(&self.dir.join("seg"))
         };
         let made =
             if first { folder() } else { Ok(()) }.and_then(|()| self.disk.create(&path)).and_then(|file| {
+                if roomy && let Err(error) = file.reserve(segment_bytes) {
+                    tracing::debug!(%error, segno, "no room is set aside for a segment; its syncs write more");
+                }
                 file.write_at(&bytes, 0)?;
                 file.sync()?;
                 self.disk.sync_dir(&dir)?;
@@ -240,7 +245,11 @@ impl<D: Disk> DiskSpool<D> {
         body.summary.lost.extend(self.untold_skips(id));
         let mut bytes = Vec::new();
         put_footer(&mut bytes, Place { segno, offset: open.len }, &body.summary);
-        match open.file.write_at(&bytes, open.len).and_then(|()| open.file.sync()) {
+        let wrote = open.file.write_at(&bytes, open.len);
+        if let Err(error) = open.file.unreserve() {
+            tracing::debug!(%error, segno, "room set aside stays taken until the segment goes");
+        }
+        match wrote.and_then(|()| open.file.sync()) {
             Ok(()) => {
                 body.len = open.len.saturating_add(bytes.len() as u64);
                 self.written_bytes = self.written_bytes.saturating_add(bytes.len() as u64);

@@ -2,22 +2,28 @@
 //!
 //! Recordings are played at each gateway's rates and cut into the slabs that the spool would hold. What is
 //! counted are MQTT packets with their payloads, both ways; TCP and TLS come on top of either side alike.
+//! What it costs at home, on the card and in CPU, is played through the agent's own stages ([`card`]).
 //! Stamps are a regular grid with the jitter of a quiet host, 50 µs: a grid alone would be nearly free.
+
+mod card;
+mod plan;
+mod play;
+
+pub(crate) use card::dispatch;
 
 use crate::figure::Sheet;
 use crate::wire::rivals::json_lines;
-use crate::wire::stream::Stream;
 use anyhow::{Context, Result};
-use headwater_agent::batch::{BatchSettings, Batcher, PackedBlob, Sealed};
+use headwater_agent::batch::{BatchSettings, Batcher, Sealed};
 use headwater_core::batch::{Announced, Column, Effort, Rows, StreamRef, Values};
 use headwater_core::id::{BootOrdinal, Epoch, IncarnationId, Seq, StreamId};
 use headwater_core::ports::{Cursor, Slab, SpooledSlab};
 use headwater_core::sample::{Blob, BlobRef, Value};
 use headwater_core::schema::{Fingerprint, builtin};
 use headwater_core::time::{BootNanos, ClockDomain, StampKind};
-use headwater_core::wire::blob::BlobCodec;
 use headwater_core::wire::object::PART_HEADER_BYTES;
 use headwater_core::wire::{Ack, AckStream, ENVELOPE_BYTES, MESSAGE_BYTES_SENT_MAX};
+use plan::{Gateway, Pictures, Played, gateways, stamp_us};
 use serde_json::json;
 use std::path::Path;
 
@@ -30,113 +36,21 @@ const MQTT_BYTES: usize = 4 + 2 + 22 + 2 + 1;
 const PUBACK_BYTES: usize = 4;
 /// Acks of the collector a batch: durable, then committed.
 const ACKS: usize = 2;
-/// Host jitter of stamps, µs.
-const JITTER_US: i64 = 50;
 
-/// A stream of a gateway.
-struct Played {
-    name: &'static str,
-    names: Vec<String>,
-    fields: Vec<Column>,
-    rows_per_s: f64,
-}
-
-struct Gateway {
-    name: &'static str,
-    streams: Vec<Played>,
-    pictures_per_s: usize,
-}
-
-pub(crate) fn measure(data: &Path, camera: &Path, sheet: &mut Sheet) -> Result<()> {
-    let pictures = Pictures::read(camera)?;
+pub(crate) fn measure(data: &Path, camera: &Path, dir: Option<&Path>, sheet: &mut Sheet) -> Result<()> {
+    let pictures = Pictures::read(camera, true)?;
     for gateway in gateways(data)? {
         for (linger_s, effort) in [(1, Effort::Wire), (10, Effort::Metered), (60, Effort::Metered)] {
             one(&gateway, linger_s, effort, &pictures, sheet)?;
         }
     }
-    Ok(())
-}
-
-fn gateways(data: &Path) -> Result<Vec<Gateway>> {
-    let read = |name: &str| Stream::read(&data.join(format!("{name}.csv")));
-    let (accl, gyro) = (read("gopro_karma_accl")?, read("gopro_karma_gyro")?);
-    let imu_rows = accl.t_ns.len().min(gyro.t_ns.len());
-    let imu = Played {
-        name: "imu",
-        names: ["accel_x", "accel_y", "accel_z", "gyro_x", "gyro_y", "gyro_z"].map(str::to_owned).to_vec(),
-        fields: accl.fields.iter().chain(&gyro.fields).map(|field| field.slice(0..imu_rows)).collect(),
-        rows_per_s: 250.0,
-    };
-    let played = |name, stream: Stream, rows_per_s| Played {
-        name,
-        names: stream.names,
-        fields: stream.fields,
-        rows_per_s,
-    };
-    let can = read("can_j1939")?;
-    let span_ns = can.t_ns.last().zip(can.t_ns.first()).map_or(1, |(last, first)| last - first);
-    let can_rate = can.t_ns.len() as f64 * 1e9 / span_ns as f64;
-    Ok(vec![
-        Gateway {
-            name: "environment station",
-            streams: vec![
-                played("radiation", read("surfrad_1min")?, 1.0 / 60.0),
-                played("air", read("seattle_temp_hourly")?, 0.1),
-            ],
-            pictures_per_s: 0,
-        },
-        Gateway {
-            name: "vehicle",
-            streams: vec![imu, played("gps", read("gps_aircraft_1hz")?, 10.0)],
-            pictures_per_s: 5,
-        },
-        Gateway { name: "CAN logger", streams: vec![played("can", can, can_rate)], pictures_per_s: 0 },
-    ])
-}
-
-/// Pictures as they are and as Lepton, packed once.
-struct Pictures(Vec<(Blob, Option<PackedBlob>)>);
-
-impl Pictures {
-    fn read(folder: &Path) -> Result<Self> {
-        let mut paths: Vec<_> = std::fs::read_dir(folder)
-            .with_context(|| format!("failed to list {}", folder.display()))?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<std::io::Result<_>>()?;
-        paths.sort();
-        let read = |path: &std::path::PathBuf| {
-            let bytes = std::fs::read(path)?;
-            let packed = BlobCodec::Lepton.pack(&bytes);
-            let packed = packed.map(|payload| PackedBlob { codec: BlobCodec::Lepton, payload });
-            Ok((Blob { mime: "image/jpeg".into(), bytes: bytes.into() }, packed))
-        };
-        Ok(Self(paths.iter().map(read).collect::<std::io::Result<_>>()?))
-    }
-
-    fn at(&self, n: usize) -> Option<&(Blob, Option<PackedBlob>)> {
-        self.0.get(n % self.0.len().max(1))
-    }
-}
-
-/// A small generator: jitter need not be random, only irregular.
-fn jitter_us(n: u64) -> i64 {
-    let mixed = (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ n).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33;
-    // Of two draws the sum: a triangle, as near to a host's wakeups as two lines of code come.
-    let draw = |bits: u64| i64::try_from(bits % 64).unwrap_or(0) - 32;
-    (draw(mixed) + draw(mixed >> 8)) * JITTER_US / 32
+    card::measure(data, camera, dir, sheet)
 }
 
 /// Rows `rows` of a stream, its recording played in a circle.
 fn rows(played: &Played, id: u16, rows: std::ops::Range<usize>) -> Rows {
     let n = rows.len();
-    let t = rows
-        .clone()
-        .map(|row| {
-            #[expect(clippy::cast_possible_truncation, reason = "microseconds of ten minutes")]
-            let grid = (row as f64 * 1e6 / played.rows_per_s) as i64;
-            10_000_000 + grid + jitter_us(row as u64)
-        })
-        .collect();
+    let t = rows.clone().map(|row| stamp_us(row, played.rows_per_s)).collect();
     let fields = played.fields.iter().map(|field| circle(field, rows.clone())).collect();
     Rows {
         stream: StreamRef::Id(StreamId(id)),
