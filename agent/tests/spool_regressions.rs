@@ -8,10 +8,33 @@
 #[expect(dead_code, reason = "shared by the tests of the spool; each uses its part")]
 mod spool_world;
 
+use headwater_agent::spool::DiskSpool;
+use headwater_core::gap::GapRecord;
+use headwater_core::id::{Epoch, StreamId};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{Spool, SpoolLane};
-use headwater_sim::disk::SimDisk;
+use headwater_sim::disk::{Call, SimDisk};
 use spool_world::*;
+use std::path::{Path, PathBuf};
+
+const T: SpoolLane = SpoolLane::Telemetry;
+
+fn told(gaps: &[GapRecord]) -> IntervalSet {
+    gaps.iter().map(|gap| gap.seq_first.0..gap.seq_last.0 + 1).collect()
+}
+
+/// Three hundred rows of one stream in some sealed segments and an open one.
+fn many_segments(disk: &SimDisk, index: &MemIndex) -> (DiskSpool<SimDisk>, StreamId, Vec<PathBuf>) {
+    let (mut spool, _) = open(disk, 1, index);
+    let imu = declare(&mut spool, "imu", T);
+    for n in 0..60 {
+        spool.append(slab(imu, n * 5, 5)).unwrap();
+        spool.sync().unwrap();
+    }
+    let files = segments(disk, T);
+    assert!(files.len() > 3, "{files:?}");
+    (spool, imu, files)
+}
 
 /// The index knew of a seq that was skipped last, no segment did. The next start raised the next seq over it and
 /// told the hole once; if that record was not stored either, the start after it passed over the hole in silence.
@@ -35,4 +58,115 @@ fn a_skip_at_the_end_is_told_until_it_is_stored_or_its_seq_is_given() {
         spool.take_gaps().iter().for_each(|gap| told.insert(gap.seq_first.0..gap.seq_last.0 + 1));
         assert_eq!(told.missing_in(0..next_seq(&spool, imu)), [], "life {life}");
     }
+}
+
+/// Rows whose segment was removed, or emptied, behind the spool's back were missing in silence.
+#[test]
+fn a_segment_that_vanished_is_told_until_that_is_stored() {
+    for emptied in [false, true] {
+        let (disk, index) = (SimDisk::new(), MemIndex::default());
+        let (spool, imu, files) = many_segments(&disk, &index);
+        drop(spool);
+        let mut disk = disk.crash(1);
+        if emptied {
+            disk.edit(&files[1], Vec::clear);
+        } else {
+            disk.wipe(&files[1]);
+        }
+        for life in 2..5 {
+            let (mut spool, opened) = open(&disk, life, &index);
+            assert!(!opened.new_epoch);
+            let back = readable(&mut spool, T, opened.epoch, imu);
+            let gaps = spool.take_gaps();
+            let mut all = back.clone();
+            all.union_with(&told(&gaps));
+            assert_eq!(all, IntervalSet::below(300), "life {life}");
+            assert!(back.count() > 100 && back.count() < 300);
+            if life == 4 {
+                let records =
+                    spool.declare(&"hw/gaps".parse().unwrap(), &gaps_schema(), SpoolLane::Control.into()).unwrap();
+                for (seq, gap) in gaps.iter().enumerate() {
+                    spool.append(gap_slab(records, seq as u64, gap)).unwrap();
+                }
+                spool.trim(imu, &back).unwrap();
+                spool.sync().unwrap();
+            }
+            drop(spool);
+            disk = disk.crash(u64::from(life));
+        }
+        let (mut spool, _) = open(&disk, 5, &index);
+        assert_eq!(spool.take_gaps(), [], "told once it was stored");
+    }
+}
+
+/// A segment of which a start could read nothing looked empty, thus released, and was unlinked.
+#[test]
+fn a_read_error_at_a_start_frees_nothing() {
+    for (after, n) in (0..60).flat_map(|after| [(after, 2), (after, 5), (after, 40)]) {
+        let (disk, index) = (SimDisk::new(), MemIndex::default());
+        let (spool, imu, _) = many_segments(&disk, &index);
+        let epoch = spool.epoch();
+        drop(spool);
+        let disk = disk.crash(1);
+        disk.fail(Call::Read, after, n);
+        let (dir, fresh, none) = (Path::new(DIR), Epoch(7), Box::new(MemIndex::default()));
+        // A start that cannot read who it is ends with an error, which is right.
+        if let Ok((mut spool, _)) = DiskSpool::open_with(disk.clone(), dir, boot(2), SMALL, fresh, none) {
+            declare(&mut spool, "imu", T);
+        }
+        let disk = disk.crash(2);
+        let (mut spool, _) = open(&disk, 3, &MemIndex::default());
+        assert_eq!(readable(&mut spool, T, epoch, imu), IntervalSet::below(300), "{after} {n}");
+    }
+}
+
+/// Without an index, what stood in the damaged end of a sealed segment was missing in silence.
+#[test]
+fn the_next_table_tells_what_a_damaged_segment_held() {
+    let (disk, index) = (SimDisk::new(), MemIndex::default());
+    let (spool, imu, files) = many_segments(&disk, &index);
+    drop(spool);
+    for len in [0, 100, 900, 2_000] {
+        let mut disk = disk.crash(1);
+        disk.edit(&files[1], |data| data.truncate(len));
+        for life in 2..4 {
+            let (mut spool, opened) = open(&disk, life, &MemIndex::default());
+            let mut all = readable(&mut spool, T, opened.epoch, imu);
+            assert!(!opened.new_epoch && all.count() > 100);
+            all.union_with(&told(&spool.take_gaps()));
+            assert_eq!(all, IntervalSet::below(300), "{len}, life {life}");
+            drop(spool);
+            disk = disk.crash(u64::from(life));
+        }
+    }
+}
+
+/// The name of the spool's own folder was never synced: a power cut after the first hour took all of it.
+#[test]
+fn a_new_spool_outlives_a_power_cut_with_its_folder() {
+    let (disk, index) = (SimDisk::new(), MemIndex::default());
+    let (spool, imu, _) = many_segments(&disk, &index);
+    drop(spool);
+    for seed in 0..20 {
+        let (mut spool, opened) = open(&disk.crash(seed), 2, &MemIndex::default());
+        assert!(!opened.new_epoch);
+        assert_eq!(readable(&mut spool, T, opened.epoch, imu), IntervalSet::below(300));
+    }
+}
+
+/// The ordinal of a new boot found no room, so the agent did not start until somebody made some.
+#[test]
+fn a_full_disk_is_no_reason_not_to_start() {
+    let (disk, index) = (SimDisk::new(), MemIndex::default());
+    let (spool, imu, _) = many_segments(&disk, &index);
+    let epoch = spool.epoch();
+    drop(spool);
+    let disk = disk.crash(1);
+    disk.set_capacity(disk.used());
+    let (mut spool, opened) = open(&disk, 2, &index);
+    assert_eq!((opened.epoch, opened.boot_ordinal.0), (epoch, 2));
+    assert_eq!(readable(&mut spool, T, epoch, imu), IntervalSet::below(300));
+    drop(spool);
+    let (_, again) = open(&disk.crash(2), 3, &index);
+    assert_eq!((again.epoch, again.boot_ordinal.0), (epoch, 3));
 }

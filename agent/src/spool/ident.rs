@@ -92,10 +92,23 @@ fn store<D: Disk>(disk: &D, dir: &Path, name: &str, magic: &[u8; 8], body: &[u8]
     let mut bytes = magic.to_vec();
     bytes.extend_from_slice(body);
     bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
-    let file = disk.create(&tmp)?;
-    file.write_at(&bytes, 0)?;
-    file.sync()?;
-    drop(file);
-    disk.rename(&tmp, &path)?;
-    disk.sync_dir(dir)
+    let made = disk.create(&tmp).and_then(|file| {
+        file.write_at(&bytes, 0)?;
+        file.sync()
+    });
+    match made {
+        Ok(()) => {
+            disk.rename(&tmp, &path)?;
+            disk.sync_dir(dir)
+        }
+        // A full disk must not keep the agent from starting: the old file's place is large enough. Torn by a
+        // power cut, it costs the epoch and nothing else.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            disk.unlink(&tmp)?;
+            let file = disk.open(&path).map_err(|_| error)?;
+            file.write_at(&bytes, 0)?;
+            file.sync()
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -44,13 +44,13 @@ fn of(stream: usize) -> StreamId {
 
 fn work(spool: &mut DiskSpool<RealDisk>, rounds: u64, durable: &mut Sets) {
     for _ in 0..rounds {
-        for stream in 0..STREAMS.len() {
+        for (stream, durable) in durable.iter_mut().enumerate() {
             let first = next_seq(spool, of(stream));
             let made = match stream {
                 3 => blob_slab(of(3), first, 3_000),
                 _ => slab(of(stream), first, 10 + 4 * stream as u64),
             };
-            durable[stream].insert(made.rows.seqs());
+            durable.insert(made.rows.seqs());
             spool.append(made).unwrap();
         }
         spool.sync().unwrap();

@@ -37,6 +37,7 @@ fn power_cut(ops: &[Op], cut: u64, seed: u64, keep_index: bool, again: u64) -> R
     let (mut model, epoch) = life.ends();
     let index = if keep_index { index } else { MemIndex::default() };
     let mut crashed = disk.crash(seed);
+    // A start on a full disk cannot write down what it found torn, so it tells that once only.
     crashed.set_capacity(1 << 40);
     if again < 20 {
         // A second cut, in the middle of recovery.

@@ -92,6 +92,12 @@ impl<D: Disk> Log<D> {
         for parent in [&receiver_dir, &root.to_path_buf()] {
             disk.sync_dir(parent).map_err(|e| io("sync", parent, e))?;
         }
+        // The root itself may be new, and those it lies in; not all of them are ours to open.
+        for above in root.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+            if let Err(error) = disk.sync_dir(above) {
+                tracing::debug!(%error, dir = %above.display(), "folder above the landing log cannot be synced");
+            }
+        }
         let header = SegmentHeader { generation, incarnation, segment: 0, created: now };
         let (file, path) = start_segment(&disk, &dir, header)?;
         Ok(Self {

@@ -506,7 +506,7 @@ impl DiskFile for SimFile {
             let fails = state.fails(Call::Write);
             let inode = inode(state, id)?;
             let grows = (from + bytes.len()).saturating_sub(inode.now.len()) as u64;
-            let fits = used.saturating_add(grows) <= capacity;
+            let fits = grows == 0 || used.saturating_add(grows) <= capacity;
             // A full disk takes the first half: what a short write leaves behind.
             let mut taken = if fits { bytes } else { bytes.get(..bytes.len() / 2).unwrap_or_default() };
             if let Some(mut dice) = fails.clone() {
