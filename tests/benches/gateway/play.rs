@@ -90,8 +90,8 @@ impl<'a> Player<'a> {
         let (mut spool, opened) = DiskSpool::open(RealDisk, dir, BootId([1; 16]), Settings::default())?;
         let mut stamper = Stamper::new(opened.boot_ordinal);
         let mut lanes = BTreeMap::new();
-        let mut declare = |name: &StreamName, schema: Schema, lane| -> Result<()> {
-            let id = spool.declare(name, &schema, lane)?;
+        let mut declare = |name: &StreamName, schema: Schema, lane: SpoolLane| -> Result<()> {
+            let id = spool.declare(name, &schema, lane.into())?;
             stamper.declare(name, id, schema, headwater_core::id::Seq(0));
             lanes.insert(id, lane);
             Ok(())

@@ -63,7 +63,7 @@ impl Ours {
         let schema = schema(pieces.workload)?;
         let lane = if pieces.workload == Workload::Images { SpoolLane::Media } else { SpoolLane::Telemetry };
         let name = "measured".parse()?;
-        let stream = spool.declare(&name, &schema, lane)?;
+        let stream = spool.declare(&name, &schema, lane.into())?;
         let state = spool.streams().into_iter().find(|state| state.id == stream);
         let state = state.context("a declared stream is not listed")?;
         let trimmed = state.acked.end();
