@@ -9,6 +9,7 @@
 mod spool_world;
 
 use headwater_agent::spool::DiskSpool;
+use headwater_agent::spool::frame::{FrameKind, HEAD_BYTES, Place, read_head};
 use headwater_core::gap::GapRecord;
 use headwater_core::id::{Epoch, StreamId};
 use headwater_core::interval::IntervalSet;
@@ -83,8 +84,9 @@ fn a_segment_that_vanished_is_told_until_that_is_stored() {
             assert_eq!(all, IntervalSet::below(300), "life {life}");
             assert!(back.count() > 100 && back.count() < 300);
             if life == 4 {
-                let records =
-                    spool.declare(&"hw/gaps".parse().unwrap(), &gaps_schema(), SpoolLane::Control.into()).unwrap();
+                let records = spool
+                    .declare(&"hw/gaps".parse().unwrap(), &gaps_schema(), SpoolLane::Control.into())
+                    .unwrap();
                 for (seq, gap) in gaps.iter().enumerate() {
                     spool.append(gap_slab(records, seq as u64, gap)).unwrap();
                 }
@@ -169,4 +171,33 @@ fn a_full_disk_is_no_reason_not_to_start() {
     drop(spool);
     let (_, again) = open(&disk.crash(2), 3, &index);
     assert_eq!((again.epoch, again.boot_ordinal.0), (epoch, 3));
+}
+
+/// Two frames in a row were damaged behind sound headers: the search for the next whole frame passed over the second
+/// one, and nobody told of its rows.
+#[test]
+fn each_of_two_damaged_frames_in_a_row_is_told() {
+    let (disk, index) = (SimDisk::new(), MemIndex::default());
+    let (mut spool, opened) = open(&disk, 1, &index);
+    let imu = declare(&mut spool, "imu", T);
+    for n in 0..4 {
+        spool.append(slab(imu, n * 5, 5)).unwrap();
+        spool.sync().unwrap();
+    }
+    drop(spool);
+    let file = segments(&disk, T).pop().unwrap();
+    let bytes = disk.bytes(&file).unwrap();
+    let frames: Vec<usize> = (64..bytes.len() - HEAD_BYTES)
+        .filter(|at| {
+            let place = Place { segno: 1, offset: *at as u64 };
+            read_head(&bytes[*at..], place).is_some_and(|head| head.meta.kind == FrameKind::Slab)
+        })
+        .collect();
+    let disk = disk.crash(1);
+    for at in &frames[1..3] {
+        disk.flip(&file, (at + HEAD_BYTES + 3) as u64 * 8);
+    }
+    let (mut spool, _) = open(&disk, 2, &MemIndex::default());
+    assert_eq!(told(&spool.take_gaps()), std::iter::once(5..15).collect());
+    assert_eq!(readable(&mut spool, T, opened.epoch, imu).iter().collect::<Vec<_>>(), [0..5, 15..20]);
 }

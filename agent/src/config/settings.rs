@@ -1,8 +1,8 @@
 //! What the agent works with once the configuration was checked: nothing in here can be wrong.
 
 use crate::ship::RetainUntil;
-use crate::stamp::Retention;
 use headwater_core::id::{DevicePath, StreamName};
+use headwater_core::ports::{EvictFirst, StreamClass};
 use headwater_core::schema::Schema;
 use headwater_core::time::Latency;
 use std::path::PathBuf;
@@ -72,6 +72,19 @@ pub struct SpoolSettings {
     pub sync_interval: Duration,
     /// What the collector must have said before captures may go.
     pub retain_until: RetainUntil,
+}
+
+/// What the configuration says of the streams of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// It is synced and shipped at once.
+    pub alarm: bool,
+    /// What its rows are worth; by modality if not said.
+    pub class: Option<StreamClass>,
+    /// Which rows go first.
+    pub evict_first: EvictFirst,
+    /// Bytes of it that eviction leaves.
+    pub keep_bytes_min: u64,
 }
 
 /// One source.

@@ -2,9 +2,10 @@
 
 use super::mistake::{Mistake, Mistakes};
 use super::raw::{RawField, RawSource};
-use super::settings::{After, CommandLine, Framing, LineFormat, LineSettings, SourceKind, SourceSettings};
+use super::settings::{
+    After, CommandLine, Framing, LineFormat, LineSettings, Retention, SourceKind, SourceSettings,
+};
 use super::value;
-use crate::stamp::Retention;
 use headwater_core::id::{FieldName, KindName, StreamName};
 use headwater_core::ports::{EvictFirst, StreamClass};
 use headwater_core::schema::{Field, Logical, Modality, Schema, check_unit};

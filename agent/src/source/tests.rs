@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::clock::BootClock;
-use crate::config::{CommandLine, LineFormat, LineSettings};
-use crate::stamp::Retention;
+use crate::config::{CommandLine, LineFormat, LineSettings, Retention};
 use headwater_core::schema::{Field, Logical, Modality, Schema};
 use headwater_core::time::Latency;
 use std::time::Duration;

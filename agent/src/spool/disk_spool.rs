@@ -350,7 +350,7 @@ impl<D: Disk> Spool for DiskSpool<D> {
         let meta = slab_meta(id, &slab.rows);
         let series = SeriesId::of(&policy, &slab, self.is_crowded());
         let gaps = if is_gap_rows(&slab.rows) { gap_rows(&slab.rows) } else { Vec::new() };
-        let payload = slab_payload(&Slab { rows: Rows { stream: StreamRef::Id(id), ..slab.rows }, ..slab })
+        let payload = slab_payload(Slab { rows: Rows { stream: StreamRef::Id(id), ..slab.rows }, ..slab })
             .map_err(|(bytes, limit)| SpoolError::TooLarge { bytes, limit })?;
         self.store(series, Pending { meta, payload, gaps })?;
         if let Some(stream) = self.streams.get_mut(&id) {
@@ -371,7 +371,11 @@ impl<D: Disk> Spool for DiskSpool<D> {
         let mut outcome = Ok(());
         let mut any = false;
         let waiting = || self.series.iter().filter(|(_, series)| !series.pending.is_empty());
-        let ids: Vec<SeriesId> = waiting().map(|(id, _)| *id).collect();
+        let bytes = |series: &Series<D::File>| -> u64 {
+            series.pending.iter().map(|item| frame_bytes(item.payload.len())).sum()
+        };
+        let groups: BTreeMap<SeriesId, u64> = waiting().map(|(id, series)| (*id, bytes(series))).collect();
+        let ids: Vec<SeriesId> = groups.keys().copied().collect();
         if ids.len() > 1 {
             waiting().filter_map(|(_, series)| series.open.as_ref()).for_each(|open| open.file.sync_soon());
         }
@@ -379,6 +383,7 @@ impl<D: Disk> Spool for DiskSpool<D> {
             match self.sync_series(id) {
                 Ok(did) => {
                     any |= did;
+                    self.seal_if_full(id, groups.get(&id).copied().unwrap_or(0));
                     if did && id.lane == SpoolLane::Control {
                         // Gap records are durable: what they speak of makes room for the other lanes.
                         self.free_evicted();

@@ -188,6 +188,12 @@ impl Place {
 
 /// Appends a frame that will lie at `place`.
 pub fn put_frame(out: &mut Vec<u8>, place: Place, meta: &FrameMeta, durable: u64, payload: &[u8]) {
+    put_head(out, place, meta, durable, payload);
+    out.extend_from_slice(payload);
+}
+
+/// Appends the header of a frame that will lie at `place`.
+pub(super) fn put_head(out: &mut Vec<u8>, place: Place, meta: &FrameMeta, durable: u64, payload: &[u8]) {
     let (b_first, b_last) = meta.times.unwrap_or((BootNanos(0), BootNanos(0)));
     let span = u32::try_from(b_last.since(b_first).max(0) / 1_000).unwrap_or(u32::MAX);
     let mut head = Vec::with_capacity(HEAD_BYTES);
@@ -205,7 +211,6 @@ pub fn put_frame(out: &mut Vec<u8>, place: Place, meta: &FrameMeta, durable: u64
     head.extend_from_slice(&u32::try_from(durable).unwrap_or(u32::MAX).to_le_bytes());
     head.extend_from_slice(&place.crc(&head).to_le_bytes());
     out.extend_from_slice(&head);
-    out.extend_from_slice(payload);
 }
 
 /// Bytes a frame of this payload takes.

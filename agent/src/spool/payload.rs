@@ -138,7 +138,7 @@ pub fn read_declaration(bytes: &[u8]) -> Option<Declared> {
 ///
 /// # Errors
 /// The size and its limit, if what was written could not be read back within the limits of version 1.
-pub fn slab_payload(slab: &Slab) -> Result<Vec<u8>, (u64, u64)> {
+pub fn slab_payload(slab: Slab) -> Result<Vec<u8>, (u64, u64)> {
     let limits = Limits::V1;
     let values = slab.rows.counted_values();
     if values > limits.values_max {
@@ -148,10 +148,11 @@ pub fn slab_payload(slab: &Slab) -> Result<Vec<u8>, (u64, u64)> {
     if blob > BLOB_BYTES_MAX {
         return Err((blob as u64, BLOB_BYTES_MAX as u64));
     }
-    let body = encode_batch(&[Section::Rows(slab.rows.clone())], Effort::Spool);
+    let texts = text_bytes(&slab.rows);
+    let body = encode_batch(&[Section::Rows(slab.rows)], Effort::Spool);
     // Cheap slabs are within every limit; only large ones are worth a trial.
     let raw = Reader::new(body.get(1..).unwrap_or_default()).uv().unwrap_or(u64::MAX);
-    if raw > TRIAL_BYTES || text_bytes(&slab.rows) > TRIAL_BYTES {
+    if raw > TRIAL_BYTES || texts > TRIAL_BYTES {
         let sound = decode_batch(&body, &limits).is_ok_and(|batch| batch.rows().count() == 1);
         if !sound {
             return Err((raw, limits.small_raw_bytes_max as u64));
@@ -407,9 +408,9 @@ mod tests {
             lat_hi: vec![1; 85],
             fields: vec![field.clone(); 9],
         };
-        assert!(slab_payload(&Slab { rows: rows.clone(), blob: None }).is_err());
+        assert!(slab_payload(Slab { rows: rows.clone(), blob: None }).is_err());
         let payload =
-            slab_payload(&Slab { rows: Rows { fields: vec![field; 2], ..rows }, blob: None }).unwrap();
+            slab_payload(Slab { rows: Rows { fields: vec![field; 2], ..rows }, blob: None }).unwrap();
         assert_eq!(read_slab(&payload).unwrap().rows.len(), 85);
     }
 

@@ -4,10 +4,10 @@ use super::disk_spool::{DiskSpool, Settings, failed};
 use super::gaps::GapList;
 use super::ident;
 use super::index::{Index, NoIndex, Remembered, SpoolIndex};
-use super::payload::{LostRange, StreamTable};
+use super::payload::LostRange;
 use super::read::QUARANTINE_BYTES_MAX;
 use super::series::Series;
-use super::series_id::{Rank, SeriesId};
+use super::series_id::SeriesId;
 use super::sled_index::SledIndex;
 use super::survey::{Lost, Survey};
 use headwater_core::gap::{GapCause, GapRecord};
@@ -40,7 +40,6 @@ struct Found {
     lost: Vec<Lost>,
     torn_off: Vec<Lost>,
     gap_rows: Vec<GapRecord>,
-    unsealed: Vec<(SeriesId, StreamTable)>,
 }
 
 impl<D: Disk> DiskSpool<D> {
@@ -97,7 +96,6 @@ impl<D: Disk> DiskSpool<D> {
             known: &known,
             tables: Vec::new(),
             found_upto: BTreeMap::new(),
-            unsealed: Vec::new(),
             lost: Vec::new(),
             gap_rows: Vec::new(),
             unproven: None,
@@ -135,7 +133,7 @@ impl<D: Disk> DiskSpool<D> {
         }
         let (segments, scanned, quarantined) = survey.opened;
         let (lost, gap_rows, changes) = (survey.lost, survey.gap_rows, survey.index_changes);
-        let (aside, torn_off, unsealed) = (survey.aside, survey.torn_off, survey.unsealed);
+        let (aside, torn_off) = (survey.aside, survey.torn_off);
         let opened =
             Opened { epoch, boot_ordinal, new_epoch: proven.is_err(), segments, scanned, quarantined };
         let streams = streams.filter(|_| proven.is_ok()).unwrap_or_default();
@@ -164,7 +162,7 @@ impl<D: Disk> DiskSpool<D> {
             quarantined_bytes: 0,
         };
         let proven: Vec<(StreamId, Seq)> = spool.next_seqs();
-        let untold_losses = spool.settle(&known, Found { lost, torn_off, gap_rows, unsealed });
+        let untold_losses = spool.settle(&known, Found { lost, torn_off, gap_rows });
         let durable = match untold_losses.is_empty() {
             true if spool.next_seqs() == proven => Ok(()),
             true => spool.create_segment(SeriesId::home(&SpoolLane::Control.into())),
@@ -196,30 +194,6 @@ impl<D: Disk> DiskSpool<D> {
         Ok((spool, opened))
     }
 
-    /// Rows missing from streams whose rows lie in several series: each is synced by itself, so a power cut may
-    /// have kept a row and not the one before it. Only segments that were not sealed can miss any, and those were
-    /// begun when the newest of their tables was written, or later.
-    fn holes_between_layers(&self, unsealed: &[(SeriesId, StreamTable)]) -> Vec<Lost> {
-        let mut holes = Vec::new();
-        let layers = || self.series.iter().filter(|(series, _)| matches!(series.rank, Rank::Thin(_)));
-        for (id, stream) in &self.streams {
-            let of_us = layers().flat_map(|(_, series)| series.summaries()).filter(|s| s.epoch == self.epoch);
-            if !of_us.into_iter().any(|summary| summary.declared.contains_key(id)) {
-                continue;
-            }
-            let of_layers = unsealed.iter().filter(|(series, _)| matches!(series.rank, Rank::Thin(_)));
-            let begun =
-                of_layers.filter_map(|(_, table)| table.streams.get(id)).map(|entry| entry.next_seq.0);
-            let mut here = IntervalSet::new();
-            let ours = self.series.values().flat_map(Series::summaries).filter(|s| s.epoch == self.epoch);
-            ours.filter_map(|summary| summary.streams.get(id)).for_each(|part| here.union_with(&part.seqs));
-            let Some(begun) = begun.max() else { continue };
-            let end = stream.entry.next_seq.0.max(here.end());
-            holes.extend(here.missing_in(begun..end).into_iter().map(|seqs| self.hole(*id, seqs)));
-        }
-        holes
-    }
-
     /// Seqs that were given and never became durable, in the last boot there are rows of.
     fn hole(&self, stream: StreamId, seqs: std::ops::Range<u64>) -> Lost {
         let ours = self.series.values().flat_map(Series::summaries).filter(|s| s.epoch == self.epoch);
@@ -234,7 +208,7 @@ impl<D: Disk> DiskSpool<D> {
     /// Raises next seqs to what is known elsewhere, takes over acks, and tells what is lost. Gives back those
     /// losses that no segment tells.
     fn settle(&mut self, known: &Remembered, found: Found) -> Vec<LostRange> {
-        let Found { lost, torn_off, gap_rows, unsealed } = found;
+        let Found { lost, torn_off, gap_rows } = found;
         let stood = self.next_seqs();
         let mut explained: BTreeMap<StreamId, IntervalSet> = BTreeMap::new();
         for gap in &gap_rows {
@@ -260,7 +234,7 @@ impl<D: Disk> DiskSpool<D> {
                 stream.entry.next_seq = stream.entry.next_seq.max(Seq(loss.seqs.end));
             }
         }
-        let mut holes = self.holes_between_layers(&unsealed);
+        let mut holes = Vec::new();
         // A record may speak of seqs beyond rows that waited in memory for a disk that refused them.
         for (id, from) in stood {
             let upto = self.streams.get(&id).map_or(from, |stream| stream.entry.next_seq);

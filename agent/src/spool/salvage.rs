@@ -5,7 +5,6 @@ use super::payload::{LostRange, StreamTable, Summary, read_slab};
 use super::read::copy;
 use super::scan::{Damage, scan};
 use super::series::Closed;
-use super::series_id::Rank;
 use super::write::put_footer;
 use headwater_core::batch::{Rows, StreamRef};
 use headwater_core::gap::{GapCause, GapRecord};
@@ -55,6 +54,8 @@ pub(super) fn salvage<F: DiskFile>(
     let mut unproven = None;
     for damage in &found.holes {
         let cause = if damage.unreadable { GapCause::MediaError } else { GapCause::Corrupt };
+        let also = damage.also.iter().filter(|meta| meta.kind == FrameKind::Slab);
+        lost.extend(also.map(|meta| loss(meta.stream, meta.seqs(), cause)));
         if damage.meta.is_some_and(|meta| meta.kind != FrameKind::Slab) {
             continue;
         }
@@ -74,7 +75,7 @@ pub(super) fn salvage<F: DiskFile>(
         } else {
             torn = Some(tail.at.clone());
         }
-        if let Some(meta) = tail.meta.filter(|meta| meta.kind == FrameKind::Slab) {
+        for meta in tail.meta.iter().chain(&tail.also).filter(|meta| meta.kind == FrameKind::Slab) {
             // Maybe it was synced, shipped and only then damaged: its seqs are not given again.
             lost.push(loss(meta.stream, meta.seqs(), GapCause::TornTail));
         }
@@ -83,10 +84,9 @@ pub(super) fn salvage<F: DiskFile>(
     let mut known: BTreeMap<StreamId, IntervalSet> =
         summary.streams.iter().map(|(id, part)| (*id, part.seqs.clone())).collect();
     lost.iter().for_each(|lost| known.entry(lost.stream).or_default().insert(lost.seqs.clone()));
-    // But a temporal layer holds only some of them; what is missing there shows when all layers are looked at.
-    let layered = matches!(header.series.rank, Rank::Thin(_));
+    // Or it lies in another temporal layer: whoever tells of it looks there first.
     let cause = if found.holes.is_empty() { GapCause::Overrun } else { GapCause::Corrupt };
-    for (id, known) in known.into_iter().filter(|_| !layered) {
+    for (id, known) in known {
         let next = table.streams.get(&id).map_or(0, |entry| entry.next_seq.0);
         let end = known.iter().last().map_or(0, |range| range.end);
         lost.extend(known.missing_in(next..end).into_iter().map(|hole| loss(id, hole, cause)));

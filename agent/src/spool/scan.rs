@@ -173,6 +173,8 @@ pub struct Damage {
     pub at: Range<u64>,
     /// The frame that began there, if its header is sound.
     pub meta: Option<FrameMeta>,
+    /// Frames behind it that are damaged too, as far as one sound header leads to the next.
+    pub also: Vec<FrameMeta>,
     /// Some of it could not even be read.
     pub unreadable: bool,
 }
@@ -207,12 +209,25 @@ pub fn scan<F: DiskFile>(file: &F, segno: u64, len: u64, mut visit: impl FnMut(u
                 found.end = at;
                 continue;
             }
-            Err(NoFrame::Payload(head)) => (Some(head.meta), false),
+            Err(NoFrame::Payload(head)) => (Some(head), false),
             Err(NoFrame::Head) => (None, false),
             Err(NoFrame::Unreadable) => (None, true),
         };
-        let (next, also_unreadable) = reader.next_frame(at.saturating_add(1));
-        let damage = |end| Damage { at: at..end, meta, unreadable: unreadable || also_unreadable };
+        let mut also = Vec::new();
+        let mut from = at.saturating_add(1);
+        if let Some(head) = meta {
+            let mut behind = at.saturating_add(frame_bytes(head.len));
+            while let Err(NoFrame::Payload(head)) = reader.frame(behind) {
+                also.push(head.meta);
+                behind = behind.saturating_add(frame_bytes(head.len));
+            }
+            if reader.frame(behind).is_ok() {
+                from = behind;
+            }
+        }
+        let meta = meta.map(|head| head.meta);
+        let (next, also_unreadable) = reader.next_frame(from);
+        let damage = |end| Damage { at: at..end, meta, also, unreadable: unreadable || also_unreadable };
         match next {
             Some(next) => {
                 found.holes.push(damage(next));

@@ -36,8 +36,6 @@ pub(super) struct Survey<'a, D: Disk> {
     pub(super) tables: Vec<StreamTable>,
     /// Per series: highest sound segment, plus one.
     pub(super) found_upto: BTreeMap<SeriesId, u64>,
-    /// Tables of segments that were not sealed.
-    pub(super) unsealed: Vec<(SeriesId, StreamTable)>,
     pub(super) lost: Vec<Lost>,
     pub(super) gap_rows: Vec<GapRecord>,
     /// Why seqs or ids may have gone on further than can be seen.
@@ -64,9 +62,11 @@ pub(super) struct Torn {
 
 impl Torn {
     fn new(header: SegmentHeader, table: &StreamTable, summary: &Summary) -> Self {
+        let usual = SeriesId::home(&header.series.lane.into()) == header.series;
+        let of_lane = table.streams.iter().filter(|(_, entry)| usual && entry.lane == header.series.lane);
+        let ids = summary.declared.keys().chain(of_lane.map(|(id, _)| id));
         let stood = |id: &StreamId| table.streams.get(id).map_or(0, |entry| entry.next_seq.0);
-        let mut reached: BTreeMap<StreamId, u64> =
-            summary.declared.keys().map(|id| (*id, stood(id))).collect();
+        let mut reached: BTreeMap<StreamId, u64> = ids.map(|id| (*id, stood(id))).collect();
         let held = summary.streams.iter().flat_map(|(id, part)| part.seqs.iter().map(|seqs| (*id, seqs.end)));
         for (id, end) in held.chain(summary.lost.iter().map(|lost| (lost.stream, lost.seqs.end))) {
             let upto = reached.entry(id).or_default();
@@ -172,12 +172,7 @@ impl<D: Disk> Survey<'_, D> {
             let newest = ours && !have_table;
             let closed = match read_footer(&file, segno, len) {
                 Some(summary) => Closed::new(len, summary),
-                None => {
-                    if ours {
-                        self.unsealed.push((id, table.clone()));
-                    }
-                    self.unsealed(&file, header, &table, newest, len, series)?
-                }
+                None => self.unsealed(&file, header, &table, newest, len, series)?,
             };
             series.closed.insert(segno, closed);
             self.index_changes.push((id, segno));
@@ -346,8 +341,11 @@ impl<D: Disk> Survey<'_, D> {
             if series.keys().any(layered) {
                 continue;
             }
+            let usual = SeriesId::home(&of.lane.into()) == of;
             for (id, stream) in &streams {
-                let Some(upto) = reached.get(id).copied() else { continue };
+                // Declarations may be damaged too; then a lane's usual series is taken to hold all of the lane.
+                let unnamed = (usual && stream.entry.lane == of.lane).then_some(0);
+                let Some(upto) = reached.get(id).copied().or(unnamed) else { continue };
                 if let Some(epoch) = self.epoch.filter(|_| upto < stream.entry.next_seq.0) {
                     let (seqs, cause) = (upto..stream.entry.next_seq.0, GapCause::TornTail);
                     self.torn_off.push(Lost { epoch, boot_ordinal, stream: *id, seqs, cause });

@@ -1,7 +1,7 @@
 //! How slabs become durable: segments created, written, synced, given up and sealed.
 
 use super::disk_spool::DiskSpool;
-use super::frame::{FrameKind, FrameMeta, Place, SegmentHeader, frame_bytes, put_frame};
+use super::frame::{FrameKind, FrameMeta, Place, SegmentHeader, frame_bytes, put_frame, put_head};
 use super::payload::{LostRange, StreamTable, Summary, TableEntry, declaration_bytes};
 use super::series::{Closed, Open, Pending, segment_name};
 use super::series_id::SeriesId;
@@ -10,6 +10,9 @@ use headwater_core::id::{Seq, StreamId};
 use headwater_core::ports::{Disk, DiskFile, SpoolError};
 use std::collections::BTreeMap;
 use std::io;
+
+/// Payloads below it are copied behind their header and written at once; above it two writes cost less.
+const COPIED_BYTES_MAX: usize = 16 << 10;
 
 impl<D: Disk> DiskSpool<D> {
     /// The stream table as far as it is durable: slabs not yet synced may vanish in a power cut, and the
@@ -121,7 +124,7 @@ impl<D: Disk> DiskSpool<D> {
         let Some(open) = self.series(series).open.as_mut() else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        let mut bytes = Vec::with_capacity(item.payload.len().saturating_add(64));
+        let mut bytes = Vec::with_capacity(item.payload.len().min(COPIED_BYTES_MAX).saturating_add(64));
         let mut declared = None;
         if let Some(payload) = declaration {
             declared = Some(open.len);
@@ -130,13 +133,22 @@ impl<D: Disk> DiskSpool<D> {
             put_frame(&mut bytes, place, &meta, open.body.len, &payload);
         }
         let place = Place { segno: open.segno, offset: open.len.saturating_add(bytes.len() as u64) };
-        put_frame(&mut bytes, place, &item.meta, open.body.len, &item.payload);
-        open.file.write_at(&bytes, open.len)?;
-        open.len = open.len.saturating_add(bytes.len() as u64);
+        put_head(&mut bytes, place, &item.meta, open.body.len, &item.payload);
+        let mut written = bytes.len() as u64;
+        if item.payload.len() >= COPIED_BYTES_MAX {
+            open.file.write_at(&item.payload, open.len.saturating_add(written))?;
+            written = written.saturating_add(item.payload.len() as u64);
+            open.file.write_at(&bytes, open.len)?;
+        } else {
+            bytes.extend_from_slice(&item.payload);
+            written = bytes.len() as u64;
+            open.file.write_at(&bytes, open.len)?;
+        }
+        open.len = open.len.saturating_add(written);
         if let Some(offset) = declared {
             open.body.summary.declared.insert(id, offset);
         }
-        self.written_bytes = self.written_bytes.saturating_add(bytes.len() as u64);
+        self.written_bytes = self.written_bytes.saturating_add(written);
         Ok(())
     }
 
@@ -249,7 +261,15 @@ impl<D: Disk> DiskSpool<D> {
         if let Err(error) = open.file.unreserve() {
             tracing::debug!(%error, segno, "room set aside stays taken until the segment goes");
         }
-        match wrote.and_then(|()| open.file.sync()) {
+        // Slabs are durable already. A footer that a power cut takes is written anew at the next open, so it is worth
+        // a sync only if it tells what nothing else does.
+        let durable = if body.summary.lost.is_empty() {
+            open.file.sync_soon();
+            Ok(())
+        } else {
+            open.file.sync()
+        };
+        match wrote.and(durable) {
             Ok(()) => {
                 body.len = open.len.saturating_add(bytes.len() as u64);
                 self.written_bytes = self.written_bytes.saturating_add(bytes.len() as u64);
@@ -260,6 +280,18 @@ impl<D: Disk> DiskSpool<D> {
         }
         self.series(id).closed.insert(segno, body);
         Ok(())
+    }
+
+    /// Seals a segment that was just synced if another group like the last would not fit: then its end costs no sync
+    /// of its own.
+    pub(super) fn seal_if_full(&mut self, id: SeriesId, group: u64) {
+        let limit = self.settings.segment_bytes;
+        let open = self.series.get(&id).and_then(|series| series.open.as_ref());
+        if open.is_some_and(|open| open.body.summary.frames > 0 && open.len.saturating_add(group) > limit)
+            && let Err(error) = self.seal(id)
+        {
+            tracing::debug!(%error, series = id.dir_name(), "segment is sealed later");
+        }
     }
 
     /// An open segment with room for `need` more bytes.

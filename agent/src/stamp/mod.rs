@@ -12,7 +12,7 @@ mod task;
 pub mod track;
 
 pub use gaps::GapQueue;
-pub use policy::{Retention, policy_of};
+pub use policy::policy_of;
 pub use slab::{SLAB_BYTES_MAX, SLAB_MS_MAX, SlabBuilder};
 pub use stamper::{Refused, Stamper};
 pub use task::{Captured, EVENTS_MAX, StampTask, run};

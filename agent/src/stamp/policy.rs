@@ -1,21 +1,9 @@
 //! How the spool treats a stream: by what it holds, and by what the configuration says. Pure.
 
+use crate::config::Retention;
 use headwater_core::id::StreamName;
-use headwater_core::ports::{EvictFirst, SpoolLane, StreamClass, StreamPolicy};
+use headwater_core::ports::{SpoolLane, StreamPolicy};
 use headwater_core::schema::Modality;
-
-/// What the configuration says of the streams of a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Retention {
-    /// It is synced and shipped at once.
-    pub alarm: bool,
-    /// What its rows are worth; by modality if not said.
-    pub class: Option<StreamClass>,
-    /// Which rows go first.
-    pub evict_first: EvictFirst,
-    /// Bytes of it that eviction leaves.
-    pub keep_bytes_min: u64,
-}
 
 /// The policy of a stream: `retentions` are by the name of a source, whose streams have its name or lie below it.
 #[must_use]
@@ -49,6 +37,7 @@ pub fn policy_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use headwater_core::ports::StreamClass;
 
     fn name(text: &str) -> StreamName {
         text.parse().unwrap()

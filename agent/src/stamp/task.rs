@@ -1,11 +1,12 @@
 //! The waiting half of the stamp stage: source events in, slabs out to the spool.
 
 use super::gaps::GapQueue;
-use super::policy::{Retention, policy_of};
+use super::policy::policy_of;
 use super::slab::SlabBuilder;
 use super::stamper::{Refused, Stamper};
 use super::track;
 use crate::clock::KernelSync;
+use crate::config::Retention;
 use crate::receipt::Receipt;
 use crate::ship::ClockExchange;
 use crate::spool::SpoolHandle;

@@ -195,7 +195,7 @@ pub(super) fn payload(input: &[u8], probe: &mut Probe) -> u64 {
         FrameKind::Slab => {
             let slab = probe.decode(|| read_slab(payload));
             if let Some(slab) = slab.as_ref().filter(|slab| slab.rows.n_values() < 4_096)
-                && let Ok(bytes) = slab_payload(slab)
+                && let Ok(bytes) = slab_payload(slab.clone())
             {
                 let back = read_slab(&bytes).expect("a slab that was read is written so that it reads");
                 assert!(back.rows.same_bits(&slab.rows) && back.blob == slab.blob);
