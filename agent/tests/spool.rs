@@ -369,7 +369,7 @@ fn open_fast() {
     for (index, name) in [(index.copy(), "index"), (MemIndex::default(), "footers")] {
         let disk = disk.crash(1);
         let (_, opened) = open_with(&disk, 2, &index, big);
-        assert_eq!(opened.scanned, 1, "only the unsealed tail is gone through");
+        assert!(opened.scanned <= 1, "only an unsealed tail is gone through");
         let read = disk.counts().read_bytes;
         // The tails, and of each sealed segment at most header, table, footer.
         assert!(read < 7 * (1 << 20) + segments * 300 * 1024 && read < 17 << 20, "{name}: {read} bytes read");

@@ -383,7 +383,6 @@ impl<D: Disk> Spool for DiskSpool<D> {
             match self.sync_series(id) {
                 Ok(did) => {
                     any |= did;
-                    self.seal_if_full(id, groups.get(&id).copied().unwrap_or(0));
                     if did && id.lane == SpoolLane::Control {
                         // Gap records are durable: what they speak of makes room for the other lanes.
                         self.free_evicted();
@@ -393,6 +392,7 @@ impl<D: Disk> Spool for DiskSpool<D> {
             }
         }
         if any && outcome.is_ok() {
+            groups.into_iter().for_each(|(id, group)| self.seal_if_full(id, group));
             self.tick_index();
         }
         outcome

@@ -4,7 +4,7 @@ use super::disk_spool::DiskSpool;
 use super::frame::{FrameKind, FrameMeta, Place, SegmentHeader, frame_bytes, put_frame, put_head};
 use super::payload::{LostRange, StreamTable, Summary, TableEntry, declaration_bytes};
 use super::series::{Closed, Open, Pending, segment_name};
-use super::series_id::SeriesId;
+use super::series_id::{Rank, SeriesId};
 use headwater_core::gap::GapCause;
 use headwater_core::id::{Seq, StreamId};
 use headwater_core::ports::{Disk, DiskFile, SpoolError};
@@ -252,6 +252,7 @@ impl<D: Disk> DiskSpool<D> {
     /// Seals the open segment of a series with a footer.
     pub(super) fn seal(&mut self, id: SeriesId) -> Result<(), SpoolError> {
         self.sync_series(id)?;
+        self.sync_layers(id)?;
         let Some(open) = self.series(id).open.take() else { return Ok(()) };
         let (segno, mut body) = (open.segno, open.body);
         body.summary.lost.extend(self.untold_skips(id));
@@ -261,15 +262,7 @@ impl<D: Disk> DiskSpool<D> {
         if let Err(error) = open.file.unreserve() {
             tracing::debug!(%error, segno, "room set aside stays taken until the segment goes");
         }
-        // Slabs are durable already. A footer that a power cut takes is written anew at the next open, so it is worth
-        // a sync only if it tells what nothing else does.
-        let durable = if body.summary.lost.is_empty() {
-            open.file.sync_soon();
-            Ok(())
-        } else {
-            open.file.sync()
-        };
-        match wrote.and(durable) {
+        match wrote.and_then(|()| open.file.sync()) {
             Ok(()) => {
                 body.len = open.len.saturating_add(bytes.len() as u64);
                 self.written_bytes = self.written_bytes.saturating_add(bytes.len() as u64);
@@ -280,6 +273,16 @@ impl<D: Disk> DiskSpool<D> {
         }
         self.series(id).closed.insert(segno, body);
         Ok(())
+    }
+
+    /// A footer ends the search for what is missing before its rows. So before a temporal layer has one, the rows of
+    /// the other layers are durable.
+    fn sync_layers(&mut self, id: SeriesId) -> Result<(), SpoolError> {
+        let is_layer = |id: &SeriesId| matches!(id.rank, Rank::Thin(_));
+        let layers =
+            self.series.keys().filter(|other| is_layer(&id) && is_layer(other) && other.lane == id.lane);
+        let layers: Vec<SeriesId> = layers.copied().collect();
+        layers.into_iter().try_for_each(|layer| self.sync_series(layer).map(drop))
     }
 
     /// Seals a segment that was just synced if another group like the last would not fit: then its end costs no sync
