@@ -6,6 +6,7 @@ mod card;
 mod hostile;
 mod interrupt;
 mod kills;
+mod outage;
 mod peer;
 mod replay;
 mod setup;

@@ -10,7 +10,7 @@ use super::series::{Pending, Series, Stream, segment_name};
 use super::series_id::SeriesId;
 use super::survey::SeriesMap;
 use super::task::span;
-use headwater_core::batch::{Rows, StreamRef};
+use headwater_core::batch::{Encoder, Rows, StreamRef};
 use headwater_core::gap::GapRecord;
 use headwater_core::id::{BootId, BootOrdinal, Epoch, STREAMS_MAX, Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
@@ -91,6 +91,7 @@ pub struct DiskSpool<D: Disk> {
     /// The file system has less room than is left to others, and nothing of ours can make more.
     pub(super) disk_short: bool,
     pub(super) evictions: Evictions,
+    pub(super) encoder: Encoder,
     /// The reserve was given up, and its room is for lane control.
     pub(super) reserve_out: bool,
     pub(super) quarantined_bytes: u64,
@@ -350,7 +351,8 @@ impl<D: Disk> Spool for DiskSpool<D> {
         let meta = slab_meta(id, &slab.rows);
         let series = SeriesId::of(&policy, &slab, self.is_crowded());
         let gaps = if is_gap_rows(&slab.rows) { gap_rows(&slab.rows) } else { Vec::new() };
-        let payload = slab_payload(Slab { rows: Rows { stream: StreamRef::Id(id), ..slab.rows }, ..slab })
+        let slab = Slab { rows: Rows { stream: StreamRef::Id(id), ..slab.rows }, ..slab };
+        let payload = slab_payload(slab, &mut self.encoder)
             .map_err(|(bytes, limit)| SpoolError::TooLarge { bytes, limit })?;
         self.store(series, Pending { meta, payload, gaps })?;
         if let Some(stream) = self.streams.get_mut(&id) {

@@ -2,7 +2,9 @@
 
 use super::frame::{FrameMeta, PAYLOAD_BYTES_MAX, lane_code, lane_from_code};
 use super::series_id::SeriesId;
-use headwater_core::batch::{Effort, Limits, Rows, Section, StreamRef, Values, decode_batch, encode_batch};
+use headwater_core::batch::{
+    Announced, Effort, Encoder, Limits, Rows, Section, StreamRef, Values, decode_batch,
+};
 use headwater_core::gap::GapCause;
 use headwater_core::id::{BootOrdinal, Epoch, STREAM_NAME_BYTES_MAX, STREAMS_MAX, Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
@@ -134,11 +136,17 @@ pub fn read_declaration(bytes: &[u8]) -> Option<Declared> {
     Some(Declared { id, name, lane, schema })
 }
 
+/// What makes payloads of slabs; its contexts are worth keeping.
+#[must_use]
+pub fn slab_encoder() -> Encoder {
+    Encoder::new(Effort::Spool, Announced::SPOOL)
+}
+
 /// Payload of a slab frame.
 ///
 /// # Errors
 /// The size and its limit, if what was written could not be read back within the limits of version 1.
-pub fn slab_payload(slab: Slab) -> Result<Vec<u8>, (u64, u64)> {
+pub fn slab_payload(slab: Slab, encoder: &mut Encoder) -> Result<Vec<u8>, (u64, u64)> {
     let limits = Limits::V1;
     let values = slab.rows.counted_values();
     if values > limits.values_max {
@@ -149,7 +157,7 @@ pub fn slab_payload(slab: Slab) -> Result<Vec<u8>, (u64, u64)> {
         return Err((blob as u64, BLOB_BYTES_MAX as u64));
     }
     let texts = text_bytes(&slab.rows);
-    let body = encode_batch(&[Section::Rows(slab.rows)], Effort::Spool);
+    let body = encoder.encode(&[Section::Rows(slab.rows)]);
     // Cheap slabs are within every limit; only large ones are worth a trial.
     let raw = Reader::new(body.get(1..).unwrap_or_default()).uv().unwrap_or(u64::MAX);
     if raw > TRIAL_BYTES || texts > TRIAL_BYTES {
@@ -408,9 +416,12 @@ mod tests {
             lat_hi: vec![1; 85],
             fields: vec![field.clone(); 9],
         };
-        assert!(slab_payload(Slab { rows: rows.clone(), blob: None }).is_err());
-        let payload =
-            slab_payload(Slab { rows: Rows { fields: vec![field; 2], ..rows }, blob: None }).unwrap();
+        assert!(slab_payload(Slab { rows: rows.clone(), blob: None }, &mut slab_encoder()).is_err());
+        let payload = slab_payload(
+            Slab { rows: Rows { fields: vec![field; 2], ..rows }, blob: None },
+            &mut slab_encoder(),
+        )
+        .unwrap();
         assert_eq!(read_slab(&payload).unwrap().rows.len(), 85);
     }
 

@@ -157,6 +157,7 @@ impl<D: Disk> DiskSpool<D> {
             payload_bytes: 0,
             free_checked_at: None,
             disk_short: false,
+            encoder: super::payload::slab_encoder(),
             reserve_out: false,
             evictions: super::disk_spool::Evictions::default(),
             quarantined_bytes: 0,

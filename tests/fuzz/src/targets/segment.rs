@@ -7,7 +7,7 @@ use headwater_agent::spool::frame::{
     FrameKind, FrameMeta, HEAD_BYTES, HEADER_BYTES, Place, SegmentHeader, frame_bytes, put_frame, read_head,
 };
 use headwater_agent::spool::payload::{
-    StreamTable, Summary, declaration_bytes, read_declaration, read_slab, slab_payload,
+    StreamTable, Summary, declaration_bytes, read_declaration, read_slab, slab_encoder, slab_payload,
 };
 use headwater_agent::spool::scan::{Scan, read_footer, read_header, read_table, scan as scan_file};
 use headwater_agent::spool::series_id::SeriesId;
@@ -195,7 +195,7 @@ pub(super) fn payload(input: &[u8], probe: &mut Probe) -> u64 {
         FrameKind::Slab => {
             let slab = probe.decode(|| read_slab(payload));
             if let Some(slab) = slab.as_ref().filter(|slab| slab.rows.n_values() < 4_096)
-                && let Ok(bytes) = slab_payload(slab.clone())
+                && let Ok(bytes) = slab_payload(slab.clone(), &mut slab_encoder())
             {
                 let back = read_slab(&bytes).expect("a slab that was read is written so that it reads");
                 assert!(back.rows.same_bits(&slab.rows) && back.blob == slab.blob);
