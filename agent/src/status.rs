@@ -392,6 +392,13 @@ impl AgentStatus {
         let SpoolStatus { bytes: used, bytes_max, rows, oldest_age_ms, .. } = &self.spool;
         let oldest = oldest_age_ms.map(|ms| format!(", the oldest for {} s", ms / 1_000)).unwrap_or_default();
         line("spool", format!("{} of {}, {rows} rows waiting{oldest}", bytes(*used), bytes(*bytes_max)));
+        let SpoolStatus { sync_p50_ms, sync_p99_ms, loss_window_ms, .. } = &self.spool;
+        line(
+            "disk",
+            format!(
+                "syncs take {sync_p50_ms} ms, p99 {sync_p99_ms} ms; a power cut costs at most {loss_window_ms} ms"
+            ),
+        );
         line("clock", self.clock_grade.as_str().to_owned());
         line("memory", bytes(self.rss_bytes));
         for stream in &self.streams {
@@ -539,6 +546,7 @@ mod tests {
             text.contains("no connection to mqtts://hq:8883") && text.contains("spool.max_bytes"),
             "{text}"
         );
+        assert!(text.contains("a power cut costs at most 2000 ms"), "{text}");
         assert!(!text.contains("not running"));
         assert!(status.problems(BootNanos(60 * NS_PER_S), BootId([3; 16]))[0].contains("not running"));
         assert!(status.problems(BootNanos(6 * NS_PER_S), BootId([4; 16]))[0].contains("not running"));

@@ -14,11 +14,11 @@ use crate::telemetry::{Counter, RowsLost, SetAside, StreamRefused, count};
 use headwater_core::batch::StreamRef;
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{BootId, BootOrdinal, StreamId, StreamName};
-use headwater_core::ports::{Clock, Slab, SourceEvent, SpoolError};
+use headwater_core::ports::{Clock, Slab, SourceEvent, SpoolError, SpoolLane};
 use headwater_core::sample::Reading;
 use headwater_core::schema::{Schema, builtin};
 use headwater_core::time::{BootNanos, ClockDomain, Grade, Latency, StampKind};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
@@ -125,6 +125,7 @@ pub async fn run<C: Clock>(task: StampTask<C>) -> Result<(), SpoolError> {
         hw: (StreamId(0), StreamId(0)),
         undeclared: BTreeMap::new(),
         exchanged: None,
+        alarms: BTreeSet::new(),
         retentions: task.retentions,
         clock: task.clock,
         kernel: task.kernel,
@@ -159,6 +160,8 @@ struct Shell<C> {
     /// Ids of `hw/clock` and `hw/gaps`.
     hw: (StreamId, StreamId),
     exchanged: Option<Grade>,
+    /// Streams whose rows wait for no company; at most the sources' streams.
+    alarms: BTreeSet<StreamId>,
     retentions: Vec<(StreamName, Retention)>,
     clock: C,
     kernel: fn() -> KernelSync,
@@ -250,6 +253,9 @@ impl<C: Clock> Shell<C> {
         let id = self.spool.declare(name.clone(), schema.clone(), policy).await?;
         let known = self.spool.streams().await?.into_iter().find(|stream| stream.id == id);
         let next_seq = known.map_or(headwater_core::id::Seq(0), |stream| stream.next_seq);
+        if policy.lane == SpoolLane::Control && !name.as_str().starts_with("hw/") {
+            self.alarms.insert(id);
+        }
         self.stamper.declare(name, id, schema, next_seq);
         Ok(id)
     }
@@ -329,6 +335,11 @@ impl<C: Clock> Shell<C> {
                     let row = slab.blob.is_some().then(|| (stream.clone(), sample.seq.0));
                     let pending = row.map(|row| Pending { row: Some(row), ..pending.clone() });
                     self.offer(slab, pending);
+                }
+                if self.alarms.contains(&sample.stream)
+                    && let Some(slab) = self.builder.close(sample.stream)
+                {
+                    self.offer(slab, None);
                 }
             }
             Err(Refused::Undeclared) => count(Counter::Undeclared, 1),

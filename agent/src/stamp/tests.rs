@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::KernelSync;
+use crate::config::Retention;
 use crate::receipt::Receipt;
 use crate::spool::{SpoolHandle, SyncPolicy, TaskSettings};
 use headwater_core::batch::{Rows, StreamRef};
@@ -363,7 +364,7 @@ fn world_with(clock: SimClock, kernel: fn() -> KernelSync, receipt_interval: Dur
         exchanges: exchanges_out,
         gaps,
         gaps_in,
-        retentions: Vec::new(),
+        retentions: vec![(name("alarm"), Retention { alarm: true, ..Retention::default() })],
         receipts: vec![Some(receipts_in)],
         receipt_interval,
         grade: grade_in,
@@ -681,4 +682,21 @@ async fn a_changed_schema_begins_another_slab_and_goes_on_numbering() {
         memory.streams().into_iter().map(|s| (s.name.to_string(), s.policy.lane)).collect();
     assert_eq!(states["hw/clock"], SpoolLane::Control);
     assert_eq!(states["room"], SpoolLane::Telemetry);
+}
+
+/// What is worth an alarm waits for no company, neither in a slab nor for its sync.
+#[tokio::test]
+async fn rows_of_an_alarm_go_at_once() {
+    let mut world = world();
+    for stream in ["alarm", "room"] {
+        world.stream(stream, env());
+        world.reading(stream, 1);
+        world.reading(stream, 2);
+    }
+    let memory = world.end().await;
+    let seqs = |stream: &str| memory.slabs(stream).iter().map(Rows::seqs).collect::<Vec<_>>();
+    assert_eq!(seqs("alarm"), [0..1, 1..2]);
+    assert_eq!(seqs("room"), std::iter::once(0..2).collect::<Vec<_>>());
+    let alarm = memory.streams().into_iter().find(|s| s.name.as_str() == "alarm").unwrap();
+    assert_eq!(alarm.policy, SpoolLane::Control.into());
 }
