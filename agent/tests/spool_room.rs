@@ -238,9 +238,7 @@ fn a_full_disk_stops_neither_capture_nor_gap_records() {
     bench.spool.append(slab(imu, 0, 10)).unwrap();
     bench.settle();
     bench.spool.maintain();
-    let used: u64 =
-        bench.disk.files().iter().filter_map(|f| bench.disk.bytes(f)).map(|b| b.len() as u64).sum();
-    bench.disk.set_capacity(used);
+    bench.disk.set_capacity(bench.disk.used());
     let mut imu_next = 10;
     let mut cam_next = 0;
     for _ in 0..200 {
@@ -285,9 +283,7 @@ fn rows_that_waited_are_told_when_a_record_beyond_them_survives() {
     bench.spool.append(slab(imu, 0, 10)).unwrap();
     bench.settle();
     bench.spool.maintain();
-    let used: u64 =
-        bench.disk.files().iter().filter_map(|f| bench.disk.bytes(f)).map(|b| b.len() as u64).sum();
-    bench.disk.set_capacity(used);
+    bench.disk.set_capacity(bench.disk.used());
     bench.spool.append(slab(imu, 10, 10)).unwrap();
     bench.spool.skip(imu, 5).unwrap();
     bench.spool.append(gap_slab(bench.gaps, 0, &record("imu", 20, 5))).unwrap();
@@ -347,7 +343,6 @@ struct World {
     models: [Model; 4],
     ids: [StreamId; 4],
     own: Vec<GapRecord>,
-    waiting: Vec<GapRecord>,
 }
 
 impl World {
@@ -366,7 +361,7 @@ impl World {
         Ok(())
     }
 
-    /// Records that waited in memory are given up for longer than their rows were durable: none is evicted twice.
+    /// Takes what the spool tells; rows it gave up will not become durable.
     fn collect_gaps(&mut self) {
         for gap in self.bench.spool.take_gaps() {
             for (model, (name, _, _)) in self.models.iter_mut().zip(STREAMS) {
@@ -390,7 +385,6 @@ impl World {
                     let pending = std::mem::take(&mut model.pending);
                     model.durable.union_with(&pending);
                 }
-                self.waiting.clear();
             }
             Op::FailSyncs(n) => self.bench.disk.fail_syncs(n),
             Op::StoreGaps => {
@@ -400,7 +394,6 @@ impl World {
                         self.bench.spool.skip(self.bench.gaps, 1)?;
                         self.own.push(gap);
                     } else {
-                        self.waiting.push(gap.clone());
                         for (model, (name, _, _)) in self.models.iter_mut().zip(STREAMS) {
                             if gap.stream.as_str() == name {
                                 gap.explained().for_each(|run| model.told.insert(run));
@@ -412,9 +405,7 @@ impl World {
             }
             Op::Maintain => self.bench.spool.maintain(),
             Op::DiskFull(full) => {
-                let files = self.bench.disk.files();
-                let used: u64 =
-                    files.iter().filter_map(|f| self.bench.disk.bytes(f)).map(|b| b.len() as u64).sum();
+                let used = self.bench.disk.used();
                 self.bench.disk.set_capacity(if full { used + 10_000 } else { 1 << 40 });
             }
             Op::Trim { stream, n } => {
@@ -463,7 +454,7 @@ proptest! {
     ) {
         let bench = Bench::new(MODEL);
         let mut world =
-            World { bench, models: Default::default(), ids: [StreamId(0); 4], own: Vec::new(), waiting: Vec::new() };
+            World { bench, models: Default::default(), ids: [StreamId(0); 4], own: Vec::new() };
         for (at, (name, class, lane)) in STREAMS.into_iter().enumerate() {
             world.ids[at] = world.bench.declare(name, StreamPolicy { class, ..lane.into() });
         }
