@@ -117,6 +117,12 @@ impl Batcher {
         self.sealer.body_bytes_max = bytes.saturating_sub(ENVELOPE_BYTES).max(BODY_BYTES_MIN);
     }
 
+    /// Another link, another pace; counts from the next batch on.
+    pub fn set_pace(&mut self, linger_ms: u64, effort: Effort) {
+        self.linger_ms = linger_ms;
+        self.sealer.encoder.set_effort(effort);
+    }
+
     /// What the collector can read changed; counts from the next batch on.
     pub fn announce(&mut self, announced: Announced) {
         self.sealer.announced = announced;

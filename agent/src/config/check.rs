@@ -3,8 +3,8 @@
 use super::mistake::{Mistake, Mistakes};
 use super::raw::{RawBatch, RawConfig, RawDevice, RawIdentity, RawSpool};
 use super::settings::{IdentityFiles, Settings, SpoolSettings};
-use super::{sources, value};
-use crate::ship::RetainUntil;
+use super::{links, sources, value};
+use crate::ship::{BacklogOrder, RetainUntil};
 use headwater_core::id::DevicePath;
 use headwater_core::wire::blob::{BLOB_CODECS_SUPPORTED, BlobCodec};
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ const SPOOL_BYTES_MIN: u64 = 64 << 20;
 const SPOOL_BYTES_DEFAULT: u64 = 4 << 30;
 /// Room for logs and updates of the system, and for the spool's own quarantine and index.
 const FREE_BYTES_DEFAULT: u64 = 256 << 20;
+/// Company is worth more waiting where bytes are paid for.
+const METERED_LINGER: Duration = Duration::from_secs(10);
 const SPOOL_DIR_DEFAULT: &str = "/var/lib/headwater";
 
 type Readable<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
@@ -41,6 +43,17 @@ pub(super) fn settings(
     let metered = raw.uplink.metered.unwrap_or(false);
     let linger = linger(&raw.batch, metered, mistakes);
     let lepton = lepton(&raw.batch, metered, mistakes);
+    let links = links::links(&raw.link, metered, mistakes);
+    let live_window =
+        value::number(raw.uplink.live_window_s, 30, 5..=86_400, "uplink.live_window_s", mistakes);
+    let orders = [("oldest", BacklogOrder::Oldest), ("newest", BacklogOrder::Newest)];
+    let backlog_order = value::word(
+        raw.uplink.backlog_first.as_deref(),
+        &orders,
+        Some(BacklogOrder::Oldest),
+        "uplink.backlog_first",
+        mistakes,
+    );
     let sources = sources::sources(&raw.source, folder, mistakes);
     let spool = spool?;
     let kept =
@@ -63,8 +76,13 @@ pub(super) fn settings(
         keepalive_s: keepalive_s?,
         spool,
         linger: linger?,
+        // Said in so many words, it holds on every link.
+        metered_linger: if raw.batch.linger_ms.is_some() { linger? } else { METERED_LINGER },
         metered,
         lepton: lepton?,
+        live_window: live_window.map(Duration::from_secs)?,
+        backlog_order: backlog_order?,
+        links: links?,
         status_file,
         sources: sources?,
     })
@@ -158,9 +176,9 @@ fn spool(raw: &RawSpool, folder: &Path, mistakes: &mut Mistakes) -> Option<Spool
     })
 }
 
-/// Company is worth more waiting where bytes are paid for.
 fn linger(raw: &RawBatch, metered: bool, mistakes: &mut Mistakes) -> Option<Duration> {
-    let default = if metered { 10_000 } else { 1_000 };
+    let default = if metered { METERED_LINGER } else { Duration::from_secs(1) };
+    let default = i64::try_from(default.as_millis()).unwrap_or(i64::MAX);
     value::number(raw.linger_ms, default, 0..=60_000, "batch.linger_ms", mistakes).map(Duration::from_millis)
 }
 

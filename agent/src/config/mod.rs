@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod identity;
+mod links;
 mod mistake;
 pub mod raw;
 mod settings;

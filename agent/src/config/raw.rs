@@ -22,6 +22,8 @@ pub struct RawConfig {
     pub identity: RawIdentity,
     /// Where captures are sent.
     pub uplink: RawUplink,
+    /// What links may cost; one `[[link]]` for each kind of interface.
+    pub link: Vec<RawLink>,
     /// Where captures are kept until the collector has them.
     pub spool: RawSpool,
     /// How captures are put into messages.
@@ -66,8 +68,47 @@ pub struct RawUplink {
     pub broker: Option<String>,
     /// MQTT keep-alive, seconds, 5 to 3600. Default 60.
     pub keepalive_s: Option<i64>,
-    /// True if bytes are paid for: captures wait longer for company and are packed harder. Default false.
+    /// True if bytes are paid for, on whatever link: captures wait longer for company and are packed harder. Default
+    /// false; `[[link]]` says it of one interface.
     pub metered: Option<bool>,
+    /// Age up to which captures are live, s, 5 to 86 400: what is older waits as backlog and takes its share of the link
+    /// beside them. Default 30.
+    pub live_window_s: Option<i64>,
+    /// Which backlog goes first: the `oldest` or the `newest`. Default `oldest`.
+    pub backlog_first: Option<String>,
+}
+
+/// `[[link]]`: what links over an interface may cost. The first entry that fits is in force; alarms are never held back.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawLink {
+    /// Name of the interface, its beginning as in `wwan*`, or `*` for any. Required.
+    pub interface: Option<String>,
+    /// True if bytes are paid for. Default as in `[uplink]`.
+    pub metered: Option<bool>,
+    /// Most bytes per second, such as `"200kB/s"`. Default no limit.
+    #[schemars(with = "Option<String>")]
+    pub rate: Option<Value>,
+    /// Bytes that may go at once after a pause, such as `"1MB"`. Default 256 KiB.
+    #[schemars(with = "Option<String>")]
+    pub burst: Option<Value>,
+    /// Bytes a UTC day may take, such as `"50MB"`; what is left is there the day after, up to as much again.
+    #[schemars(with = "Option<String>")]
+    pub day: Option<Value>,
+    /// Bytes a month may take, such as `"1GB"`.
+    #[schemars(with = "Option<String>")]
+    pub month: Option<Value>,
+    /// Day on which the provider's month begins, 1 to 28. Default 1.
+    pub month_day: Option<i64>,
+    /// Share at the end of each budget that is live telemetry's alone, percent, 0 to 90. Default 10.
+    pub reserve_percent: Option<i64>,
+    /// When pictures may go: `"always"`, `"never"`, hours in UTC such as `"22:00-06:00"`, or a list of these. Default
+    /// `"always"`.
+    #[schemars(with = "Option<String>")]
+    pub media: Option<Value>,
+    /// When backlog may go, in the same words. Default `"always"`.
+    #[schemars(with = "Option<String>")]
+    pub backlog: Option<Value>,
 }
 
 /// `[spool]`
@@ -197,13 +238,27 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes) -> Option<RawConfig> {
                     raw.source.push(source_of(source, &format!("source[{at}]"), mistakes));
                 }
             }
+            ("link", Value::Array(links)) => {
+                for (at, link) in links.into_iter().enumerate() {
+                    let path = format!("link[{at}]");
+                    match link {
+                        Value::Table(link) => raw.link.push(keys(link, &path, mistakes)),
+                        other => {
+                            mistakes.push(Mistake::new(path, "a table", shown(&other)).hint("write [[link]]"));
+                        }
+                    }
+                }
+            }
+            ("link", value) => {
+                mistakes.push(Mistake::new("link", "a list", shown(&value)).hint("write [[link]], not [link]"));
+            }
             ("source", value) => mistakes
                 .push(Mistake::new("source", "a list", shown(&value)).hint("write [[source]], not [source]")),
             (key @ ("device" | "identity" | "uplink" | "spool" | "batch" | "status"), value) => {
                 mistakes.push(Mistake::new(key, "a table", shown(&value)).hint(format!("write [{key}]")));
             }
             (key, _) => {
-                let known = ["device", "identity", "uplink", "spool", "batch", "status", "source"];
+                let known = ["device", "identity", "uplink", "link", "spool", "batch", "status", "source"];
                 mistakes.push(unknown(key, key, &known));
             }
         }

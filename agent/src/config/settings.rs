@@ -1,6 +1,7 @@
 //! What the agent works with once the configuration was checked: nothing in here can be wrong.
 
-use crate::ship::RetainUntil;
+use crate::ship::policy::LinkRules;
+use crate::ship::{BacklogOrder, RetainUntil};
 use headwater_core::id::{DevicePath, StreamName};
 use headwater_core::ports::{EvictFirst, StreamClass};
 use headwater_core::schema::Schema;
@@ -23,8 +24,16 @@ pub struct Settings {
     pub spool: SpoolSettings,
     /// Longest time rows wait for company in a message.
     pub linger: Duration,
-    /// Bytes of the link are paid for.
+    /// The same on a link that its rules call metered.
+    pub metered_linger: Duration,
+    /// Bytes of every link are paid for.
     pub metered: bool,
+    /// Rows younger than this are live, older ones backlog.
+    pub live_window: Duration,
+    /// Which backlog goes first.
+    pub backlog_order: BacklogOrder,
+    /// What links may cost, by interface; the first that fits is in force.
+    pub links: Vec<LinkRules>,
     /// JPEGs travel as Lepton.
     pub lepton: bool,
     /// Where status is written.

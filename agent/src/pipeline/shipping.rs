@@ -58,12 +58,16 @@ impl Shipping {
         let settings = ShipSettings {
             keepalive_s: self.settings.keepalive_s,
             linger_ms: u64::try_from(self.settings.linger.as_millis()).unwrap_or(u64::MAX),
+            metered_linger_ms: u64::try_from(self.settings.metered_linger.as_millis()).unwrap_or(u64::MAX),
             effort: if self.settings.metered { Effort::Metered } else { Effort::Wire },
+            live_window_ms: u64::try_from(self.settings.live_window.as_millis()).unwrap_or(u64::MAX),
+            backlog_order: self.settings.backlog_order,
             lepton: self.settings.lepton,
             retain_until: self.settings.spool.retain_until,
             ..ShipSettings::default()
         };
         let task = ShipTask {
+            rules: self.settings.links.clone(),
             clock,
             uplink,
             spool: self.spool,

@@ -3,9 +3,8 @@
 use crate::batch::{Hold, SealedBlob};
 use headwater_core::id::ObjectId;
 use headwater_core::interval::IntervalSet;
-use headwater_core::ports::SpoolLane;
 use headwater_core::time::{BootNanos, NS_PER_S};
-use headwater_core::wire::Unsigned;
+use headwater_core::wire::{Lane, Unsigned};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -37,7 +36,7 @@ pub(super) enum Load {
 
 #[derive(Debug)]
 pub(super) struct Unit {
-    pub(super) lane: SpoolLane,
+    pub(super) lane: Lane,
     pub(super) holds: Vec<Hold>,
     pub(super) load: Load,
     bytes: usize,
@@ -59,21 +58,21 @@ pub(super) struct Flight {
     units: BTreeMap<u64, Unit>,
     next: u64,
     /// Units with something to hand over, in order; those to be repeated go before fresh ones.
-    again: BTreeMap<SpoolLane, VecDeque<u64>>,
-    fresh: BTreeMap<SpoolLane, VecDeque<u64>>,
-    held: BTreeMap<SpoolLane, usize>,
+    again: BTreeMap<Lane, VecDeque<u64>>,
+    fresh: BTreeMap<Lane, VecDeque<u64>>,
+    held: BTreeMap<Lane, usize>,
     /// What the last hello's answer said the collector lacks of staged objects (length, ranges).
     hints: BTreeMap<ObjectId, (u64, Vec<Range<u64>>)>,
 }
 
 impl Flight {
-    pub(super) fn add_batch(&mut self, lane: SpoolLane, holds: Vec<Hold>, message: Unsigned) {
+    pub(super) fn add_batch(&mut self, lane: Lane, holds: Vec<Hold>, message: Unsigned) {
         let bytes = message.message_len();
         self.add(lane, holds, Load::Batch(message), bytes);
     }
 
     /// Takes a blob, unless it is on its way already.
-    pub(super) fn add_blob(&mut self, lane: SpoolLane, blob: SealedBlob) {
+    pub(super) fn add_blob(&mut self, lane: Lane, blob: SealedBlob) {
         let there = self.units.values().any(|unit| {
             unit.holds.first() == Some(&blob.hold)
                 && matches!(&unit.load, Load::Blob { id, .. } if *id == blob.id)
@@ -96,7 +95,7 @@ impl Flight {
         self.add(lane, vec![blob.hold], load, bytes);
     }
 
-    fn add(&mut self, lane: SpoolLane, holds: Vec<Hold>, load: Load, bytes: usize) {
+    fn add(&mut self, lane: Lane, holds: Vec<Hold>, load: Load, bytes: usize) {
         let id = self.next;
         self.next = self.next.saturating_add(1);
         let unit = Unit {
@@ -118,8 +117,8 @@ impl Flight {
     }
 
     /// The next unit of a lane with something to hand over.
-    pub(super) fn head(&self, lane: SpoolLane) -> Option<u64> {
-        let first = |queues: &BTreeMap<SpoolLane, VecDeque<u64>>| queues.get(&lane)?.front().copied();
+    pub(super) fn head(&self, lane: Lane) -> Option<u64> {
+        let first = |queues: &BTreeMap<Lane, VecDeque<u64>>| queues.get(&lane)?.front().copied();
         first(&self.again).or_else(|| first(&self.fresh))
     }
 
@@ -301,13 +300,13 @@ impl Flight {
     }
 
     /// Bytes of a lane held in memory.
-    pub(super) fn held(&self, lane: SpoolLane) -> usize {
+    pub(super) fn held(&self, lane: Lane) -> usize {
         self.held.get(&lane).copied().unwrap_or(0)
     }
 
     /// True if nothing waits to be handed over.
     pub(super) fn nothing_queued(&self) -> bool {
-        SpoolLane::ALL.into_iter().all(|lane| self.head(lane).is_none())
+        Lane::ALL.into_iter().all(|lane| self.head(lane).is_none())
     }
 
     pub(super) fn len(&self) -> usize {

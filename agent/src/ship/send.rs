@@ -6,7 +6,6 @@ use super::pipe::Freight;
 use super::shipper::{Action, Credit, HandOver, PROBE_PATIENCE_NS, Shipper};
 use super::stream::{Declared, Stream};
 use headwater_core::id::{Seq, StreamId};
-use headwater_core::ports::SpoolLane;
 use headwater_core::schema::Fingerprint;
 use headwater_core::time::BootNanos;
 use headwater_core::wire::object::{PART_HEADER_BYTES, Part};
@@ -18,9 +17,6 @@ use std::ops::Range;
 
 /// Bytes of control messages that may go beyond the pipe's window, so that alarms pass a full pipe.
 const CONTROL_RESERVE_BYTES: usize = 32 * 1024;
-/// Shares of live telemetry and live media while both have something to send.
-const WEIGHT_TELEMETRY: u64 = 60;
-const WEIGHT_MEDIA: u64 = 25;
 /// Bytes of TLS, MQTT and TCP around a message, about.
 const WIRE_OVERHEAD_BYTES: usize = 80;
 
@@ -99,36 +95,30 @@ impl Shipper {
         }
     }
 
-    /// Control first; then telemetry and media by their weights, so that neither starves the other.
+    /// Control first; then the lanes that carry data by their shares, so that none starves.
     pub(super) fn next_unit(&mut self, now: BootNanos) -> Option<HandOver> {
-        if let Some(id) = self.flight.head(SpoolLane::Control) {
+        if let Some(id) = self.flight.head(Lane::Control) {
             // Nothing smaller may slip past what control waits for.
             if !self.fits(id, CONTROL_RESERVE_BYTES) {
                 return None;
             }
             return self.send_unit(now, id, Lane::Control);
         }
-        let [telemetry, media] = [SpoolLane::Telemetry, SpoolLane::Media].map(|lane| self.flight.head(lane));
-        let (place, id, alone) = match (telemetry, media) {
-            (None, None) => return None,
-            (Some(id), None) => (0, id, true),
-            (None, Some(id)) => (1, id, true),
-            (Some(id), Some(_)) if self.served[0] <= self.served[1] => (0, id, false),
-            (Some(_), Some(id)) => (1, id, false),
-        };
-        let (lane, weight) =
-            [(Lane::LiveTelemetry, WEIGHT_TELEMETRY), (Lane::LiveMedia, WEIGHT_MEDIA)][place];
-        // The one whose turn it is waits for room: small messages of the other would take it for ever.
+        // A lane that the link's rules hold back takes no turn: it would keep the others waiting.
+        self.holds = Lane::ALL.map(|lane| {
+            let id = self.flight.head(lane)?;
+            self.policy.allows(now, lane, self.next_bytes(id).saturating_add(WIRE_OVERHEAD_BYTES)).err()
+        });
+        let (flight, holds) = (&self.flight, &self.holds);
+        let held = |lane: Lane| holds.get(usize::from(lane.digit())).is_some_and(Option::is_some);
+        let lane = self.shares.turn(|lane| flight.head(lane).is_some() && !held(lane))?;
+        let id = self.flight.head(lane)?;
+        // The one whose turn it is waits for room: small messages of the others would take it for ever.
         if !self.fits(id, 0) || !self.has_credit(now, id) {
             return None;
         }
         let message = self.send_unit(now, id, lane)?;
-        let cost = (message.payload.len() as u64).saturating_mul(1_000) / weight;
-        self.served[place] = self.served[place].saturating_add(cost);
-        if alone {
-            // A lane that was idle has saved up nothing.
-            self.served = [self.served[place]; 2];
-        }
+        self.shares.gave(lane, message.payload.len());
         Some(message)
     }
 
@@ -230,6 +220,7 @@ impl Shipper {
         let on_wire = payload.len().saturating_add(topic.len()).saturating_add(WIRE_OVERHEAD_BYTES);
         self.counters.messages = self.counters.messages.saturating_add(1);
         self.counters.bytes_sent = self.counters.bytes_sent.saturating_add(on_wire as u64);
+        self.policy.charge(now, on_wire);
         HandOver { topic, payload, number }
     }
 }

@@ -5,10 +5,13 @@
 
 use super::error::ShipError;
 use super::exchange::{ClockExchange, Exchanges};
+use super::feed::BacklogOrder;
 use super::flight::{Flight, Load};
 use super::identity::ShipIdentity;
 use super::pipe::{Freight, Pipe};
+use super::policy::{Hold, LinkPolicy};
 use super::session::Session;
+use super::share::Shares;
 use super::status::{ShipCounters, ShipStatus};
 use super::stream::Streams;
 use crate::batch::Sealed;
@@ -17,7 +20,7 @@ use headwater_core::batch::Effort;
 use headwater_core::gap::GapRecord;
 use headwater_core::id::{IncarnationId, Sha256, StreamId};
 use headwater_core::interval::IntervalSet;
-use headwater_core::ports::{SpoolLane, SpooledSlab, StreamState};
+use headwater_core::ports::{SpooledSlab, StreamState};
 use headwater_core::schema::{Fingerprint, Schema};
 use headwater_core::time::{BootNanos, NS_PER_S};
 use headwater_core::wire::{Lane, MESSAGE_BYTES_SENT_MAX, MessageKind, Unsigned};
@@ -27,7 +30,10 @@ use std::collections::VecDeque;
 pub(super) const CREDIT_START: u64 = 256 * 1024;
 /// Bytes of batches and blobs of one lane kept in memory until durable; a lane may hold one unit more.
 const HELD_CONTROL_MAX: usize = 256 * 1024;
-const HELD_DATA_MAX: usize = 2 << 20;
+const HELD_LIVE_MAX: usize = 2 << 20;
+const HELD_BACKLOG_MAX: usize = 2 << 20;
+/// What a live lane holds on a slow link, in time.
+const HELD_MOMENT_NS: i64 = 10 * NS_PER_S;
 /// Time without credit after which hello starts the count anew: bytes the broker lost never come back as credit.
 const CREDIT_STALL_NS: i64 = 30 * NS_PER_S;
 /// Time without an ack, while messages go, after which the collector counts as silent.
@@ -60,8 +66,14 @@ pub struct ShipSettings {
     pub keepalive_s: u16,
     /// Longest wait of a slab for company, ms.
     pub linger_ms: u64,
-    /// How much work a batch may cost.
+    /// The same on a metered link, ms.
+    pub metered_linger_ms: u64,
+    /// How much work a batch may cost on a link that is not metered.
     pub effort: Effort,
+    /// Rows younger than this are live, ms; older ones are backlog.
+    pub live_window_ms: u64,
+    /// Which backlog goes first.
+    pub backlog_order: BacklogOrder,
     /// JPEGs travel as Lepton, where the collector and this build can.
     pub lepton: bool,
 }
@@ -73,6 +85,9 @@ impl Default for ShipSettings {
             message_bytes_max: MESSAGE_BYTES_SENT_MAX,
             keepalive_s: 60,
             linger_ms: 1_000,
+            metered_linger_ms: 10_000,
+            live_window_ms: 30_000,
+            backlog_order: BacklogOrder::Oldest,
             effort: Effort::Wire,
             lepton: false,
         }
@@ -143,8 +158,11 @@ pub struct Shipper {
     /// Declarations asked for by the collector.
     pub(super) asked: VecDeque<(StreamId, Fingerprint)>,
     pub(super) actions: Vec<Action>,
-    /// Bytes over weight, of telemetry and media.
-    pub(super) served: [u64; 2],
+    pub(super) shares: Shares,
+    /// What the link may cost.
+    pub(super) policy: LinkPolicy,
+    /// Lanes that its rules held back when they were looked at last, by digit.
+    pub(super) holds: [Option<Hold>; Lane::ALL.len()],
     pub(super) restored: bool,
     pub(super) ack_rtt_ns: i64,
     pub(super) last_ack: Option<BootNanos>,
@@ -185,7 +203,9 @@ impl Shipper {
             announced: Announced::BASELINE,
             asked: VecDeque::new(),
             actions: Vec::new(),
-            served: [0; 2],
+            shares: Shares::default(),
+            policy: LinkPolicy::new(Vec::new(), &[]),
+            holds: [None; Lane::ALL.len()],
             restored: false,
             ack_rtt_ns: 0,
             last_ack: None,
@@ -271,11 +291,26 @@ impl Shipper {
         self.message_bytes_max
     }
 
-    /// True if more of a lane should be read.
+    /// True if more of a lane should be read. A slow link holds no more than it carries in a moment: what waits in
+    /// memory can neither be overtaken nor go out of date.
     #[must_use]
-    pub fn wants(&self, lane: SpoolLane) -> bool {
-        let limit = if lane == SpoolLane::Control { HELD_CONTROL_MAX } else { HELD_DATA_MAX };
+    pub fn wants(&self, lane: Lane) -> bool {
+        let limit = match lane {
+            Lane::Control => HELD_CONTROL_MAX,
+            Lane::LiveTelemetry | Lane::LiveMedia => HELD_LIVE_MAX.min(self.pipe.bytes_in(HELD_MOMENT_NS)),
+            Lane::BacklogTelemetry | Lane::BacklogMedia => HELD_BACKLOG_MAX,
+        };
         self.session.answered_once() && !self.restored && self.flight.held(lane) < limit
+    }
+
+    /// The rules links are under, with what was spent before.
+    pub fn set_policy(&mut self, policy: LinkPolicy) {
+        self.policy = policy;
+    }
+
+    /// What the link may cost.
+    pub fn policy(&mut self) -> &mut LinkPolicy {
+        &mut self.policy
     }
 
     /// True if the slab is to be batched now, and counts its rows as taken; false if the collector has
@@ -302,7 +337,7 @@ impl Shipper {
     }
 
     /// Takes what the batcher made of a lane's slabs.
-    pub fn offer(&mut self, lane: SpoolLane, sealed: Sealed) {
+    pub fn offer(&mut self, lane: Lane, sealed: Sealed) {
         match sealed {
             Sealed::Batch(batch) => {
                 match Unsigned::new(MessageKind::Batch, &self.me.path, batch.epoch, &batch.body) {
@@ -383,6 +418,7 @@ impl Shipper {
             self.credit.blocked_since.map(|since| since.plus_ns(CREDIT_STALL_NS)),
         ]
         .into_iter()
+        .chain(self.holds.iter().map(|hold| hold.map(|hold| hold.until)))
         .flatten()
         .min()
     }
@@ -411,6 +447,9 @@ impl Shipper {
         status.last_ack = self.last_ack;
         status.restored_card = self.restored;
         status.in_flight_bytes = self.pipe.bytes() as u64;
+        status.rate_bytes_per_s = self.pipe.rate();
+        status.holds = self.holds.map(|hold| hold.map(|hold| hold.why));
+        status.spent = self.policy.spent();
         status.in_flight_units = self.flight.len() as u64;
         status.ack_rtt_ns = (self.ack_rtt_ns > 0).then_some(self.ack_rtt_ns);
         status.credit_left = self.credit.told.then(|| self.credit.limit.saturating_sub(self.credit.used));

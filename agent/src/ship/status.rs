@@ -1,8 +1,11 @@
 //! How shipping stands, for the status page and for people.
 
+use super::catchup::Pace;
+use super::policy::{HoldWhy, Spent};
 use headwater_core::id::{IncarnationId, Sha256};
 use headwater_core::ports::Cursor;
 use headwater_core::time::BootNanos;
+use headwater_core::wire::Lane;
 
 /// What was counted since the process started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,8 +63,20 @@ pub struct ShipStatus {
     pub in_flight_bytes: u64,
     /// Batches and blobs not yet durable at the collector.
     pub in_flight_units: u64,
-    /// How far the control, telemetry and media lanes were read.
-    pub backlog: [Cursor; 3],
+    /// How far the live ends of the control, telemetry and media lanes were read.
+    pub live_at: [Cursor; 3],
+    /// Bytes in the spool that wait behind live data.
+    pub backlog_bytes: u64,
+    /// When they will be gone.
+    pub catching_up: Pace,
+    /// The interface the link goes over, if known.
+    pub interface: Option<String>,
+    /// What the link carried of late, bytes/s.
+    pub rate_bytes_per_s: Option<u64>,
+    /// Why lanes wait that the link's rules hold back, by digit.
+    pub holds: [Option<HoldWhy>; Lane::ALL.len()],
+    /// What links took, by their rules.
+    pub spent: Vec<Spent>,
     /// Smoothed time from hand-over to ack, ns.
     pub ack_rtt_ns: Option<i64>,
     /// Bytes of credit left; `None` before the collector said any.

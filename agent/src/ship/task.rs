@@ -2,24 +2,31 @@
 
 use super::backoff::{Backoff, Rng};
 use super::blob_packing::BlobPacking;
+use super::catchup::{CatchUp, Pace};
 use super::error::{AckError, ShipError};
 use super::exchange::ClockExchange;
+use super::feed::Feed;
 use super::identity::ShipIdentity;
+use super::policy::{LinkPolicy, LinkRules, Spent};
 use super::port::ShipSpool;
 use super::shipper::{Action, Nonces, ShipSettings, Shipper};
 use super::status::ShipStatus;
-use crate::batch::{BatchSettings, Batcher, Sealed};
+use crate::batch::{BatchSettings, Batcher};
+use headwater_core::batch::Effort;
 use headwater_core::gap::GapRecord;
-use headwater_core::ports::{Clock, Cursor, Link, LinkClosed, LinkEvent, SpoolLane, Uplink};
-use headwater_core::time::{BootNanos, UtcNanos};
-use headwater_core::wire::Topic;
+use headwater_core::id::BootOrdinal;
+use headwater_core::ports::{Clock, Link, LinkClosed, LinkEvent, SpoolLane, Uplink};
+use headwater_core::time::{BootNanos, NS_PER_MS, UtcNanos};
+use headwater_core::wire::{Lane, Topic};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Bytes asked of the spool at once: a message of telemetry packs from several times its size.
-const READ_BYTES: usize = 512 * 1024;
 /// How long what is in flight may still go after the end was asked for.
 const FLUSH_MS: u64 = 2_000;
+/// Longest wait of backlog for company, ms: it fills messages at once unless its lane has no room.
+const BACKLOG_LINGER_MS: u64 = 5_000;
+/// Under which name the spool keeps what links took.
+const SPENT_NOTE: &str = "links/spent";
 /// Least sleep while something is due that has no room, so that the loop does not spin.
 const REST_MS: u64 = 20;
 
@@ -33,6 +40,8 @@ pub struct ShipTask<C, U, S> {
     pub spool: S,
     /// Settings.
     pub settings: ShipSettings,
+    /// What links may cost, by interface.
+    pub rules: Vec<LinkRules>,
     /// Who we are; its epoch is the spool's.
     pub identity: ShipIdentity,
     /// Certificates are checked at this time or later (build time, own certificate's start).
@@ -83,24 +92,28 @@ enum End {
     Lost(LinkClosed),
 }
 
-struct Shell<C, S> {
-    clock: C,
-    spool: S,
-    shipper: Shipper,
-    batchers: [Batcher; 3],
-    cursors: [Cursor; 3],
-    /// A lane may have more to read.
-    more: [bool; 3],
+pub(super) struct Shell<C, S> {
+    pub(super) clock: C,
+    pub(super) spool: S,
+    pub(super) shipper: Shipper,
+    settings: ShipSettings,
+    pub(super) boot: BootOrdinal,
+    /// Rows younger than this are live.
+    pub(super) live_window_ns: i64,
+    /// By digit of their lane.
+    batchers: [Batcher; Lane::ALL.len()],
+    feeds: [Feed; SpoolLane::ALL.len()],
+    catch_up: CatchUp,
     synced: watch::Receiver<u64>,
     spool_gone: bool,
-    packing: BlobPacking,
+    pub(super) packing: BlobPacking,
     time_floor: UtcNanos,
     gaps: mpsc::Sender<GapRecord>,
     exchanges: mpsc::Sender<ClockExchange>,
     status: watch::Sender<ShipStatus>,
     state: ShipStatus,
     cancel: CancellationToken,
-    stop_at: Option<BootNanos>,
+    pub(super) stop_at: Option<BootNanos>,
 }
 
 /// Ships until cancelled; then gives what is in flight up to 2 s. Nothing is lost by stopping at any line.
@@ -108,11 +121,17 @@ pub async fn run<C: Clock, U: Uplink, S: ShipSpool>(task: ShipTask<C, U, S>) {
     let ShipTask { clock, mut uplink, spool, settings, identity, rng, .. } = task;
     let ack_topic = Topic::Ack(identity.path.clone()).to_string();
     let (message_bytes_max, effort) = (settings.message_bytes_max, settings.effort);
-    let batcher = |linger_ms| Batcher::new(BatchSettings { linger_ms, message_bytes_max, effort });
+    let batcher = |lane| {
+        let linger_ms = linger_ms(&settings, false, lane);
+        Batcher::new(BatchSettings { linger_ms, message_bytes_max, effort })
+    };
     let mut shell = Shell {
-        batchers: [batcher(0), batcher(settings.linger_ms), batcher(settings.linger_ms)],
-        cursors: [Cursor::default(); 3],
-        more: [true; 3],
+        settings,
+        boot: identity.boot_ordinal,
+        live_window_ns: i64::try_from(settings.live_window_ms).unwrap_or(i64::MAX).saturating_mul(NS_PER_MS),
+        batchers: Lane::ALL.map(batcher),
+        feeds: SpoolLane::ALL.map(|_| Feed::new(settings.backlog_order)),
+        catch_up: CatchUp::default(),
         synced: spool.synced(),
         spool_gone: false,
         packing: BlobPacking::new(settings.lepton, clock.boot()),
@@ -127,6 +146,8 @@ pub async fn run<C: Clock, U: Uplink, S: ShipSpool>(task: ShipTask<C, U, S>) {
         stop_at: None,
         clock,
     };
+    let spent = shell.spent_before().await;
+    shell.shipper.set_policy(LinkPolicy::new(task.rules, &spent));
     let mut backoff = Backoff::new(rng);
     let mut links = 0_u64;
     loop {
@@ -153,7 +174,7 @@ pub async fn run<C: Clock, U: Uplink, S: ShipSpool>(task: ShipTask<C, U, S>) {
         };
         let now = shell.clock.boot();
         let retry_at = backoff.retry_at(now, closed.transient);
-        let wait_ms = retry_at.since(now) / headwater_core::time::NS_PER_MS;
+        let wait_ms = retry_at.since(now) / NS_PER_MS;
         tracing::warn!(reason = closed.reason, transient = closed.transient, wait_ms, "uplink is down");
         shell.state.last_error = Some(closed.to_string());
         shell.publish();
@@ -170,6 +191,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
     async fn talk<L: Link>(&mut self, link: &mut L, ack_topic: &str) -> End {
         let now = self.clock.boot();
         self.refresh_streams().await;
+        self.begin_under_rules(link.interface());
         self.shipper.connected(now, link.payload_bytes_max());
         let limit = self.shipper.message_bytes_max();
         self.batchers.iter_mut().for_each(|batcher| batcher.set_message_bytes_max(limit));
@@ -177,6 +199,8 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
         tracing::info!(message_bytes_max = limit, "uplink is up");
         let end = self.turn(link, ack_topic).await;
         self.shipper.disconnected();
+        self.catch_up.unlinked();
+        self.save_spent().await;
         self.state.since = Some(self.clock.boot());
         self.publish();
         end
@@ -191,6 +215,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                 return End::Lost(closed);
             }
             let pulled = self.pull().await;
+            self.look_around().await;
             self.publish();
             if pulled {
                 continue;
@@ -206,8 +231,8 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                 biased;
                 () = self.cancel.cancelled(), if self.stop_at.is_none() => {
                     self.stop_at = Some(self.clock.boot().plus_ms(FLUSH_MS));
-                    for lane in SpoolLane::ALL {
-                        let sealed = self.batchers[place(lane)].flush();
+                    for lane in Lane::ALL {
+                        let sealed = self.batcher(lane).flush();
                         self.offer(lane, sealed);
                     }
                 }
@@ -229,7 +254,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                 changed = self.synced.changed(), if !self.spool_gone => {
                     self.spool_gone = changed.is_err();
                     self.refresh_streams().await;
-                    self.more = [true; 3];
+                    self.feeds.iter_mut().for_each(Feed::news);
                 }
                 () = self.clock.sleep_until(wake) => {}
             }
@@ -278,8 +303,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                     }
                 }
                 Action::Rewind => {
-                    self.cursors = [Cursor::default(); 3];
-                    self.more = [true; 3];
+                    self.feeds.iter_mut().for_each(Feed::rewind);
                 }
                 Action::Reconnect(reason) => dead = Some(LinkClosed { reason, transient: true }),
                 Action::Report(error) => self.report(&error),
@@ -288,45 +312,82 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
         dead
     }
 
-    /// Reads a little of each lane that has room; true if something was read.
-    async fn pull(&mut self) -> bool {
-        let mut pulled = false;
-        for lane in SpoolLane::ALL {
-            let at = place(lane);
-            if self.stop_at.is_none() && self.more[at] && self.shipper.wants(lane) {
-                match self.spool.read(lane, self.cursors[at], READ_BYTES).await {
-                    Ok(slabs) => {
-                        self.more[at] = !slabs.is_empty();
-                        pulled |= self.more[at];
-                        for slab in slabs {
-                            self.cursors[at] = slab.next;
-                            if self.shipper.take(&slab) {
-                                let packed = match &slab.slab.blob {
-                                    Some(blob) => self.packing.pack(&self.clock, blob).await,
-                                    None => None,
-                                };
-                                let now = self.clock.boot();
-                                let sealed = self.batchers[at].push_packed(now, slab, packed);
-                                self.offer(lane, sealed);
-                            }
-                        }
-                    }
-                    Err(error) => {
-                        // Tried again after the next sync.
-                        self.more[at] = false;
-                        self.spool_failed("read", &error);
-                    }
-                }
-            }
-            let sealed = self.batchers[at].poll(self.clock.boot());
-            pulled |= !sealed.is_empty();
-            self.offer(lane, sealed);
+    pub(super) fn batcher(&mut self, lane: Lane) -> &mut Batcher {
+        let [control, live_telemetry, live_media, backlog_telemetry, backlog_media] = &mut self.batchers;
+        match lane {
+            Lane::Control => control,
+            Lane::LiveTelemetry => live_telemetry,
+            Lane::LiveMedia => live_media,
+            Lane::BacklogTelemetry => backlog_telemetry,
+            Lane::BacklogMedia => backlog_media,
         }
-        pulled
     }
 
-    fn offer(&mut self, lane: SpoolLane, sealed: Vec<Sealed>) {
-        sealed.into_iter().for_each(|sealed| self.shipper.offer(lane, sealed));
+    pub(super) fn feed(&mut self, lane: SpoolLane) -> &mut Feed {
+        let [control, telemetry, media] = &mut self.feeds;
+        match lane {
+            SpoolLane::Control => control,
+            SpoolLane::Telemetry => telemetry,
+            SpoolLane::Media => media,
+        }
+    }
+
+    /// The rules for this interface are in force from now on.
+    fn begin_under_rules(&mut self, interface: Option<&str>) {
+        let rules = self.shipper.policy().linked(interface);
+        let metered = rules.is_some_and(|rules| rules.metered);
+        let under = rules.map(|rules| rules.interface.clone());
+        tracing::info!(interface = interface.unwrap_or("unknown"), rules = under, metered, "link rules");
+        self.state.interface = interface.map(ToOwned::to_owned);
+        let effort = if metered { Effort::Metered } else { self.settings.effort };
+        for lane in Lane::ALL {
+            let linger_ms = linger_ms(&self.settings, metered, lane);
+            self.batcher(lane).set_pace(linger_ms, effort);
+        }
+    }
+
+    /// What is due now and then: the wall clock, the backlog's size, what was spent.
+    async fn look_around(&mut self) {
+        let now = self.clock.boot();
+        let utc = Some(self.clock.read().real).filter(|utc| *utc >= self.time_floor);
+        self.shipper.policy().set_wall(now, utc);
+        if self.catch_up.due_at().is_none_or(|at| now >= at) {
+            if let Some(bytes) = self.backlog_bytes().await {
+                self.state.backlog_bytes = bytes;
+                let pace = self.catch_up.saw(now, bytes);
+                if pace == Pace::Never && self.state.catching_up != Pace::Never {
+                    tracing::error!(bytes, "the link carries less than is captured: the backlog will not be caught up");
+                }
+                self.state.catching_up = pace;
+            }
+            self.save_spent().await;
+        }
+    }
+
+    async fn save_spent(&mut self) {
+        let Some(spent) = self.shipper.policy().take_spent() else { return };
+        match serde_json::to_vec(&spent) {
+            Ok(value) => {
+                if let Err(error) = self.spool.note(SPENT_NOTE, value).await {
+                    self.spool_failed("note what the link took", &error);
+                }
+            }
+            Err(error) => tracing::error!(%error, "what the link took cannot be written"),
+        }
+    }
+
+    async fn spent_before(&mut self) -> Vec<Spent> {
+        match self.spool.noted(SPENT_NOTE).await {
+            Ok(Some(value)) => serde_json::from_slice(&value).unwrap_or_else(|error| {
+                tracing::warn!(%error, "what the link took before cannot be read; budgets start anew");
+                Vec::new()
+            }),
+            Ok(None) => Vec::new(),
+            Err(error) => {
+                self.spool_failed("tell what the link took", &error);
+                Vec::new()
+            }
+        }
     }
 
     async fn refresh_streams(&mut self) {
@@ -336,7 +397,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
         }
     }
 
-    fn spool_failed(&mut self, what: &'static str, error: &headwater_core::ports::SpoolError) {
+    pub(super) fn spool_failed(&mut self, what: &'static str, error: &headwater_core::ports::SpoolError) {
         tracing::error!(what, %error, "spool failed");
         self.state.counters.spool_errors = self.state.counters.spool_errors.saturating_add(1);
         self.state.last_error = Some(error.to_string());
@@ -365,7 +426,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
     fn publish(&mut self) {
         let shell = self.state.counters;
         self.shipper.describe(&mut self.state);
-        self.state.backlog = self.cursors;
+        self.state.live_at = SpoolLane::ALL.map(|lane| self.feed(lane).live_at());
         let mut counters = self.shipper.counters();
         counters.side_rows_dropped = shell.side_rows_dropped;
         counters.blobs_packed = self.packing.stats.packed;
@@ -385,10 +446,12 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
     }
 }
 
-fn place(lane: SpoolLane) -> usize {
+/// Longest wait of a slab for company in its lane, ms. Backlog is cut by size; what is left at its end goes too.
+fn linger_ms(settings: &ShipSettings, metered: bool, lane: Lane) -> u64 {
+    let live = if metered { settings.metered_linger_ms } else { settings.linger_ms };
     match lane {
-        SpoolLane::Control => 0,
-        SpoolLane::Telemetry => 1,
-        SpoolLane::Media => 2,
+        Lane::Control => 0,
+        Lane::LiveTelemetry | Lane::LiveMedia => live,
+        Lane::BacklogTelemetry | Lane::BacklogMedia => live.max(BACKLOG_LINGER_MS),
     }
 }

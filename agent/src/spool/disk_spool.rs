@@ -15,8 +15,8 @@ use headwater_core::gap::GapRecord;
 use headwater_core::id::{BootId, BootOrdinal, Epoch, STREAMS_MAX, Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{
-    Cursor, Disk, DiskFile, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamPolicy,
-    StreamState,
+    Cursor, Disk, DiskFile, Slab, SlabTime, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab,
+    StreamPolicy, StreamState,
 };
 use headwater_core::schema::Schema;
 use headwater_core::time::ClockDomain;
@@ -407,6 +407,26 @@ impl<D: Disk> Spool for DiskSpool<D> {
         limit_bytes: usize,
     ) -> Result<Vec<SpooledSlab>, SpoolError> {
         self.read_lane(lane, after, limit_bytes)
+    }
+
+    fn seek(&mut self, lane: SpoolLane, since: SlabTime) -> Result<Cursor, SpoolError> {
+        self.seek_lane(lane, since)
+    }
+
+    fn stretch_before(&self, lane: SpoolLane, before: Cursor, bytes: u64) -> Cursor {
+        self.lane_stretch_before(lane, before, bytes)
+    }
+
+    fn note(&mut self, key: &str, value: Vec<u8>) {
+        self.index.note(key, value);
+    }
+
+    fn noted(&self, key: &str) -> Option<Vec<u8>> {
+        self.index.noted(key)
+    }
+
+    fn bytes_between(&self, lane: SpoolLane, from: Cursor, until: Cursor) -> u64 {
+        self.lane_bytes_between(lane, from, until)
     }
 
     fn trim(&mut self, stream: StreamId, acked: &IntervalSet) -> Result<(), SpoolError> {

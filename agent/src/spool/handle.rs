@@ -6,7 +6,7 @@ use headwater_core::gap::GapRecord;
 use headwater_core::id::{Epoch, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{
-    Cursor, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamPolicy, StreamState,
+    Cursor, Slab, SlabTime, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamPolicy, StreamState,
 };
 use headwater_core::schema::Schema;
 use std::io;
@@ -139,6 +139,56 @@ impl SpoolHandle {
         limit_bytes: usize,
     ) -> Result<Vec<SpooledSlab>, SpoolError> {
         self.ask(|reply| Work::Read { lane, after, limit_bytes, reply }).await?
+    }
+
+    /// [`Spool::seek`].
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`].
+    pub async fn seek(&self, lane: SpoolLane, since: SlabTime) -> Result<Cursor, SpoolError> {
+        self.ask(|reply| Work::Seek { lane, since, reply }).await?
+    }
+
+    /// [`Spool::stretch_before`].
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`] if the thread is gone.
+    pub async fn stretch_before(
+        &self,
+        lane: SpoolLane,
+        before: Cursor,
+        bytes: u64,
+    ) -> Result<Cursor, SpoolError> {
+        self.ask(|reply| Work::StretchBefore { lane, before, bytes, reply }).await
+    }
+
+    /// [`Spool::bytes_between`].
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`] if the thread is gone.
+    pub async fn bytes_between(
+        &self,
+        lane: SpoolLane,
+        from: Cursor,
+        until: Cursor,
+    ) -> Result<u64, SpoolError> {
+        self.ask(|reply| Work::BytesBetween { lane, from, until, reply }).await
+    }
+
+    /// [`Spool::note`].
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`] if the thread is gone.
+    pub async fn note(&self, key: &'static str, value: Vec<u8>) -> Result<(), SpoolError> {
+        self.ask(|reply| Work::Note { key, value, reply }).await
+    }
+
+    /// [`Spool::noted`].
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`] if the thread is gone.
+    pub async fn noted(&self, key: &'static str) -> Result<Option<Vec<u8>>, SpoolError> {
+        self.ask(|reply| Work::Noted { key, reply }).await
     }
 
     /// Frees what the collector has: every stream is tried, the first error is told.

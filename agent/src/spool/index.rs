@@ -8,6 +8,7 @@ use super::payload::{Summary, put_set, read_set};
 use super::series_id::SeriesId;
 use headwater_core::id::{Epoch, STREAM_NAME_BYTES_MAX, Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
+use headwater_core::ports::NOTE_BYTES_MAX;
 use headwater_core::wire::primitives::{Reader, put_bytes, put_uv};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -110,6 +111,8 @@ pub(super) struct Remembered {
 pub(super) struct Index {
     store: Option<Box<dyn SpoolIndex>>,
     written: BTreeMap<(Tree, Vec<u8>), Vec<u8>>,
+    /// Facts about the device; they outlive an epoch.
+    notes: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 const EPOCH_KEY: &[u8] = b"epoch";
@@ -122,7 +125,7 @@ fn segment_key(series: SeriesId, segno: u64) -> Vec<u8> {
 
 impl Index {
     pub(super) fn new(store: Box<dyn SpoolIndex>) -> Self {
-        Self { store: Some(store), written: BTreeMap::new() }
+        Self { store: Some(store), written: BTreeMap::new(), notes: BTreeMap::new() }
     }
 
     fn on(&mut self, act: impl FnOnce(&mut dyn SpoolIndex) -> Result<(), IndexError>) {
@@ -165,6 +168,10 @@ impl Index {
                 tracing::debug!(tree = tree.as_str(), "entry of the spool index is not understood");
                 known.stale.push((tree, key.clone()));
             }
+            if tree == Tree::Device && key != EPOCH_KEY {
+                self.notes.insert(key, value);
+                continue;
+            }
             known.keys.push((tree, key));
         }
         for (tree, key) in std::mem::take(&mut known.stale) {
@@ -200,6 +207,20 @@ impl Index {
         acked.iter().take(ACK_RANGES_MAX).for_each(|range| kept.insert(range));
         put_set(&mut value, &kept);
         self.put(Tree::Stream, id.0.to_be_bytes().to_vec(), value);
+    }
+
+    /// Keeps a fact about the device.
+    pub(super) fn note(&mut self, key: &str, value: Vec<u8>) {
+        let key = key.as_bytes();
+        if key != EPOCH_KEY && value.len() <= NOTE_BYTES_MAX {
+            self.put(Tree::Device, key.to_vec(), value.clone());
+            self.notes.insert(key.to_vec(), value);
+        }
+    }
+
+    /// What was noted.
+    pub(super) fn noted(&self, key: &str) -> Option<Vec<u8>> {
+        self.notes.get(key.as_bytes()).cloned()
     }
 
     pub(super) fn flush(&mut self) {

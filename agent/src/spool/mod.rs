@@ -24,6 +24,7 @@ mod recover;
 mod room;
 mod salvage;
 pub mod scan;
+mod seek;
 mod series;
 pub mod series_id;
 mod sled_index;

@@ -101,7 +101,7 @@ impl<D: Disk> DiskSpool<D> {
     }
 
     /// Segments of a series that may be read, from one on.
-    fn readable(&self, id: SeriesId, from: u64) -> Vec<u64> {
+    pub(super) fn readable(&self, id: SeriesId, from: u64) -> Vec<u64> {
         let Some(series) = self.series.get(&id) else { return Vec::new() };
         let open = series.open.as_ref().map(|open| open.segno).filter(|segno| *segno >= from);
         let closed = series.closed.range(from..).filter(|(_, closed)| !closed.evicted);
@@ -174,7 +174,7 @@ impl<D: Disk> DiskSpool<D> {
         }
     }
 
-    fn body(&self, id: SeriesId, segno: u64) -> Option<&Closed> {
+    pub(super) fn body(&self, id: SeriesId, segno: u64) -> Option<&Closed> {
         let series = self.series.get(&id)?;
         match &series.open {
             Some(open) if open.segno == segno => Some(&open.body),
@@ -190,11 +190,11 @@ impl<D: Disk> DiskSpool<D> {
         }
     }
 
-    fn reader(&self, id: SeriesId) -> Option<&(u64, D::File)> {
+    pub(super) fn reader(&self, id: SeriesId) -> Option<&(u64, D::File)> {
         self.series.get(&id)?.reader.as_ref()
     }
 
-    fn open_reader(&mut self, id: SeriesId, segno: u64) -> Result<(), SpoolError> {
+    pub(super) fn open_reader(&mut self, id: SeriesId, segno: u64) -> Result<(), SpoolError> {
         let path = self.series_dir(id).join(segment_name(segno));
         let series = self.series(id);
         if series.reader.as_ref().is_none_or(|(open, _)| *open != segno) {

@@ -10,7 +10,7 @@ use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{
-    Cursor, Slab, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamPolicy, StreamState,
+    Cursor, Slab, SlabTime, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamPolicy, StreamState,
 };
 use headwater_core::schema::Schema;
 use headwater_core::time::{BootNanos, ClockDomain};
@@ -64,6 +64,32 @@ pub(super) enum Work {
         after: Cursor,
         limit_bytes: usize,
         reply: Reply<Result<Vec<SpooledSlab>, SpoolError>>,
+    },
+    Seek {
+        lane: SpoolLane,
+        since: SlabTime,
+        reply: Reply<Result<Cursor, SpoolError>>,
+    },
+    StretchBefore {
+        lane: SpoolLane,
+        before: Cursor,
+        bytes: u64,
+        reply: Reply<Cursor>,
+    },
+    BytesBetween {
+        lane: SpoolLane,
+        from: Cursor,
+        until: Cursor,
+        reply: Reply<u64>,
+    },
+    Note {
+        key: &'static str,
+        value: Vec<u8>,
+        reply: Reply<()>,
+    },
+    Noted {
+        key: &'static str,
+        reply: Reply<Option<Vec<u8>>>,
     },
     Trim {
         acked: Vec<(StreamId, IntervalSet)>,
@@ -176,6 +202,15 @@ impl<S: Spool> Keeper<'_, S> {
             Work::Read { lane, after, limit_bytes, reply } => {
                 answer(reply, self.spool.read(lane, after, limit_bytes));
             }
+            Work::Seek { lane, since, reply } => answer(reply, self.spool.seek(lane, since)),
+            Work::StretchBefore { lane, before, bytes, reply } => {
+                answer(reply, self.spool.stretch_before(lane, before, bytes));
+            }
+            Work::BytesBetween { lane, from, until, reply } => {
+                answer(reply, self.spool.bytes_between(lane, from, until));
+            }
+            Work::Note { key, value, reply } => answer(reply, self.spool.note(key, value)),
+            Work::Noted { key, reply } => answer(reply, self.spool.noted(key)),
             Work::Trim { acked, reply } => {
                 let mut outcome = Ok(());
                 for (stream, acked) in &acked {

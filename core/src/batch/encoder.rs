@@ -65,6 +65,13 @@ impl Encoder {
         Self { effort, announced, trial: Packer::new(ZSTD_LEVEL_FAST), packer: Packer::new(level) }
     }
 
+    /// From now on takes as much pains as `effort` asks.
+    pub fn set_effort(&mut self, effort: Effort) {
+        if self.effort != effort {
+            *self = Self::new(effort, self.announced);
+        }
+    }
+
     /// From now on uses what `announced` allows.
     pub fn announce(&mut self, announced: Announced) {
         self.announced = announced;

@@ -41,6 +41,10 @@ pub trait Uplink: Send {
 pub trait Link: Send {
     /// Largest payload the broker takes, bytes.
     fn payload_bytes_max(&self) -> usize;
+    /// The network interface it goes over, if known.
+    fn interface(&self) -> Option<&str> {
+        None
+    }
     /// Hands a message over; refuses an oversize one before queueing. Gives its number for [`LinkEvent::Sent`].
     ///
     /// # Errors

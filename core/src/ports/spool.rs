@@ -1,11 +1,11 @@
 //! The spool: what the agent keeps until the collector has it.
 
 use crate::batch::Rows;
-use crate::id::{Epoch, Seq, StreamId, StreamName};
+use crate::id::{BootOrdinal, Epoch, Seq, StreamId, StreamName};
 use crate::interval::IntervalSet;
 use crate::sample::Blob;
 use crate::schema::Schema;
-use crate::time::BootNanos;
+use crate::time::{BootNanos, ClockDomain};
 use std::io;
 use std::sync::Arc;
 
@@ -131,6 +131,21 @@ impl Cursor {
         self.0.get(series).copied().unwrap_or(Position { segno: u64::MAX, offset: u64::MAX })
     }
 
+    /// The series in which this cursor stands elsewhere than `before`; the first of them.
+    #[must_use]
+    pub fn series_moved(&self, before: &Cursor) -> Option<usize> {
+        self.0.iter().zip(&before.0).position(|(now, then)| now != then)
+    }
+
+    /// The further of both in each series.
+    #[must_use]
+    pub fn max(mut self, other: &Cursor) -> Self {
+        for (at, theirs) in self.0.iter_mut().zip(&other.0) {
+            *at = (*at).max(*theirs);
+        }
+        self
+    }
+
     /// The same, further on in one series.
     #[must_use]
     pub fn moved(mut self, series: usize, to: Position) -> Self {
@@ -140,6 +155,12 @@ impl Cursor {
         self
     }
 }
+
+/// Largest fact kept by [`Spool::note`]: the index is to stay small.
+pub const NOTE_BYTES_MAX: usize = 4096;
+
+/// When rows were captured, in an order that holds over boots.
+pub type SlabTime = (BootOrdinal, BootNanos);
 
 /// A durable slab, with where to go on reading and when it was written.
 #[derive(Debug, Clone)]
@@ -153,6 +174,16 @@ pub struct SpooledSlab {
     pub older_schema: Option<Arc<Schema>>,
     /// Position after it.
     pub next: Cursor,
+}
+
+impl Slab {
+    /// When its newest row was captured; `None` for stamps of an attached device's clock.
+    #[must_use]
+    pub fn time(&self) -> Option<SlabTime> {
+        let last = self.rows.len().checked_sub(1)?;
+        let of_boot = self.rows.domain == ClockDomain::BOOT;
+        of_boot.then_some((self.rows.boot_ordinal, BootNanos(self.rows.t_ns(last)?)))
+    }
 }
 
 /// What the spool knows of one stream.
@@ -313,6 +344,35 @@ pub trait Spool: Send {
         after: Cursor,
         limit_bytes: usize,
     ) -> Result<Vec<SpooledSlab>, SpoolError>;
+
+    /// Where reading a lane is to start to find what is not older than `since`: in each series the first slab whose
+    /// newest row is as young. Every row of an earlier boot is older. A spool that cannot tell says *from the start*.
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`].
+    fn seek(&mut self, _lane: SpoolLane, _since: SlabTime) -> Result<Cursor, SpoolError> {
+        Ok(Cursor::default())
+    }
+
+    /// The start of about `bytes` of segments that lie before `before`, the newest of them; `Cursor::default()` once
+    /// there are no more.
+    fn stretch_before(&self, _lane: SpoolLane, _before: Cursor, _bytes: u64) -> Cursor {
+        Cursor::default()
+    }
+
+    /// Bytes of segments between two places, acked ones that are still there included.
+    fn bytes_between(&self, _lane: SpoolLane, _from: Cursor, _until: Cursor) -> u64 {
+        0
+    }
+
+    /// Keeps a fact about the device beside the index, at most [`NOTE_BYTES_MAX`]; a larger one, and one that meets a lost
+    /// index, is forgotten. On disk within seconds.
+    fn note(&mut self, _key: &str, _value: Vec<u8>) {}
+
+    /// What was noted under `key`.
+    fn noted(&self, _key: &str) -> Option<Vec<u8>> {
+        None
+    }
 
     /// Frees what the collector has. Idempotent; takes sets with holes. Segments wholly released are unlinked.
     ///

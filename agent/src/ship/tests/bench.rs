@@ -9,7 +9,7 @@ use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{Cursor, Slab, SpoolLane};
 use headwater_core::schema::builtin;
 use headwater_core::time::BootNanos;
-use headwater_core::wire::{Envelope, MessageKind};
+use headwater_core::wire::{Envelope, Lane, MessageKind};
 
 pub(super) struct Bench {
     pub(super) fleet: Fleet,
@@ -97,11 +97,11 @@ impl Bench {
         self.act();
         self.shipper.set_streams(self.spool.states());
         let mut end = self.cursor;
-        for lane in [SpoolLane::Telemetry, SpoolLane::Media] {
+        for (from, lane) in [(SpoolLane::Telemetry, Lane::LiveTelemetry), (SpoolLane::Media, Lane::LiveMedia)] {
             if !self.shipper.wants(lane) {
                 continue;
             }
-            for slab in self.spool.read_now(lane, self.cursor, usize::MAX) {
+            for slab in self.spool.read_now(from, self.cursor, usize::MAX) {
                 end = further(end, slab.next);
                 if self.shipper.take(&slab) {
                     for sealed in self.batcher.push(self.now, slab) {

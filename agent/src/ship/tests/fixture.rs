@@ -4,7 +4,9 @@ use crate::ship::{ShipIdentity, ShipSpool};
 use headwater_core::batch::{Column, Rows, StreamRef, Values};
 use headwater_core::id::{BootId, BootOrdinal, DevicePath, Epoch, Seq, StreamId};
 use headwater_core::interval::IntervalSet;
-use headwater_core::ports::{Cursor, Position, Slab, SpoolError, SpoolLane, SpooledSlab, StreamState};
+use headwater_core::ports::{
+    Cursor, Position, Slab, SlabTime, SpoolError, SpoolLane, SpooledSlab, StreamState,
+};
 use headwater_core::sample::{Blob, BlobRef, Value};
 use headwater_core::schema::{Field, Logical, Modality, Schema, builtin};
 use headwater_core::time::{ClockDomain, StampKind, UtcNanos};
@@ -18,7 +20,7 @@ use tokio::sync::watch;
 
 /// Inside every test certificate's validity (rcgen: 1975 to 4096).
 pub(super) const UTC: UtcNanos = UtcNanos(1_790_000_000_000_000_000);
-pub(super) const EPOCH: Epoch = Epoch(0x0e0c);
+pub(in crate::ship) const EPOCH: Epoch = Epoch(0x0e0c);
 
 pub(super) struct Fleet {
     issuer: Issuer<'static, KeyPair>,
@@ -99,7 +101,7 @@ pub(super) fn scalar_schema() -> Schema {
 }
 
 /// Content follows from identity alone, so that a changed row is seen.
-pub(super) fn scalar_rows(stream: u16, seqs: std::ops::Range<u64>) -> Rows {
+pub(in crate::ship) fn scalar_rows(stream: u16, seqs: std::ops::Range<u64>) -> Rows {
     let x = |seq: u64| (seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(stream)) as f64;
     Rows {
         stream: StreamRef::Id(StreamId(stream)),
@@ -150,6 +152,7 @@ struct Inner {
     streams: Vec<StreamState>,
     slabs: Vec<(SpoolLane, Slab)>,
     read: u64,
+    notes: std::collections::BTreeMap<&'static str, Vec<u8>>,
 }
 
 /// A spool in memory, honest about what may be trimmed.
@@ -161,7 +164,7 @@ pub(super) struct ModelSpool {
 
 impl ModelSpool {
     pub(super) fn new() -> Self {
-        let inner = Inner { streams: Vec::new(), slabs: Vec::new(), read: 0 };
+        let inner = Inner { streams: Vec::new(), slabs: Vec::new(), read: 0, notes: Default::default() };
         Self { inner: Arc::new(Mutex::new(inner)), synced: watch::channel(0).0 }
     }
 
@@ -255,6 +258,31 @@ impl ShipSpool for ModelSpool {
         limit_bytes: usize,
     ) -> Result<Vec<SpooledSlab>, SpoolError> {
         Ok(self.read_now(lane, after, limit_bytes))
+    }
+
+    async fn seek(&self, _: SpoolLane, since: SlabTime) -> Result<Cursor, SpoolError> {
+        let inner = self.inner.lock().unwrap();
+        let young = |slab: &Slab| slab.time().is_some_and(|time| time >= since);
+        let at = inner.slabs.iter().position(|(_, slab)| young(slab)).unwrap_or(inner.slabs.len());
+        Ok(Cursor::default().moved(0, Position { segno: 0, offset: at as u64 }))
+    }
+
+    async fn stretch_before(&self, _: SpoolLane, before: Cursor, n: u64) -> Result<Cursor, SpoolError> {
+        let at = before.at(0).offset.saturating_sub(n.div_ceil(1 << 20));
+        Ok(Cursor::default().moved(0, Position { segno: 0, offset: at }))
+    }
+
+    async fn bytes_between(&self, _: SpoolLane, from: Cursor, until: Cursor) -> Result<u64, SpoolError> {
+        Ok(until.at(0).offset.saturating_sub(from.at(0).offset))
+    }
+
+    async fn note(&self, key: &'static str, value: Vec<u8>) -> Result<(), SpoolError> {
+        self.inner.lock().unwrap().notes.insert(key, value);
+        Ok(())
+    }
+
+    async fn noted(&self, key: &'static str) -> Result<Option<Vec<u8>>, SpoolError> {
+        Ok(self.inner.lock().unwrap().notes.get(key).cloned())
     }
 
     async fn trim(&self, acked: Vec<(StreamId, IntervalSet)>) -> Result<(), SpoolError> {

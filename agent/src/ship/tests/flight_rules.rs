@@ -9,7 +9,7 @@ use headwater_core::id::StreamId;
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{Cursor, Slab, SpoolLane};
 use headwater_core::schema::Schema;
-use headwater_core::wire::{Envelope, MessageKind, RefusalReason, Topic};
+use headwater_core::wire::{Envelope, Lane, MessageKind, RefusalReason, Topic};
 
 #[test]
 fn resend_renews_only_the_trailer_and_waits_ever_longer() {
@@ -225,7 +225,7 @@ fn telemetry_and_media_share_by_weight_and_control_goes_first() {
                 assert!(bench.shipper.take(&slab));
                 assert!(bench.batcher.push(bench.now, slab).is_empty());
                 for sealed in bench.batcher.flush() {
-                    bench.shipper.offer(SpoolLane::Control, sealed);
+                    bench.shipper.offer(Lane::Control, sealed);
                 }
             }
             let next: Vec<_> = (0..2).filter_map(|_| bench.shipper.next(bench.now)).collect();
@@ -336,8 +336,8 @@ fn a_backlog_of_an_older_schema_is_declared_with_it() {
     let older = Schema { salt: 7, ..scalar_schema() };
     let rows = Rows { fingerprint: older.fingerprint(), ..scalar_rows(1, 0..10) };
     bench.spool.append(Slab { rows, blob: None });
-    let lane = SpoolLane::Telemetry;
-    for mut slab in bench.spool.read_now(lane, Cursor::default(), usize::MAX) {
+    let lane = Lane::LiveTelemetry;
+    for mut slab in bench.spool.read_now(SpoolLane::Telemetry, Cursor::default(), usize::MAX) {
         slab.older_schema = Some(std::sync::Arc::new(older.clone()));
         bench.shipper.set_streams(bench.spool.states());
         assert!(bench.shipper.take(&slab));
@@ -389,9 +389,9 @@ fn an_ack_of_rows_newer_than_the_known_state_is_believed() {
             .batcher
             .push(bench.now, slab)
             .into_iter()
-            .for_each(|s| bench.shipper.offer(SpoolLane::Telemetry, s));
+            .for_each(|s| bench.shipper.offer(Lane::LiveTelemetry, s));
     }
-    bench.batcher.flush().into_iter().for_each(|s| bench.shipper.offer(SpoolLane::Telemetry, s));
+    bench.batcher.flush().into_iter().for_each(|s| bench.shipper.offer(Lane::LiveTelemetry, s));
     let sent = bench.send_all();
     bench.deliver(&sent);
     let ack = bench.collector.ack(UTC.0);

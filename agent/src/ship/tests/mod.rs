@@ -3,7 +3,7 @@
 mod bench;
 mod broker;
 mod collector;
-mod fixture;
+pub(super) mod fixture;
 mod flight_rules;
 mod session_rules;
 mod world;

@@ -98,6 +98,7 @@ impl World {
         let (status, shown) = watch::channel(ShipStatus::default());
         let cancel = CancellationToken::new();
         let task = ShipTask {
+            rules: Vec::new(),
             clock: self.gateway.clone(),
             uplink: self.net.uplink(),
             spool: self.spool.clone(),
