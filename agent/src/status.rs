@@ -1,5 +1,9 @@
 //! How the agent is: a small JSON file for machines, and what to do about it for people.
 
+mod delivery;
+
+pub use delivery::{DeliveryStatus, SpentStatus};
+
 use crate::config::SpoolSettings;
 use crate::spool::{DegradedMode, HealthReport};
 use crate::stamp::SLAB_MS_MAX;
@@ -183,6 +187,9 @@ pub struct LinkStatus {
     pub connect_failures: u64,
     /// From hand-over to ack, ms.
     pub ack_rtt_ms: Option<i64>,
+    /// Backlog, pace and budgets.
+    #[serde(default)]
+    pub delivery: DeliveryStatus,
 }
 
 /// What the status is made of.
@@ -314,6 +321,7 @@ impl AgentStatus {
                 link.last_ack_ms.map(|ms| format!(" for {} s", ms / 1_000)).unwrap_or_default()
             ));
         }
+        problems.extend(link.delivery.problems());
         problems.extend(self.spool.degraded.iter().map(DegradedStatus::problem));
         if self.spool.bytes.saturating_mul(100) >= self.spool.bytes_max.saturating_mul(FULL_PERCENT) {
             problems.push(format!(
@@ -389,6 +397,7 @@ impl AgentStatus {
             n => format!(", {n} pictures and blobs packed, {} saved", bytes(link.blob_bytes_saved)),
         };
         line("sent", format!("{} in {} messages{saved}", bytes(link.bytes_sent), link.messages));
+        line("backlog", link.delivery.text());
         let SpoolStatus { bytes: used, bytes_max, rows, oldest_age_ms, .. } = &self.spool;
         let oldest = oldest_age_ms.map(|ms| format!(", the oldest for {} s", ms / 1_000)).unwrap_or_default();
         line("spool", format!("{} of {}, {rows} rows waiting{oldest}", bytes(*used), bytes(*bytes_max)));

@@ -17,6 +17,9 @@ const RUNS_MAX: usize = 120;
 /// Most bytes of rows collected before a batch is cut whatever it packs to: the reader unpacks at most
 /// 4 MiB, and a varint takes up to 10 bytes where 8 are counted here.
 const RAW_BYTES_MAX: usize = 3 << 20;
+/// Blobs handed on before the rows they belong to follow: neither is durable without the other, so a slow link that
+/// has many blobs waiting before their rows would hold them all.
+const BLOB_BYTES_AHEAD_MAX: usize = 256 << 10;
 /// Smallest body a message limit may leave: below it not even a row of a wide kind fits.
 const BODY_BYTES_MIN: usize = 1024;
 /// Fixed-point one of the packing ratio.
@@ -78,6 +81,8 @@ pub struct Batcher {
     last: BTreeMap<StreamId, usize>,
     raw_bytes: usize,
     values: usize,
+    /// Bytes of blobs that went ahead of the rows held.
+    blob_bytes: usize,
     /// Raw bytes per body byte of late, in sixteenths.
     ratio: usize,
     stats: BatchStats,
@@ -105,6 +110,7 @@ impl Batcher {
             last: BTreeMap::new(),
             raw_bytes: 0,
             values: 0,
+            blob_bytes: 0,
             ratio: RATIO_START,
             stats: BatchStats::default(),
         };
@@ -147,6 +153,7 @@ impl Batcher {
         packed: Option<PackedBlob>,
     ) -> Vec<Sealed> {
         let mut out = Vec::new();
+        let mut blob_bytes = 0;
         if self.epoch.is_some_and(|epoch| epoch != spooled.epoch) {
             out.append(&mut self.flush());
         }
@@ -159,6 +166,7 @@ impl Batcher {
             let sealed = seal_blob(spooled.epoch, hold.clone(), &blob, packed.as_ref());
             // Without its blob the row would never become durable.
             let stays = matches!(sealed, Sealed::Withheld(_));
+            blob_bytes = if let Sealed::Blob(blob) = &sealed { blob.object.len() } else { 0 };
             out.append(&mut self.counted(vec![sealed]));
             if stays {
                 return out;
@@ -172,6 +180,7 @@ impl Batcher {
         self.since.get_or_insert(now);
         self.raw_bytes = self.raw_bytes.saturating_add(raw);
         self.values = self.values.saturating_add(values);
+        self.blob_bytes = self.blob_bytes.saturating_add(blob_bytes);
         self.collect(hold.stream, rows);
         if self.is_full() {
             out.append(&mut self.flush());
@@ -196,6 +205,7 @@ impl Batcher {
         let runs = std::mem::take(&mut self.runs);
         self.last.clear();
         self.values = 0;
+        self.blob_bytes = 0;
         self.since = None;
         let Some(epoch) = self.epoch.take() else { return Vec::new() };
         let sealed = self.sealer.seal(epoch, runs);
@@ -242,6 +252,7 @@ impl Batcher {
         // A little below the limit: halving costs a second encoding.
         guess >= self.sealer.body_bytes_max / 10 * 9
             || self.runs.len() >= RUNS_MAX
+            || self.blob_bytes >= BLOB_BYTES_AHEAD_MAX
             || self.would_overflow(0, 0)
     }
 

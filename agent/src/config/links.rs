@@ -84,9 +84,10 @@ fn interface(value: Option<&str>, path: &str, mistakes: &mut Mistakes) -> Option
 fn rate(value: Option<&Value>, path: &str, mistakes: &mut Mistakes) -> Option<Option<u64>> {
     let Some(value) = value else { return Some(None) };
     let per_second = match value {
-        Value::String(text) => {
-            text.trim().strip_suffix("/s").and_then(|size| value::bytes(&Value::String(size.trim_end().into())))
-        }
+        Value::String(text) => text
+            .trim()
+            .strip_suffix("/s")
+            .and_then(|size| value::bytes(&Value::String(size.trim_end().into()))),
         _ => None,
     };
     match per_second.filter(|rate| *rate >= RATE_BYTES_MIN) {

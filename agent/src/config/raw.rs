@@ -244,13 +244,15 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes) -> Option<RawConfig> {
                     match link {
                         Value::Table(link) => raw.link.push(keys(link, &path, mistakes)),
                         other => {
-                            mistakes.push(Mistake::new(path, "a table", shown(&other)).hint("write [[link]]"));
+                            mistakes
+                                .push(Mistake::new(path, "a table", shown(&other)).hint("write [[link]]"));
                         }
                     }
                 }
             }
             ("link", value) => {
-                mistakes.push(Mistake::new("link", "a list", shown(&value)).hint("write [[link]], not [link]"));
+                mistakes
+                    .push(Mistake::new("link", "a list", shown(&value)).hint("write [[link]], not [link]"));
             }
             ("source", value) => mistakes
                 .push(Mistake::new("source", "a list", shown(&value)).hint("write [[source]], not [source]")),

@@ -3,7 +3,7 @@
 use crate::config::{Broker, Settings};
 use crate::ship::ShipStatus;
 use crate::spool::{Opened, SpoolHandle};
-use crate::status::{AgentStatus, LinkStatus, Parts};
+use crate::status::{AgentStatus, DeliveryStatus, LinkStatus, Parts};
 use headwater_core::id::BootId;
 use headwater_core::ports::Clock;
 use headwater_core::time::{BootNanos, Grade, NS_PER_MS};
@@ -74,7 +74,9 @@ impl Board {
         let age_ms = |since: BootNanos| now.since(since) / NS_PER_MS;
         let counters = ship.counters;
         let Broker { host, port, tls } = &self.settings.broker;
+        let delivery = DeliveryStatus::of(&ship);
         let link = LinkStatus {
+            delivery,
             broker: format!("{}://{host}:{port}", if *tls { "mqtts" } else { "mqtt" }),
             connected: ship.connected,
             since_ms: ship.since.map(age_ms),

@@ -4,6 +4,7 @@
 //! loop with a clean start, and nothing handed over counts as sent. One task only polls and forwards;
 //! nothing else waits in it. MQTT 3.1.1 is a later step: a broker that refuses 5 is reported as such.
 
+mod interface;
 mod link;
 mod reason;
 mod url;
@@ -118,6 +119,14 @@ impl<C: Clock> MqttUplink<C> {
         Ok(options)
     }
 
+    /// The interface towards the broker; a name that resolves to several addresses is asked for its first.
+    async fn interface(&self) -> Option<String> {
+        let BrokerUrl { host, port, .. } = &self.settings.broker;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let address = tokio::net::lookup_host((host, *port)).await.ok()?.next()?;
+        interface::towards(address)
+    }
+
     async fn establish(&self, ack_topic: &str) -> Result<MqttLink, LinkClosed> {
         let (client, events) = AsyncClient::new(self.options()?, CHANNEL);
         let (forward, mut events) = {
@@ -153,6 +162,7 @@ impl<C: Clock> MqttUplink<C> {
             }
         }
         let mut link = MqttLink::new(client, events, guard, packet_max, inflight);
+        link.set_interface(self.interface().await);
         link.announce(Topic::Status(self.me.path.clone()).to_string(), self.status(true)?)?;
         Ok(link)
     }

@@ -156,13 +156,6 @@ impl Pipe {
         Some(self.progress.plus_ns(patience.saturating_add(drain_s.saturating_mul(NS_PER_S))))
     }
 
-    /// What the link carries in this time, as far as is known; at least a message.
-    pub(super) fn bytes_in(&self, ns: i64) -> usize {
-        let Some(rate) = self.rate else { return usize::MAX };
-        let bytes = u128::from(rate).saturating_mul(u128::from(ns.unsigned_abs())) / 1_000_000_000;
-        usize::try_from(bytes).unwrap_or(usize::MAX).max(self.step)
-    }
-
     /// Bytes/s of late, if any were seen.
     pub(super) fn rate(&self) -> Option<u64> {
         self.rate

@@ -59,11 +59,7 @@ pub trait ShipSpool: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`SpoolError`] if the spool is gone.
-    fn note(
-        &self,
-        key: &'static str,
-        value: Vec<u8>,
-    ) -> impl Future<Output = Result<(), SpoolError>> + Send;
+    fn note(&self, key: &'static str, value: Vec<u8>) -> impl Future<Output = Result<(), SpoolError>> + Send;
 
     /// What was noted under `key`.
     ///
@@ -117,12 +113,7 @@ impl ShipSpool for SpoolHandle {
         SpoolHandle::stretch_before(self, lane, before, bytes).await
     }
 
-    async fn bytes_between(
-        &self,
-        lane: SpoolLane,
-        from: Cursor,
-        until: Cursor,
-    ) -> Result<u64, SpoolError> {
+    async fn bytes_between(&self, lane: SpoolLane, from: Cursor, until: Cursor) -> Result<u64, SpoolError> {
         SpoolHandle::bytes_between(self, lane, from, until).await
     }
 

@@ -38,8 +38,9 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
 
     async fn pull_live(&mut self, lane: SpoolLane) -> bool {
         let ship_lane = ship_lane(lane, End::Live);
-        let Some(after) = self.feed(lane).live().filter(|_| self.shipper.wants(ship_lane)) else { return false };
-        let slabs = match self.spool.read(lane, after, READ_BYTES).await {
+        let room = self.shipper.room(ship_lane);
+        let Some(after) = self.feed(lane).live().filter(|_| room > 0) else { return false };
+        let slabs = match self.spool.read(lane, after, room.min(READ_BYTES)).await {
             Ok(slabs) => slabs,
             Err(error) => return self.read_failed(lane, &error),
         };
@@ -61,7 +62,8 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
 
     async fn pull_backlog(&mut self, lane: SpoolLane) -> bool {
         let ship_lane = ship_lane(lane, End::Backlog);
-        if ship_lane == Lane::Control || !self.shipper.wants(ship_lane) {
+        let room = self.shipper.room(ship_lane);
+        if ship_lane == Lane::Control || room == 0 {
             return false;
         }
         match self.feed(lane).backlog() {
@@ -73,7 +75,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                 }
                 true
             }
-            Some(Need::Read(after)) => match self.spool.read(lane, after, READ_BYTES).await {
+            Some(Need::Read(after)) => match self.spool.read(lane, after, room.min(READ_BYTES)).await {
                 Ok(slabs) => {
                     let slabs = self.feed(lane).took_backlog(slabs);
                     self.take(ship_lane, slabs).await;

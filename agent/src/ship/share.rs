@@ -3,12 +3,8 @@
 use headwater_core::wire::Lane;
 
 /// A lane's place here and its share of a full link, in parts of the sum.
-const WEIGHTS: [(Lane, u64); 4] = [
-    (Lane::LiveTelemetry, 60),
-    (Lane::LiveMedia, 25),
-    (Lane::BacklogTelemetry, 10),
-    (Lane::BacklogMedia, 5),
-];
+const WEIGHTS: [(Lane, u64); 4] =
+    [(Lane::LiveTelemetry, 60), (Lane::LiveMedia, 25), (Lane::BacklogTelemetry, 10), (Lane::BacklogMedia, 5)];
 /// Bytes are counted this much finer before they are divided by a weight.
 const FINE: u64 = 1_000;
 
@@ -86,9 +82,8 @@ mod tests {
         let mut shares = Shares::default();
         serve(&mut shares, 1000, 1000, |lane| lane == Lane::BacklogMedia);
         // Live comes back: it has its share at once, but no more than that.
-        let had = serve(&mut shares, 65, 1000, |lane| {
-            lane == Lane::LiveTelemetry || lane == Lane::BacklogMedia
-        });
+        let had =
+            serve(&mut shares, 65, 1000, |lane| lane == Lane::LiveTelemetry || lane == Lane::BacklogMedia);
         assert!(had[0].abs_diff(60) <= 1 && had[3].abs_diff(5) <= 1, "{had:?}");
     }
 

@@ -291,16 +291,33 @@ impl Shipper {
         self.message_bytes_max
     }
 
-    /// True if more of a lane should be read. A slow link holds no more than it carries in a moment: what waits in
-    /// memory can neither be overtaken nor go out of date.
+    /// True if more of a lane should be read.
     #[must_use]
     pub fn wants(&self, lane: Lane) -> bool {
+        self.room(lane) > 0
+    }
+
+    /// Bytes of a lane that should be read now. A slow link holds no more than it carries in a moment: what waits in
+    /// memory can neither be overtaken nor go out of date.
+    #[must_use]
+    pub fn room(&self, lane: Lane) -> usize {
+        if !self.session.answered_once() || self.restored {
+            return 0;
+        }
         let limit = match lane {
             Lane::Control => HELD_CONTROL_MAX,
-            Lane::LiveTelemetry | Lane::LiveMedia => HELD_LIVE_MAX.min(self.pipe.bytes_in(HELD_MOMENT_NS)),
+            Lane::LiveTelemetry | Lane::LiveMedia => HELD_LIVE_MAX.min(self.carried_in(HELD_MOMENT_NS)),
             Lane::BacklogTelemetry | Lane::BacklogMedia => HELD_BACKLOG_MAX,
         };
-        self.session.answered_once() && !self.restored && self.flight.held(lane) < limit
+        limit.saturating_sub(self.flight.held(lane))
+    }
+
+    /// Bytes the link takes in this time, as far as is known and allowed; at least a message.
+    fn carried_in(&self, ns: i64) -> usize {
+        let allowed = self.policy.rules().and_then(|rules| rules.rate_bytes_per_s);
+        let Some(rate) = self.pipe.rate().into_iter().chain(allowed).min() else { return usize::MAX };
+        let bytes = u128::from(rate).saturating_mul(u128::from(ns.unsigned_abs())) / 1_000_000_000;
+        usize::try_from(bytes).unwrap_or(usize::MAX).max(self.message_bytes_max)
     }
 
     /// The rules links are under, with what was spent before.

@@ -356,7 +356,10 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                 self.state.backlog_bytes = bytes;
                 let pace = self.catch_up.saw(now, bytes);
                 if pace == Pace::Never && self.state.catching_up != Pace::Never {
-                    tracing::error!(bytes, "the link carries less than is captured: the backlog will not be caught up");
+                    tracing::error!(
+                        bytes,
+                        "the link carries less than is captured: the backlog will not be caught up"
+                    );
                 }
                 self.state.catching_up = pace;
             }

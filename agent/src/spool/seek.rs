@@ -78,9 +78,10 @@ impl<D: Disk> DiskSpool<D> {
 
     /// The segment that holds the bytes just before a place, and how many of them.
     fn segment_before(&self, id: SeriesId, place: Position) -> Option<Before> {
-        let segno = self.readable(id, 0).into_iter().rfind(|segno| {
-            *segno < place.segno || (*segno == place.segno && place.offset > HEADER_BYTES)
-        })?;
+        let segno = self
+            .readable(id, 0)
+            .into_iter()
+            .rfind(|segno| *segno < place.segno || (*segno == place.segno && place.offset > HEADER_BYTES))?;
         let body = self.body(id, segno)?;
         let bytes = if segno == place.segno { body.len.min(place.offset) } else { body.len };
         let time = ends(&body.summary).map(|(_, last)| last);

@@ -15,6 +15,6 @@ pub use disk::{Disk, DiskFile};
 pub use link::{Delivery, Inbox, Link, LinkClosed, LinkEvent, Uplink};
 pub use source::{Source, SourceError, SourceEvent};
 pub use spool::{
-    Cursor, EvictFirst, NOTE_BYTES_MAX, Position, SERIES_PER_LANE, Slab, SlabTime, Spool, SpoolError, SpoolLane, SpoolUsage,
-    SpooledSlab, StreamClass, StreamPolicy, StreamState,
+    Cursor, EvictFirst, NOTE_BYTES_MAX, Position, SERIES_PER_LANE, Slab, SlabTime, Spool, SpoolError,
+    SpoolLane, SpoolUsage, SpooledSlab, StreamClass, StreamPolicy, StreamState,
 };

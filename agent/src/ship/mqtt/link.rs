@@ -36,6 +36,7 @@ pub struct MqttLink {
     events: mpsc::Receiver<Result<Event, LinkClosed>>,
     _polling: DropGuard,
     packet_bytes_max: Option<usize>,
+    interface: Option<String>,
     span_max: u64,
     waiting: VecDeque<(Option<u64>, String, Vec<u8>, bool)>,
     handed: VecDeque<Flying>,
@@ -57,6 +58,7 @@ impl MqttLink {
             events,
             _polling: polling,
             packet_bytes_max: packet_bytes_max.and_then(|bytes| usize::try_from(bytes).ok()),
+            interface: None,
             span_max: u64::from(inflight).saturating_sub(SPARE_IDS).max(1),
             waiting: VecDeque::new(),
             handed: VecDeque::new(),
@@ -64,6 +66,11 @@ impl MqttLink {
             next_order: 0,
             next_number: 0,
         }
+    }
+
+    /// Which interface it goes over.
+    pub(super) fn set_interface(&mut self, interface: Option<String>) {
+        self.interface = interface;
     }
 
     /// Publishes our own retained status, outside the caller's numbers.
@@ -116,6 +123,10 @@ impl MqttLink {
 }
 
 impl Link for MqttLink {
+    fn interface(&self) -> Option<&str> {
+        self.interface.as_deref()
+    }
+
     fn payload_bytes_max(&self) -> usize {
         self.packet_bytes_max
             .map_or(MESSAGE_BYTES_ACCEPTED_MAX, |bytes| bytes.saturating_sub(PACKET_OVERHEAD_BYTES))

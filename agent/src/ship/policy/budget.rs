@@ -94,7 +94,8 @@ impl Account {
             let left = daily.saturating_add(self.spent.carried_bytes).saturating_sub(self.spent.day_bytes);
             let skipped = u64::try_from(day.saturating_sub(self.spent.day).saturating_sub(1)).unwrap_or(0);
             // The very first day has none before it.
-            let carried = if self.spent.day == 0 { 0 } else { left.saturating_add(daily.saturating_mul(skipped)) };
+            let carried =
+                if self.spent.day == 0 { 0 } else { left.saturating_add(daily.saturating_mul(skipped)) };
             self.spent.carried_bytes = carried.min(daily);
             // Bytes from before the day was known count for it.
             self.spent.day_bytes = if self.spent.day == 0 { self.spent.day_bytes } else { 0 };

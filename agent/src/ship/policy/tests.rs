@@ -71,7 +71,8 @@ fn a_rate_holds_over_time_and_alarms_pass_it() {
 fn a_budget_ends_the_day_leaves_its_end_to_live_telemetry_and_carries_over() {
     let mut policy = policy(rules(|r| r.budget.day_bytes = Some(10 * MB)));
     let at = |days: i64| BootNanos(days * DAY_NS);
-    let wall = |policy: &mut LinkPolicy, days: i64| policy.set_wall(at(days), Some(UtcNanos(MARCH + days * DAY_NS)));
+    let wall =
+        |policy: &mut LinkPolicy, days: i64| policy.set_wall(at(days), Some(UtcNanos(MARCH + days * DAY_NS)));
     wall(&mut policy, 0);
     assert_eq!(spend(&mut policy, at(0), Lane::BacklogMedia), 9 * MB);
     assert_eq!(policy.allows(at(0), Lane::LiveMedia, 10_000).unwrap_err().why, HoldWhy::DayBudget);
@@ -136,7 +137,8 @@ fn hours_open_and_close_what_can_wait() {
         assert!(open(&policy, Lane::LiveTelemetry) && open(&policy, Lane::Control));
         assert!(!open(&policy, Lane::BacklogMedia) && !open(&policy, Lane::BacklogTelemetry));
     }
-    for bad in ["", "22:00", "22-06", "22:00-22:00", "25:00-01:00", "10:60-11:00", "1:00-2:00", "24:00-01:00"] {
+    for bad in ["", "22:00", "22-06", "22:00-22:00", "25:00-01:00", "10:60-11:00", "1:00-2:00", "24:00-01:00"]
+    {
         assert_eq!(bad.parse::<Hours>(), Err(HoursError), "{bad}");
     }
     assert!("00:00-24:00".parse::<Hours>().is_ok());

@@ -97,7 +97,8 @@ impl Bench {
         self.act();
         self.shipper.set_streams(self.spool.states());
         let mut end = self.cursor;
-        for (from, lane) in [(SpoolLane::Telemetry, Lane::LiveTelemetry), (SpoolLane::Media, Lane::LiveMedia)] {
+        for (from, lane) in [(SpoolLane::Telemetry, Lane::LiveTelemetry), (SpoolLane::Media, Lane::LiveMedia)]
+        {
             if !self.shipper.wants(lane) {
                 continue;
             }

@@ -2,6 +2,7 @@
 
 use super::collector::ModelCollector;
 use super::fixture::{Fleet, ModelSpool, UTC, path, picture, scalar_rows, scalar_schema};
+use crate::ship::policy::LinkRules;
 use crate::ship::{RetainUntil, Rng, ShipSettings, ShipStatus, ShipTask, random_nonces, run};
 use headwater_core::id::StreamId;
 use headwater_core::ports::{Clock, Inbox, Slab, SpoolLane};
@@ -16,6 +17,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+mod lanes;
 
 struct World {
     net: SimNet,
@@ -37,13 +40,17 @@ struct Agent {
 
 impl World {
     fn new(seed: u64, weather: Weather) -> Self {
+        Self::new_at(BootNanos(5_000_000_000), seed, weather)
+    }
+
+    fn new_at(boot: BootNanos, seed: u64, weather: Weather) -> Self {
         let fleet = Fleet::new();
         let collector = ModelCollector::new(fleet.collector(), fleet.roots.clone());
         let spool = ModelSpool::new();
         spool.declare(1, "imu", scalar_schema(), SpoolLane::Telemetry);
         spool.declare(2, "camera/front", builtin::image(), SpoolLane::Media);
         spool.declare(3, "hw/clock", scalar_schema(), SpoolLane::Control);
-        let clock = SimClock::new(BootNanos(5_000_000_000), UTC);
+        let clock = SimClock::new(boot, UTC);
         let world = Self {
             net: SimNet::new(seed, weather),
             gateway: clock.clone(),
@@ -91,6 +98,10 @@ impl World {
     }
 
     fn start_agent(&self, settings: ShipSettings) -> Agent {
+        self.start_agent_under(settings, Vec::new())
+    }
+
+    fn start_agent_under(&self, settings: ShipSettings, rules: Vec<LinkRules>) -> Agent {
         let (gaps, mut gap_rows) = mpsc::channel(64);
         let (exchanges, mut exchange_rows) = mpsc::channel(64);
         self.tasks.spawn(async move { while gap_rows.recv().await.is_some() {} });
@@ -98,7 +109,7 @@ impl World {
         let (status, shown) = watch::channel(ShipStatus::default());
         let cancel = CancellationToken::new();
         let task = ShipTask {
-            rules: Vec::new(),
+            rules,
             clock: self.gateway.clone(),
             uplink: self.net.uplink(),
             spool: self.spool.clone(),
