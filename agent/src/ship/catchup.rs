@@ -86,7 +86,7 @@ mod tests {
         let mut catch_up = CatchUp::default();
         assert_eq!(catch_up.saw(s(0), 1_000_000), Pace::Unknown);
         for t in (5..=100).step_by(5) {
-            let left = 1_000_000 - 5_000 * t as u64;
+            let left = 1_000_000 - 5_000 * u64::try_from(t).unwrap();
             let pace = catch_up.saw(s(t), left);
             if t >= 10 {
                 let Pace::InSeconds(eta) = pace else { panic!("{pace:?} at {t}") };
@@ -101,7 +101,7 @@ mod tests {
         let mut catch_up = CatchUp::default();
         let mut last = Pace::Unknown;
         for t in (0..=400).step_by(5) {
-            last = catch_up.saw(s(t), 1_000 + t as u64);
+            last = catch_up.saw(s(t), 1_000 + u64::try_from(t).unwrap());
             assert_eq!(last == Pace::Never, t >= 300, "{t}");
         }
         assert_eq!(last, Pace::Never);

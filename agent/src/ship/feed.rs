@@ -32,7 +32,8 @@ pub(super) struct Stretch {
 }
 
 /// What the backlog needs next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, on its way between two calls")]
 pub(super) enum Need {
     /// Slabs from here on.
     Read(Cursor),

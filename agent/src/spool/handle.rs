@@ -172,7 +172,8 @@ impl SpoolHandle {
         from: Cursor,
         until: Cursor,
     ) -> Result<u64, SpoolError> {
-        self.ask(|reply| Work::BytesBetween { lane, from, until, reply }).await
+        let between = Box::new((from, until));
+        self.ask(|reply| Work::BytesBetween { lane, between, reply }).await
     }
 
     /// [`Spool::note`].

@@ -78,8 +78,7 @@ pub(super) enum Work {
     },
     BytesBetween {
         lane: SpoolLane,
-        from: Cursor,
-        until: Cursor,
+        between: Box<(Cursor, Cursor)>,
         reply: Reply<u64>,
     },
     Note {
@@ -206,10 +205,13 @@ impl<S: Spool> Keeper<'_, S> {
             Work::StretchBefore { lane, before, bytes, reply } => {
                 answer(reply, self.spool.stretch_before(lane, before, bytes));
             }
-            Work::BytesBetween { lane, from, until, reply } => {
-                answer(reply, self.spool.bytes_between(lane, from, until));
+            Work::BytesBetween { lane, between, reply } => {
+                answer(reply, self.spool.bytes_between(lane, between.0, between.1));
             }
-            Work::Note { key, value, reply } => answer(reply, self.spool.note(key, value)),
+            Work::Note { key, value, reply } => {
+                self.spool.note(key, value);
+                answer(reply, ());
+            }
             Work::Noted { key, reply } => answer(reply, self.spool.noted(key)),
             Work::Trim { acked, reply } => {
                 let mut outcome = Ok(());
