@@ -126,12 +126,12 @@ impl Shipper {
         let streams = &self.streams;
         let over =
             |unit: &Unit| unit.holds.iter().all(|hold| streams.settled(hold.stream, hold.seqs.clone()));
-        let landed = self.flight.release(over);
+        let landed = self.flight.landed(over);
         for unit in &landed {
             // A unit that waits to be sent again, as after a cut, tells how long the link was away.
             if unit.attempts == 1
                 && unit.is_out()
-                && let (Load::Batch(_), Some(sent)) = (&unit.load, unit.sent_at)
+                && let (Load::Batch(_) | Load::Away { object: None }, Some(sent)) = (&unit.load, unit.sent_at)
             {
                 self.note_rtt(now.since(sent));
             }
@@ -208,15 +208,17 @@ impl Shipper {
     /// Sends the units of these rows once more; true if that was tried before. A refusal is told once
     /// for each attempt, so an attempt counts once.
     fn complain(&mut self, stream: StreamId, seqs: &Range<u64>) -> bool {
-        let touched: Vec<(u64, u32, u32)> = self
+        let touched: Vec<(u64, u32, u32, bool)> = self
             .flight
             .units()
             .filter(|(_, unit)| unit.is_out() && holds(unit, stream, seqs))
-            .map(|(id, unit)| (id, unit.complained, unit.attempts))
+            .map(|(id, unit)| (id, unit.complained, unit.attempts, unit.is_away()))
             .collect();
         let mut before = false;
-        for (id, complained, attempts) in touched {
-            if complained == 0 {
+        for (id, complained, attempts, away) in touched {
+            if complained == 0 && away {
+                self.flight.complain_away(id);
+            } else if complained == 0 {
                 if let Some(unit) = self.flight.get_mut(id) {
                     unit.complained = attempts;
                 }

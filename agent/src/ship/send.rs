@@ -131,6 +131,7 @@ impl Shipper {
     fn next_bytes(&self, id: u64) -> usize {
         self.flight.get(id).map_or(0, |unit| match &unit.load {
             Load::Batch(message) => message.message_len(),
+            Load::Away { .. } => 0,
             Load::Blob { .. } => self.next_range(unit).map_or(0, |range| {
                 let bytes = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
                 bytes.saturating_add(ENVELOPE_BYTES + PART_HEADER_BYTES)
@@ -163,6 +164,8 @@ impl Shipper {
         let unit = self.flight.get(id)?;
         let (message, freight) = match &unit.load {
             Load::Batch(message) => (message.clone(), Freight::Batch(id)),
+            // Never queued.
+            Load::Away { .. } => return None,
             Load::Blob { id: object_id, object, .. } => {
                 let range = self.next_range(unit)?;
                 let at = |n: u64| usize::try_from(n).ok();

@@ -6,7 +6,7 @@
 use super::error::ShipError;
 use super::exchange::{ClockExchange, Exchanges};
 use super::feed::BacklogOrder;
-use super::flight::{Flight, Load};
+use super::flight::{Flight, Load, UNITS_MAX};
 use super::identity::ShipIdentity;
 use super::pipe::{Freight, Pipe};
 use super::policy::{Hold, LinkPolicy};
@@ -114,6 +114,8 @@ pub enum Action {
     Gap(GapRecord),
     /// Record a clock exchange.
     Clock(ClockExchange),
+    /// Read backlog from the start again: what the broker had of it did not land.
+    Reread,
     /// Read the spool from the start again: what was durable is not any more, or messages must be cut smaller.
     Rewind,
     /// The link is dead: build another.
@@ -245,6 +247,22 @@ impl Shipper {
         }
     }
 
+    /// What was away and did not land is read from the spool again.
+    fn let_go_of_lost(&mut self) {
+        let lost = self.flight.take_lost();
+        if lost.is_empty() {
+            return;
+        }
+        for hold in lost.iter().flat_map(|unit| &unit.holds) {
+            if let Some(stream) = self.streams.get_mut(hold.stream) {
+                stream.taken.remove(hold.seqs.clone());
+                // Its declaration may be lost with it.
+                stream.declared.retain(|of, declared| *of != hold.fingerprint || declared.known);
+            }
+        }
+        self.actions.push(Action::Reread);
+    }
+
     /// A collector answered and said what it can read. If that is less than before, what was sealed for
     /// its predecessor is sealed anew.
     pub(super) fn heard_announced(&mut self, announced: Announced) {
@@ -309,7 +327,7 @@ impl Shipper {
             Lane::LiveTelemetry | Lane::LiveMedia => HELD_LIVE_MAX.min(self.carried_in(HELD_MOMENT_NS)),
             Lane::BacklogTelemetry | Lane::BacklogMedia => HELD_BACKLOG_MAX,
         };
-        limit.saturating_sub(self.flight.held(lane))
+        if self.flight.len() >= UNITS_MAX { 0 } else { limit.saturating_sub(self.flight.held(lane)) }
     }
 
     /// Bytes the link takes in this time, as far as is known and allowed; at least a message.
@@ -510,6 +528,7 @@ impl Shipper {
         }
         let again = self.flight.requeue_due(now, self.ack_rtt_ns);
         self.counters.resends = self.counters.resends.saturating_add(again);
+        self.let_go_of_lost();
         if let Some(best) = self.exchanges.due(now) {
             self.actions.push(Action::Clock(best));
         }

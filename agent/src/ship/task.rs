@@ -302,6 +302,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                         self.count_dropped();
                     }
                 }
+                Action::Reread => self.feeds.iter_mut().for_each(Feed::again),
                 Action::Rewind => {
                     self.feeds.iter_mut().for_each(Feed::rewind);
                 }

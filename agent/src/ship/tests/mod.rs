@@ -1,5 +1,6 @@
 //! Shipping against a model of the collector: first by hand, then through a simulated network.
 
+mod away_rules;
 mod bench;
 mod broker;
 mod collector;
