@@ -15,8 +15,8 @@ mod value;
 pub use identity::{Identity, IdentityError};
 pub use mistake::{Mistake, Mistakes};
 pub use settings::{
-    After, Broker, CommandLine, Framing, IdentityFiles, LineFormat, LineSettings, Retention, Settings,
-    SourceKind, SourceSettings, SpoolSettings,
+    After, Broker, CommandLine, Framing, IdentityFiles, LineFormat, LineSettings, PreviewSettings, Retention,
+    Settings, SourceKind, SourceSettings, SpoolSettings,
 };
 
 use std::path::Path;

@@ -197,6 +197,9 @@ pub struct RawSource {
     pub dir: Option<String>,
     /// camera_dir: `delete` a captured picture, or `keep` it in `done/`. Default `delete`.
     pub after: Option<String>,
+    /// camera_dir and camera_command: longer side of small previews, pixels, 32 to 640. At most one a second becomes a
+    /// row of the stream `<stream>/preview`, which goes with numbers. Default none.
+    pub preview: Option<i64>,
 }
 
 /// One of `source.fields`.

@@ -3,7 +3,7 @@
 use crate::ship::policy::LinkRules;
 use crate::ship::{BacklogOrder, RetainUntil};
 use headwater_core::id::{DevicePath, StreamName};
-use headwater_core::ports::{EvictFirst, StreamClass};
+use headwater_core::ports::{EvictFirst, SpoolLane, StreamClass};
 use headwater_core::schema::Schema;
 use headwater_core::time::Latency;
 use std::path::PathBuf;
@@ -94,6 +94,17 @@ pub struct Retention {
     pub evict_first: EvictFirst,
     /// Bytes of it that eviction leaves.
     pub keep_bytes_min: u64,
+    /// With which lane it is kept and shipped, if not by what it holds.
+    pub lane: Option<SpoolLane>,
+}
+
+/// Small pictures of a camera's frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreviewSettings {
+    /// Their stream.
+    pub stream: StreamName,
+    /// Longer side, pixels.
+    pub side: u16,
 }
 
 /// One source.
@@ -103,6 +114,8 @@ pub struct SourceSettings {
     pub stream: StreamName,
     /// How its captures are kept.
     pub retention: Retention,
+    /// Previews of its pictures.
+    pub preview: Option<PreviewSettings>,
     /// How much earlier than its arrival an event may be.
     pub latency: Latency,
     /// What it is.
