@@ -3,6 +3,7 @@
 use crate::card::{self, SpoolArgs};
 use crate::config::{self, Settings, identity};
 use crate::decode::{self, Item, Values};
+use crate::ship::mqtt::probe::probe;
 use crate::source::AnySource;
 use crate::status::{self, AgentStatus};
 use crate::{clock::BootClock, pipeline};
@@ -46,13 +47,26 @@ enum Verb {
         config: PathBuf,
     },
     /// Reports every mistake of the configuration and its certificates, or who this gateway is.
+    ///
+    /// With --online it goes the way to each broker hop by hop (DNS, TCP, proxy, TLS, WebSocket, MQTT, subscription)
+    /// and says which one fails, why, and what to do. It does so under another client id and sends nothing, so that
+    /// a running agent is not disturbed. The exit code is 1 if anything is to be mended.
+    #[command(
+        after_help = "Examples:\n  headwater-agent check --config agent.toml\n  headwater-agent check --online\n  headwater-agent check --online --json | jq '.steps[] | select(.ok | not)'\n  headwater-agent check --schema > agent.schema.json"
+    )]
     Check {
         /// Configuration.
         #[arg(long, default_value = CONFIG)]
         config: PathBuf,
         /// Prints the JSON schema of the configuration instead.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "online")]
         schema: bool,
+        /// Goes to each broker as well.
+        #[arg(long)]
+        online: bool,
+        /// With --online: one JSON object a line for each broker, and nothing else.
+        #[arg(long, requires = "online")]
+        json: bool,
     },
     /// Opens every source and prints a reading of each; stores and removes nothing.
     Test {
@@ -166,7 +180,7 @@ fn act(verb: Verb) -> Result<bool> {
             say(serde_json::to_string_pretty(&schemars::schema_for!(config::raw::RawConfig))?)?;
             Ok(true)
         }
-        Verb::Check { config, schema: false } => check(&config),
+        Verb::Check { config, schema: false, online, json } => check(&config, online, json),
         Verb::Test { config, wait, json } => {
             let settings = config::load(&config)?;
             log_to_stderr("warn")?;
@@ -212,8 +226,11 @@ fn run(config: &Path) -> Result<()> {
     ended
 }
 
-fn check(config: &Path) -> Result<bool> {
+fn check(config: &Path, online: bool, json: bool) -> Result<bool> {
     let settings = config::load(config)?;
+    if json {
+        return check_online(&settings, true);
+    }
     let now = BootClock.read().real;
     let mut good = true;
     match identity::load(&settings.identity, &settings.device, now) {
@@ -231,8 +248,7 @@ fn check(config: &Path) -> Result<bool> {
             errors.iter().try_for_each(|error| say(format_args!("! {error}")))?;
         }
     }
-    let scheme = if settings.broker.tls { "mqtts" } else { "mqtt" };
-    say(format_args!("ships to {scheme}://{}:{}", settings.broker.host, settings.broker.port))?;
+    say(format_args!("ships to {}", settings.uplink.told()))?;
     if let Err(error) = pipeline::folder_is_writable(&settings.spool.dir) {
         good = false;
         say(format_args!("! spool folder {} is not writable: {error}", settings.spool.dir.display()))?;
@@ -240,7 +256,36 @@ fn check(config: &Path) -> Result<bool> {
     for source in &settings.sources {
         say(format_args!("captures {} from {}", source.stream, source.kind.as_str()))?;
     }
+    if online && good {
+        good = check_online(&settings, false)?;
+    }
     say(if good { "all is well" } else { "there is something to mend" })?;
+    Ok(good)
+}
+
+/// Goes to each broker; true if all the way to each.
+fn check_online(settings: &Settings, json: bool) -> Result<bool> {
+    let identity = identity::load(&settings.identity, &settings.device, BootClock.read().real)
+        .map_err(|errors| anyhow::anyhow!(pipeline::told(&errors)))?;
+    let mqtt = pipeline::mqtt_settings(settings, &identity).map_err(anyhow::Error::msg)?;
+    log_to_stderr("error")?;
+    let runtime = runtime()?;
+    let mut good = true;
+    for broker in &mqtt.brokers {
+        let found = runtime.block_on(probe(&mqtt, broker, &settings.device, &BootClock));
+        good &= found.ok;
+        if json {
+            say(serde_json::to_string(&found)?)?;
+            continue;
+        }
+        say(format_args!("{}", found.broker))?;
+        for step in &found.steps {
+            let mark = if step.ok { " " } else { "!" };
+            say(format_args!("{mark} {:<13}{}", step.hop.to_string(), step.found))?;
+        }
+    }
+    // A name server that does not answer holds a thread for longer than we wait for it.
+    runtime.shutdown_background();
     Ok(good)
 }
 

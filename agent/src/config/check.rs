@@ -3,7 +3,7 @@
 use super::mistake::{Mistake, Mistakes};
 use super::raw::{RawBatch, RawConfig, RawDevice, RawIdentity, RawSpool};
 use super::settings::{IdentityFiles, Settings, SpoolSettings};
-use super::{sources, value};
+use super::{sources, uplink, value};
 use crate::ship::RetainUntil;
 use headwater_core::id::DevicePath;
 use headwater_core::wire::blob::{BLOB_CODECS_SUPPORTED, BlobCodec};
@@ -17,7 +17,7 @@ const SPOOL_BYTES_DEFAULT: u64 = 4 << 30;
 const FREE_BYTES_DEFAULT: u64 = 256 << 20;
 const SPOOL_DIR_DEFAULT: &str = "/var/lib/headwater";
 
-type Readable<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
+pub(super) type Readable<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
 
 /// Checks everything; `None` only with mistakes.
 pub(super) fn settings(
@@ -28,15 +28,7 @@ pub(super) fn settings(
 ) -> Option<Settings> {
     let device = device(&raw.device, mistakes);
     let identity = identity(&raw.identity, folder, readable, mistakes);
-    let broker = match raw.uplink.broker.as_deref() {
-        Some(broker) => value::broker(broker, "uplink.broker", mistakes),
-        None => {
-            let expected = "an address such as mqtts://collector.example:8883";
-            mistakes.push(Mistake::new("uplink.broker", expected, "nothing"));
-            None
-        }
-    };
-    let keepalive_s = value::number(raw.uplink.keepalive_s, 60, 5..=3_600, "uplink.keepalive_s", mistakes);
+    let uplink = uplink::uplink(&raw.uplink, folder, readable, mistakes);
     let spool = spool(&raw.spool, folder, mistakes);
     let metered = raw.uplink.metered.unwrap_or(false);
     let linger = linger(&raw.batch, metered, mistakes);
@@ -59,8 +51,7 @@ pub(super) fn settings(
     Some(Settings {
         device: device?,
         identity: identity?,
-        broker: broker?,
-        keepalive_s: keepalive_s?,
+        uplink: uplink?,
         spool,
         linger: linger?,
         metered,

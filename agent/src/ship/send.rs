@@ -108,6 +108,9 @@ impl Shipper {
             }
             return self.send_unit(now, id, Lane::Control);
         }
+        if self.pipe.is_held(now) {
+            return None;
+        }
         let [telemetry, media] = [SpoolLane::Telemetry, SpoolLane::Media].map(|lane| self.flight.head(lane));
         let (place, id, alone) = match (telemetry, media) {
             (None, None) => return None,

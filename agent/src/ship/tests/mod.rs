@@ -2,8 +2,11 @@
 
 mod bench;
 mod broker;
+mod broker_kit;
 mod collector;
 mod fixture;
 mod flight_rules;
+mod reach;
+mod refused_rules;
 mod session_rules;
 mod world;
