@@ -239,7 +239,8 @@ impl Connection {
     /// The stream ended: what that means.
     pub(super) fn ended(&self, why: &str) -> LinkClosed {
         if !self.accepted {
-            return LinkClosed::because(Cause::BrokerAway, format!("closed before CONNACK: {why}"));
+            let reason = format!("closed before CONNACK: {why}; does this port speak MQTT?");
+            return LinkClosed::because(Cause::BrokerAway, reason);
         }
         let largest =
             self.flying.values().filter(|flying| flying.number.is_some()).map(|flying| flying.bytes).max();

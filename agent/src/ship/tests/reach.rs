@@ -371,7 +371,7 @@ async fn a_probe_names_the_hop_that_fails() {
         (settings(&local, &Pki::new()), Hop::Tls, "identity.ca"),
         (settings(&format!("mqtts://localhost:{mail}"), &pki), Hop::Tls, "no TLS"),
         (settings(&format!("ws://127.0.0.1:{mail}/mqtt"), &pki), Hop::WebSocket, "speak HTTP"),
-        (settings(&format!("mqtt://127.0.0.1:{mail}"), &pki), Hop::Mqtt, "no MQTT"),
+        (settings(&format!("mqtt://127.0.0.1:{mail}"), &pki), Hop::Mqtt, "speak MQTT"),
         (settings(&format!("mqtt://127.0.0.1:{refused}"), &pki), Hop::Mqtt, "not authorised"),
         (settings(&format!("mqtt://127.0.0.1:{denied}"), &pki), Hop::Subscribe, "ack topic"),
     ] {
