@@ -1,9 +1,10 @@
 //! The command line: run, check, test, status, spool, decode.
 
+mod online;
+
 use crate::card::{self, SpoolArgs};
 use crate::config::{self, Settings, identity};
 use crate::decode::{self, Item, Values};
-use crate::ship::mqtt::probe::probe;
 use crate::source::AnySource;
 use crate::status::{self, AgentStatus};
 use crate::{clock::BootClock, pipeline};
@@ -229,7 +230,7 @@ fn run(config: &Path) -> Result<()> {
 fn check(config: &Path, online: bool, json: bool) -> Result<bool> {
     let settings = config::load(config)?;
     if json {
-        return check_online(&settings, true);
+        return online::check(&settings, true);
     }
     let now = BootClock.read().real;
     let mut good = true;
@@ -257,35 +258,9 @@ fn check(config: &Path, online: bool, json: bool) -> Result<bool> {
         say(format_args!("captures {} from {}", source.stream, source.kind.as_str()))?;
     }
     if online && good {
-        good = check_online(&settings, false)?;
+        good = online::check(&settings, false)?;
     }
     say(if good { "all is well" } else { "there is something to mend" })?;
-    Ok(good)
-}
-
-/// Goes to each broker; true if all the way to each.
-fn check_online(settings: &Settings, json: bool) -> Result<bool> {
-    let identity = identity::load(&settings.identity, &settings.device, BootClock.read().real)
-        .map_err(|errors| anyhow::anyhow!(pipeline::told(&errors)))?;
-    let mqtt = pipeline::mqtt_settings(settings, &identity).map_err(anyhow::Error::msg)?;
-    log_to_stderr("error")?;
-    let runtime = runtime()?;
-    let mut good = true;
-    for broker in &mqtt.brokers {
-        let found = runtime.block_on(probe(&mqtt, broker, &settings.device, &BootClock));
-        good &= found.ok;
-        if json {
-            say(serde_json::to_string(&found)?)?;
-            continue;
-        }
-        say(format_args!("{}", found.broker))?;
-        for step in &found.steps {
-            let mark = if step.ok { " " } else { "!" };
-            say(format_args!("{mark} {:<13}{}", step.hop.to_string(), step.found))?;
-        }
-    }
-    // A name server that does not answer holds a thread for longer than we wait for it.
-    runtime.shutdown_background();
     Ok(good)
 }
 

@@ -262,3 +262,122 @@ pub(super) fn span_of(limits: &Limits, inflight_max: u16) -> u64 {
 fn closed(error: Malformed) -> LinkClosed {
     LinkClosed::transient(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
+
+    fn at(s: i64) -> BootNanos {
+        BootNanos(s * NS_PER_S)
+    }
+
+    /// A connection that was accepted with these bytes, and subscribed.
+    fn accepted(version: Version, connack: &[u8]) -> Connection {
+        let opening = Opening {
+            version,
+            client_id: "hw.acme.pi-1".into(),
+            keepalive_s: 60,
+            will: None,
+            ack_topic: "hw/1/ack/acme/pi-1".into(),
+            inflight_max: 28,
+        };
+        let mut connection = Connection::open(opening, at(0)).unwrap();
+        connection.received(at(0), &mut BytesMut::from(connack)).unwrap();
+        connection.received(at(0), &mut BytesMut::from(&[0x90, 3, 0, 1, 1][..])).unwrap();
+        drop(connection.take_out());
+        assert!(matches!(connection.take_event(), Some(Event::Accepted(_))));
+        assert_eq!(connection.take_event(), Some(Event::Subscribed));
+        connection
+    }
+
+    fn message(number: u64) -> Outgoing {
+        Outgoing { number: Some(number), topic: "t".into(), payload: vec![0; 10], retain: false }
+    }
+
+    fn puback(id: u16) -> BytesMut {
+        let [high, low] = id.to_be_bytes();
+        BytesMut::from(&[0x40, 2, high, low][..])
+    }
+
+    /// Ids of the publishes in `out`, which have a topic of one byte and quality of service 1.
+    fn ids(mut out: BytesMut) -> Vec<u16> {
+        let mut found = Vec::new();
+        while let Ok(Some(packet)) = Codec(Version::V311).read(&mut out) {
+            if let Incoming::Publish { id, .. } = packet {
+                found.push(id);
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn pings_go_only_when_nothing_else_does_and_any_sign_of_the_broker_counts() {
+        let mut connection = accepted(Version::V311, &[0x20, 2, 0, 0]);
+        assert_eq!(connection.deadline(), at(60));
+        connection.wrote(at(50));
+        connection.received(at(55), &mut puback(9)).unwrap();
+        connection.tick(at(60)).unwrap();
+        assert_eq!((connection.take_out(), connection.deadline()), (None, at(110)));
+        connection.tick(at(110)).unwrap();
+        assert_eq!(connection.take_out().as_deref(), Some(&[0xc0, 0][..]));
+        // No PINGRESP, but an ack: the link is alive, however much is queued in front of the answer.
+        connection.received(at(150), &mut puback(9)).unwrap();
+        connection.wrote(at(160));
+        assert_eq!(connection.deadline(), at(210));
+        connection.tick(at(210)).unwrap();
+        assert_eq!(connection.deadline(), at(270));
+        let closed = connection.tick(at(270)).unwrap_err();
+        assert!(closed.cause == Cause::Transient && closed.reason.contains("120 s"), "{closed}");
+    }
+
+    #[test]
+    fn what_the_broker_says_at_connack_holds() {
+        // Properties: Receive Maximum 3, Server Keep Alive 7.
+        let mut connection = accepted(Version::V5, &[0x20, 9, 0, 0, 6, 33, 0, 3, 19, 0, 7]);
+        assert_eq!(connection.deadline(), at(7));
+        for number in 0..3 {
+            assert!(connection.has_room());
+            connection.publish(message(number)).unwrap();
+        }
+        assert!(!connection.has_room());
+    }
+
+    #[test]
+    fn acks_nobody_asked_for_free_nothing() {
+        let mut connection = accepted(Version::V311, &[0x20, 2, 0, 0]);
+        connection.publish(message(0)).unwrap();
+        let id = ids(connection.take_out().unwrap())[0];
+        for id in [id.wrapping_add(1), 0, id, id] {
+            connection.received(at(1), &mut puback(id)).unwrap();
+        }
+        assert_eq!(connection.take_event(), Some(Event::Link(LinkEvent::Sent(0))));
+        assert_eq!(connection.take_event(), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// Packet ids go round, acks come in any order or never: an id that is out is not given again, and each ack
+        /// is told of the message it is for.
+        #[test]
+        fn no_id_is_used_twice_while_it_is_out(picks in proptest::collection::vec(any::<u16>(), 1_000), lazy in 0_usize..20) {
+            let mut connection = accepted(Version::V311, &[0x20, 2, 0, 0]);
+            connection.last_id = u16::MAX - 300;
+            let (mut out, mut next) = (Vec::<(u16, u64)>::new(), 0);
+            for pick in picks {
+                while connection.has_room() {
+                    connection.publish(message(next)).unwrap();
+                    let id = ids(connection.take_out().unwrap())[0];
+                    prop_assert!(id > SUBSCRIBE_ID && out.iter().all(|(other, _)| *other != id));
+                    out.push((id, next));
+                    next += 1;
+                }
+                // The first `lazy` of them are never acked.
+                let (id, number) = out.remove(lazy + usize::from(pick) % (out.len() - lazy));
+                connection.received(at(1), &mut puback(id)).unwrap();
+                prop_assert_eq!(connection.take_event(), Some(Event::Link(LinkEvent::Sent(number))));
+            }
+        }
+    }
+}

@@ -89,8 +89,20 @@ async fn moves<C: Clock>(
     }
 }
 
-/// TLS tells only after its handshake that our certificate was not taken.
+/// TLS tells only after its handshake that our certificate was not taken; and what the network did is no sign of the
+/// broker.
 fn ended(connection: &Connection, error: &std::io::Error) -> LinkClosed {
+    use std::io::ErrorKind;
+    let network = matches!(
+        error.kind(),
+        ErrorKind::TimedOut
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown
+    );
+    if network {
+        return LinkClosed::transient(error.to_string());
+    }
     end_of_stream(error).unwrap_or_else(|| connection.ended(&error.to_string()))
 }
 

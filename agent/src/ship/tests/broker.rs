@@ -327,6 +327,28 @@ async fn a_write_that_is_stuck_stops_no_ack_from_being_read() {
 }
 
 #[tokio::test]
+async fn packets_above_the_usual_ten_kib_pass_both_ways_in_both_versions() {
+    for not in [None, Some((Version::V5, Manners::SaysSo))] {
+        let greeting = Some(vec![7; 100_000]);
+        let mut bench = bench(Rules { greeting, not, ..Rules::default() }).await;
+        let mut link = connect(&mut bench.uplink).await.unwrap();
+        let received = LinkEvent::Received { topic: ACK_TOPIC.into(), payload: vec![7; 100_000] };
+        assert_eq!(in_time(link.event()).await, Ok(received));
+        in_time(link.send(IN_TOPIC, vec![9; 96 * 1024])).await.unwrap();
+        assert_eq!(in_time(link.event()).await, Ok(LinkEvent::Sent(0)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_never_answers_is_given_30_seconds() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://127.0.0.1:{}", listener.local_addr().unwrap().port()).parse().unwrap();
+    let mut uplink = uplink_to(MqttSettings::to(url, None), &TaskTracker::new());
+    let closed = uplink.connect(ACK_TOPIC).await.unwrap_err();
+    assert!(closed.cause == Cause::Transient && closed.reason.contains("no answer within 30 s"), "{closed}");
+}
+
+#[tokio::test]
 async fn a_keepalive_the_client_cannot_have_is_no_panic() {
     for keepalive_s in [0, 1, 4, u16::MAX] {
         let tasks = TaskTracker::new();

@@ -154,6 +154,43 @@ fn a_broker_that_finds_everything_too_large_makes_no_hot_loop() {
 }
 
 #[test]
+fn a_receive_maximum_of_one_ships_one_by_one() {
+    let mut bench = ready();
+    bench.shipper.limit_span(1);
+    let mut n = 0;
+    while let Some(message) = bench.shipper.next(bench.now) {
+        assert_eq!(bench.shipper.next(bench.now), None, "one is out");
+        bench.wait_ms(10);
+        bench.shipper.sent(bench.now, message.number);
+        n += 1;
+    }
+    assert!(n >= 4, "{n}");
+}
+
+#[test]
+fn a_window_of_a_profile_is_kept() {
+    let (message_bytes_max, window_bytes_max) = (32 * 1024, 60 * 1024);
+    let mut bench =
+        Bench::new(ShipSettings { message_bytes_max, window_bytes_max, ..ShipSettings::default() });
+    bench.spool.append(picture(2, 0, 200_000));
+    bench.settle();
+    bench.pull();
+    let mut most = 0;
+    for _ in 0..20 {
+        let mut out = Vec::new();
+        while let Some(message) = bench.shipper.next(bench.now) {
+            out.push(message);
+        }
+        let mut status = ShipStatus::default();
+        bench.shipper.describe(&mut status);
+        most = most.max(status.in_flight_bytes);
+        bench.wait_ms(10);
+        out.iter().for_each(|message| bench.shipper.sent(bench.now, message.number));
+    }
+    assert!((1..=window_bytes_max as u64).contains(&most), "{most}");
+}
+
+#[test]
 fn a_broker_that_accepts_and_never_acks_is_given_up_in_time() {
     let mut bench = ready();
     while bench.shipper.next(bench.now).is_some() {}
