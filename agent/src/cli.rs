@@ -1,5 +1,7 @@
 //! The command line: run, check, test, status, spool, decode.
 
+mod online;
+
 use crate::card::{self, SpoolArgs};
 use crate::config::{self, Settings, identity};
 use crate::decode::{self, Item, Values};
@@ -46,13 +48,26 @@ enum Verb {
         config: PathBuf,
     },
     /// Reports every mistake of the configuration and its certificates, or who this gateway is.
+    ///
+    /// With --online it goes the way to each broker hop by hop (DNS, TCP, proxy, TLS, WebSocket, MQTT, subscription)
+    /// and says which one fails, why, and what to do. It does so under another client id and sends nothing, so that
+    /// a running agent is not disturbed. The exit code is 1 if anything is to be mended.
+    #[command(
+        after_help = "Examples:\n  headwater-agent check --config agent.toml\n  headwater-agent check --online\n  headwater-agent check --online --json | jq '.steps[] | select(.ok | not)'\n  headwater-agent check --schema > agent.schema.json"
+    )]
     Check {
         /// Configuration.
         #[arg(long, default_value = CONFIG)]
         config: PathBuf,
         /// Prints the JSON schema of the configuration instead.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "online")]
         schema: bool,
+        /// Goes to each broker as well.
+        #[arg(long)]
+        online: bool,
+        /// With --online: one JSON object a line for each broker, and nothing else.
+        #[arg(long, requires = "online")]
+        json: bool,
     },
     /// Opens every source and prints a reading of each; stores and removes nothing.
     Test {
@@ -166,7 +181,7 @@ fn act(verb: Verb) -> Result<bool> {
             say(serde_json::to_string_pretty(&schemars::schema_for!(config::raw::RawConfig))?)?;
             Ok(true)
         }
-        Verb::Check { config, schema: false } => check(&config),
+        Verb::Check { config, schema: false, online, json } => check(&config, online, json),
         Verb::Test { config, wait, json } => {
             let settings = config::load(&config)?;
             log_to_stderr("warn")?;
@@ -212,8 +227,11 @@ fn run(config: &Path) -> Result<()> {
     ended
 }
 
-fn check(config: &Path) -> Result<bool> {
+fn check(config: &Path, online: bool, json: bool) -> Result<bool> {
     let settings = config::load(config)?;
+    if json {
+        return online::check(&settings, true);
+    }
     let now = BootClock.read().real;
     let mut good = true;
     match identity::load(&settings.identity, &settings.device, now) {
@@ -231,14 +249,16 @@ fn check(config: &Path) -> Result<bool> {
             errors.iter().try_for_each(|error| say(format_args!("! {error}")))?;
         }
     }
-    let scheme = if settings.broker.tls { "mqtts" } else { "mqtt" };
-    say(format_args!("ships to {scheme}://{}:{}", settings.broker.host, settings.broker.port))?;
+    say(format_args!("ships to {}", settings.uplink.told()))?;
     if let Err(error) = pipeline::folder_is_writable(&settings.spool.dir) {
         good = false;
         say(format_args!("! spool folder {} is not writable: {error}", settings.spool.dir.display()))?;
     }
     for source in &settings.sources {
         say(format_args!("captures {} from {}", source.stream, source.kind.as_str()))?;
+    }
+    if online && good {
+        good = online::check(&settings, false)?;
     }
     say(if good { "all is well" } else { "there is something to mend" })?;
     Ok(good)

@@ -152,6 +152,16 @@ pub struct LinkStatus {
     pub last_ack_ms: Option<i64>,
     /// Last thing that went wrong.
     pub last_error: Option<String>,
+    /// Why there is no link: `transient`, `broker_away`, `busy`, `use_another`, `not_authorized`, `taken_over`,
+    /// `protocol_refused`, `closed_on_publish`, `too_large` or `untrusted`.
+    #[serde(default)]
+    pub cause: Option<String>,
+    /// For how long links have ended so, ms.
+    #[serde(default)]
+    pub cause_for_ms: Option<i64>,
+    /// How often in a row.
+    #[serde(default)]
+    pub cause_tries: u64,
     /// Who answered.
     pub incarnation: Option<String>,
     /// Newest commit with rows of this gateway.
@@ -185,11 +195,36 @@ pub struct LinkStatus {
     pub reconnects: u64,
     /// Connections that failed.
     pub connect_failures: u64,
+    /// Messages the broker refused one by one.
+    #[serde(default)]
+    pub publishes_refused: u64,
+    /// Of these, for their topic or payload.
+    #[serde(default)]
+    pub publishes_invalid: u64,
     /// From hand-over to ack, ms.
     pub ack_rtt_ms: Option<i64>,
     /// Backlog, pace and budgets.
     #[serde(default)]
     pub delivery: DeliveryStatus,
+}
+
+impl LinkStatus {
+    /// What to do about a link that does not stand.
+    fn remedy(&self) -> &'static str {
+        match self.cause.as_deref() {
+            Some("taken_over") => {
+                "another gateway runs with this identity: find it, and give it certificates of its own"
+            }
+            Some("not_authorized") => "let this gateway in: see the broker's users and access rules",
+            Some("untrusted") => "check certificates and the clock with `headwater-agent check --online`",
+            Some("busy") => "the broker has too much to do, or a quota is used up: see the broker",
+            Some("closed_on_publish" | "too_large") => {
+                "the broker closes under our messages: lower uplink.message_bytes_max, or see the broker's log"
+            }
+            Some("protocol_refused") => "the broker speaks another version of MQTT: see uplink.mqtt",
+            _ => "check the network and the address in [uplink] with `headwater-agent check --online`",
+        }
+    }
 }
 
 /// What the status is made of.
@@ -310,9 +345,9 @@ impl AgentStatus {
         if !link.connected {
             let why = link.last_error.as_deref().unwrap_or("no reason known yet");
             problems.push(format!(
-                "no connection to {} ({why}): check the network, the address in [uplink] and the certificates; \
-                 capture goes on",
-                link.broker
+                "no connection to {} ({why}): {}; capture goes on",
+                link.broker,
+                link.remedy()
             ));
         } else if link.last_ack_ms.is_none_or(|age| age > SILENT_MS) && self.spool.rows > 0 {
             problems.push(format!(

@@ -8,5 +8,6 @@ mod interrupt;
 mod kills;
 mod outage;
 mod peer;
+mod reach;
 mod replay;
 mod setup;

@@ -3,8 +3,9 @@
 use super::mistake::{Mistake, Mistakes};
 use super::raw::{RawBatch, RawConfig, RawDevice, RawIdentity, RawSpool};
 use super::settings::{IdentityFiles, Settings, SpoolSettings};
-use super::{links, sources, value};
+use super::{links, sources, uplink, value};
 use crate::ship::{BacklogOrder, RetainUntil};
+
 use headwater_core::id::DevicePath;
 use headwater_core::wire::blob::{BLOB_CODECS_SUPPORTED, BlobCodec};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ const FREE_BYTES_DEFAULT: u64 = 256 << 20;
 const METERED_LINGER: Duration = Duration::from_secs(10);
 const SPOOL_DIR_DEFAULT: &str = "/var/lib/headwater";
 
-type Readable<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
+pub(super) type Readable<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
 
 /// Checks everything; `None` only with mistakes.
 pub(super) fn settings(
@@ -30,15 +31,7 @@ pub(super) fn settings(
 ) -> Option<Settings> {
     let device = device(&raw.device, mistakes);
     let identity = identity(&raw.identity, folder, readable, mistakes);
-    let broker = match raw.uplink.broker.as_deref() {
-        Some(broker) => value::broker(broker, "uplink.broker", mistakes),
-        None => {
-            let expected = "an address such as mqtts://collector.example:8883";
-            mistakes.push(Mistake::new("uplink.broker", expected, "nothing"));
-            None
-        }
-    };
-    let keepalive_s = value::number(raw.uplink.keepalive_s, 60, 5..=3_600, "uplink.keepalive_s", mistakes);
+    let uplink = uplink::uplink(&raw.uplink, folder, readable, mistakes);
     let spool = spool(&raw.spool, folder, mistakes);
     let metered = raw.uplink.metered.unwrap_or(false);
     let linger = linger(&raw.batch, metered, mistakes);
@@ -72,8 +65,7 @@ pub(super) fn settings(
     Some(Settings {
         device: device?,
         identity: identity?,
-        broker: broker?,
-        keepalive_s: keepalive_s?,
+        uplink: uplink?,
         spool,
         linger: linger?,
         // Said in so many words, it holds on every link.

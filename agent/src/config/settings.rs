@@ -1,5 +1,6 @@
 //! What the agent works with once the configuration was checked: nothing in here can be wrong.
 
+use crate::ship::mqtt::{BrokerUrl, ProfileLimits, Proxy, Versions};
 use crate::ship::policy::LinkRules;
 use crate::ship::{BacklogOrder, RetainUntil};
 use headwater_core::id::{DevicePath, StreamName};
@@ -16,10 +17,8 @@ pub struct Settings {
     pub device: DevicePath,
     /// Certificates and keys.
     pub identity: IdentityFiles,
-    /// Where to send.
-    pub broker: Broker,
-    /// MQTT keep-alive, s.
-    pub keepalive_s: u16,
+    /// Where to send, and how.
+    pub uplink: UplinkSettings,
     /// The spool.
     pub spool: SpoolSettings,
     /// Longest time rows wait for company in a message.
@@ -57,15 +56,31 @@ pub struct IdentityFiles {
     pub sign_key: PathBuf,
 }
 
-/// An MQTT broker.
+/// The way to the brokers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broker {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Over TLS; without only on loopback.
-    pub tls: bool,
+pub struct UplinkSettings {
+    /// Brokers in order of preference; never empty.
+    pub brokers: Vec<BrokerUrl>,
+    /// Versions of MQTT.
+    pub versions: Versions,
+    /// Sizes, counts and keepalive: the profile's, with what was set.
+    pub limits: ProfileLimits,
+    /// ALPN name, if set.
+    pub alpn: Option<String>,
+    /// Proxy, with the credentials of its URL.
+    pub proxy: Option<Proxy>,
+    /// File with the proxy's credentials.
+    pub proxy_credentials: Option<PathBuf>,
+    /// Network interface.
+    pub interface: Option<String>,
+}
+
+impl UplinkSettings {
+    /// The brokers for people.
+    #[must_use]
+    pub fn told(&self) -> String {
+        self.brokers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The spool's place and bounds.

@@ -1,6 +1,6 @@
 //! Writes the status file, every second and whenever the link changes.
 
-use crate::config::{Broker, Settings};
+use crate::config::Settings;
 use crate::ship::ShipStatus;
 use crate::spool::{Opened, SpoolHandle};
 use crate::status::{AgentStatus, DeliveryStatus, LinkStatus, Parts};
@@ -73,11 +73,13 @@ impl Board {
         let ship = self.ship.borrow().clone();
         let age_ms = |since: BootNanos| now.since(since) / NS_PER_MS;
         let counters = ship.counters;
-        let Broker { host, port, tls } = &self.settings.broker;
         let delivery = DeliveryStatus::of(&ship);
         let link = LinkStatus {
             delivery,
-            broker: format!("{}://{host}:{port}", if *tls { "mqtts" } else { "mqtt" }),
+            broker: ship.peer.unwrap_or_else(|| self.settings.uplink.told()),
+            cause: ship.down.map(|down| down.cause.as_str().to_owned()),
+            cause_for_ms: ship.down.map(|down| age_ms(down.since)),
+            cause_tries: ship.down.map_or(0, |down| down.tries),
             connected: ship.connected,
             since_ms: ship.since.map(age_ms),
             last_ack_ms: ship.last_ack.map(age_ms),
@@ -97,6 +99,8 @@ impl Board {
             blobs_over_budget: counters.blobs_over_budget,
             reconnects: counters.reconnects,
             connect_failures: counters.connect_failures,
+            publishes_refused: counters.publishes_refused,
+            publishes_invalid: counters.publishes_invalid,
             ack_rtt_ms: ship.ack_rtt_ns.map(|ns| ns / NS_PER_MS),
         };
         let status = AgentStatus::of(Parts {

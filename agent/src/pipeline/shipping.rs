@@ -1,7 +1,7 @@
 //! Ship, as soon as we know who we are: certificates that cannot be used hold it back, never capture.
 
-use crate::config::{Broker, Identity, IdentityError, Settings, identity};
-use crate::ship::mqtt::{BrokerUrl, MqttSettings, MqttUplink};
+use crate::config::{Identity, IdentityError, Settings, identity};
+use crate::ship::mqtt::{Credentials, MqttSettings, MqttUplink, Proxy};
 use crate::ship::{
     self, ClockExchange, Rng, ShipIdentity, ShipSettings, ShipStatus, ShipTask, random_nonces,
 };
@@ -18,6 +18,10 @@ use tokio_util::task::TaskTracker;
 
 /// How soon certificates that cannot be used are read again, ms.
 const IDENTITY_AGAIN_MS: u64 = 60_000;
+/// Width over which a fleet comes back after an outage of its broker or its power, s.
+const SPREAD_S: u16 = 30;
+/// What brokers were found to speak, in the spool's folder.
+const MEMORY_FILE: &str = "uplink.json";
 
 /// What shipping needs before it knows who we are.
 pub(super) struct Shipping {
@@ -56,7 +60,11 @@ impl Shipping {
         };
         let seed = if seeded { u64::from_le_bytes(seed) } else { self.opened.epoch.0 };
         let settings = ShipSettings {
-            keepalive_s: self.settings.keepalive_s,
+            message_bytes_max: self.settings.uplink.limits.message_bytes_max,
+            window_bytes_max: self.settings.uplink.limits.window_bytes_max,
+            keepalive_s: self.settings.uplink.limits.keepalive_s,
+            // A broker of our own has no fleet that would come back together.
+            spread_s: if uplink.is_loopback() { 0 } else { SPREAD_S },
             linger_ms: u64::try_from(self.settings.linger.as_millis()).unwrap_or(u64::MAX),
             metered_linger_ms: u64::try_from(self.settings.metered_linger.as_millis()).unwrap_or(u64::MAX),
             effort: if self.settings.metered { Effort::Metered } else { Effort::Wire },
@@ -64,7 +72,6 @@ impl Shipping {
             backlog_order: self.settings.backlog_order,
             lepton: self.settings.lepton,
             retain_until: self.settings.spool.retain_until,
-            ..ShipSettings::default()
         };
         let task = ShipTask {
             rules: self.settings.links.clone(),
@@ -116,15 +123,38 @@ pub fn told(errors: &[IdentityError]) -> String {
 /// # Errors
 /// What is wrong, for a person.
 pub fn mqtt_settings(settings: &Settings, identity: &Identity) -> Result<MqttSettings, String> {
-    let Broker { host, port, tls } = &settings.broker;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    let tls = tls
+    let uplink = &settings.uplink;
+    let tls = uplink
+        .brokers
+        .iter()
+        .any(|broker| broker.tls)
         .then(|| {
             let Identity { ca_pem, tls_cert_pem, tls_key_pem, time_floor, .. } = identity;
             ship::tls::client_config(ca_pem, tls_cert_pem, tls_key_pem, *time_floor)
         })
         .transpose()
         .map_err(|error| format!("TLS cannot be set up: {error}"))?;
-    let broker = BrokerUrl { host, port: *port, tls: tls.is_some() };
-    Ok(MqttSettings { broker, tls, keepalive_s: settings.keepalive_s })
+    Ok(MqttSettings {
+        brokers: uplink.brokers.clone(),
+        tls,
+        versions: uplink.versions,
+        keepalive_s: uplink.limits.keepalive_s,
+        message_bytes_max: uplink.limits.message_bytes_max,
+        inflight_max: uplink.limits.inflight_max,
+        retain: uplink.limits.retain,
+        alpn: uplink.alpn.clone(),
+        alpn_443: uplink.limits.alpn_443,
+        proxy: uplink.proxy.clone().map(|proxy| with_credentials(proxy, settings)).transpose()?,
+        interface: uplink.interface.clone(),
+        memory: Some(settings.spool.dir.join(MEMORY_FILE)),
+    })
+}
+
+/// The proxy with the credentials of their file, if there is one.
+fn with_credentials(proxy: Proxy, settings: &Settings) -> Result<Proxy, String> {
+    let Some(file) = &settings.uplink.proxy_credentials else { return Ok(proxy) };
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let credentials = Credentials::parse(text.trim_end())
+        .ok_or_else(|| format!("{} holds no line user:password", file.display()))?;
+    Ok(Proxy { credentials: Some(credentials), ..proxy })
 }

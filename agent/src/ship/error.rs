@@ -2,6 +2,7 @@
 
 use crate::batch::Withheld;
 use headwater_core::id::{Epoch, IncarnationId, Seq, StreamId};
+use headwater_core::ports::RefusedFor;
 use headwater_core::schema::Fingerprint;
 use headwater_core::wire::chain::ChainError;
 use headwater_core::wire::{EnvelopeError, RecordError, Refusal};
@@ -123,6 +124,12 @@ pub enum ShipError {
     /// A slab of an older life of the spool; it stays where it is.
     #[error("slab of epoch {0} cannot be shipped by this version and stays in the spool")]
     ForeignEpoch(Epoch),
+    /// The broker refused a message. It stays, and goes again later.
+    #[error("the broker refused a message: {why}")]
+    RefusedByBroker {
+        /// Why.
+        why: RefusedFor,
+    },
     /// The broker takes messages but no ack comes.
     #[error("the broker takes messages but the collector has been silent for {silent_s} s")]
     CollectorSilent {

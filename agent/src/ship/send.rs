@@ -104,6 +104,9 @@ impl Shipper {
             }
             return self.send_unit(now, id, Lane::Control);
         }
+        if self.pipe.is_held(now) {
+            return None;
+        }
         // A lane that the link's rules hold back takes no turn: it would keep the others waiting.
         self.holds = Lane::ALL.map(|lane| {
             let id = self.flight.head(lane)?;

@@ -62,6 +62,10 @@ pub struct ShipSettings {
     pub retain_until: RetainUntil,
     /// Largest message, bytes; lowered by the broker's limit.
     pub message_bytes_max: usize,
+    /// Most bytes handed over and not PUBACKed.
+    pub window_bytes_max: usize,
+    /// Width over which reconnects of a fleet are spread, s; 0 for a broker of our own.
+    pub spread_s: u16,
     /// Keepalive of the link, s.
     pub keepalive_s: u16,
     /// Longest wait of a slab for company, ms.
@@ -83,6 +87,8 @@ impl Default for ShipSettings {
         Self {
             retain_until: RetainUntil::Committed,
             message_bytes_max: MESSAGE_BYTES_SENT_MAX,
+            window_bytes_max: super::pipe::WINDOW_BYTES_MAX,
+            spread_s: 0,
             keepalive_s: 60,
             linger_ms: 1_000,
             metered_linger_ms: 10_000,
@@ -197,7 +203,8 @@ impl Shipper {
             streams: Streams::default(),
             flight: Flight::default(),
             exchanges,
-            pipe: Pipe::new(settings.message_bytes_max, settings.keepalive_s.into()),
+            pipe: Pipe::new(settings.message_bytes_max, settings.keepalive_s.into())
+                .with_window_max(settings.window_bytes_max),
             credit: Credit::anew(),
             linked: false,
             link: 0,
@@ -235,7 +242,7 @@ impl Shipper {
     }
 
     /// Lets go of units whose rows are to be read from the spool and sealed anew.
-    fn recut(&mut self, over: impl Fn(&Load) -> bool) {
+    pub(super) fn recut(&mut self, over: impl Fn(&Load) -> bool) {
         let recut = self.flight.release(|unit| over(&unit.load));
         if !recut.is_empty() {
             for hold in recut.iter().flat_map(|unit| &unit.holds) {
@@ -450,6 +457,7 @@ impl Shipper {
                 .map(|at| if self.pipe.is_empty() { at } else { at.plus_ns(PROBE_PATIENCE_NS) }),
             self.flight.deadline(self.ack_rtt_ns),
             self.pipe.stalls_at(),
+            self.pipe.held_until().filter(|until| now < *until),
             self.credit.blocked_since.map(|since| since.plus_ns(CREDIT_STALL_NS)),
         ]
         .into_iter()

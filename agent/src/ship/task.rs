@@ -10,12 +10,12 @@ use super::identity::ShipIdentity;
 use super::policy::{LinkPolicy, LinkRules, Spent};
 use super::port::ShipSpool;
 use super::shipper::{Action, Nonces, ShipSettings, Shipper};
-use super::status::ShipStatus;
+use super::status::{LinkDown, ShipStatus};
 use crate::batch::{BatchSettings, Batcher};
 use headwater_core::batch::Effort;
 use headwater_core::gap::GapRecord;
 use headwater_core::id::BootOrdinal;
-use headwater_core::ports::{Clock, Link, LinkClosed, LinkEvent, SpoolLane, Uplink};
+use headwater_core::ports::{Cause, Clock, Link, LinkClosed, LinkEvent, RefusedFor, SpoolLane, Uplink};
 use headwater_core::time::{BootNanos, NS_PER_MS, UtcNanos};
 use headwater_core::wire::{Lane, Topic};
 use tokio::sync::{mpsc, watch};
@@ -148,8 +148,13 @@ pub async fn run<C: Clock, U: Uplink, S: ShipSpool>(task: ShipTask<C, U, S>) {
     };
     let spent = shell.spent_before().await;
     shell.shipper.set_policy(LinkPolicy::new(task.rules, &spent));
-    let mut backoff = Backoff::new(rng);
+    let mut backoff = Backoff::new(rng, settings.spread_s);
     let mut links = 0_u64;
+    let first_at = backoff.first_at(shell.clock.boot());
+    tokio::select! {
+        () = task.cancel.cancelled() => return,
+        () = shell.clock.sleep_until(first_at) => {}
+    }
     loop {
         let connected = tokio::select! {
             () = task.cancel.cancelled() => break,
@@ -163,7 +168,10 @@ pub async fn run<C: Clock, U: Uplink, S: ShipSpool>(task: ShipTask<C, U, S>) {
                 shell.state.counters.reconnects = links.saturating_sub(1);
                 match shell.talk(&mut link, &ack_topic).await {
                     End::Cancelled => break,
-                    End::Lost(closed) => closed,
+                    End::Lost(closed) => {
+                        uplink.ended(&closed);
+                        closed
+                    }
                 }
             }
             Err(closed) => {
@@ -173,11 +181,9 @@ pub async fn run<C: Clock, U: Uplink, S: ShipSpool>(task: ShipTask<C, U, S>) {
             }
         };
         let now = shell.clock.boot();
-        let retry_at = backoff.retry_at(now, closed.transient);
+        let retry_at = backoff.retry_at(now, closed.cause, uplink.alternatives());
         let wait_ms = retry_at.since(now) / NS_PER_MS;
-        tracing::warn!(reason = closed.reason, transient = closed.transient, wait_ms, "uplink is down");
-        shell.state.last_error = Some(closed.to_string());
-        shell.publish();
+        shell.down(now, &closed, wait_ms, backoff.is_fresh());
         tokio::select! {
             () = task.cancel.cancelled() => break,
             () = shell.clock.sleep_until(retry_at) => {}
@@ -193,6 +199,8 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
         self.refresh_streams().await;
         self.begin_under_rules(link.interface());
         self.shipper.connected(now, link.payload_bytes_max());
+        self.shipper.limit_span(link.span_max());
+        self.state.peer = Some(link.peer()).filter(|peer| !peer.is_empty());
         let limit = self.shipper.message_bytes_max();
         self.batchers.iter_mut().for_each(|batcher| batcher.set_message_bytes_max(limit));
         self.state.since = Some(now);
@@ -238,6 +246,11 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                 }
                 event = link.event() => match event {
                     Ok(LinkEvent::Sent(number)) => self.shipper.sent(self.clock.boot(), number),
+                    Ok(LinkEvent::Refused { number, why }) => {
+                        self.shipper.refused(self.clock.boot(), number, why);
+                        let limit = self.shipper.message_bytes_max();
+                        self.batchers.iter_mut().for_each(|batcher| batcher.set_message_bytes_max(limit));
+                    }
                     Ok(LinkEvent::Received { topic, payload }) => {
                         // T4 before anything else is done with it.
                         let now = self.clock.boot();
@@ -261,6 +274,23 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
         }
     }
 
+    /// Tells that there is no link, and why. What only a person mends is an alarm.
+    fn down(&mut self, now: BootNanos, closed: &LinkClosed, wait_ms: i64, fresh: bool) {
+        let LinkClosed { reason, cause } = closed;
+        let word = cause.as_str();
+        match cause {
+            Cause::NotAuthorized | Cause::TakenOver | Cause::Untrusted => {
+                tracing::error!(reason, cause = word, wait_ms, "uplink is down; capture goes on");
+            }
+            _ => tracing::warn!(reason, cause = word, wait_ms, "uplink is down"),
+        }
+        let before = self.state.down.filter(|down| down.cause == *cause && !fresh);
+        let (since, tries) = before.map_or((now, 0), |down| (down.since, down.tries));
+        self.state.down = Some(LinkDown { cause: *cause, since, tries: tries.saturating_add(1) });
+        self.state.last_error = Some(closed.to_string());
+        self.publish();
+    }
+
     fn wake_at(&self, now: BootNanos) -> BootNanos {
         let lingering = self.batchers.iter().filter_map(Batcher::deadline);
         lingering
@@ -276,7 +306,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
             let number = link.send(&message.topic, message.payload).await?;
             if number != message.number {
                 let reason = format!("link numbers a message {number}, expected {}", message.number);
-                return Err(LinkClosed { reason, transient: true });
+                return Err(LinkClosed::transient(reason));
             }
         }
         Ok(())
@@ -306,7 +336,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                 Action::Rewind => {
                     self.feeds.iter_mut().for_each(Feed::rewind);
                 }
-                Action::Reconnect(reason) => dead = Some(LinkClosed { reason, transient: true }),
+                Action::Reconnect(reason) => dead = Some(LinkClosed::transient(reason)),
                 Action::Report(error) => self.report(&error),
             }
         }
@@ -419,6 +449,9 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
             ShipError::Ack(AckError::Early | AckError::Nonce | AckError::Counter { .. }) => {
                 tracing::debug!(%error, why = ?error, "ack not used");
                 return;
+            }
+            ShipError::RefusedByBroker { why: RefusedFor::NotAuthorized } => {
+                tracing::error!(%error, "capture goes on");
             }
             ShipError::RestoredCard { .. } => tracing::error!(%error, "shipping is held"),
             ShipError::Refused { released: true, .. } => tracing::error!(%error, "rows were given up"),

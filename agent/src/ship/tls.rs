@@ -10,6 +10,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Sessions kept for resumption: one or two for each broker of the longest list.
+const SESSIONS_MAX: usize = 32;
+
 /// TLS that cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -85,7 +88,7 @@ pub fn client_config(
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)?;
-    config.resumption = Resumption::in_memory_sessions(4);
+    config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
     Ok(Arc::new(config))
 }
 

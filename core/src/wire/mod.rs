@@ -2,6 +2,7 @@
 
 mod ack;
 pub mod blob;
+pub mod certificate;
 pub mod chain;
 mod declaration;
 mod envelope;

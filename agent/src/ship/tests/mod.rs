@@ -3,8 +3,11 @@
 mod away_rules;
 mod bench;
 mod broker;
+mod broker_kit;
 mod collector;
 pub(super) mod fixture;
 mod flight_rules;
+mod reach;
+mod refused_rules;
 mod session_rules;
 mod world;
