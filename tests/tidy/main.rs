@@ -218,6 +218,7 @@ const PLAIN_WRITES: &[(&str, &str)] = &[
     ("agent/src/spool/sled_index.rs", "sets a damaged index aside; it is rebuilt from the segments"),
     ("agent/src/quarantine.rs", "set aside bytes may be lost"),
     ("agent/src/status.rs", "written anew each second"),
+    ("agent/src/ship/mqtt/memory.rs", "a hint: lost or damaged it costs one connection more"),
     ("agent/src/pipeline.rs", "a probe whether the folder can be written"),
     ("collector/src/pki/mod.rs", "certificates, by a person's command"),
 ];
