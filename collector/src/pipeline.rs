@@ -17,7 +17,7 @@ use crate::ingest::{self, IngestDeps, IngestError, IngestSettings, IngestTurn};
 use crate::land::{CommitMark, LandError, LandingReader, Log, StdDisk};
 use crate::receive::clock::{QualitySource, SystemClock, source_id};
 use crate::receive::mqtt::{MqttInbox, MqttTarget};
-use crate::receive::task::{ReceiveError, ReceiveTask};
+use crate::receive::task::{CreditBoard, ReceiveError, ReceiveTask};
 use crate::receive::{Admission, Receiver, ReceiverIdentity};
 use crate::registry::Registry;
 use crate::serve::{self, ServeError, StatusBoard};
@@ -135,13 +135,15 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
     };
     let admission =
         Admission { tenant: settings.tenant.clone(), roots: identity.roots, registry: registry.clone() };
-    let mut receiver = Receiver::new(admission, receiver, &mark);
+    let mut receiver = Receiver::new(admission, receiver, &mark)
+        .with_credit(settings.receive.credit_bytes, settings.receive.quotas);
     reader.make_durable()?;
     replay(&mut reader, &mut receiver)?;
     let log =
         Log::create(StdDisk, &settings.landing_dir, &settings.client_id, incarnation, generation, started)?;
     let (landed_tx, landed) = watch::channel(log.end());
     let (commits_tx, commits) = watch::channel(mark);
+    let (credit_tx, credit) = watch::channel(CreditBoard::default());
 
     let stages = Stages::new(cancel.clone());
     let target = MqttTarget {
@@ -164,6 +166,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         commits: commits.clone(),
         commit_interval_ms: settings.commit_interval_ms,
         registry: registry.clone(),
+        credit,
     };
     let quality = QualitySource {
         bound_ns: settings.clock_bound_ns,
@@ -179,6 +182,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         quality,
         landed: landed_tx,
         commits,
+        credit: credit_tx,
     };
     let receive_cancel = cancel.clone();
     // Ingest ends after receiving, so that it commits what was landed last.

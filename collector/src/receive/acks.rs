@@ -2,7 +2,9 @@
 //!
 //! Watermarks are cumulative and every ack carries all of them, so a lost ack heals with the next.
 
+use super::credit::{CREDIT_BYTES, CreditPool};
 use super::landed_set::LandedSet;
+use super::quota::QuotaSettings;
 use super::reassemble::{DeviceEpoch, Reassembler};
 use headwater_core::id::{IncarnationId, Seq, Sha256, StreamId};
 use headwater_core::time::{BootNanos, Grade, UtcNanos};
@@ -12,9 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Time between two acks of a device with news: far below the agent's resend timer of 5 s, and few enough
 /// to cost a metered link next to nothing.
 pub const ACK_INTERVAL_NS: i64 = 200_000_000;
-/// Bytes a device may have sent beyond what arrived: at 100 ms round trip this allows 10 MB/s, and a fleet
-/// of a hundred devices cannot have more than 100 MB under way.
-pub const CREDIT_WINDOW_BYTES: u64 = 1 << 20;
 /// Between two requests for a hello to one device.
 pub const NEED_HELLO_INTERVAL_NS: i64 = 5_000_000_000;
 /// Devices remembered for that; their names are not proven, so the list is bounded.
@@ -58,8 +57,6 @@ struct Outbox {
     refused: Vec<Refused>,
     clock: Option<(Sent, UtcNanos)>,
     last_received: Option<BootNanos>,
-    /// Bytes received since the last hello.
-    received_bytes: u64,
     committed: bool,
     schemas_asked: Option<BootNanos>,
 }
@@ -76,6 +73,8 @@ pub struct AckDesk {
     due: BTreeSet<(BootNanos, DeviceEpoch)>,
     asked_hello: BTreeMap<headwater_core::id::DevicePath, BootNanos>,
     commit: Option<Sha256>,
+    /// What the fleet may have under way.
+    pub(super) credit: CreditPool,
 }
 
 impl AckDesk {
@@ -91,13 +90,17 @@ impl AckDesk {
             due: BTreeSet::new(),
             asked_hello: BTreeMap::new(),
             commit: None,
+            credit: CreditPool::new(CREDIT_BYTES, QuotaSettings::default()),
         }
     }
 
-    /// A message of the device was admitted: it is answered in any case, also if it was known.
-    pub fn received(&mut self, owner: &DeviceEpoch, bytes: usize, sent: Sent, now: Now) {
+    /// A message of the device was admitted: it is answered in any case, also if it was known. `bytes`: what it
+    /// cost of the device's credit.
+    pub fn received(&mut self, owner: &DeviceEpoch, bytes: u64, sent: Sent, now: Now) {
+        if bytes > 0 {
+            self.credit.received(owner, bytes, sent, now);
+        }
         let outbox = self.outboxes.entry(owner.clone()).or_default();
-        outbox.received_bytes = outbox.received_bytes.saturating_add(bytes as u64);
         outbox.last_received = Some(now.boot);
         if outbox.clock.is_none_or(|(t1, _)| t1 < sent) {
             outbox.clock = Some((sent, now.utc));
@@ -106,13 +109,20 @@ impl AckDesk {
     }
 
     /// A hello was admitted. `false`: one that was sent later is known already (a replay), so it changes
-    /// nothing but is answered.
-    pub fn hello(&mut self, owner: &DeviceEpoch, hello: Box<Hello>, sent: Sent, now: Now) -> bool {
+    /// nothing but is answered. `backlog`: the device has rows that are not here.
+    pub fn hello(
+        &mut self,
+        owner: &DeviceEpoch,
+        hello: Box<Hello>,
+        backlog: bool,
+        sent: Sent,
+        now: Now,
+    ) -> bool {
         let outbox = self.outboxes.entry(owner.clone()).or_default();
         let is_new = outbox.newest_hello.is_none_or(|newest| newest < sent);
         if is_new {
             outbox.newest_hello = Some(sent);
-            outbox.received_bytes = 0;
+            self.credit.hello(owner, hello.message_bytes_max, backlog, sent, now);
         }
         outbox.hello = Some(hello);
         outbox.heard_hello = true;
@@ -176,7 +186,15 @@ impl AckDesk {
     /// When the next ack is due.
     #[must_use]
     pub fn deadline(&self) -> Option<BootNanos> {
-        self.due.first().map(|(at, _)| *at)
+        let due = self.due.first().map(|(at, _)| *at);
+        due.into_iter().chain(self.credit.deadline()).min()
+    }
+
+    /// Gives the next turns of credit; who got one, or is to hear that it waits, is told.
+    pub fn serve_credit(&mut self, now: Now) {
+        for owner in self.credit.serve(now) {
+            self.news(&owner, now.boot);
+        }
     }
 
     /// Owners with an unfinished say, at the latest time their holes should be asked for.
@@ -221,7 +239,7 @@ impl AckDesk {
         ack.streams = landed.watermarks(owner, turn);
         ack.missing = staging.missing(owner, now.boot);
         ack.refused = std::mem::take(&mut outbox.refused);
-        ack.credit = Some(outbox.received_bytes.saturating_add(CREDIT_WINDOW_BYTES));
+        (ack.credit, ack.wait) = self.credit.told(owner, now.boot);
         if std::mem::take(&mut outbox.committed) {
             ack.commit = self.commit;
         }

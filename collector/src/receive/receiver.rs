@@ -2,7 +2,9 @@
 
 use super::acks::{AckDesk, ClockQuality, Now};
 use super::admit::{Admission, Admitted, Body, Refusal, RefusalKind, read_body};
+use super::credit::CreditPool;
 use super::landed_set::{LandedSet, refusal};
+use super::quota::QuotaSettings;
 use super::reassemble::{DeviceEpoch, PartOutcome, Reassembler, StagingLimits};
 use super::summary::{BatchSummary, RowRun, refusal_reason};
 use crate::land::{
@@ -17,7 +19,7 @@ use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_core::wire::chain::{Role, verify_chain};
 use headwater_core::wire::object::BlobHead;
 use headwater_core::wire::{
-    Ack, Declaration, Envelope, MessageKind, RefusalReason, Refused, Sent, SigningKey, Topic, Unsigned,
+    Ack, Declaration, Envelope, Lane, MessageKind, RefusalReason, Refused, Sent, SigningKey, Topic, Unsigned,
     peek_chain,
 };
 
@@ -103,6 +105,13 @@ impl Receiver {
         }
     }
 
+    /// With this much credit for the fleet, under these quotas.
+    #[must_use]
+    pub fn with_credit(mut self, credit_bytes: u64, quotas: QuotaSettings) -> Self {
+        self.desk.credit = CreditPool::new(credit_bytes, quotas);
+        self
+    }
+
     /// Takes a message that came in on `topic`.
     pub fn take(&mut self, topic: &str, payload: &[u8], now: Now) -> Taken {
         let admitted = match self.admission.admit(topic, payload, now.utc) {
@@ -113,7 +122,8 @@ impl Receiver {
             }
         };
         let owner = (admitted.device.clone(), admitted.envelope.epoch);
-        self.desk.received(&owner, payload.len(), admitted.envelope.sent, now);
+        let cost = cost_of(admitted.lane, payload.len());
+        self.desk.received(&owner, cost, admitted.envelope.sent, now);
         self.keep(&owner, admitted, payload, now)
     }
 
@@ -157,7 +167,11 @@ impl Receiver {
                 }
             }
             Body::Hello { hello, key } => {
-                if !self.desk.hello(owner, hello, sent, now) {
+                let backlog = hello
+                    .streams
+                    .iter()
+                    .any(|stream| stream.next_seq.0 > self.landed.durable_upto(owner, stream.id));
+                if !self.desk.hello(owner, hello, backlog, sent, now) {
                     return Taken::Kept;
                 }
                 self.admission.registry.insert_key(*key);
@@ -224,11 +238,28 @@ impl Receiver {
 
     /// Every ack that is due, signed.
     pub fn acks(&mut self, quality: ClockQuality, now: Now) -> Vec<Outgoing> {
+        self.desk.serve_credit(now);
         let mut out = std::mem::take(&mut self.urgent);
         while let Some((owner, ack)) = self.desk.next_due(&self.landed, &mut self.staging, quality, now) {
             out.extend(self.sign(&owner, &ack, now.utc));
         }
         out
+    }
+
+    /// How much waits for its sync: what is granted shrinks with it.
+    pub fn landing(&mut self, bytes: u64) {
+        self.desk.credit.landing(bytes);
+    }
+
+    /// How long a group of so many bytes took to land.
+    pub fn landed_in(&mut self, bytes: u64, took_ns: i64) {
+        self.desk.credit.synced(bytes, took_ns);
+    }
+
+    /// The fleet's credit.
+    #[must_use]
+    pub fn credit(&self) -> &CreditPool {
+        &self.desk.credit
     }
 
     /// Watermarks and staging, for tests and metrics.
@@ -379,6 +410,11 @@ impl Receiver {
     }
 }
 
+/// What a message costs of its device's credit: control is free, so that alarms and hellos never wait.
+fn cost_of(lane: Lane, bytes: usize) -> u64 {
+    if lane == Lane::Control { 0 } else { bytes as u64 }
+}
+
 fn declared(declaration: Declaration) -> DeclaredStream {
     let Declaration { stream, name, schema } = declaration;
     let fingerprint = schema.fingerprint();
@@ -388,3 +424,7 @@ fn declared(declaration: Declaration) -> DeclaredStream {
 #[cfg(test)]
 #[path = "receiver_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "herd_tests.rs"]
+mod herd_tests;

@@ -2,11 +2,14 @@
 
 use super::acks::Now;
 use super::clock::QualitySource;
+use super::credit::{CreditPool, CreditState};
 use super::receiver::{Note, Outgoing, Receiver, Staged, Taken};
 use crate::land::{CommitMark, LandError, LandRecord, LandingPosition, Log, Span};
 use crate::telemetry;
+use headwater_core::id::DevicePath;
 use headwater_core::ports::{Clock, Disk, Inbox};
-use headwater_core::time::{BootNanos, NS_PER_MS};
+use headwater_core::time::{BootNanos, NS_PER_MS, NS_PER_S};
+use headwater_core::wire::WaitReason;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +19,28 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 /// Above this nothing more is taken from the broker until a sync is done: PUBACKs are withheld, and the
 /// broker's window of 128 messages of at most 256 KiB then holds the fleet back.
 const QUEUE_BYTES_MAX: usize = 32 << 20;
+
+/// Between two looks at the fleet's credit for pages and metrics.
+const SHOW_NS: i64 = NS_PER_S;
+/// Devices over quota that pages name.
+const OVER_QUOTA_SHOWN_MAX: usize = 1000;
+
+/// The fleet's credit, for pages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CreditBoard {
+    /// The pool.
+    pub state: CreditState,
+    /// Who is over a quota: why, and bytes today where those are counted.
+    pub over_quota: Vec<(DevicePath, WaitReason, Option<u64>)>,
+}
+
+impl CreditBoard {
+    fn of(pool: &CreditPool) -> Self {
+        let over = pool.over_quota(OVER_QUOTA_SHOWN_MAX).into_iter();
+        let over_quota = over.map(|((device, _), reason, today)| (device, reason, today)).collect();
+        Self { state: pool.state(), over_quota }
+    }
+}
 
 /// What the stage works with.
 pub struct ReceiveTask<I, C, D: Disk> {
@@ -35,6 +60,8 @@ pub struct ReceiveTask<I, C, D: Disk> {
     pub landed: watch::Sender<LandingPosition>,
     /// The newest commit.
     pub commits: watch::Receiver<CommitMark>,
+    /// Told of the fleet's credit, about once a second while messages come.
+    pub credit: watch::Sender<CreditBoard>,
 }
 
 impl<I, C, D: Disk> std::fmt::Debug for ReceiveTask<I, C, D> {
@@ -64,7 +91,17 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
     /// # Errors
     /// [`ReceiveError`]: the process should end, and its successor reads the log.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), ReceiveError> {
-        let ReceiveTask { mut inbox, clock, log, mut receiver, sync_ms, quality, landed, mut commits } = self;
+        let ReceiveTask {
+            mut inbox,
+            clock,
+            log,
+            mut receiver,
+            sync_ms,
+            quality,
+            landed,
+            mut commits,
+            credit,
+        } = self;
         let sync_ns = i64::try_from(sync_ms).unwrap_or(i64::MAX).saturating_mul(NS_PER_MS);
         let mut idle = Some(log);
         let mut syncing: Option<Syncing<D>> = None;
@@ -72,6 +109,7 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
         let mut in_flight = Vec::new();
         let mut bytes_in_flight = 0;
         let mut commits_open = true;
+        let mut shown_at: Option<BootNanos> = None;
         loop {
             let now = clock.boot();
             let due = queue.since.map(|since| since.plus_ns(sync_ns));
@@ -102,6 +140,7 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
                     let spans = outcome?;
                     let boot = clock.boot();
                     telemetry::group_synced(spans.len(), bytes_in_flight, boot.since(started));
+                    receiver.landed_in(std::mem::take(&mut bytes_in_flight) as u64, boot.since(started));
                     receiver.synced(std::mem::take(&mut in_flight), &spans, boot);
                     landed.send_replace(log.end());
                     idle = Some(log);
@@ -128,9 +167,17 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
                     inbox.settle(delivery.token).await;
                 }
             }
+            receiver.landing(queue.bytes.saturating_add(bytes_in_flight) as u64);
             send(&mut inbox, receiver.acks(quality.read(), now_of(&clock))).await;
             let staging = receiver.staging();
             telemetry::receiver_state(staging.cost(), staging.dropped(), receiver.landed_set().forgotten());
+            let boot = clock.boot();
+            if shown_at.is_none_or(|at| boot.since(at) >= SHOW_NS) {
+                shown_at = Some(boot);
+                let board = CreditBoard::of(receiver.credit());
+                telemetry::credit_state(&board.state);
+                credit.send_replace(board);
+            }
         }
         tracing::info!("receiving ended, everything taken is landed");
         Ok(())
