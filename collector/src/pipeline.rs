@@ -7,30 +7,37 @@
 //!              ▲                         │
 //!              └──────── commits ────────┘ watch: newest commit and its cursors
 //! ```
+//! A process does all of this or some of it (`roles`); commits then come by a small file in the landing folder, and
+//! several receivers read each other's logs ([`crate::receive::sharing`]).
 //! No payload passes from receive to ingest but through the log, so a crash between them loses nothing.
 //! Start: read the newest commit's cursors, replay the logs into the landed set, begin a new incarnation,
 //! and only then connect. End: receiving stops and syncs what it took; then ingest commits what was landed.
 
 use crate::align::recipe::{Recipe, RecipeError};
-use crate::config::{Identity, IdentityError, Settings};
+use crate::config::{Identity, IdentityError, Role, Settings, Share};
 use crate::ingest::{self, IngestDeps, IngestError, IngestSettings, IngestTurn};
-use crate::land::{CommitMark, LandError, LandingReader, Log, StdDisk};
+use crate::land::{
+    CommitMark, LandError, LandedWatch, LandingCursors, LandingPosition, LandingReader, Log, ShareBoard,
+    StdDisk,
+};
 use crate::receive::clock::{QualitySource, SystemClock, source_id};
 use crate::receive::mqtt::{MqttInbox, MqttTarget};
+use crate::receive::sharing::{Mode, NEWS_MAX, News, Sharing, group_filters};
 use crate::receive::task::{CreditBoard, ReceiveError, ReceiveTask};
 use crate::receive::{Admission, Receiver, ReceiverIdentity};
 use crate::registry::Registry;
 use crate::serve::{self, ServeError, StatusBoard};
 use headwater_core::id::IncarnationId;
 use headwater_core::ports::Clock;
+use headwater_core::time::UtcNanos;
 use headwater_lake::{Lake, LakeError, RefName};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,6 +45,9 @@ use tokio_util::task::TaskTracker;
 const REPLAY_BYTES: usize = 32 << 20;
 /// From the signal to the end: receiving syncs within a second, a commit of a full group takes a few.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// Between two looks at what the ingesting process says of its commits.
+const MARK_MS: u64 = 500;
 
 /// Why the collector did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +117,7 @@ pub enum PipelineError {
     },
 }
 
-/// Runs the collector until `cancel`, then drains it.
+/// Runs this process's part of the collector until `cancel`, then drains it.
 ///
 /// # Errors
 /// [`PipelineError`] names the stage at fault.
@@ -122,91 +132,138 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
     };
     let recipes = load_recipes(&settings.recipes)?;
     let (lake, branch, mark) = open_lake(&settings).await?;
+    let does = |role| settings.receive.does(role);
 
     let registry = Registry::new();
     let incarnation = IncarnationId(random()?);
     let mut reader = LandingReader::new(StdDisk, &settings.landing_dir);
     let generation = reader.next_generation()?;
-    let receiver = ReceiverIdentity {
+    let admission =
+        Admission { tenant: settings.tenant.clone(), roots: identity.roots, registry: registry.clone() };
+    let identified = ReceiverIdentity {
         incarnation,
         key: identity.key,
         chain: identity.chain,
         software: crate::SOFTWARE.to_owned(),
     };
-    let admission =
-        Admission { tenant: settings.tenant.clone(), roots: identity.roots, registry: registry.clone() };
-    let mut receiver = Receiver::new(admission, receiver, &mark)
+    let mut receiver = Receiver::new(admission, identified, &mark)
         .with_credit(settings.receive.credit_bytes, settings.receive.quotas);
-    reader.make_durable()?;
-    replay(&mut reader, &mut receiver)?;
-    let log =
-        Log::create(StdDisk, &settings.landing_dir, &settings.client_id, incarnation, generation, started)?;
-    let (landed_tx, landed) = watch::channel(log.end());
-    let (commits_tx, commits) = watch::channel(mark);
-    let (credit_tx, credit) = watch::channel(CreditBoard::default());
+    if settings.receive.share == Share::Group {
+        receiver = receiver.in_group();
+    }
+    let shared = settings.receive.share != Share::None || !(does(Role::Receive) && does(Role::Ingest));
+    if shared {
+        // Others may be writing: what they did not sync yet is read later.
+        reader = reader.shared(utc_now, None);
+    } else {
+        reader.make_durable()?;
+    }
+    // Whoever ingests needs the declarations too.
+    let cursors = replay(&mut reader, &mut receiver)?;
 
     let stages = Stages::new(cancel.clone());
-    let target = MqttTarget {
-        host: settings.broker_url.host.clone(),
-        port: settings.broker_url.port,
-        tls: settings.broker_url.tls.then(|| Arc::clone(&identity.tls)),
-        client_id: settings.client_id.clone(),
-        keepalive_s: settings.keepalive_s,
-        filter: format!("hw/1/in/+/{}/+/+", settings.tenant),
-    };
-    // The connection outlives receiving, so that last acks still go out.
-    let broker_cancel = CancellationToken::new();
-    let inbox = MqttInbox::start(target, clock, stages.tasks(), broker_cancel.clone());
-    let board = StatusBoard {
-        tenant: settings.tenant.to_string(),
-        receiver: settings.client_id.clone(),
-        started,
-        connected: inbox.connected(),
-        landed: landed.clone(),
-        commits: commits.clone(),
-        commit_interval_ms: settings.commit_interval_ms,
-        registry: registry.clone(),
-        credit,
-    };
     let quality = QualitySource {
         bound_ns: settings.clock_bound_ns,
         grade: settings.clock_grade,
         source_id: source_id(&settings.client_id),
     };
-    let task = ReceiveTask {
-        inbox,
-        clock,
-        log,
-        receiver,
-        sync_ms: settings.sync_ms,
-        quality,
-        landed: landed_tx,
-        commits,
-        credit: credit_tx,
-    };
-    let receive_cancel = cancel.clone();
+    let (commits_tx, commits) = watch::channel(mark);
+    let (credit_tx, credit) = watch::channel(CreditBoard::default());
     // Ingest ends after receiving, so that it commits what was landed last.
     let ingest_cancel = CancellationToken::new();
-    let received_all = ingest_cancel.clone();
-    stages.spawn("receive", async move {
-        let outcome = task.run(receive_cancel).await;
-        broker_cancel.cancel();
-        received_all.cancel();
-        outcome.map_err(PipelineError::from)
-    });
+    let mut board = StatusBoard {
+        tenant: settings.tenant.to_string(),
+        receiver: settings.client_id.clone(),
+        started,
+        connected: watch::channel(true).1,
+        landed: watch::channel(LandingPosition::start_of(incarnation)).1,
+        commits: commits.clone(),
+        commit_interval_ms: settings.commit_interval_ms,
+        registry: registry.clone(),
+        credit,
+    };
+    let mut live = None;
+    if does(Role::Receive) {
+        let log = Log::create(
+            StdDisk,
+            &settings.landing_dir,
+            &settings.client_id,
+            incarnation,
+            generation,
+            started,
+        )?;
+        let (landed_tx, landed) = watch::channel(log.end());
+        let others = share(&settings, incarnation, cursors, &landed, &stages);
+        let target = MqttTarget {
+            host: settings.broker_url.host.clone(),
+            port: settings.broker_url.port,
+            tls: settings.broker_url.tls.then(|| Arc::clone(&identity.tls)),
+            client_id: settings.client_id.clone(),
+            keepalive_s: settings.keepalive_s,
+            filters: others.filters,
+            clean_start: settings.receive.share != Share::None,
+        };
+        // The connection outlives receiving, so that last acks still go out.
+        let broker_cancel = CancellationToken::new();
+        let inbox = MqttInbox::start(target, clock, stages.tasks(), broker_cancel.clone());
+        board.connected = inbox.connected();
+        board.landed = landed.clone();
+        live = Some(landed);
+        let sync_ms = settings.sync_ms;
+        let (commits, others, landed) = (commits.clone(), others.news, landed_tx);
+        let task = ReceiveTask {
+            inbox,
+            clock,
+            log,
+            receiver,
+            sync_ms,
+            quality,
+            landed,
+            commits,
+            credit: credit_tx,
+            others,
+        };
+        let (receive_cancel, received_all) = (cancel.clone(), ingest_cancel.clone());
+        stages.spawn("receive", async move {
+            let outcome = task.run(receive_cancel).await;
+            broker_cancel.cancel();
+            received_all.cancel();
+            outcome.map_err(PipelineError::from)
+        });
+    } else {
+        let (ended, received_all) = (cancel.clone(), ingest_cancel.clone());
+        stages.tasks().spawn(async move {
+            ended.cancelled().await;
+            received_all.cancel();
+        });
+    }
     if let Some(listener) = listener {
         let cancel = cancel.clone();
         stages.spawn("serve", async move {
             serve::run(listener, board, metrics, clock, cancel).await.map_err(PipelineError::from)
         });
     }
+    let share_board = ShareBoard::new(StdDisk, &settings.landing_dir);
+    if !does(Role::Ingest) {
+        // Commits are another process's: its word of them is read from the landing folder.
+        stages.tasks().spawn(follow_commits(share_board, commits_tx, cancel.clone()));
+        return stages.finish().await;
+    }
+    if shared {
+        stages.tasks().spawn(tell_commits(share_board, commits, ingest_cancel.clone()));
+    }
     let mut ingest_settings = IngestSettings::new(settings.tenant.clone(), &settings.client_id, branch);
     ingest_settings.interval_ms = settings.commit_interval_ms;
     ingest_settings.config_hash = settings.config_hash;
     ingest_settings.requests = Some(settings.landing_dir.clone());
+    let source = LandingReader::new(StdDisk, &settings.landing_dir);
+    let source = match live {
+        Some(landed) if !shared => source.with_live(landed),
+        _ => source.shared(utc_now, None),
+    };
     let deps = IngestDeps {
         lake,
-        source: LandingReader::new(StdDisk, &settings.landing_dir).with_live(landed),
+        source,
         registry,
         recipes,
         settings: ingest_settings,
@@ -224,6 +281,101 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         ingest::run(deps).await.map_err(|error| PipelineError::Ingest(Box::new(error)))
     });
     stages.finish().await
+}
+
+/// What receiving knows of other receivers.
+struct Others {
+    filters: watch::Receiver<BTreeSet<String>>,
+    news: Option<mpsc::Receiver<News>>,
+}
+
+/// Starts sharing the fleet with other receivers, if the settings say so.
+fn share(
+    settings: &Settings,
+    me: IncarnationId,
+    cursors: LandingCursors,
+    landed: &LandedWatch,
+    stages: &Stages,
+) -> Others {
+    let (mode, first) = match settings.receive.share {
+        Share::None => {
+            let all = BTreeSet::from([format!("hw/1/in/+/{}/+/+", settings.tenant)]);
+            return Others { filters: watch::channel(all).1, news: None };
+        }
+        Share::Shards => (Mode::Shards, BTreeSet::new()),
+        Share::Group => (Mode::Group, group_filters(&settings.tenant)),
+    };
+    let (filters_tx, filters) = watch::channel(first);
+    let (news_tx, news) = mpsc::channel(NEWS_MAX);
+    let sharing = Sharing {
+        board: ShareBoard::new(StdDisk, &settings.landing_dir),
+        reader: LandingReader::new(StdDisk, &settings.landing_dir).shared(utc_now, Some(me)),
+        cursors,
+        me,
+        receiver: settings.client_id.clone(),
+        tenant: settings.tenant.clone(),
+        mode,
+        landed: landed.clone(),
+        filters: filters_tx,
+        news: news_tx,
+    };
+    let cancel = stages.cancel.clone();
+    stages.spawn("share", async move {
+        sharing.run(SystemClock, cancel).await.map_err(|_| PipelineError::Panicked("share"))
+    });
+    Others { filters, news: Some(news) }
+}
+
+fn utc_now() -> UtcNanos {
+    SystemClock.read().real
+}
+
+/// Hands on what another process says of its commits.
+async fn follow_commits(
+    board: ShareBoard<StdDisk>,
+    marks: watch::Sender<CommitMark>,
+    cancel: CancellationToken,
+) {
+    while !cancel.is_cancelled() {
+        let look = board.clone();
+        match tokio::task::spawn_blocking(move || look.mark()).await {
+            Ok(Ok(Some(mark))) => {
+                marks.send_if_modified(|old| {
+                    *old != mark && {
+                        *old = mark;
+                        true
+                    }
+                });
+            }
+            Ok(Ok(None)) | Err(_) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "commits of the ingesting process are not to be read"),
+        }
+        let at = SystemClock.boot().plus_ms(MARK_MS);
+        tokio::select! { () = cancel.cancelled() => {}, () = SystemClock.sleep_until(at) => {} }
+    }
+}
+
+/// Tells other processes of our commits, until the last one.
+async fn tell_commits(
+    board: ShareBoard<StdDisk>,
+    mut marks: watch::Receiver<CommitMark>,
+    cancel: CancellationToken,
+) {
+    loop {
+        let mark = marks.borrow_and_update().clone();
+        let tell = board.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || tell.publish_mark(&mark)).await {
+            tracing::warn!(%error, "receivers are not told of this commit; they are of the next");
+        }
+        // The committer hangs up once it has made its last commit.
+        let ended = marks.changed().await.is_err();
+        if ended {
+            if !cancel.is_cancelled() {
+                tracing::debug!("no more commits to tell of");
+            }
+            return;
+        }
+    }
 }
 
 /// Reads and checks recipe files.
@@ -249,9 +401,9 @@ async fn open_lake(settings: &Settings) -> Result<(Lake, RefName, CommitMark), P
     Ok((lake, branch, mark))
 }
 
-/// Brings the landed set and the registry to what the logs hold.
-fn replay(reader: &mut LandingReader<StdDisk>, receiver: &mut Receiver) -> Result<(), LandError> {
-    let mut cursors = BTreeMap::new();
+/// Brings the landed set and the registry to what the logs hold. Gives how far they were read.
+fn replay(reader: &mut LandingReader<StdDisk>, receiver: &mut Receiver) -> Result<LandingCursors, LandError> {
+    let mut cursors = LandingCursors::new();
     let (mut records, mut unreadable) = (0_u64, 0_u64);
     loop {
         let landed = reader.next_after(&cursors, REPLAY_BYTES)?;
@@ -274,7 +426,7 @@ fn replay(reader: &mut LandingReader<StdDisk>, receiver: &mut Receiver) -> Resul
         torn = damage.segments,
         "landing logs replayed"
     );
-    Ok(())
+    Ok(cursors)
 }
 
 fn install_metrics() -> Result<PrometheusHandle, BuildError> {

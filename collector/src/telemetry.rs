@@ -52,6 +52,12 @@ pub fn describe() {
     describe_counter!("headwater_credit_written_off_bytes_total", "bytes granted and taken back, unused");
     describe_counter!("headwater_credit_late_bytes_total", "bytes that came on credit taken back before");
     describe_counter!("headwater_credit_unasked_bytes_total", "bytes that came without credit");
+    describe_gauge!("headwater_landing_queue_peak_bytes", "the most bytes that waited for a sync");
+    describe_gauge!("headwater_staging_peak_bytes", "the most bytes of unfinished objects");
+    describe_gauge!("headwater_receivers_alive", "receivers that share this landing folder");
+    describe_gauge!("headwater_shards_held", "shards this receiver holds a lease of");
+    describe_counter!("headwater_tailed_records_total", "records read from other receivers' logs");
+    describe_counter!("headwater_sharing_errors_total", "looks at other receivers that failed");
     describe_gauge!("headwater_mqtt_connected", "1 while connected to the broker");
     for kind in RefusalKind::ALL {
         counter!("headwater_refused_messages_total", "reason" => kind.as_str()).absolute(0);
@@ -102,6 +108,12 @@ pub fn receiver_state(staging_bytes: usize, staging_dropped: u64, forgotten: u64
     gauge!("headwater_staging_bytes").set(as_f64(staging_bytes as u64));
     gauge!("headwater_staging_dropped").set(as_f64(staging_dropped));
     gauge!("headwater_landed_set_forgotten").set(as_f64(forgotten));
+}
+
+/// The most bytes that ever waited for a sync, and the most of unfinished objects.
+pub fn peaks(landing: usize, staging: usize) {
+    gauge!("headwater_landing_queue_peak_bytes").set(as_f64(landing as u64));
+    gauge!("headwater_staging_peak_bytes").set(as_f64(staging as u64));
 }
 
 /// The fleet's credit.

@@ -22,6 +22,9 @@ const NEED_HELLO_DEVICES_MAX: usize = 4096;
 const REFUSALS_MAX: usize = 64;
 /// A device that was silent for this long is not asked for anything; it says hello when it is back.
 const SILENT_NS: i64 = 60_000_000_000;
+/// How long a hello taken over from another receiver waits for its answer: several looks of the other into our
+/// log. Acks that it sends until then do the device no harm, which waits for an answer.
+const TAKE_OVER_NS: i64 = 1_000_000_000;
 /// Declarations asked for again at most this often.
 const NEED_SCHEMA_INTERVAL_NS: i64 = 2_000_000_000;
 
@@ -45,6 +48,28 @@ pub struct Now {
     pub utc: UtcNanos,
 }
 
+/// Which devices this receiver answers, where several share a fleet. Of one device exactly one is to speak: an
+/// agent that hears two incarnations says hello again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Standing {
+    /// All: there is no other receiver.
+    #[default]
+    Sole,
+    /// Those of the shards it holds.
+    Shards(BTreeSet<u8>),
+    /// Those whose newest hello it got, and, once the receiver that got it is gone, those it hears: these are
+    /// asked for another. The set: who lives.
+    Group(BTreeSet<IncarnationId>),
+}
+
+/// What to say to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Voice {
+    Speak,
+    AskHello,
+    Silent,
+}
+
 /// What one device of one epoch is to be told.
 #[derive(Debug, Default)]
 struct Outbox {
@@ -54,6 +79,10 @@ struct Outbox {
     newest_hello: Option<Sent>,
     /// A hello came in this incarnation; one of before it does not count.
     heard_hello: bool,
+    /// Who got the newest hello.
+    speaker: Option<IncarnationId>,
+    /// A hello taken over from another receiver is answered no earlier, so that the other has seen it too.
+    answer_at: Option<BootNanos>,
     refused: Vec<Refused>,
     clock: Option<(Sent, UtcNanos)>,
     last_received: Option<BootNanos>,
@@ -75,6 +104,7 @@ pub struct AckDesk {
     commit: Option<Sha256>,
     /// What the fleet may have under way.
     pub(super) credit: CreditPool,
+    pub(super) standing: Standing,
 }
 
 impl AckDesk {
@@ -91,6 +121,7 @@ impl AckDesk {
             asked_hello: BTreeMap::new(),
             commit: None,
             credit: CreditPool::new(CREDIT_BYTES, QuotaSettings::default()),
+            standing: Standing::Sole,
         }
     }
 
@@ -126,15 +157,48 @@ impl AckDesk {
         }
         outbox.hello = Some(hello);
         outbox.heard_hello = true;
+        if is_new {
+            let before = outbox.speaker.replace(self.incarnation);
+            let others = matches!(&self.standing, Standing::Group(live)
+                if before.is_some_and(|before| before != self.incarnation && live.contains(&before)));
+            outbox.answer_at = others.then(|| now.boot.plus_ns(TAKE_OVER_NS));
+        }
         self.schedule(owner, now.boot);
         is_new
     }
 
+    /// Another receiver got a hello of the device; if it is the newest, that one speaks to it from now on.
+    pub fn heard_elsewhere(&mut self, owner: &DeviceEpoch, sent: Sent, incarnation: IncarnationId) {
+        let outbox = self.outboxes.entry(owner.clone()).or_default();
+        if outbox.newest_hello.is_none_or(|newest| newest < sent) {
+            outbox.newest_hello = Some(sent);
+            outbox.speaker = Some(incarnation);
+            (outbox.hello, outbox.heard_hello, outbox.answer_at) = (None, false, None);
+            self.credit.forget(owner);
+        }
+    }
+
+    /// What this receiver has to say to the device.
+    pub(super) fn voice(&self, owner: &DeviceEpoch) -> Voice {
+        match &self.standing {
+            Standing::Sole => Voice::Speak,
+            Standing::Shards(shards) if shards.contains(&owner.0.shard()) => Voice::Speak,
+            Standing::Shards(_) => Voice::Silent,
+            Standing::Group(live) => match self.outboxes.get(owner).and_then(|outbox| outbox.speaker) {
+                Some(speaker) if speaker == self.incarnation => Voice::Speak,
+                Some(speaker) if live.contains(&speaker) => Voice::Silent,
+                _ => Voice::AskHello,
+            },
+        }
+    }
+
     /// A hello found in the landing log at start. The device is asked for another one all the same: only
     /// its own tells what it holds and can read today.
-    pub fn remember_hello(&mut self, owner: &DeviceEpoch, sent: Sent) {
+    pub fn remember_hello(&mut self, owner: &DeviceEpoch, sent: Sent, incarnation: IncarnationId) {
         let outbox = self.outboxes.entry(owner.clone()).or_default();
-        outbox.newest_hello = outbox.newest_hello.max(Some(sent));
+        if outbox.newest_hello.is_none_or(|newest| newest < sent) {
+            (outbox.newest_hello, outbox.speaker) = (Some(sent), Some(incarnation));
+        }
     }
 
     /// Rows were refused.
@@ -211,13 +275,30 @@ impl AckDesk {
         quality: ClockQuality,
         now: Now,
     ) -> Option<(DeviceEpoch, Ack)> {
-        let (at, _) = self.due.first()?;
-        if *at > now.boot {
-            return None;
+        while self.due.first().is_some_and(|(at, _)| *at <= now.boot) {
+            let (_, owner) = self.due.pop_first()?;
+            let mut later = None;
+            if let Some(outbox) = self.outboxes.get_mut(&owner) {
+                outbox.due = None;
+                later = outbox.answer_at.filter(|at| *at > now.boot);
+            }
+            if let Some(at) = later {
+                self.schedule(&owner, at);
+                continue;
+            }
+            match self.voice(&owner) {
+                Voice::Speak => {
+                    let ack = self.build(&owner, landed, staging, quality, now);
+                    return Some((owner, ack));
+                }
+                Voice::AskHello if self.ask_hello(&owner.0, now.boot) => {
+                    let ack = self.need_hello();
+                    return Some((owner, ack));
+                }
+                Voice::AskHello | Voice::Silent => {}
+            }
         }
-        let (_, owner) = self.due.pop_first()?;
-        let ack = self.build(&owner, landed, staging, quality, now);
-        Some((owner, ack))
+        None
     }
 
     fn build(

@@ -172,10 +172,8 @@ impl CreditPool {
     }
 
     /// Messages of one device come by way of several receivers, so in no order: all of them count.
-    #[must_use]
-    pub fn in_any_order(mut self) -> Self {
+    pub fn in_any_order(&mut self) {
         self.in_order = false;
-        self
     }
 
     /// A device said hello: its count starts anew, and what it held before is free. `backlog`: it has rows that

@@ -1,6 +1,6 @@
 //! The receiver's decisions, all of them: what to land, what to answer. No clock, no file, no socket.
 
-use super::acks::{AckDesk, ClockQuality, Now};
+use super::acks::{AckDesk, ClockQuality, Now, Standing, Voice};
 use super::admit::{Admission, Admitted, Body, Refusal, RefusalKind, read_body};
 use super::credit::CreditPool;
 use super::landed_set::{LandedSet, refusal};
@@ -17,11 +17,17 @@ use headwater_core::id::{DevicePath, IncarnationId, Seq, StreamId};
 use headwater_core::sample::BlobRef;
 use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_core::wire::chain::{Role, verify_chain};
-use headwater_core::wire::object::BlobHead;
+use headwater_core::wire::object::{BlobHead, Part};
 use headwater_core::wire::{
     Ack, Declaration, Envelope, Lane, MessageKind, RefusalReason, Refused, Sent, SigningKey, Topic, Unsigned,
     peek_chain,
 };
+use std::collections::{BTreeSet, VecDeque};
+
+/// How long a message of an unknown key waits in a group for another receiver's word of it.
+const PEN_NS: i64 = 2_000_000_000;
+/// Bytes that may wait so; beyond it they are refused, and their devices asked for a hello.
+const PEN_BYTES_MAX: usize = 8 << 20;
 
 /// What a landed record means to the landed set once it is synced.
 #[derive(Debug, Clone)]
@@ -88,6 +94,9 @@ pub struct Receiver {
     desk: AckDesk,
     /// Acks that go out at once, such as requests for a hello.
     urgent: Vec<Outgoing>,
+    /// Messages of a key that another receiver of the group may just have heard of, with the end of their patience.
+    pen: VecDeque<(BootNanos, String, Vec<u8>)>,
+    pen_bytes: usize,
 }
 
 impl Receiver {
@@ -102,7 +111,75 @@ impl Receiver {
             landed: LandedSet::new(mark.clone()),
             desk,
             urgent: Vec::new(),
+            pen: VecDeque::new(),
+            pen_bytes: 0,
         }
+    }
+
+    /// Which devices this receiver answers from now on.
+    pub fn stand(&mut self, standing: Standing) {
+        self.desk.standing = standing;
+    }
+
+    /// The same receiver in a group: messages of one device come by way of several.
+    #[must_use]
+    pub fn in_group(mut self) -> Self {
+        self.desk.credit.in_any_order();
+        self.desk.standing = Standing::Group(BTreeSet::new());
+        self
+    }
+
+    /// Takes what another receiver landed. Gives what is to be landed here for it: an object it held the last
+    /// part of.
+    pub fn tailed(&mut self, landed: &Landed, now: Now) -> Option<Box<Staged>> {
+        let (device, epoch) = match landed {
+            Landed::Message(message) => (&message.device, message.epoch),
+            Landed::Blob(blob) => (&blob.device, blob.epoch),
+        };
+        let owner = (device.clone(), epoch);
+        if let Landed::Message(message) = landed {
+            if message.kind == MessageKind::Hello {
+                self.desk.heard_elsewhere(&owner, message.sent, message.position.incarnation);
+                self.replay(landed);
+                return None;
+            }
+            if self.desk.voice(&owner) == Voice::Speak {
+                let cost = cost_of(message.lane, message.message.len());
+                self.desk.received(&owner, cost, message.sent, now);
+                if message.kind == MessageKind::Part {
+                    return self.tailed_part(&owner, message, now);
+                }
+            }
+        }
+        self.replay(landed);
+        self.desk.news(&owner, now.boot);
+        None
+    }
+
+    fn tailed_part(&mut self, owner: &DeviceEpoch, message: &LandedMessage, now: Now) -> Option<Box<Staged>> {
+        let envelope = Envelope::parse(&message.message).ok()?;
+        let Ok(Body::Part(part)) = read_body(&envelope) else { return None };
+        let record = MessageRecord {
+            device: message.device.clone(),
+            lane: message.lane,
+            key_serial: message.key_serial.clone(),
+            received: message.received,
+            message: message.message.as_ref().into(),
+        };
+        match self.take_part(owner, &part, || record, now) {
+            Taken::Land(staged) => Some(staged),
+            _ => None,
+        }
+    }
+
+    /// Messages whose key another receiver has told of meanwhile, and those whose patience is over.
+    pub fn unpen(&mut self, now: Now) -> Vec<Taken> {
+        let mut out = Vec::new();
+        for (until, topic, payload) in std::mem::take(&mut self.pen) {
+            self.pen_bytes = self.pen_bytes.saturating_sub(payload.len());
+            out.push(self.take_until(&topic, &payload, until, now));
+        }
+        out
     }
 
     /// With this much credit for the fleet, under these quotas.
@@ -114,9 +191,23 @@ impl Receiver {
 
     /// Takes a message that came in on `topic`.
     pub fn take(&mut self, topic: &str, payload: &[u8], now: Now) -> Taken {
+        self.take_until(topic, payload, now.boot.plus_ns(PEN_NS), now)
+    }
+
+    fn take_until(&mut self, topic: &str, payload: &[u8], until: BootNanos, now: Now) -> Taken {
         let admitted = match self.admission.admit(topic, payload, now.utc) {
             Ok(admitted) => admitted,
             Err(refused) => {
+                let penned = self.pen_bytes.saturating_add(payload.len());
+                if refused.kind == RefusalKind::UnknownKey
+                    && matches!(self.desk.standing, Standing::Group(_))
+                    && until > now.boot
+                    && penned <= PEN_BYTES_MAX
+                {
+                    self.pen_bytes = penned;
+                    self.pen.push_back((until, topic.to_owned(), payload.to_owned()));
+                    return Taken::Kept;
+                }
                 self.answer_refusal(&refused, now);
                 return Taken::Refused(refused);
             }
@@ -178,31 +269,44 @@ impl Receiver {
                 land(Note::Plain(owner.clone()))
             }
             Body::Probe => land(Note::Plain(owner.clone())),
-            Body::Part(part) => match self.staging.take(owner, &part, now.boot) {
-                PartOutcome::Finished(blob) => {
-                    let note = Note::Blob(owner.clone(), blob.reference, blob.stream, blob.seq);
-                    let record =
-                        BlobRecord { part: record(), epoch: owner.1, object: blob.object, bytes: blob.bytes };
-                    Taken::Land(Box::new(Staged { record: LandRecord::Blob(record), note }))
+            // Objects are put together by the receiver that speaks to the device; it finds this in our log.
+            Body::Part(_)
+                if matches!(self.desk.standing, Standing::Group(_))
+                    && self.desk.voice(owner) == Voice::Silent =>
+            {
+                land(Note::Plain(owner.clone()))
+            }
+            Body::Part(part) => self.take_part(owner, &part, record, now),
+        }
+    }
+
+    fn take_part(
+        &mut self,
+        owner: &DeviceEpoch,
+        part: &Part<'_>,
+        record: impl FnOnce() -> MessageRecord,
+        now: Now,
+    ) -> Taken {
+        match self.staging.take(owner, part, now.boot) {
+            PartOutcome::Finished(blob) => {
+                let note = Note::Blob(owner.clone(), blob.reference, blob.stream, blob.seq);
+                let record =
+                    BlobRecord { part: record(), epoch: owner.1, object: blob.object, bytes: blob.bytes };
+                Taken::Land(Box::new(Staged { record: LandRecord::Blob(record), note }))
+            }
+            PartOutcome::GivenUp(Some((stream, seq))) => {
+                let text = "object's bytes are not what it names, three times".to_owned();
+                let seqs = seq.0..seq.0.saturating_add(1);
+                self.desk.refused(owner, refusal(stream, &seqs, RefusalReason::DecodeError, text), now.boot);
+                Taken::Kept
+            }
+            PartOutcome::Held | PartOutcome::Discarded => {
+                if let Some(at) = self.staging.ask_at(owner) {
+                    self.desk.schedule_at(owner, at.max(now.boot));
                 }
-                PartOutcome::GivenUp(Some((stream, seq))) => {
-                    let text = "object's bytes are not what it names, three times".to_owned();
-                    let seqs = seq.0..seq.0.saturating_add(1);
-                    self.desk.refused(
-                        owner,
-                        refusal(stream, &seqs, RefusalReason::DecodeError, text),
-                        now.boot,
-                    );
-                    Taken::Kept
-                }
-                PartOutcome::Held | PartOutcome::Discarded => {
-                    if let Some(at) = self.staging.ask_at(owner) {
-                        self.desk.schedule_at(owner, at.max(now.boot));
-                    }
-                    Taken::Kept
-                }
-                PartOutcome::Known | PartOutcome::GivenUp(None) => Taken::Kept,
-            },
+                Taken::Kept
+            }
+            PartOutcome::Known | PartOutcome::GivenUp(None) => Taken::Kept,
         }
     }
 
@@ -354,7 +458,7 @@ impl Receiver {
         let owner = (landed.device.clone(), landed.epoch);
         let Ok(envelope) = Envelope::parse(&landed.message) else { return false };
         if envelope.kind == MessageKind::Hello {
-            self.desk.remember_hello(&owner, envelope.sent);
+            self.desk.remember_hello(&owner, envelope.sent, landed.position.incarnation);
             return self.replay_key(&envelope, &landed.device, landed.received);
         }
         let note = match read_body(&envelope) {

@@ -4,13 +4,14 @@ use super::acks::Now;
 use super::clock::QualitySource;
 use super::credit::{CreditPool, CreditState};
 use super::receiver::{Note, Outgoing, Receiver, Staged, Taken};
+use super::sharing::News;
 use crate::land::{CommitMark, LandError, LandRecord, LandingPosition, Log, Span};
 use crate::telemetry;
 use headwater_core::id::DevicePath;
 use headwater_core::ports::{Clock, Disk, Inbox};
 use headwater_core::time::{BootNanos, NS_PER_MS, NS_PER_S};
 use headwater_core::wire::WaitReason;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +63,8 @@ pub struct ReceiveTask<I, C, D: Disk> {
     pub commits: watch::Receiver<CommitMark>,
     /// Told of the fleet's credit, about once a second while messages come.
     pub credit: watch::Sender<CreditBoard>,
+    /// What other receivers of the fleet do and land; none without them.
+    pub others: Option<mpsc::Receiver<News>>,
 }
 
 impl<I, C, D: Disk> std::fmt::Debug for ReceiveTask<I, C, D> {
@@ -101,6 +104,7 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
             landed,
             mut commits,
             credit,
+            mut others,
         } = self;
         let sync_ns = i64::try_from(sync_ms).unwrap_or(i64::MAX).saturating_mul(NS_PER_MS);
         let mut idle = Some(log);
@@ -110,6 +114,7 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
         let mut bytes_in_flight = 0;
         let mut commits_open = true;
         let mut shown_at: Option<BootNanos> = None;
+        let mut peaks = (0, 0);
         loop {
             let now = clock.boot();
             let due = queue.since.map(|since| since.plus_ns(sync_ns));
@@ -152,6 +157,25 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
                     }
                     Err(_) => commits_open = false,
                 },
+                news = async { match others.as_mut() {
+                    Some(others) => others.recv().await,
+                    None => std::future::pending().await,
+                } }, if queue.bytes < QUEUE_BYTES_MAX => match news {
+                    Some(News::Standing(standing)) => receiver.stand(standing),
+                    Some(News::Landed(records)) => {
+                        let now = now_of(&clock);
+                        for record in &records {
+                            if let Some(staged) = receiver.tailed(record, now) {
+                                queue.push(*staged, now.boot);
+                            }
+                        }
+                    }
+                    Some(News::Look) => {
+                        let now = now_of(&clock);
+                        receiver.unpen(now).into_iter().for_each(|taken| queue.keep(taken, now.boot));
+                    }
+                    None => others = None,
+                },
                 () = async { match wake {
                     Some(at) => clock.sleep_until(at).await,
                     None => std::future::pending().await,
@@ -159,15 +183,13 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
                 delivery = inbox.next(), if queue.bytes < QUEUE_BYTES_MAX && !cancel.is_cancelled() => {
                     telemetry::message_received(delivery.payload.len());
                     let now = now_of(&clock);
-                    match receiver.take(&delivery.topic, &delivery.payload, now) {
-                        Taken::Land(staged) => queue.push(*staged, now.boot),
-                        Taken::Kept => {}
-                        Taken::Refused(refusal) => telemetry::message_refused(&refusal),
-                    }
+                    queue.keep(receiver.take(&delivery.topic, &delivery.payload, now), now.boot);
                     inbox.settle(delivery.token).await;
                 }
             }
-            receiver.landing(queue.bytes.saturating_add(bytes_in_flight) as u64);
+            let waiting = queue.bytes.saturating_add(bytes_in_flight);
+            receiver.landing(waiting as u64);
+            peaks = (peaks.0.max(waiting), peaks.1.max(receiver.staging().cost()));
             send(&mut inbox, receiver.acks(quality.read(), now_of(&clock))).await;
             let staging = receiver.staging();
             telemetry::receiver_state(staging.cost(), staging.dropped(), receiver.landed_set().forgotten());
@@ -176,6 +198,7 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
                 shown_at = Some(boot);
                 let board = CreditBoard::of(receiver.credit());
                 telemetry::credit_state(&board.state);
+                telemetry::peaks(peaks.0, peaks.1);
                 credit.send_replace(board);
             }
         }
@@ -213,6 +236,14 @@ struct Queue {
 }
 
 impl Queue {
+    fn keep(&mut self, taken: Taken, now: BootNanos) {
+        match taken {
+            Taken::Land(staged) => self.push(*staged, now),
+            Taken::Kept => {}
+            Taken::Refused(refusal) => telemetry::message_refused(&refusal),
+        }
+    }
+
     fn push(&mut self, staged: Staged, now: BootNanos) {
         self.bytes = self.bytes.saturating_add(staged.record.payload_bytes());
         self.since.get_or_insert(now);

@@ -73,6 +73,7 @@ impl Stage {
             landed: landed_tx,
             commits,
             credit: watch::channel(CreditBoard::default()).0,
+            others: None,
         };
         let task = tokio::spawn(task.run(cancel.clone()));
         Self { deliveries, settled, sent, landed, cancel, task, device: ca.device("pi-1"), next_token: 0 }
