@@ -13,31 +13,31 @@
 //! Start: read the newest commit's cursors, replay the logs into the landed set, begin a new incarnation,
 //! and only then connect. End: receiving stops and syncs what it took; then ingest commits what was landed.
 
+mod shared;
+
 use crate::align::recipe::{Recipe, RecipeError};
 use crate::config::{Identity, IdentityError, Role, Settings, Share};
 use crate::ingest::{self, IngestDeps, IngestError, IngestSettings, IngestTurn};
 use crate::land::{
-    CommitMark, LandError, LandedWatch, LandingCursors, LandingPosition, LandingReader, Log, ShareBoard,
-    StdDisk,
+    CommitMark, LandError, LandingCursors, LandingPosition, LandingReader, Log, ShareBoard, StdDisk,
 };
 use crate::receive::clock::{QualitySource, SystemClock, source_id};
 use crate::receive::mqtt::{MqttInbox, MqttTarget};
-use crate::receive::sharing::{Mode, NEWS_MAX, News, Sharing, group_filters};
 use crate::receive::task::{CreditBoard, ReceiveError, ReceiveTask};
 use crate::receive::{Admission, Receiver, ReceiverIdentity};
 use crate::registry::Registry;
 use crate::serve::{self, ServeError, StatusBoard};
 use headwater_core::id::IncarnationId;
 use headwater_core::ports::Clock;
-use headwater_core::time::UtcNanos;
 use headwater_lake::{Lake, LakeError, RefName};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use shared::{follow_commits, share, tell_commits, utc_now};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -45,9 +45,6 @@ use tokio_util::task::TaskTracker;
 const REPLAY_BYTES: usize = 32 << 20;
 /// From the signal to the end: receiving syncs within a second, a commit of a full group takes a few.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
-
-/// Between two looks at what the ingesting process says of its commits.
-const MARK_MS: u64 = 500;
 
 /// Why the collector did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -281,101 +278,6 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         ingest::run(deps).await.map_err(|error| PipelineError::Ingest(Box::new(error)))
     });
     stages.finish().await
-}
-
-/// What receiving knows of other receivers.
-struct Others {
-    filters: watch::Receiver<BTreeSet<String>>,
-    news: Option<mpsc::Receiver<News>>,
-}
-
-/// Starts sharing the fleet with other receivers, if the settings say so.
-fn share(
-    settings: &Settings,
-    me: IncarnationId,
-    cursors: LandingCursors,
-    landed: &LandedWatch,
-    stages: &Stages,
-) -> Others {
-    let (mode, first) = match settings.receive.share {
-        Share::None => {
-            let all = BTreeSet::from([format!("hw/1/in/+/{}/+/+", settings.tenant)]);
-            return Others { filters: watch::channel(all).1, news: None };
-        }
-        Share::Shards => (Mode::Shards, BTreeSet::new()),
-        Share::Group => (Mode::Group, group_filters(&settings.tenant)),
-    };
-    let (filters_tx, filters) = watch::channel(first);
-    let (news_tx, news) = mpsc::channel(NEWS_MAX);
-    let sharing = Sharing {
-        board: ShareBoard::new(StdDisk, &settings.landing_dir),
-        reader: LandingReader::new(StdDisk, &settings.landing_dir).shared(utc_now, Some(me)),
-        cursors,
-        me,
-        receiver: settings.client_id.clone(),
-        tenant: settings.tenant.clone(),
-        mode,
-        landed: landed.clone(),
-        filters: filters_tx,
-        news: news_tx,
-    };
-    let cancel = stages.cancel.clone();
-    stages.spawn("share", async move {
-        sharing.run(SystemClock, cancel).await.map_err(|_| PipelineError::Panicked("share"))
-    });
-    Others { filters, news: Some(news) }
-}
-
-fn utc_now() -> UtcNanos {
-    SystemClock.read().real
-}
-
-/// Hands on what another process says of its commits.
-async fn follow_commits(
-    board: ShareBoard<StdDisk>,
-    marks: watch::Sender<CommitMark>,
-    cancel: CancellationToken,
-) {
-    while !cancel.is_cancelled() {
-        let look = board.clone();
-        match tokio::task::spawn_blocking(move || look.mark()).await {
-            Ok(Ok(Some(mark))) => {
-                marks.send_if_modified(|old| {
-                    *old != mark && {
-                        *old = mark;
-                        true
-                    }
-                });
-            }
-            Ok(Ok(None)) | Err(_) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "commits of the ingesting process are not to be read"),
-        }
-        let at = SystemClock.boot().plus_ms(MARK_MS);
-        tokio::select! { () = cancel.cancelled() => {}, () = SystemClock.sleep_until(at) => {} }
-    }
-}
-
-/// Tells other processes of our commits, until the last one.
-async fn tell_commits(
-    board: ShareBoard<StdDisk>,
-    mut marks: watch::Receiver<CommitMark>,
-    cancel: CancellationToken,
-) {
-    loop {
-        let mark = marks.borrow_and_update().clone();
-        let tell = board.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || tell.publish_mark(&mark)).await {
-            tracing::warn!(%error, "receivers are not told of this commit; they are of the next");
-        }
-        // The committer hangs up once it has made its last commit.
-        let ended = marks.changed().await.is_err();
-        if ended {
-            if !cancel.is_cancelled() {
-                tracing::debug!("no more commits to tell of");
-            }
-            return;
-        }
-    }
 }
 
 /// Reads and checks recipe files.

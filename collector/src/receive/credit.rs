@@ -16,9 +16,15 @@
 //! once what is left of a device that waits with less than a message: it may be of no use. Such credit may be used
 //! later all the same; that is taken and counted. Lane 0 lies outside of all this.
 
+mod account;
+mod state;
+
+pub use state::{CreditCounters, CreditState};
+
 use super::Now;
 use super::quota::{QuotaSettings, Quotas, Room};
 use super::reassemble::DeviceEpoch;
+use account::{Account, Queue, Turn};
 use headwater_core::time::{BootNanos, NS_PER_MS, NS_PER_S, UtcNanos};
 use headwater_core::wire::{CreditWait, MESSAGE_BYTES_ACCEPTED_MAX, Sent, WaitReason};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -52,72 +58,6 @@ const HORIZON_S: u64 = 4;
 const LIMIT_SHARE_MIN: u64 = 4;
 /// Only groups of this size tell how fast landing is.
 const EVIDENCE_BYTES: u64 = 1 << 20;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Queue {
-    Small,
-    Large,
-}
-
-/// What came of a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// There is news for the device.
-    Granted,
-    /// It needs nothing, or has to wait for its quota.
-    Passed,
-    /// The pool has no room; the head stays the head.
-    NoRoom,
-}
-
-/// What one device of one epoch was granted since its hello.
-#[derive(Debug)]
-struct Account {
-    granted: u64,
-    received: u64,
-    written_off: u64,
-    /// The device's largest message, bytes.
-    message_max: u64,
-    /// Its largest message since the hello, bytes.
-    largest: u64,
-    /// How far ahead it is granted when nobody waits.
-    window: u64,
-    granted_at: BootNanos,
-    reviewed_at: BootNanos,
-    received_then: u64,
-    /// Send time of the newest message counted (what the broker brings again counts once), or of the hello.
-    newest: Sent,
-    small: bool,
-    large: bool,
-    over: Option<WaitReason>,
-    told_at: Option<BootNanos>,
-}
-
-impl Account {
-    fn charged(&self) -> u64 {
-        self.granted.saturating_sub(self.received.max(self.written_off))
-    }
-
-    /// What the device itself has left.
-    fn left(&self) -> u64 {
-        self.granted.saturating_sub(self.received)
-    }
-
-    fn waits(&self) -> bool {
-        (self.large || self.over.is_some()) && self.left() < self.message_max
-    }
-}
-
-/// What the pool did since it was asked last, for metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CreditCounters {
-    /// Bytes written off: granted, and not used at the pace of their device.
-    pub written_off: u64,
-    /// Bytes of those that came after all.
-    pub late: u64,
-    /// Bytes that came without any grant.
-    pub unasked: u64,
-}
 
 /// The pool. See the module.
 #[derive(Debug)]
@@ -474,55 +414,6 @@ impl CreditPool {
             .filter_map(|due| due.first())
             .map(|(at, _)| *at)
             .min()
-    }
-}
-
-/// What the pool looks like, for metrics and pages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CreditState {
-    /// Granted and not arrived, bytes.
-    pub charged: u64,
-    /// The most of that there ever was.
-    pub peak: u64,
-    /// What it may be now, bytes.
-    pub limit: u64,
-    /// Devices in turn for more.
-    pub waiting: u64,
-    /// Devices over a quota.
-    pub over_quota: u64,
-    /// Counts since the start.
-    pub counters: CreditCounters,
-}
-
-impl CreditPool {
-    /// The pool as it is.
-    #[must_use]
-    pub fn state(&self) -> CreditState {
-        CreditState {
-            charged: self.charged,
-            peak: self.peak,
-            limit: self.limit,
-            waiting: self.large.len() as u64,
-            over_quota: self.over.len() as u64,
-            counters: self.counters,
-        }
-    }
-
-    /// Devices over their quota: why, and bytes today where those are counted. At most `limit` of them.
-    #[must_use]
-    pub fn over_quota(&self, limit: usize) -> Vec<(DeviceEpoch, WaitReason, Option<u64>)> {
-        let over = self.over.iter().filter_map(|(_, owner)| {
-            let reason = self.accounts.get(owner)?.over?;
-            Some((owner.clone(), reason, self.quotas.device_bytes_today(&owner.0)))
-        });
-        over.take(limit).collect()
-    }
-
-    /// Why a device waits, if it does.
-    #[must_use]
-    pub fn reason(&self, owner: &DeviceEpoch) -> Option<WaitReason> {
-        let account = self.accounts.get(owner)?;
-        account.waits().then(|| account.over.unwrap_or(WaitReason::Turn))
     }
 }
 

@@ -162,3 +162,86 @@ fn thundering_herd() {
     assert!(members.iter().map(|member| member.waits).sum::<u32>() > 0, "the pool was short");
     assert!(receiver.staging().cost() == 0);
 }
+
+fn receiver_of(ca: &Ca, life: u8) -> Receiver {
+    let (key, chain) = ca.collector();
+    let identity =
+        ReceiverIdentity { incarnation: IncarnationId([life; 16]), key, chain, software: "test".into() };
+    Receiver::new(ca.admission(), identity, &CommitMark::default())
+}
+
+/// Parts of many objects at once fill the broker's window with first parts; settled once staged, they all go on.
+#[test]
+fn staging_no_deadlock() {
+    const OBJECTS: usize = 500;
+    const WINDOW: usize = 128;
+    let ca = Ca::new();
+    let mut receiver = receiver_of(&ca, 1);
+    let devices: Vec<Device> = (0..OBJECTS).map(|n| ca.device(&format!("pi-{n}"))).collect();
+    let mut waiting = VecDeque::new();
+    let objects: Vec<Vec<u8>> = (0..OBJECTS as u64)
+        .map(|n| {
+            let bytes = vec![n.to_le_bytes()[0]; 3_000];
+            let reference = headwater_core::sample::BlobRef::to(&bytes);
+            let bytes = bytes.as_slice().into();
+            let (stream, seq, mime) = (StreamId(1), Seq(n), "image/jpeg");
+            headwater_core::wire::object::BlobObject { stream, seq, reference, mime, bytes }.to_bytes()
+        })
+        .collect();
+    for device in &devices {
+        waiting.push_back((device, device.hello(1)));
+    }
+    for part in 0..4_usize {
+        for (device, object) in devices.iter().zip(&objects) {
+            let chunk = object.chunks(object.len().div_ceil(4)).nth(part).unwrap();
+            let body = Part {
+                object: headwater_core::wire::object::object_id(object),
+                total_len: object.len() as u64,
+                offset: (part * object.len().div_ceil(4)) as u64,
+                bytes: chunk,
+            };
+            waiting.push_back((device, device.sign(MessageKind::Part, &body.to_body())));
+        }
+    }
+    let mut blobs = 0;
+    let mut window = VecDeque::new();
+    while !waiting.is_empty() || !window.is_empty() {
+        while window.len() < WINDOW && !waiting.is_empty() {
+            window.extend(waiting.pop_front());
+        }
+        // Whatever becomes of it, its place in the window is free after this.
+        let (device, message) = window.pop_front().unwrap();
+        if let Taken::Land(staged) = receiver.take(&device.topic(), &message, now(1)) {
+            blobs += usize::from(matches!(staged.record, LandRecord::Blob(_)));
+        }
+    }
+    assert_eq!((blobs, receiver.staging().cost(), receiver.staging().dropped()), (OBJECTS, 0, 0));
+}
+
+/// What was synced and not acked is durable to the next life, and a resend of it is answered as known.
+#[test]
+fn collector_kill9_between_fsync_and_ack() {
+    let ca = Ca::new();
+    let device = ca.device("pi-1");
+    let mut receiver = receiver_of(&ca, 1);
+    let batch = device.batch(vec![crate::receive::testkit::number_rows(1, 0, 5)]);
+    let messages = [device.hello(1), device.declaration(1, "imu", &numbers()), batch.clone()];
+    let mut log = Vec::new();
+    for (message, n) in messages.iter().zip(0_u64..) {
+        let Taken::Land(staged) = receiver.take(&device.topic(), message, now(0)) else { panic!("lands") };
+        let at = |offset| LandingPosition { incarnation: IncarnationId([1; 16]), segment: 0, offset };
+        log.push(crate::land::read_back(&staged.record, Span { position: at(n), end: at(n + 1) }));
+    }
+    drop(receiver);
+    let mut receiver = receiver_of(&ca, 2);
+    assert!(log.iter().all(|landed| receiver.replay(landed)));
+    let mut acks = |message: &[u8], ms| {
+        receiver.take(&device.topic(), message, now(ms));
+        let out = receiver.acks(QUALITY, now(ms));
+        Ack::from_body(Envelope::parse(&out[0].payload).unwrap().body).unwrap()
+    };
+    let known = acks(&batch, 10);
+    assert_eq!((known.need_hello, known.streams[0].durable_upto), (true, Seq(5)));
+    let answer = acks(&device.hello(2), 300);
+    assert_eq!((answer.nonce, answer.streams[0].durable_upto), (Some([2; 16]), Seq(5)));
+}
