@@ -168,12 +168,15 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
     let (credit_tx, credit) = watch::channel(CreditBoard::default());
     // Ingest ends after receiving, so that it commits what was landed last.
     let ingest_cancel = CancellationToken::new();
+    // Stand-ins where this process does not receive: neither ever changes, and both stay open.
+    let (_connected, connected) = watch::channel(true);
+    let (_landed, landed) = watch::channel(LandingPosition::start_of(incarnation));
     let mut board = StatusBoard {
         tenant: settings.tenant.to_string(),
         receiver: settings.client_id.clone(),
         started,
-        connected: watch::channel(true).1,
-        landed: watch::channel(LandingPosition::start_of(incarnation)).1,
+        connected,
+        landed,
         commits: commits.clone(),
         commit_interval_ms: settings.commit_interval_ms,
         registry: registry.clone(),
@@ -246,9 +249,6 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         stages.tasks().spawn(follow_commits(share_board, commits_tx, cancel.clone()));
         return stages.finish().await;
     }
-    if shared {
-        stages.tasks().spawn(tell_commits(share_board, commits, ingest_cancel.clone()));
-    }
     let mut ingest_settings = IngestSettings::new(settings.tenant.clone(), &settings.client_id, branch);
     ingest_settings.interval_ms = settings.commit_interval_ms;
     ingest_settings.config_hash = settings.config_hash;
@@ -270,11 +270,20 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         marks: commits_tx,
     };
     let (landing_dir, ingest_cancel) = (settings.landing_dir.clone(), deps.cancel.clone());
+    let tasks = stages.tasks().clone();
     stages.spawn("ingest", async move {
         let lock = |source| LandError::Io { what: "lock", path: landing_dir.clone(), source };
-        // An import may be at it: it takes seconds, and capture and receiving go on.
-        let turn = IngestTurn::wait(&landing_dir, &clock, &ingest_cancel).await.map_err(lock)?;
-        let Some(_turn) = turn else { return Ok(()) };
+        // An import may be at it for seconds, or another collector for good: receiving goes on, and its commits count.
+        let waiting = CancellationToken::new();
+        if shared {
+            tasks.spawn(follow_commits(share_board.clone(), deps.marks.clone(), waiting.clone()));
+        }
+        let turn = IngestTurn::wait(&landing_dir, &clock, &ingest_cancel).await.map_err(lock);
+        waiting.cancel();
+        let Some(_turn) = turn? else { return Ok(()) };
+        if shared {
+            tasks.spawn(tell_commits(share_board, commits));
+        }
         ingest::run(deps).await.map_err(|error| PipelineError::Ingest(Box::new(error)))
     });
     stages.finish().await

@@ -88,11 +88,7 @@ pub(super) async fn follow_commits(
 }
 
 /// Tells other processes of our commits, until the last one.
-pub(super) async fn tell_commits(
-    board: ShareBoard<StdDisk>,
-    mut marks: watch::Receiver<CommitMark>,
-    cancel: CancellationToken,
-) {
+pub(super) async fn tell_commits(board: ShareBoard<StdDisk>, mut marks: watch::Receiver<CommitMark>) {
     loop {
         let mark = marks.borrow_and_update().clone();
         let tell = board.clone();
@@ -100,11 +96,7 @@ pub(super) async fn tell_commits(
             tracing::warn!(%error, "receivers are not told of this commit; they are of the next");
         }
         // The committer hangs up once it has made its last commit.
-        let ended = marks.changed().await.is_err();
-        if ended {
-            if !cancel.is_cancelled() {
-                tracing::debug!("no more commits to tell of");
-            }
+        if marks.changed().await.is_err() {
             return;
         }
     }
