@@ -2,7 +2,7 @@
 //!
 //! WARN: surprised, no data lost. ERROR: data lost or a person is needed.
 
-use crate::receive::{Refusal, RefusalKind};
+use crate::receive::{CreditState, Refusal, RefusalKind};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tracing_subscriber::EnvFilter;
 
@@ -44,6 +44,20 @@ pub fn describe() {
         "headwater_ingest_waiting_overflow_total",
         "halves and sections given up for room or age"
     );
+    describe_gauge!("headwater_credit_charged_bytes", "bytes devices were granted that did not arrive yet");
+    describe_gauge!("headwater_credit_peak_bytes", "the most of that since the start");
+    describe_gauge!("headwater_credit_limit_bytes", "what it may be now; shrinks while landing is slow");
+    describe_gauge!("headwater_credit_waiting_devices", "devices in turn for credit");
+    describe_gauge!("headwater_quota_over_devices", "devices that get no credit because of a quota");
+    describe_counter!("headwater_credit_written_off_bytes_total", "bytes granted and taken back, unused");
+    describe_counter!("headwater_credit_late_bytes_total", "bytes that came on credit taken back before");
+    describe_counter!("headwater_credit_unasked_bytes_total", "bytes that came without credit");
+    describe_gauge!("headwater_landing_queue_peak_bytes", "the most bytes that waited for a sync");
+    describe_gauge!("headwater_staging_peak_bytes", "the most bytes of unfinished objects");
+    describe_gauge!("headwater_receivers_alive", "receivers that share this landing folder");
+    describe_gauge!("headwater_shards_held", "shards this receiver holds a lease of");
+    describe_counter!("headwater_tailed_records_total", "records read from other receivers' logs");
+    describe_counter!("headwater_sharing_errors_total", "looks at other receivers that failed");
     describe_gauge!("headwater_mqtt_connected", "1 while connected to the broker");
     for kind in RefusalKind::ALL {
         counter!("headwater_refused_messages_total", "reason" => kind.as_str()).absolute(0);
@@ -94,6 +108,24 @@ pub fn receiver_state(staging_bytes: usize, staging_dropped: u64, forgotten: u64
     gauge!("headwater_staging_bytes").set(as_f64(staging_bytes as u64));
     gauge!("headwater_staging_dropped").set(as_f64(staging_dropped));
     gauge!("headwater_landed_set_forgotten").set(as_f64(forgotten));
+}
+
+/// The most bytes that ever waited for a sync, and the most of unfinished objects.
+pub fn peaks(landing: usize, staging: usize) {
+    gauge!("headwater_landing_queue_peak_bytes").set(as_f64(landing as u64));
+    gauge!("headwater_staging_peak_bytes").set(as_f64(staging as u64));
+}
+
+/// The fleet's credit.
+pub fn credit_state(state: &CreditState) {
+    gauge!("headwater_credit_charged_bytes").set(as_f64(state.charged));
+    gauge!("headwater_credit_peak_bytes").set(as_f64(state.peak));
+    gauge!("headwater_credit_limit_bytes").set(as_f64(state.limit));
+    gauge!("headwater_credit_waiting_devices").set(as_f64(state.waiting));
+    gauge!("headwater_quota_over_devices").set(as_f64(state.over_quota));
+    counter!("headwater_credit_written_off_bytes_total").absolute(state.counters.written_off);
+    counter!("headwater_credit_late_bytes_total").absolute(state.counters.late);
+    counter!("headwater_credit_unasked_bytes_total").absolute(state.counters.unasked);
 }
 
 /// The broker's connection came or went.

@@ -5,6 +5,7 @@
 
 mod figure;
 mod first_light;
+mod fleet;
 mod gateway;
 mod spool;
 mod wire;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 #[command(
     name = "cargo measure",
     bin_name = "cargo measure",
-    after_help = "Example:\n  cargo measure first-light --json"
+    after_help = "Examples:\n  cargo measure first-light --json\n  cargo measure fleet --devices 10000"
 )]
 struct Args {
     /// What to measure.
@@ -40,6 +41,18 @@ struct Args {
     /// `spool`: everything small, to see that it runs; the figures mean nothing.
     #[arg(long)]
     quick: bool,
+    /// `fleet`: devices that lose their broker and come back.
+    #[arg(long, default_value_t = 10_000)]
+    devices: usize,
+    /// `fleet`: messages each of them then has.
+    #[arg(long, default_value_t = 4)]
+    messages: u64,
+    /// `fleet`: kilobytes of a message.
+    #[arg(long, default_value_t = 24)]
+    kilobytes: usize,
+    /// `fleet`: receiving processes that share the fleet; with more than one, ingest is a process beside them.
+    #[arg(long, default_value_t = 1)]
+    receivers: usize,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -51,6 +64,9 @@ enum Name {
     /// MB a day on the link of three reference gateways, beside JSON with lz4 and raw JPEGs by a bare MQTT client;
     /// GB a day on their cards, CPU and memory.
     Gateway,
+    /// A fleet that comes back from an outage all at once: memory and queues of the collector, credit, time until all
+    /// are caught up, acks and hellos a device, rows lost and double.
+    Fleet,
     /// Throughput, CPU, device writes, memory and opening of the spool, beside SQLite, redb and sled.
     Spool,
 }
@@ -65,7 +81,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let folder = match args.name {
         Name::FirstLight => "data/demo",
-        Name::Wire | Name::Gateway | Name::Spool => "data/streams",
+        Name::Wire | Name::Gateway | Name::Spool | Name::Fleet => "data/streams",
     };
     let data = args.data.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder));
     let mut sheet = Sheet::new(args.json);
@@ -75,6 +91,15 @@ fn main() -> ExitCode {
         Name::Gateway => {
             let camera = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/demo/camera");
             gateway::measure(&data, &camera, args.dir.as_deref(), &mut sheet)
+        }
+        Name::Fleet => {
+            let options = fleet::Options {
+                devices: args.devices.max(1),
+                messages: args.messages.max(1),
+                kilobytes: args.kilobytes.clamp(1, 80),
+                receivers: args.receivers.clamp(1, 64),
+            };
+            fleet::measure(options, &mut sheet)
         }
         Name::Spool => {
             let options = spool::Options { dir: args.dir, backlog: args.backlog, quick: args.quick };

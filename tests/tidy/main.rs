@@ -188,6 +188,8 @@ const COLLECTOR_EDGES: &[(&str, &str)] = &[
     ("land", "receive"),
     ("receive", "land"),
     ("serve", "land"),
+    // Pages show the fleet's credit.
+    ("serve", "receive"),
     // `ingest` drives all that follows the log.
     ("ingest", "receive"),
     ("ingest", "land"),

@@ -8,13 +8,16 @@ use super::stream::Stream;
 use headwater_core::batch::Announced;
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{Seq, StreamId};
-use headwater_core::time::{BootNanos, NS_PER_S, UtcNanos};
+use headwater_core::time::{BootNanos, NS_PER_MS, NS_PER_S, UtcNanos};
 use headwater_core::wire::{Ack, Refusal, RefusalReason, Refused};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Longest time to an ack that is believed: a resend waits four of these, which is to stay below two minutes.
 const RTT_NS_MAX: i64 = 15 * NS_PER_S;
+
+/// Longest wait for credit that is believed: a collector that is gone must not silence a device for longer.
+const WAIT_NS_MAX: i64 = 600 * NS_PER_S;
 
 impl Shipper {
     /// A message came on the ack topic at `now`. `utc` is for the validity of certificates only.
@@ -93,9 +96,7 @@ impl Shipper {
             }
         }
         self.trim();
-        if let Some(credit) = ack.credit {
-            self.grant(credit);
-        }
+        self.absorb_credit(now, ack);
         if ack.commit.is_some() {
             self.last_commit = ack.commit;
         }
@@ -109,6 +110,21 @@ impl Shipper {
         }
         if ack.need_hello {
             self.session.ask_hello(now);
+        }
+    }
+
+    /// The first word of a collector ends what may be sent unasked; one that has us wait knows of us, so the lack of
+    /// credit is no reason to say hello before that time is over.
+    fn absorb_credit(&mut self, now: BootNanos, ack: &Ack) {
+        if let Some(credit) = ack.credit {
+            if !self.credit.told {
+                self.credit.limit = credit;
+            }
+            self.grant(credit);
+        }
+        if let Some(wait) = &ack.wait {
+            let wait_ns = i64::from(wait.for_ms).saturating_mul(NS_PER_MS).min(WAIT_NS_MAX);
+            self.credit.blocked_since = Some(now.plus_ns(wait_ns));
         }
     }
 

@@ -5,9 +5,11 @@
 
 mod identity;
 mod read;
+mod receive;
 
 pub use identity::{Identity, IdentityError};
 pub use read::Mistake;
+pub use receive::{ReceiveSettings, Role, Share};
 
 use headwater_core::id::{Sha256, TenantId};
 use headwater_core::time::{Grade, NS_PER_MS};
@@ -109,6 +111,8 @@ pub struct Settings {
     pub client_id: String,
     /// `mqtt.keepalive_s`.
     pub keepalive_s: u16,
+    /// `roles`, `mqtt.share`, `[receive]` and `[quota]`.
+    pub receive: ReceiveSettings,
     /// `[broker]`.
     pub broker: Option<BrokerSection>,
     /// `landing.dir`.
@@ -209,13 +213,16 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
     let identity = read_identity(&mut root, folder, mistakes);
     let mqtt = read_mqtt(&mut root, mistakes);
     let broker = read_broker(&mut root, mistakes);
+    let roles = receive::read_roles(&mut root, mistakes);
+    let credit_bytes = receive::read_credit(&mut root, mistakes);
+    let quotas = receive::read_quotas(&mut root, mistakes);
     let landing = read_landing(&mut root, mistakes);
     let lake = read_lake(&mut root, mistakes);
     let commit_interval_ms = read_commit(&mut root, mistakes);
     let (clock_bound_ns, clock_grade) = read_clock(&mut root, mistakes);
     let http = read_http(&mut root, &mut recipes, mistakes);
     root.finish(mistakes);
-    let (broker_url, client_id, keepalive_s) = mqtt?;
+    let (broker_url, client_id, keepalive_s, share) = mqtt?;
     let (landing_dir, sync_ms) = landing?;
     let (lake, branch) = lake?;
     Some(Settings {
@@ -224,6 +231,7 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
         broker_url,
         client_id,
         keepalive_s,
+        receive: ReceiveSettings { roles, share, credit_bytes, quotas },
         broker,
         landing_dir: in_folder(&landing_dir),
         sync_ms,
@@ -267,7 +275,7 @@ fn read_identity(root: &mut Section, folder: &Path, mistakes: &mut Mistakes) -> 
     })
 }
 
-fn read_mqtt(root: &mut Section, mistakes: &mut Mistakes) -> Option<(BrokerUrl, String, u16)> {
+fn read_mqtt(root: &mut Section, mistakes: &mut Mistakes) -> Option<(BrokerUrl, String, u16, Share)> {
     let mut table = root.needed_section("mqtt", "broker = \"mqtts://HOST:8883\"", mistakes);
     let expected = "mqtts://HOST:PORT";
     let url: Option<BrokerUrl> = table.needed("broker", expected, "mqtt:// is for loopback only", mistakes);
@@ -288,8 +296,9 @@ fn read_mqtt(root: &mut Section, mistakes: &mut Mistakes) -> Option<(BrokerUrl, 
         mistakes.add(&table.path_of("client_id"), expected, crate::land::IMPORTED, "such as \"collector-1\"");
     }
     let keepalive = table.number("keepalive_s", 5..=3600, "seconds", mistakes).unwrap_or(KEEPALIVE_S);
+    let share = receive::read_share(&mut table, mistakes);
     table.finish(mistakes);
-    Some((url?, client_id?.to_string(), u16::try_from(keepalive).unwrap_or(u16::MAX)))
+    Some((url?, client_id?.to_string(), u16::try_from(keepalive).unwrap_or(u16::MAX), share))
 }
 
 fn read_broker(root: &mut Section, mistakes: &mut Mistakes) -> Option<BrokerSection> {

@@ -1,8 +1,12 @@
 //! The receiver's decisions, all of them: what to land, what to answer. No clock, no file, no socket.
 
-use super::acks::{AckDesk, ClockQuality, Now};
+mod others;
+
+use super::acks::{AckDesk, ClockQuality, Now, Standing, Voice};
 use super::admit::{Admission, Admitted, Body, Refusal, RefusalKind, read_body};
+use super::credit::CreditPool;
 use super::landed_set::{LandedSet, refusal};
+use super::quota::QuotaSettings;
 use super::reassemble::{DeviceEpoch, PartOutcome, Reassembler, StagingLimits};
 use super::summary::{BatchSummary, RowRun, refusal_reason};
 use crate::land::{
@@ -15,11 +19,17 @@ use headwater_core::id::{DevicePath, IncarnationId, Seq, StreamId};
 use headwater_core::sample::BlobRef;
 use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_core::wire::chain::{Role, verify_chain};
-use headwater_core::wire::object::BlobHead;
+use headwater_core::wire::object::{BlobHead, Part};
 use headwater_core::wire::{
-    Ack, Declaration, Envelope, MessageKind, RefusalReason, Refused, Sent, SigningKey, Topic, Unsigned,
+    Ack, Declaration, Envelope, Lane, MessageKind, RefusalReason, Refused, Sent, SigningKey, Topic, Unsigned,
     peek_chain,
 };
+use std::collections::VecDeque;
+
+/// How long a message of an unknown key waits in a group for another receiver's word of it.
+const PEN_NS: i64 = 2_000_000_000;
+/// Bytes that may wait so; beyond it they are refused, and their devices asked for a hello.
+const PEN_BYTES_MAX: usize = 8 << 20;
 
 /// What a landed record means to the landed set once it is synced.
 #[derive(Debug, Clone)]
@@ -86,6 +96,9 @@ pub struct Receiver {
     desk: AckDesk,
     /// Acks that go out at once, such as requests for a hello.
     urgent: Vec<Outgoing>,
+    /// Messages of a key that another receiver of the group may just have heard of, with the end of their patience.
+    pen: VecDeque<(BootNanos, String, Vec<u8>)>,
+    pen_bytes: usize,
 }
 
 impl Receiver {
@@ -100,20 +113,44 @@ impl Receiver {
             landed: LandedSet::new(mark.clone()),
             desk,
             urgent: Vec::new(),
+            pen: VecDeque::new(),
+            pen_bytes: 0,
         }
+    }
+
+    /// With this much credit for the fleet, under these quotas.
+    #[must_use]
+    pub fn with_credit(mut self, credit_bytes: u64, quotas: QuotaSettings) -> Self {
+        self.desk.credit = CreditPool::new(credit_bytes, quotas);
+        self
     }
 
     /// Takes a message that came in on `topic`.
     pub fn take(&mut self, topic: &str, payload: &[u8], now: Now) -> Taken {
+        self.take_until(topic, payload, now.boot.plus_ns(PEN_NS), now)
+    }
+
+    fn take_until(&mut self, topic: &str, payload: &[u8], until: BootNanos, now: Now) -> Taken {
         let admitted = match self.admission.admit(topic, payload, now.utc) {
             Ok(admitted) => admitted,
             Err(refused) => {
+                let penned = self.pen_bytes.saturating_add(payload.len());
+                if refused.kind == RefusalKind::UnknownKey
+                    && matches!(self.desk.standing, Standing::Group(_))
+                    && until > now.boot
+                    && penned <= PEN_BYTES_MAX
+                {
+                    self.pen_bytes = penned;
+                    self.pen.push_back((until, topic.to_owned(), payload.to_owned()));
+                    return Taken::Kept;
+                }
                 self.answer_refusal(&refused, now);
                 return Taken::Refused(refused);
             }
         };
         let owner = (admitted.device.clone(), admitted.envelope.epoch);
-        self.desk.received(&owner, payload.len(), admitted.envelope.sent, now);
+        let cost = cost_of(admitted.lane, payload.len());
+        self.desk.received(&owner, cost, admitted.envelope.sent, now);
         self.keep(&owner, admitted, payload, now)
     }
 
@@ -157,38 +194,55 @@ impl Receiver {
                 }
             }
             Body::Hello { hello, key } => {
-                if !self.desk.hello(owner, hello, sent, now) {
+                let backlog = hello
+                    .streams
+                    .iter()
+                    .any(|stream| stream.next_seq.0 > self.landed.durable_upto(owner, stream.id));
+                if !self.desk.hello(owner, hello, backlog, sent, now) {
                     return Taken::Kept;
                 }
                 self.admission.registry.insert_key(*key);
                 land(Note::Plain(owner.clone()))
             }
             Body::Probe => land(Note::Plain(owner.clone())),
-            Body::Part(part) => match self.staging.take(owner, &part, now.boot) {
-                PartOutcome::Finished(blob) => {
-                    let note = Note::Blob(owner.clone(), blob.reference, blob.stream, blob.seq);
-                    let record =
-                        BlobRecord { part: record(), epoch: owner.1, object: blob.object, bytes: blob.bytes };
-                    Taken::Land(Box::new(Staged { record: LandRecord::Blob(record), note }))
+            // Objects are put together by the receiver that speaks to the device; it finds this in our log.
+            Body::Part(_)
+                if matches!(self.desk.standing, Standing::Group(_))
+                    && self.desk.voice(owner) == Voice::Silent =>
+            {
+                land(Note::Plain(owner.clone()))
+            }
+            Body::Part(part) => self.take_part(owner, &part, record, now),
+        }
+    }
+
+    fn take_part(
+        &mut self,
+        owner: &DeviceEpoch,
+        part: &Part<'_>,
+        record: impl FnOnce() -> MessageRecord,
+        now: Now,
+    ) -> Taken {
+        match self.staging.take(owner, part, now.boot) {
+            PartOutcome::Finished(blob) => {
+                let note = Note::Blob(owner.clone(), blob.reference, blob.stream, blob.seq);
+                let record =
+                    BlobRecord { part: record(), epoch: owner.1, object: blob.object, bytes: blob.bytes };
+                Taken::Land(Box::new(Staged { record: LandRecord::Blob(record), note }))
+            }
+            PartOutcome::GivenUp(Some((stream, seq))) => {
+                let text = "object's bytes are not what it names, three times".to_owned();
+                let seqs = seq.0..seq.0.saturating_add(1);
+                self.desk.refused(owner, refusal(stream, &seqs, RefusalReason::DecodeError, text), now.boot);
+                Taken::Kept
+            }
+            PartOutcome::Held | PartOutcome::Discarded => {
+                if let Some(at) = self.staging.ask_at(owner) {
+                    self.desk.schedule_at(owner, at.max(now.boot));
                 }
-                PartOutcome::GivenUp(Some((stream, seq))) => {
-                    let text = "object's bytes are not what it names, three times".to_owned();
-                    let seqs = seq.0..seq.0.saturating_add(1);
-                    self.desk.refused(
-                        owner,
-                        refusal(stream, &seqs, RefusalReason::DecodeError, text),
-                        now.boot,
-                    );
-                    Taken::Kept
-                }
-                PartOutcome::Held | PartOutcome::Discarded => {
-                    if let Some(at) = self.staging.ask_at(owner) {
-                        self.desk.schedule_at(owner, at.max(now.boot));
-                    }
-                    Taken::Kept
-                }
-                PartOutcome::Known | PartOutcome::GivenUp(None) => Taken::Kept,
-            },
+                Taken::Kept
+            }
+            PartOutcome::Known | PartOutcome::GivenUp(None) => Taken::Kept,
         }
     }
 
@@ -224,11 +278,28 @@ impl Receiver {
 
     /// Every ack that is due, signed.
     pub fn acks(&mut self, quality: ClockQuality, now: Now) -> Vec<Outgoing> {
+        self.desk.serve_credit(now);
         let mut out = std::mem::take(&mut self.urgent);
         while let Some((owner, ack)) = self.desk.next_due(&self.landed, &mut self.staging, quality, now) {
             out.extend(self.sign(&owner, &ack, now.utc));
         }
         out
+    }
+
+    /// How much waits for its sync: what is granted shrinks with it.
+    pub fn landing(&mut self, bytes: u64) {
+        self.desk.credit.landing(bytes);
+    }
+
+    /// How long a group of so many bytes took to land.
+    pub fn landed_in(&mut self, bytes: u64, took_ns: i64) {
+        self.desk.credit.synced(bytes, took_ns);
+    }
+
+    /// The fleet's credit.
+    #[must_use]
+    pub fn credit(&self) -> &CreditPool {
+        &self.desk.credit
     }
 
     /// Watermarks and staging, for tests and metrics.
@@ -323,7 +394,7 @@ impl Receiver {
         let owner = (landed.device.clone(), landed.epoch);
         let Ok(envelope) = Envelope::parse(&landed.message) else { return false };
         if envelope.kind == MessageKind::Hello {
-            self.desk.remember_hello(&owner, envelope.sent);
+            self.desk.remember_hello(&owner, envelope.sent, landed.position.incarnation);
             return self.replay_key(&envelope, &landed.device, landed.received);
         }
         let note = match read_body(&envelope) {
@@ -379,6 +450,11 @@ impl Receiver {
     }
 }
 
+/// What a message costs of its device's credit: control is free, so that alarms and hellos never wait.
+fn cost_of(lane: Lane, bytes: usize) -> u64 {
+    if lane == Lane::Control { 0 } else { bytes as u64 }
+}
+
 fn declared(declaration: Declaration) -> DeclaredStream {
     let Declaration { stream, name, schema } = declaration;
     let fingerprint = schema.fingerprint();
@@ -388,3 +464,7 @@ fn declared(declaration: Declaration) -> DeclaredStream {
 #[cfg(test)]
 #[path = "receiver_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "herd_tests.rs"]
+mod herd_tests;

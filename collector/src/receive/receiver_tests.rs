@@ -183,7 +183,7 @@ fn a_hello_is_answered_with_nonce_chain_and_watermarks() {
     envelope.verify(&signer.key).unwrap();
     let ack = Ack::from_body(envelope.body).unwrap();
     assert_eq!((ack.nonce, ack.incarnation, ack.counter), (Some([9; 16]), incarnation(), 1));
-    assert_eq!(ack.credit, Some(1 << 20));
+    assert_eq!((ack.credit, ack.wait), (Some(4 * 98_304), None), "four of its largest messages");
     let clock = ack.clock.unwrap();
     assert_eq!((clock.t2_ns, clock.t3_ns, clock.e_c_ns), (now(100).utc.0, now(101).utc.0, 5));
     assert_eq!(clock.t1, Sent { boot_ordinal: 1, ns: 1 });
@@ -203,8 +203,8 @@ fn a_replayed_hello_is_answered_and_changes_nothing() {
     assert_eq!(bench.landed.len(), landed, "it is not landed");
     let acks = bench.acks(300);
     assert_eq!(acks[0].nonce, Some([1; 16]));
-    let sent = (probe.len() + old.len()) as u64;
-    assert_eq!(acks[0].credit, Some(sent + (1 << 20)), "the count since the newer hello goes on");
+    let sent = probe.len() as u64;
+    assert_eq!(acks[0].credit, Some(sent + 4 * 98_304), "the count since the newer hello goes on");
 }
 
 #[test]

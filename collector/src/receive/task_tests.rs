@@ -72,6 +72,8 @@ impl Stage {
             quality: QualitySource { bound_ns: Some(1), grade: Grade::Estimated, source_id: 1 },
             landed: landed_tx,
             commits,
+            credit: watch::channel(CreditBoard::default()).0,
+            others: None,
         };
         let task = tokio::spawn(task.run(cancel.clone()));
         Self { deliveries, settled, sent, landed, cancel, task, device: ca.device("pi-1"), next_token: 0 }

@@ -14,7 +14,8 @@ mod sign;
 mod topic;
 
 pub use ack::{
-    Ack, AckStream, ClockReply, MISSING_RANGES_MAX, Missing, RANGES_MAX, Refusal, RefusalReason, Refused,
+    Ack, AckStream, ClockReply, CreditWait, MISSING_RANGES_MAX, Missing, RANGES_MAX, Refusal, RefusalReason,
+    Refused, WaitReason,
 };
 pub use declaration::{Declaration, DeclarationError};
 pub use envelope::{
