@@ -8,6 +8,7 @@ mod first_light;
 mod gateway;
 mod spool;
 mod wire;
+mod world;
 
 use clap::{Parser, ValueEnum};
 use figure::Sheet;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 #[command(
     name = "cargo measure",
     bin_name = "cargo measure",
-    after_help = "Example:\n  cargo measure first-light --json"
+    after_help = "Examples:\n  cargo measure first-light --json\n  cargo measure world --seeds 1000000 --from 10000"
 )]
 struct Args {
     /// What to measure.
@@ -40,6 +41,8 @@ struct Args {
     /// `spool`: everything small, to see that it runs; the figures mean nothing.
     #[arg(long)]
     quick: bool,
+    #[command(flatten)]
+    world: world::Options,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -53,6 +56,9 @@ enum Name {
     Gateway,
     /// Throughput, CPU, device writes, memory and opening of the spool, beside SQLite, redb and sled.
     Spool,
+    /// Simulated worlds: agents, broker, network, collector, disks and clocks from a seed, with an oracle. A soak for as
+    /// many seeds as wanted; a failing one prints its plan and the command that replays it.
+    World,
 }
 
 fn main() -> ExitCode {
@@ -65,7 +71,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let folder = match args.name {
         Name::FirstLight => "data/demo",
-        Name::Wire | Name::Gateway | Name::Spool => "data/streams",
+        Name::Wire | Name::Gateway | Name::Spool | Name::World => "data/streams",
     };
     let data = args.data.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder));
     let mut sheet = Sheet::new(args.json);
@@ -80,6 +86,7 @@ fn main() -> ExitCode {
             let options = spool::Options { dir: args.dir, backlog: args.backlog, quick: args.quick };
             spool::measure(&options, &mut sheet)
         }
+        Name::World => world::measure(args.world, &mut sheet),
     };
     match done {
         Ok(()) => {

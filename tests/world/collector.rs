@@ -116,9 +116,11 @@ impl Site {
     }
 
     /// Begins a new incarnation, as the pipeline does: replay, then a log of its own, then the broker.
-    pub(super) fn start(&mut self) {
+    ///
+    /// `false`: the power went off in the middle of it.
+    pub(super) fn start(&mut self) -> bool {
         if self.task.is_some() {
-            return;
+            return true;
         }
         self.lives = self.lives.saturating_add(1);
         match self.life() {
@@ -126,14 +128,16 @@ impl Site {
                 let incidents = self.incidents.clone();
                 #[expect(clippy::disallowed_methods, reason = "the world ends this task itself, in the middle of anything")]
                 let task = tokio::spawn(async move {
-                    let Err(Ended { power }) = life.run().await else { return };
-                    // A full queue holds one like it.
-                    drop(incidents.try_send(Incident::CollectorOff { power }));
+                    if let Err(Ended { power }) = life.run().await {
+                        Incident::CollectorOff { power }.tell(&incidents);
+                    }
                 });
                 self.task = Some(task);
             }
+            Err(_) if self.disk.power_is_off() => return false,
             Err(error) => self.oracle.violated(format!("the collector does not start: {error}")),
         }
+        true
     }
 
     /// A life as a start finds it. What any life called durable must be in its landing logs (S1).
@@ -378,7 +382,8 @@ impl Life {
             (Topic::parse(&ack.topic), Envelope::parse(&ack.payload))
             && let Ok(said) = Ack::from_body(envelope.body)
         {
-            self.oracle.lock().says(&path.device, envelope.epoch, &said);
+            let now_ms = super::world_ms(&self.clock);
+            self.oracle.lock().says(now_ms, &path.device, envelope.epoch, &said);
         }
         self.inbox.send(&ack.topic, ack.payload).await;
     }

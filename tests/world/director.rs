@@ -3,20 +3,19 @@
 
 use super::collector::Site;
 use super::gateway::{Gateway, Surroundings};
+use super::loops::{Work, answers_max, messages_max, tries_max};
 use super::mutant::Mutant;
 use super::oracle::Oracle;
 use super::plan::{Fault, Plan, Scale, What};
-use super::START_UTC_NS;
+use super::{START_BOOT_NS, START_UTC_NS};
 use headwater_core::ports::Clock;
-use headwater_core::time::{BootNanos, NS_PER_MS, UtcNanos};
+use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_sim::broker::{Manners, Road, SimBroker};
 use headwater_sim::clock::SimClock;
 use headwater_sim::disk::Dice;
 use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 
-/// Boot time of the world at its start, ns.
-const START_BOOT_NS: i64 = 5_000_000_000;
 /// Between two syncs of a gateway's spool, ms.
 const SYNC_MS: u64 = 1_000;
 /// Between two looks at a card, ms.
@@ -38,6 +37,13 @@ pub(super) enum Incident {
         /// It has no power any more.
         power: bool,
     },
+}
+
+impl Incident {
+    /// Tells the director; a full queue holds one like it already.
+    pub(super) fn tell(self, incidents: &mpsc::Sender<Self>) {
+        let _full: Result<(), mpsc::error::TrySendError<Self>> = incidents.try_send(self);
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +79,12 @@ pub struct Outcome {
     pub evicted: u64,
     /// Commits.
     pub commits: u64,
+    /// Longest that an alarm took from its capture to the word that it is durable, simulated ms.
+    pub alarm_ms_max: u64,
+    /// How near the busiest gateway came to what it may connect and send, %.
+    pub fullest: u64,
+    /// Follows from every message of the world.
+    pub digest: u64,
 }
 
 struct Director<'a> {
@@ -130,8 +142,7 @@ pub(super) async fn direct(plan: &Plan, mutant: Option<Mutant>, trace: bool) -> 
 
 impl Director<'_> {
     fn now_ms(&self) -> u64 {
-        let ns = self.clock.boot().since(BootNanos(START_BOOT_NS));
-        u64::try_from(ns / NS_PER_MS).unwrap_or(0)
+        super::world_ms(&self.clock)
     }
 
     fn at(&mut self, ms: u64, event: Event) {
@@ -148,7 +159,7 @@ impl Director<'_> {
 
     fn begin(&mut self) {
         let plan = self.plan;
-        self.site.start();
+        self.at(0, Event::StartCollector);
         self.gateways.iter_mut().for_each(Gateway::start);
         for place in 0..self.gateways.len() {
             let first = self.dice.roll() % plan.shape.capture_ms;
@@ -235,7 +246,9 @@ impl Director<'_> {
             }
             Event::StartCollector => {
                 self.tell(|| "the collector starts".to_owned());
-                self.site.start();
+                if !self.site.start() {
+                    self.happens(Incident::CollectorOff { power: true });
+                }
             }
             Event::PowerCutLook => {
                 let seed = self.dice.roll();
@@ -359,7 +372,7 @@ impl Director<'_> {
                 }
             }
             if !self.site.is_up() && !self.events.values().any(|event| matches!(event, Event::StartCollector)) {
-                self.site.start();
+                self.at(self.now_ms(), Event::StartCollector);
             }
             if self.gateways.iter().all(Gateway::is_drained) && self.oracle.lock().open().is_empty() {
                 return self.now_ms() - began;
@@ -392,8 +405,23 @@ impl Director<'_> {
             }
             gateway.stop();
         }
+        let commits = self.oracle.lock().lake.commits;
         for gateway in &self.gateways {
             let traffic = self.broker.traffic(&gateway.road());
+            let work = Work { payloads: gateway.payloads, starts: gateway.starts, lasted_ms: outcome.lasted_ms };
+            let bounds = [
+                ("connections", traffic.tries, tries_max(work, traffic)),
+                ("messages", traffic.up, messages_max(work, traffic)),
+                ("answers", traffic.down, answers_max(work, traffic, commits)),
+            ];
+            for (what, found, most) in bounds {
+                if found > most {
+                    let road = gateway.road();
+                    self.oracle.violated(format!("loop: {found} {what} of {road}, at most {most} were needed"));
+                }
+                outcome.fullest = outcome.fullest.max(100 * found / most.max(1));
+            }
+            outcome.digest = outcome.digest.rotate_left(7) ^ traffic.digest;
             outcome.messages += traffic.up;
             outcome.answers += traffic.down;
             outcome.tries += traffic.tries;
@@ -404,6 +432,7 @@ impl Director<'_> {
         outcome.captured = oracle.captured_rows;
         outcome.evicted = oracle.evicted_rows;
         outcome.commits = oracle.lake.commits;
+        outcome.alarm_ms_max = oracle.alarm_ms_max;
         drop(oracle);
         outcome.violations = self.oracle.violations();
         outcome

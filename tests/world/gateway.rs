@@ -35,6 +35,8 @@ const DIR: &str = "/spool";
 const STARTED_NS: i64 = 10_000_000_000;
 /// A card of plenty, bytes.
 const CARD_BYTES: u64 = 1 << 40;
+/// Bytes of the smallest part a broker's limit may ask for.
+const PART_BYTES_MIN: usize = 2_500;
 /// Tries to open a spool on a disk that fails at times.
 const OPENS_MAX: u32 = 8;
 /// Streams of a gateway, by place in [`Life::ids`].
@@ -43,6 +45,7 @@ const GAPS: usize = 1;
 const NUMBERS: usize = 2;
 const PICTURES: usize = 3;
 const ALARMS: usize = 4;
+const ALARM: &str = "alarm";
 
 fn streams() -> [(&'static str, Schema, SpoolLane); 5] {
     [
@@ -50,7 +53,7 @@ fn streams() -> [(&'static str, Schema, SpoolLane); 5] {
         (builtin::GAPS_STREAM, builtin::gaps(), SpoolLane::Control),
         ("numbers", rows::scalars(), SpoolLane::Telemetry),
         ("camera/front", builtin::image(), SpoolLane::Media),
-        ("alarm", rows::scalars(), SpoolLane::Control),
+        (ALARM, rows::scalars(), SpoolLane::Control),
     ]
 }
 
@@ -100,8 +103,7 @@ impl WorldSpool {
     /// Tells the director if this failed because the power is off.
     fn noticed<T>(&self, outcome: Result<T, SpoolError>) -> Result<T, SpoolError> {
         if outcome.is_err() && self.disk.power_is_off() {
-            // A full queue holds this already.
-            drop(self.incidents.try_send(Incident::GatewayOff(self.gateway)));
+            Incident::GatewayOff(self.gateway).tell(&self.incidents);
         }
         outcome
     }
@@ -175,6 +177,8 @@ pub(super) struct Gateway {
     mutant: Option<Mutant>,
     incidents: mpsc::Sender<Incident>,
     pub(super) starts: u64,
+    /// Messages that what was captured needs at least.
+    pub(super) payloads: u64,
 }
 
 /// What all gateways of a world share.
@@ -213,6 +217,7 @@ impl Gateway {
             mutant: around.mutant,
             incidents: around.incidents.clone(),
             starts: 0,
+            payloads: 0,
         }
     }
 
@@ -396,13 +401,16 @@ impl Gateway {
         let Some(life) = &mut self.life else { return false };
         let Some(id) = life.ids.get(stream).copied() else { return false };
         let (stream, _, _) = &streams()[stream];
-        let key = key(&self.path.device, life.spool.epoch, &name(stream));
+        let stream = *stream;
+        let of_stream = key(&self.path.device, life.spool.epoch, &name(stream));
         let now = life.clock.boot();
-        let mut oracle = self.oracle.lock();
-        let truth = oracle.truth.entry(key).or_insert_with(Truth::default);
+        let mut guard = self.oracle.lock();
+        let oracle = &mut *guard;
+        let truth = oracle.truth.entry(of_stream.clone()).or_insert_with(Truth::default);
         let first = truth.next;
         let slab = make(id, first, nonce, life.boot, now);
         let rows = slab.rows.clone();
+        let blob_bytes = slab.blob.as_ref().map(|blob| blob.bytes.len());
         let appended = life.spool.lock().append(slab);
         if life.spool.noticed(appended).is_ok() {
             for place in 0..rows.len() {
@@ -410,6 +418,12 @@ impl Gateway {
             }
             truth.pending.insert(first..first + n);
             truth.next = first + n;
+            if stream == ALARM {
+                let now_ms = super::world_ms(&self.world);
+                oracle.alarms.insert((of_stream, first), now_ms);
+            }
+            let parts = blob_bytes.map_or(0, |bytes| bytes / self.shape.message_bytes_max.min(PART_BYTES_MIN) + 1);
+            self.payloads += 1 + parts as u64;
             return true;
         }
         let skipped = life.spool.lock().skip(id, n);
@@ -460,13 +474,16 @@ impl Gateway {
             return false;
         }
         let mut oracle = self.oracle.lock();
-        let ours = |device: &headwater_core::id::DeviceId| *device == self.path.device;
-        for (_, truth) in oracle.truth.iter_mut().filter(|(key, _)| ours(&key.device)) {
+        let mut news = false;
+        for (_, truth) in oracle.truth.iter_mut().filter(|(key, _)| key.device == self.path.device) {
             let pending = std::mem::take(&mut truth.pending);
+            news |= !pending.is_empty();
             truth.captured.union_with(&pending);
         }
         drop(oracle);
-        life.spool.synced.send_modify(|n| *n += 1);
+        if news {
+            life.spool.synced.send_modify(|n| *n += 1);
+        }
         true
     }
 

@@ -13,6 +13,7 @@
 //! | `collector` | receiver, landing log, fold, with a place to crash between any two steps |
 //! | `bind` | the only place that names how agent and collector are put together |
 //! | `oracle` | A1, S1, D1, D2, liveness |
+//! | `loops` | how much may be connected and sent |
 //! | `mutant` | mistakes that the oracle must find |
 //! | `soak` | many seeds on all cores |
 
@@ -22,6 +23,7 @@ mod director;
 mod fleet;
 mod gateway;
 mod link;
+mod loops;
 mod mutant;
 mod oracle;
 mod plan;
@@ -31,10 +33,22 @@ mod soak;
 pub use director::Outcome;
 pub use mutant::Mutant;
 pub use plan::{Fault, Plan, Scale, Shape, What};
-pub use soak::{Failure, Soak, Tally, shrunk};
+pub use soak::{Failure, Soak, Tally, report, shrunk};
+
+use headwater_core::ports::Clock;
+use headwater_core::time::{BootNanos, NS_PER_MS};
+use headwater_sim::clock::SimClock;
 
 /// UTC at the start of every world: inside every certificate's validity, and what builds know as their time floor.
 const START_UTC_NS: i64 = 1_790_000_000_000_000_000;
+
+/// Boot time of the world at its start, ns.
+const START_BOOT_NS: i64 = 5_000_000_000;
+
+/// How long the world has lasted, simulated ms.
+fn world_ms(clock: &SimClock) -> u64 {
+    u64::try_from(clock.boot().since(BootNanos(START_BOOT_NS)) / NS_PER_MS).unwrap_or(0)
+}
 
 /// Lets the world of a plan happen.
 ///

@@ -53,6 +53,10 @@ pub(super) struct State {
     violations: Vec<String>,
     pub(super) captured_rows: u64,
     pub(super) evicted_rows: u64,
+    /// When alarms were captured that are not called durable yet, ms.
+    pub(super) alarms: BTreeMap<(StreamKey, u64), u64>,
+    /// Longest that one took, ms.
+    pub(super) alarm_ms_max: u64,
 }
 
 /// Shared by all parts of a world.
@@ -95,10 +99,17 @@ impl State {
     }
 
     /// A collector says this to a gateway. *committed* must be in the lake by now (S1).
-    pub(super) fn says(&mut self, device: &DeviceId, epoch: Epoch, ack: &Ack) {
+    pub(super) fn says(&mut self, now_ms: u64, device: &DeviceId, epoch: Epoch, ack: &Ack) {
         for stream in &ack.streams {
             let (durable, committed) = contents(stream);
             if let Some(key) = self.name_of(device, epoch, stream.id) {
+                let of_stream = (key.clone(), 0)..=(key.clone(), u64::MAX);
+                let told = |seq: &u64| durable.contains(*seq);
+                let told: Vec<u64> = self.alarms.range(of_stream).map(|((_, seq), _)| *seq).filter(told).collect();
+                for seq in told {
+                    let since = self.alarms.remove(&(key.clone(), seq)).unwrap_or(now_ms);
+                    self.alarm_ms_max = self.alarm_ms_max.max(now_ms.saturating_sub(since));
+                }
                 for range in committed.iter() {
                     if !self.lake.kept.ledger.accounts_for(&key, range.clone()) {
                         self.violated(format!("S1: {key} {range:?} is called committed and is not in the lake"));

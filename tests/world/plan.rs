@@ -163,8 +163,8 @@ impl Plan {
         if scale == Scale::Weeks {
             // Most of the time there is no link.
             faults.extend((0..shape.gateways).map(|gateway| Fault {
-                at_ms: shape.span_ms / 20,
-                for_ms: shape.span_ms * between(&mut dice, 5, 9) / 10,
+                at_ms: shape.span_ms / 100,
+                for_ms: shape.span_ms * between(&mut dice, 93, 98) / 100,
                 gateway,
                 what: What::Partition,
             }));

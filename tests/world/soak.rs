@@ -1,6 +1,7 @@
 //! Many seeds on all cores, until they are done or time is up.
 
 use super::{Mutant, Outcome, Plan, Scale, happen};
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -49,8 +50,25 @@ pub struct Tally {
     pub evicted: u64,
     /// Commits.
     pub commits: u64,
+    /// How near a gateway came to what it may connect and send, %.
+    pub fullest: u64,
     /// Worlds in which something was not true.
     pub failures: Vec<Failure>,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { worlds, captured, evicted, commits, messages, tries, fullest, .. } = self;
+        let hours = self.lasted_ms / 3_600_000;
+        write!(
+            f,
+            "{worlds} worlds of {hours} simulated hours: {captured} rows captured, {evicted} of them evicted, {commits} commits, \
+             {messages} messages, {tries} connections tried; at most {} s after the last fault and {fullest} % of what may be \
+             connected and sent; {} failed",
+            self.settled_ms_max / 1_000,
+            self.failures.len()
+        )
+    }
 }
 
 impl Tally {
@@ -63,6 +81,7 @@ impl Tally {
         self.captured += outcome.captured;
         self.evicted += outcome.evicted;
         self.commits += outcome.commits;
+        self.fullest = self.fullest.max(outcome.fullest);
         if !outcome.violations.is_empty() {
             self.failures.push(Failure { seed, violations: outcome.violations.clone() });
         }
@@ -115,14 +134,28 @@ impl Soak {
     }
 }
 
+/// A failure for a person: plan, what was not true, the smallest plan found, and how to see it again.
+#[must_use]
+pub fn report(failure: &Failure, scale: Scale) -> String {
+    let plan = Plan::of(failure.seed, scale);
+    let weeks = if scale == Scale::Weeks { " --weeks" } else { "" };
+    let small = shrunk(&plan, None);
+    let violations = failure.violations.join("\n  ");
+    format!(
+        "{plan}  {violations}\nof {} faults these are enough:\n{small}see it again: cargo measure world --from {} --seeds 1{weeks} --trace\n",
+        plan.faults.len(),
+        failure.seed
+    )
+}
+
 /// The smallest plan found that still fails: faults are left out one by one while it does.
 #[must_use]
-pub fn shrunk(plan: &Plan) -> Plan {
+pub fn shrunk(plan: &Plan, mutant: Option<Mutant>) -> Plan {
     let mut plan = plan.clone();
     let mut place = 0;
     while place < plan.faults.len() {
         let fewer = plan.without(place);
-        if one(&fewer, None).violations.is_empty() {
+        if one(&fewer, mutant).violations.is_empty() {
             place += 1;
         } else {
             plan = fewer;

@@ -77,6 +77,25 @@ pub struct Traffic {
     pub down: u64,
     /// Messages lost after their PUBACK, in either direction.
     pub lost: u64,
+    /// Links that lasted [`HEALTHY_S`] or longer.
+    pub lasting: u64,
+    /// Follows from the ends of all messages in both directions, in order: where the signatures are.
+    pub digest: u64,
+}
+
+/// A link of this age counts as lasting, s.
+pub const HEALTHY_S: u64 = 60;
+/// Bytes at the end of a message that go into the digest.
+const DIGEST_BYTES: usize = 72;
+
+impl Traffic {
+    fn note(&mut self, payload: &[u8]) {
+        let end = payload.get(payload.len().saturating_sub(DIGEST_BYTES)..).unwrap_or_default();
+        for byte in end {
+            // FNV-1a.
+            self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
 }
 
 type Due<T> = BTreeMap<(Instant, u64), T>;
@@ -86,6 +105,7 @@ struct Line {
     road: Road,
     /// The link that stands.
     link: Option<u64>,
+    since: Option<Instant>,
     /// The other end of the link is gone and nothing says so.
     hole: bool,
     to_link: Due<LinkEvent>,
@@ -152,6 +172,7 @@ impl Line {
         Self {
             road: Road::FAIR,
             link: None,
+            since: None,
             hole: false,
             to_link: Due::new(),
             up_free: None,
@@ -163,6 +184,8 @@ impl Line {
 
     fn end(&mut self) {
         self.link = None;
+        let lasted = self.since.take().map_or(Duration::ZERO, |since| now() - since);
+        self.traffic.lasting += u64::from(lasted >= Duration::from_secs(HEALTHY_S));
         self.hole = false;
         self.to_link.clear();
     }
@@ -227,6 +250,7 @@ impl State {
     fn send_down(&mut self, name: &str, payload: &[u8]) {
         let line = self.line(name);
         line.traffic.down += 1;
+        line.traffic.note(payload);
         line.old.push_back(payload.to_vec());
         if line.old.len() > OLD_MAX {
             line.old.pop_front();
@@ -419,7 +443,7 @@ impl Uplink for BrokerUplink {
         let (id, payload_bytes_max) = (state.links, state.manners.payload_bytes_max);
         let line = state.line(ack_topic);
         line.end();
-        line.link = Some(id);
+        (line.link, line.since) = (Some(id), Some(now()));
         (line.up_free, line.down_free) = (None, None);
         line.traffic.links += 1;
         drop(state);
@@ -446,6 +470,7 @@ impl Link for BrokerLink {
         }
         line.traffic.up += 1;
         line.traffic.up_bytes += payload.len() as u64;
+        line.traffic.note(&payload);
         if line.hole || line.road.broken {
             line.traffic.lost += 1;
             return Ok(number);
