@@ -63,7 +63,12 @@ pub(crate) fn measure(options: Options, sheet: &mut Sheet) -> Result<()> {
     if !tally.failures.is_empty() {
         sheet.print();
     }
-    ensure!(tally.failures.is_empty(), "{} of {} worlds failed; see above", tally.failures.len(), tally.worlds);
+    ensure!(
+        tally.failures.is_empty(),
+        "{} of {} worlds failed; see above",
+        tally.failures.len(),
+        tally.worlds
+    );
     Ok(())
 }
 

@@ -13,8 +13,8 @@ use headwater_collector::ingest::rehearsal::Rehearsal;
 use headwater_collector::land::{
     CommitMark, LandError, LandRecord, LandingCursors, LandingPosition, LandingReader, Log, Span,
 };
-use headwater_collector::receive::{Note, Outgoing, Receiver, Taken};
 use headwater_collector::receive::Now;
+use headwater_collector::receive::{Note, Outgoing, Receiver, Taken};
 use headwater_collector::registry::Registry;
 use headwater_core::id::IncarnationId;
 use headwater_core::ports::{Clock, Inbox};
@@ -126,7 +126,10 @@ impl Site {
         match self.life() {
             Ok(life) => {
                 let incidents = self.incidents.clone();
-                #[expect(clippy::disallowed_methods, reason = "the world ends this task itself, in the middle of anything")]
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "the world ends this task itself, in the middle of anything"
+                )]
                 let task = tokio::spawn(async move {
                     if let Err(Ended { power }) = life.run().await {
                         Incident::CollectorOff { power }.tell(&incidents);
@@ -153,8 +156,7 @@ impl Site {
         replay(&mut reader, &mut receiver)?;
         audit(&self.oracle, &receiver);
         let now = self.clock.utc();
-        let log =
-            Log::create(self.disk.clone(), Path::new(DIR), RECEIVER, incarnation, generation, now)?;
+        let log = Log::create(self.disk.clone(), Path::new(DIR), RECEIVER, incarnation, generation, now)?;
         let (landed, seen) = watch::channel(log.end());
         let reader = LandingReader::new(self.disk.clone(), Path::new(DIR)).with_live(seen);
         let mut skipped = LandingCursors::new();
@@ -307,7 +309,8 @@ impl Life {
         let now = self.now();
         self.queue_bytes = 0;
         self.queued_since = None;
-        let (records, notes): (Vec<LandRecord>, Vec<Note>) = std::mem::take(&mut self.queue).into_iter().unzip();
+        let (records, notes): (Vec<LandRecord>, Vec<Note>) =
+            std::mem::take(&mut self.queue).into_iter().unzip();
         self.step()?;
         if self.mutant == Some(Mutant::AckBeforeSync) {
             let spans = vec![Span { position: self.log.end(), end: self.log.end() }; notes.len()];

@@ -371,7 +371,8 @@ impl Director<'_> {
                     gateway.maintain();
                 }
             }
-            if !self.site.is_up() && !self.events.values().any(|event| matches!(event, Event::StartCollector)) {
+            if !self.site.is_up() && !self.events.values().any(|event| matches!(event, Event::StartCollector))
+            {
                 self.at(self.now_ms(), Event::StartCollector);
             }
             if self.gateways.iter().all(Gateway::is_drained) && self.oracle.lock().open().is_empty() {
@@ -408,7 +409,8 @@ impl Director<'_> {
         let commits = self.oracle.lock().lake.commits;
         for gateway in &self.gateways {
             let traffic = self.broker.traffic(&gateway.road());
-            let work = Work { payloads: gateway.payloads, starts: gateway.starts, lasted_ms: outcome.lasted_ms };
+            let work =
+                Work { payloads: gateway.payloads, starts: gateway.starts, lasted_ms: outcome.lasted_ms };
             let bounds = [
                 ("connections", traffic.tries, tries_max(work, traffic)),
                 ("messages", traffic.up, messages_max(work, traffic)),
@@ -417,7 +419,8 @@ impl Director<'_> {
             for (what, found, most) in bounds {
                 if found > most {
                     let road = gateway.road();
-                    self.oracle.violated(format!("loop: {found} {what} of {road}, at most {most} were needed"));
+                    self.oracle
+                        .violated(format!("loop: {found} {what} of {road}, at most {most} were needed"));
                 }
                 outcome.fullest = outcome.fullest.max(100 * found / most.max(1));
             }

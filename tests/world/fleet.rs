@@ -4,9 +4,7 @@
 use headwater_core::id::{DevicePath, TenantId};
 use headwater_core::wire::SigningKey;
 use headwater_core::wire::chain::FleetRoots;
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use std::sync::{Arc, OnceLock};
 
 /// Gateways there are certificates for: the most a plan has.

@@ -5,7 +5,7 @@ use super::director::Incident;
 use super::fleet::fleet;
 use super::link::{OnPuback, WatchedUplink};
 use super::mutant::Mutant;
-use super::oracle::{Oracle, Truth, key};
+use super::oracle::{Oracle, key};
 use super::plan::Shape;
 use super::rows;
 use headwater_agent::ship::ShipSpool;
@@ -15,9 +15,7 @@ use headwater_agent::stamp::{GapQueue, track};
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{BootId, BootOrdinal, DevicePath, Epoch, Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
-use headwater_core::ports::{
-    Clock, Cursor, Slab, Spool, SpoolError, SpoolLane, SpooledSlab, StreamState,
-};
+use headwater_core::ports::{Clock, Cursor, Slab, Spool, SpoolError, SpoolLane, SpooledSlab, StreamState};
 use headwater_core::schema::{Schema, builtin};
 use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_core::wire::Topic;
@@ -337,7 +335,10 @@ impl Gateway {
         };
         let (run, shipping) =
             bind::shipping(&self.shape, boot, uplink, spool.clone()).expect("a known gateway");
-        #[expect(clippy::disallowed_methods, reason = "the world ends this task itself, in the middle of anything")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the world ends this task itself, in the middle of anything"
+        )]
         let task = tokio::spawn(run);
         self.life = Some(Life {
             spool,
@@ -364,7 +365,10 @@ impl Gateway {
             truth.pending = IntervalSet::new();
             let end = truth.captured.end();
             if end > state.next_seq.0 {
-                oracle.violated(format!("A1: {key} was captured below {end} and goes on at {:?}", state.next_seq));
+                oracle.violated(format!(
+                    "A1: {key} was captured below {end} and goes on at {:?}",
+                    state.next_seq
+                ));
             }
         }
     }
@@ -406,7 +410,7 @@ impl Gateway {
         let now = life.clock.boot();
         let mut guard = self.oracle.lock();
         let oracle = &mut *guard;
-        let truth = oracle.truth.entry(of_stream.clone()).or_insert_with(Truth::default);
+        let truth = oracle.truth.entry(of_stream.clone()).or_default();
         let first = truth.next;
         let slab = make(id, first, nonce, life.boot, now);
         let rows = slab.rows.clone();
@@ -422,7 +426,8 @@ impl Gateway {
                 let now_ms = super::world_ms(&self.world);
                 oracle.alarms.insert((of_stream, first), now_ms);
             }
-            let parts = blob_bytes.map_or(0, |bytes| bytes / self.shape.message_bytes_max.min(PART_BYTES_MIN) + 1);
+            let parts =
+                blob_bytes.map_or(0, |bytes| bytes / self.shape.message_bytes_max.min(PART_BYTES_MIN) + 1);
             self.payloads += 1 + parts as u64;
             return true;
         }

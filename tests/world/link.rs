@@ -98,8 +98,7 @@ impl Link for WatchedLink {
             self.swallowed.push_back(number);
             return Ok(number);
         }
-        let seqs =
-            if self.mutant == Some(Mutant::TrimOnPuback) { seqs_of(&payload) } else { Seqs::new() };
+        let seqs = if self.mutant == Some(Mutant::TrimOnPuback) { seqs_of(&payload) } else { Seqs::new() };
         let inner = self.inner.send(topic, payload).await?;
         self.numbers.insert(inner, (number, seqs));
         Ok(number)

@@ -105,14 +105,17 @@ impl State {
             if let Some(key) = self.name_of(device, epoch, stream.id) {
                 let of_stream = (key.clone(), 0)..=(key.clone(), u64::MAX);
                 let told = |seq: &u64| durable.contains(*seq);
-                let told: Vec<u64> = self.alarms.range(of_stream).map(|((_, seq), _)| *seq).filter(told).collect();
+                let told: Vec<u64> =
+                    self.alarms.range(of_stream).map(|((_, seq), _)| *seq).filter(told).collect();
                 for seq in told {
                     let since = self.alarms.remove(&(key.clone(), seq)).unwrap_or(now_ms);
                     self.alarm_ms_max = self.alarm_ms_max.max(now_ms.saturating_sub(since));
                 }
                 for range in committed.iter() {
                     if !self.lake.kept.ledger.accounts_for(&key, range.clone()) {
-                        self.violated(format!("S1: {key} {range:?} is called committed and is not in the lake"));
+                        self.violated(format!(
+                            "S1: {key} {range:?} is called committed and is not in the lake"
+                        ));
                     }
                 }
             }

@@ -185,16 +185,16 @@ impl Plan {
 }
 
 fn minutes(dice: &mut Dice) -> Shape {
-    let crowded = one_in(dice, 5);
+    let crowded = one_in(dice, 4);
     Shape {
         gateways: if one_in(dice, 6) { size(between(dice, 2, 3)) } else { 1 },
-        span_ms: between(dice, 10, 90) * SECOND_MS,
+        span_ms: between(dice, 8, 60) * SECOND_MS,
         capture_ms: between(dice, 1_500, 8_000),
         rows: between(dice, 1, 12),
         picture_every: between(dice, 0, 4),
         picture_bytes: size(if one_in(dice, 8) { 200_000 } else { between(dice, 600, 30_000) }),
         alarm_every: between(dice, 3, 9),
-        spool_bytes: if crowded { between(dice, 60_000, 200_000) } else { 64 << 20 },
+        spool_bytes: if crowded { between(dice, 40_000, 160_000) } else { 64 << 20 },
         durable: one_in(dice, 2),
         message_bytes_max: size(between(dice, 4_000, 98_304)),
         linger_ms: between(dice, 0, 2_000),

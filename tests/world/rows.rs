@@ -99,7 +99,13 @@ pub(super) fn picture(
 }
 
 /// One row of a built-in stream.
-pub(super) fn built_in(stream: StreamId, seq: u64, schema: &Schema, reading: Reading, boot: BootOrdinal) -> Slab {
+pub(super) fn built_in(
+    stream: StreamId,
+    seq: u64,
+    schema: &Schema,
+    reading: Reading,
+    boot: BootOrdinal,
+) -> Slab {
     let stamp = Stamp {
         boot_ordinal: boot,
         t: reading.t,

@@ -2,8 +2,8 @@
 //! thousands of lives of a collector, each with its crashes, and for which Iceberg files would say nothing more.
 
 use super::IngestSettings;
-use super::cursors::{from_commit, part_of, to_commit};
 use super::cursors::Part;
+use super::cursors::{from_commit, part_of, to_commit};
 use super::fold::Folder;
 use super::group::Group;
 use crate::commit::raw::StoredBlob;
