@@ -98,6 +98,16 @@ impl WorldSpool {
         self.spool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Trims, under the eyes of the oracle.
+    fn let_go(&self, id: StreamId, set: &IntervalSet) -> Result<(), SpoolError> {
+        let mut oracle = self.oracle.lock();
+        if let Some(key) = oracle.name_of(&self.path.device, self.epoch, id) {
+            oracle.lets_go(&key, id, set, self.durable);
+        }
+        drop(oracle);
+        self.lock().trim(id, set)
+    }
+
     /// Tells the director if this failed because the power is off.
     fn noticed<T>(&self, outcome: Result<T, SpoolError>) -> Result<T, SpoolError> {
         if outcome.is_err() && self.disk.power_is_off() {
@@ -124,13 +134,7 @@ impl ShipSpool for WorldSpool {
     async fn trim(&self, acked: Vec<(StreamId, IntervalSet)>) -> Result<(), SpoolError> {
         let mut outcome = Ok(());
         for (id, set) in acked {
-            {
-                let mut oracle = self.oracle.lock();
-                if let Some(key) = oracle.name_of(&self.path.device, self.epoch, id) {
-                    oracle.lets_go(&key, id, &set, self.durable);
-                }
-            }
-            outcome = outcome.and(self.lock().trim(id, &set));
+            outcome = outcome.and(self.let_go(id, &set));
         }
         self.noticed(outcome)
     }
@@ -316,7 +320,7 @@ impl Gateway {
         let trimmed = spool.clone();
         let on_puback: OnPuback = Arc::new(move |seqs| {
             for (id, set) in seqs {
-                drop(trimmed.lock().trim(id, &set));
+                drop(trimmed.let_go(id, &set));
             }
         });
         let uplink = WatchedUplink {

@@ -2,13 +2,15 @@
 //!
 //! A failing world prints its plan, the smallest plan that still fails, and the command that replays it.
 
+mod scenes;
+
 use headwater_tests::simulated::{Mutant, Plan, Scale, Soak, Tally, happen, report};
 
-/// Worlds of each half of the ten thousand, which run side by side with the other tests.
+/// Worlds of a run: all seeds from 0 on.
 const MINUTES: u64 = 10_000;
 const WEEKS: u64 = 20;
 /// A mistake must be found within so many seeds.
-const MUTANT_SEEDS: u64 = 300;
+const MUTANT_SEEDS: u64 = 200;
 
 /// Other numbers of worlds for a look: `HEADWATER_WORLDS=500,2 cargo test -p headwater-tests --test world`.
 fn worlds(place: usize, usual: u64) -> u64 {
