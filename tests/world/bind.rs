@@ -1,7 +1,7 @@
 //! The one place that names the shapes of the real agent and the real collector: how their parts are put together here.
 
+use super::card::WorldSpool;
 use super::fleet::{fleet, tenant};
-use super::gateway::WorldSpool;
 use super::link::WatchedUplink;
 use super::plan::Shape;
 use headwater_agent::ship::{

@@ -1,6 +1,7 @@
 //! A gateway: its card, its clock, what it captures, and the agent's shipping over the real spool.
 
 use super::bind::{self, Boot, Shipping};
+use super::card::{MemIndex, WorldSpool};
 use super::director::Incident;
 use super::fleet::fleet;
 use super::link::{OnPuback, WatchedUplink};
@@ -8,23 +9,20 @@ use super::mutant::Mutant;
 use super::oracle::{Oracle, key};
 use super::plan::Shape;
 use super::rows;
-use headwater_agent::ship::ShipSpool;
-use headwater_agent::spool::index::{Entry, IndexError, SpoolIndex, Tree};
 use headwater_agent::spool::{DiskSpool, Settings};
 use headwater_agent::stamp::{GapQueue, track};
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{BootId, BootOrdinal, DevicePath, Epoch, Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
-use headwater_core::ports::{Clock, Cursor, Slab, Spool, SpoolError, SpoolLane, SpooledSlab, StreamState};
+use headwater_core::ports::{Clock, Slab, Spool, SpoolError, SpoolLane};
 use headwater_core::schema::{Schema, builtin};
 use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_core::wire::Topic;
 use headwater_sim::broker::SimBroker;
 use headwater_sim::clock::SimClock;
 use headwater_sim::disk::{Call, Dice, SimDisk};
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -53,99 +51,6 @@ fn streams() -> [(&'static str, Schema, SpoolLane); 5] {
         ("camera/front", builtin::image(), SpoolLane::Media),
         (ALARM, rows::scalars(), SpoolLane::Control),
     ]
-}
-
-type Entries = BTreeMap<(Tree, Vec<u8>), Vec<u8>>;
-
-/// An index in memory that outlives the spool.
-#[derive(Debug, Clone, Default)]
-struct MemIndex(Arc<Mutex<Entries>>);
-
-impl SpoolIndex for MemIndex {
-    fn load(&mut self) -> Result<Vec<Entry>, IndexError> {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(entries.iter().map(|((tree, key), value)| (*tree, key.clone(), value.clone())).collect())
-    }
-    fn put(&mut self, tree: Tree, key: &[u8], value: Option<&[u8]>) -> Result<(), IndexError> {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match value {
-            Some(value) => entries.insert((tree, key.to_vec()), value.to_vec()),
-            None => entries.remove(&(tree, key.to_vec())),
-        };
-        Ok(())
-    }
-    fn flush(&mut self) -> Result<(), IndexError> {
-        Ok(())
-    }
-}
-
-/// The real spool in the hands of the shipper, without its thread.
-#[derive(Clone)]
-pub(super) struct WorldSpool {
-    spool: Arc<Mutex<DiskSpool<SimDisk>>>,
-    synced: watch::Sender<u64>,
-    epoch: Epoch,
-    gateway: usize,
-    path: DevicePath,
-    durable: bool,
-    oracle: Oracle,
-    disk: SimDisk,
-    incidents: mpsc::Sender<Incident>,
-}
-
-impl WorldSpool {
-    fn lock(&self) -> MutexGuard<'_, DiskSpool<SimDisk>> {
-        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Trims, under the eyes of the oracle.
-    fn let_go(&self, id: StreamId, set: &IntervalSet) -> Result<(), SpoolError> {
-        let mut oracle = self.oracle.lock();
-        if let Some(key) = oracle.name_of(&self.path.device, self.epoch, id) {
-            oracle.lets_go(&key, id, set, self.durable);
-        }
-        drop(oracle);
-        self.lock().trim(id, set)
-    }
-
-    /// Tells the director if this failed because the power is off.
-    fn noticed<T>(&self, outcome: Result<T, SpoolError>) -> Result<T, SpoolError> {
-        if outcome.is_err() && self.disk.power_is_off() {
-            Incident::GatewayOff(self.gateway).tell(&self.incidents);
-        }
-        outcome
-    }
-}
-
-impl ShipSpool for WorldSpool {
-    fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
-    async fn read(
-        &self,
-        lane: SpoolLane,
-        after: Cursor,
-        limit_bytes: usize,
-    ) -> Result<Vec<SpooledSlab>, SpoolError> {
-        self.noticed(self.lock().read(lane, after, limit_bytes))
-    }
-
-    async fn trim(&self, acked: Vec<(StreamId, IntervalSet)>) -> Result<(), SpoolError> {
-        let mut outcome = Ok(());
-        for (id, set) in acked {
-            outcome = outcome.and(self.let_go(id, &set));
-        }
-        self.noticed(outcome)
-    }
-
-    async fn streams(&self) -> Result<Vec<StreamState>, SpoolError> {
-        Ok(self.lock().streams())
-    }
-
-    fn synced(&self) -> watch::Receiver<u64> {
-        self.synced.subscribe()
-    }
 }
 
 /// One run of the agent.

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `plan` | what a seed stands for: how the world is made, what goes wrong and when |
 //! | `director` | lets it happen |
-//! | `gateway`, `link` | the agent on its card |
+//! | `gateway`, `card`, `link` | the agent on its card |
 //! | `collector` | receiver, landing log, fold, with a place to crash between any two steps |
 //! | `bind` | the only place that names how agent and collector are put together |
 //! | `oracle` | A1, S1, D1, D2, liveness |
@@ -18,6 +18,7 @@
 //! | `soak` | many seeds on all cores |
 
 mod bind;
+mod card;
 mod collector;
 mod director;
 mod fleet;
@@ -26,12 +27,13 @@ mod link;
 mod loops;
 mod mutant;
 mod oracle;
+mod outcome;
 mod plan;
 mod rows;
 mod soak;
 
-pub use director::Outcome;
 pub use mutant::Mutant;
+pub use outcome::Outcome;
 pub use plan::{Fault, Plan, Scale, Shape, What};
 pub use soak::{Failure, Soak, Tally, report, shrunk};
 
