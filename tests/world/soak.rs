@@ -120,6 +120,10 @@ impl Soak {
                         let outcome = one(&Plan::of(seed, self.scale), self.mutant);
                         let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
                         tally.add(seed, &outcome);
+                        if self.mutant.is_none() && !outcome.violations.is_empty() {
+                            // At once: a soak of millions may be stopped before its end.
+                            eprintln!("seed {seed} failed: {}", outcome.violations.join("; "));
+                        }
                         let enough = if self.mutant.is_some() { 1 } else { FAILURES_MAX };
                         if tally.failures.len() >= enough || !progress(tally.worlds) {
                             stop.store(true, Ordering::Relaxed);
