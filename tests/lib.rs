@@ -8,6 +8,7 @@
 //! | [`players`] | what plays the recordings: a microcontroller and a receiver on pseudo-terminals, a camera's folder |
 //! | [`procs`] | child processes: start, kill -9, restart, stop, memory |
 //! | [`truth`] | what was emitted, against what the lake holds |
+//! | [`simulated`] | the simulated world: agents, broker, collector, disks and clocks from one seed |
 
 #[path = "loopback/ticks.rs"]
 pub mod ticks;
@@ -22,6 +23,8 @@ pub mod procs;
 pub mod pty;
 #[path = "loopback/roles.rs"]
 pub mod roles;
+#[path = "world/mod.rs"]
+pub mod simulated;
 #[path = "loopback/status.rs"]
 pub mod status;
 #[path = "loopback/truth/mod.rs"]

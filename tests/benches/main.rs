@@ -9,6 +9,7 @@ mod fleet;
 mod gateway;
 mod spool;
 mod wire;
+mod world;
 
 use clap::{Parser, ValueEnum};
 use figure::Sheet;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 #[command(
     name = "cargo measure",
     bin_name = "cargo measure",
-    after_help = "Examples:\n  cargo measure first-light --json\n  cargo measure fleet --devices 10000"
+    after_help = "Examples:\n  cargo measure first-light --json\n  cargo measure fleet --devices 10000\n  cargo measure world --seeds 1000000 --from 10000"
 )]
 struct Args {
     /// What to measure.
@@ -53,6 +54,8 @@ struct Args {
     /// `fleet`: receiving processes that share the fleet; with more than one, ingest is a process beside them.
     #[arg(long, default_value_t = 1)]
     receivers: usize,
+    #[command(flatten)]
+    world: world::Options,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -69,6 +72,9 @@ enum Name {
     Fleet,
     /// Throughput, CPU, device writes, memory and opening of the spool, beside SQLite, redb and sled.
     Spool,
+    /// Simulated worlds: agents, broker, network, collector, disks and clocks from a seed, with an oracle. A soak for as
+    /// many seeds as wanted; a failing one prints its plan and the command that replays it.
+    World,
 }
 
 fn main() -> ExitCode {
@@ -81,7 +87,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let folder = match args.name {
         Name::FirstLight => "data/demo",
-        Name::Wire | Name::Gateway | Name::Spool | Name::Fleet => "data/streams",
+        Name::Wire | Name::Gateway | Name::Spool | Name::Fleet | Name::World => "data/streams",
     };
     let data = args.data.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder));
     let mut sheet = Sheet::new(args.json);
@@ -105,6 +111,7 @@ fn main() -> ExitCode {
             let options = spool::Options { dir: args.dir, backlog: args.backlog, quick: args.quick };
             spool::measure(&options, &mut sheet)
         }
+        Name::World => world::measure(args.world, &mut sheet),
     };
     match done {
         Ok(()) => {
