@@ -4,7 +4,7 @@ use super::QueryError;
 use super::show::Printer;
 use crate::config;
 use crate::import::{ImportError, ImportOptions, import};
-use crate::pki::{self, Subject};
+use crate::pki::cli::PkiVerb;
 use clap::{Parser, Subcommand};
 use headwater_core::time::{NS_PER_S, UtcNanos};
 use headwater_lake::Lake;
@@ -115,41 +115,10 @@ enum Verb {
         #[arg(long, default_value_t = 60, value_name = "SECONDS")]
         wait: u64,
     },
-    /// Certificates of the fleet.
+    /// Certificates of the fleet: makes, renews, revokes and lists them.
     Pki {
         #[command(subcommand)]
         verb: PkiVerb,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum PkiVerb {
-    /// Makes the fleet's CA. Keep ca.key offline.
-    Init {
-        /// Folder for ca.pem and ca.key.
-        #[arg(long)]
-        dir: PathBuf,
-        /// Owner of the fleet; letters and digits if the embedded broker is used.
-        #[arg(long)]
-        tenant: String,
-    },
-    /// Issues the TLS and signing pairs of a device or a collector.
-    Issue {
-        /// Folder with ca.pem and ca.key.
-        #[arg(long)]
-        dir: PathBuf,
-        /// Name of the device.
-        #[arg(long, conflicts_with = "collector", required_unless_present = "collector")]
-        device: Option<String>,
-        /// Name of the collector.
-        #[arg(long)]
-        collector: Option<String>,
-        /// Host names and addresses of the collector's broker role.
-        #[arg(long = "host", requires = "collector")]
-        hosts: Vec<String>,
-        /// Folder for ca.pem, tls.pem, tls.key, sign.pem, sign.key.
-        #[arg(long)]
-        out: PathBuf,
     },
 }
 
@@ -190,7 +159,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn run(args: Args) -> Result<(), QueryError> {
     if let Verb::Pki { verb } = &args.verb {
-        return certificates(verb, args.json);
+        return Ok(crate::pki::cli::run(verb, args.json, now(), &mut std::io::stdout().lock())?);
     }
     if let Verb::Import { files, config, wait } = &args.verb {
         return take_in(config, ImportOptions { files: files.clone(), wait_s: *wait }, args.json);
@@ -245,31 +214,6 @@ fn take_in(file: &Path, options: ImportOptions, json: bool) -> Result<(), QueryE
         false => write!(out, "{report}")?,
     }
     if report.is_clean() { Ok(()) } else { Err(QueryError::Incomplete) }
-}
-
-fn certificates(verb: &PkiVerb, json: bool) -> Result<(), QueryError> {
-    let now = now();
-    let (what, place) = match verb {
-        PkiVerb::Init { dir, tenant } => {
-            pki::init(dir, tenant, now)?;
-            (format!("fleet CA of {tenant}"), dir)
-        }
-        PkiVerb::Issue { dir, device, collector, hosts, out } => {
-            let (name, subject) = match (device, collector) {
-                (Some(device), _) => (device, Subject::Device(device.clone())),
-                (None, Some(name)) => (name, Subject::Collector { name: name.clone(), hosts: hosts.clone() }),
-                (None, None) => return Err(QueryError::Start("name a --device or a --collector".to_owned())),
-            };
-            pki::issue(dir, &subject, out, now)?;
-            (format!("certificates of {name}"), out)
-        }
-    };
-    if json {
-        println!("{}", serde_json::json!({"made": what, "dir": place.display().to_string()}));
-    } else {
-        println!("{what} written to {}", place.display());
-    }
-    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command for people issues certificates for the present")]

@@ -17,9 +17,10 @@ use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_core::wire::chain::{Role, verify_chain};
 use headwater_core::wire::object::BlobHead;
 use headwater_core::wire::{
-    Ack, Declaration, Envelope, MessageKind, RefusalReason, Refused, Sent, SigningKey, Topic, Unsigned,
+    Ack, Declaration, Envelope, Hello, MessageKind, RefusalReason, Refused, Sent, SigningKey, Topic, Unsigned,
     peek_chain,
 };
+use std::sync::Arc;
 
 /// What a landed record means to the landed set once it is synced.
 #[derive(Debug, Clone)]
@@ -80,7 +81,9 @@ pub struct ReceiverIdentity {
 #[derive(Debug)]
 pub struct Receiver {
     admission: Admission,
-    key: SigningKey,
+    key: Arc<SigningKey>,
+    /// Our key before the last renewal and its number: devices that have not heard of the new one believe it.
+    key_before: Option<(u32, Arc<SigningKey>)>,
     staging: Reassembler,
     landed: LandedSet,
     desk: AckDesk,
@@ -95,7 +98,8 @@ impl Receiver {
         let desk = AckDesk::new(identity.incarnation, identity.chain, &identity.software);
         Self {
             admission,
-            key: identity.key,
+            key: Arc::new(identity.key),
+            key_before: None,
             staging: Reassembler::new(StagingLimits::V1),
             landed: LandedSet::new(mark.clone()),
             desk,
@@ -103,17 +107,33 @@ impl Receiver {
         }
     }
 
+    /// Our certificate was renewed. Acks go on under the key that each device believes, and ask it for a hello, whose
+    /// answer brings the new one: nothing that is under way is lost.
+    pub fn renew(&mut self, key: Arc<SigningKey>, chain: Vec<Vec<u8>>) {
+        let other_key = key.key_id() != self.key.key_id();
+        let number = self.desk.renew(chain, other_key);
+        if other_key {
+            self.key_before = Some((number.saturating_sub(1), std::mem::replace(&mut self.key, key)));
+        }
+    }
+
+    /// Lists of revoked collectors (CRLs, DER), for the answers to hellos.
+    pub fn set_revocations(&mut self, lists: Vec<Vec<u8>>) {
+        self.desk.set_revocations(lists);
+    }
+
     /// Takes a message that came in on `topic`.
     pub fn take(&mut self, topic: &str, payload: &[u8], now: Now) -> Taken {
         let admitted = match self.admission.admit(topic, payload, now.utc) {
             Ok(admitted) => admitted,
             Err(refused) => {
-                self.answer_refusal(&refused, now);
+                self.answer_refusal(&refused, payload, now);
                 return Taken::Refused(refused);
             }
         };
         let owner = (admitted.device.clone(), admitted.envelope.epoch);
         self.desk.received(&owner, payload.len(), admitted.envelope.sent, now);
+        self.desk.signed_by(&owner, &admitted.key_serial);
         self.keep(&owner, admitted, payload, now)
     }
 
@@ -226,7 +246,16 @@ impl Receiver {
     pub fn acks(&mut self, quality: ClockQuality, now: Now) -> Vec<Outgoing> {
         let mut out = std::mem::take(&mut self.urgent);
         while let Some((owner, ack)) = self.desk.next_due(&self.landed, &mut self.staging, quality, now) {
-            out.extend(self.sign(&owner, &ack, now.utc));
+            let serial = self.desk.signer_of(&owner);
+            match serial.and_then(|serial| self.admission.registry.revoked(serial)) {
+                None => out.extend(self.sign(&owner, &ack, now.utc)),
+                // Its acks stop; what it shipped before stays.
+                Some(why) if self.desk.ask_hello(&owner.0, now.boot) => {
+                    let ack = self.desk.shut_out(why, None);
+                    out.extend(self.sign(&owner, &ack, now.utc));
+                }
+                Some(_) => {}
+            }
         }
         out
     }
@@ -249,21 +278,29 @@ impl Receiver {
         &self.admission.registry
     }
 
-    fn answer_refusal(&mut self, refused: &Refusal, now: Now) {
-        let ask = matches!(refused.kind, RefusalKind::UnknownKey | RefusalKind::Expired);
+    fn answer_refusal(&mut self, refused: &Refusal, payload: &[u8], now: Now) {
+        let ask =
+            matches!(refused.kind, RefusalKind::UnknownKey | RefusalKind::Expired | RefusalKind::Revoked);
         let (true, Some(device), Some(epoch)) = (ask, &refused.device, refused.epoch) else { return };
         if self.desk.ask_hello(device, now.boot) {
-            let ack = self.desk.need_hello();
+            let ack = match refused.kind {
+                RefusalKind::Revoked => self.desk.shut_out(refused.detail.clone(), nonce_of(payload)),
+                _ => self.desk.need_hello(),
+            };
             let out = self.sign(&(device.clone(), epoch), &ack, now.utc);
             self.urgent.extend(out);
         }
     }
 
     fn sign(&self, owner: &DeviceEpoch, ack: &Ack, utc: UtcNanos) -> Option<Outgoing> {
+        let key = match (&self.key_before, self.desk.believed(owner)) {
+            (Some((number, key)), Some(believed)) if ack.nonce.is_none() && *number == believed => key,
+            _ => &self.key,
+        };
         match Unsigned::new(MessageKind::Ack, &owner.0, owner.1, &ack.to_body()) {
             Ok(unsigned) => Some(Outgoing {
                 topic: Topic::Ack(owner.0.clone()).to_string(),
-                payload: unsigned.sign(Sent { boot_ordinal: 0, ns: utc.0 }, &self.key),
+                payload: unsigned.sign(Sent { boot_ordinal: 0, ns: utc.0 }, key),
             }),
             Err(error) => {
                 // 256 streams with 32 ranges each stay below the limit, so this is a bug of ours.
@@ -379,10 +416,16 @@ impl Receiver {
     }
 }
 
+/// The nonce of a hello; `None` of anything else.
+fn nonce_of(payload: &[u8]) -> Option<[u8; 16]> {
+    let envelope = Envelope::parse(payload).ok().filter(|envelope| envelope.kind == MessageKind::Hello)?;
+    Hello::from_body(envelope.body).ok().map(|hello| hello.nonce)
+}
+
 fn declared(declaration: Declaration) -> DeclaredStream {
     let Declaration { stream, name, schema } = declaration;
     let fingerprint = schema.fingerprint();
-    DeclaredStream { stream, name, fingerprint, schema: std::sync::Arc::new(schema) }
+    DeclaredStream { stream, name, fingerprint, schema: Arc::new(schema) }
 }
 
 #[cfg(test)]
