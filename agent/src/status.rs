@@ -20,6 +20,8 @@ const STALE_S: i64 = 10;
 const STOPPING: &str = "stopping";
 /// Share of the spool's budget from which people should act, percent.
 const FULL_PERCENT: u64 = 80;
+/// Days before the end of a certificate from which people should act.
+const EXPIRY_DAYS: i64 = 30;
 /// Silence of the collector that is worth a word, ms.
 const SILENT_MS: i64 = 120_000;
 
@@ -154,6 +156,18 @@ pub struct LinkStatus {
     pub last_commit: Option<String>,
     /// The card was restored or cloned.
     pub restored_card: bool,
+    /// Why the collector takes nothing of this gateway any more: its certificate is revoked.
+    #[serde(default)]
+    pub shut_out: Option<String>,
+    /// The nearest end of its certificates, ns of UTC.
+    #[serde(default)]
+    pub certificate_ends_ns: Option<i64>,
+    /// Days to it, as far as the time is known.
+    #[serde(default)]
+    pub certificate_days_left: Option<i64>,
+    /// What is wrong with certificates or their renewal.
+    #[serde(default)]
+    pub certificate_problem: Option<String>,
     /// Bytes handed over and not confirmed by the broker.
     pub in_flight_bytes: u64,
     /// Messages handed over.
@@ -299,6 +313,26 @@ impl AgentStatus {
                  shipped until the spool starts a new epoch"
                     .to_owned(),
             );
+        }
+        if let Some(why) = &link.shut_out {
+            problems.push(format!(
+                "the collector shuts this gateway out ({why}): nothing is shipped, captures stay here; enrol it anew with \
+                 `headwater-agent enroll` and a new token"
+            ));
+        }
+        let days = link.certificate_days_left.filter(|days| *days <= EXPIRY_DAYS);
+        if let Some(days) = days {
+            let when = match days {
+                days if days < 0 => "has ended".to_owned(),
+                days => format!("ends in {days} days"),
+            };
+            problems.push(format!(
+                "its certificate {when}: renew it (`headwater pki renew`, or `headwater-agent enroll` with a new token); \
+                 shipping stops when it has ended, capture goes on"
+            ));
+        }
+        if let Some(problem) = &link.certificate_problem {
+            problems.push(problem.clone());
         }
         if !link.connected {
             let why = link.last_error.as_deref().unwrap_or("no reason known yet");

@@ -13,6 +13,7 @@
 
 use crate::align::recipe::{Recipe, RecipeError};
 use crate::config::{Identity, IdentityError, Settings};
+use crate::credentials::Credentials;
 use crate::ingest::{self, IngestDeps, IngestError, IngestSettings, IngestTurn};
 use crate::land::{CommitMark, LandError, LandingReader, Log, StdDisk};
 use crate::receive::clock::{QualitySource, SystemClock, source_id};
@@ -129,17 +130,32 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
     let generation = reader.next_generation()?;
     let receiver = ReceiverIdentity {
         incarnation,
-        key: identity.key,
-        chain: identity.chain,
+        key: Arc::clone(&identity.key),
+        chain: identity.chain.clone(),
         software: crate::SOFTWARE.to_owned(),
     };
-    let admission =
-        Admission { tenant: settings.tenant.clone(), roots: identity.roots, registry: registry.clone() };
+    let admission = Admission {
+        tenant: settings.tenant.clone(),
+        roots: identity.roots.clone(),
+        registry: registry.clone(),
+    };
     let mut receiver = Receiver::new(admission, receiver, &mark);
+    let (renewals_tx, renewals) = watch::channel(None);
+    let (tls_tx, tls) = watch::channel(Arc::clone(&identity.tls));
+    let credentials = Credentials {
+        paths: settings.identity.clone(),
+        tenant: settings.tenant.clone(),
+        landing_dir: settings.landing_dir.clone(),
+        registry: registry.clone(),
+        renewals: renewals_tx,
+        tls: tls_tx,
+    };
     reader.make_durable()?;
     replay(&mut reader, &mut receiver)?;
     let log =
         Log::create(StdDisk, &settings.landing_dir, &settings.client_id, incarnation, generation, started)?;
+    // After the log made its folder, and before the first message is taken.
+    credentials.begin(&identity);
     let (landed_tx, landed) = watch::channel(log.end());
     let (commits_tx, commits) = watch::channel(mark);
 
@@ -147,7 +163,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
     let target = MqttTarget {
         host: settings.broker_url.host.clone(),
         port: settings.broker_url.port,
-        tls: settings.broker_url.tls.then(|| Arc::clone(&identity.tls)),
+        tls: settings.broker_url.tls.then_some(tls),
         client_id: settings.client_id.clone(),
         keepalive_s: settings.keepalive_s,
         filter: format!("hw/1/in/+/{}/+/+", settings.tenant),
@@ -179,7 +195,9 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         quality,
         landed: landed_tx,
         commits,
+        renewals,
     };
+    stages.tasks().spawn(credentials.watch(clock, identity, cancel.clone()));
     let receive_cancel = cancel.clone();
     // Ingest ends after receiving, so that it commits what was landed last.
     let ingest_cancel = CancellationToken::new();

@@ -9,8 +9,8 @@ use headwater_core::id::{DevicePath, Epoch, KeyId, StreamId, StreamName};
 use headwater_core::schema::{Fingerprint, Schema};
 use headwater_core::time::UtcNanos;
 use headwater_core::wire::Declaration;
-use headwater_core::wire::revocation::{RevocationList, Revoked};
 use headwater_core::wire::chain::{ChainError, FleetRoots, Role, Signer, verify_chain};
+use headwater_core::wire::revocation::{RevocationList, Revoked};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -232,6 +232,14 @@ impl Registry {
     #[must_use]
     pub fn devices(&self) -> Vec<(DevicePath, Vec<DeviceKey>)> {
         self.read().keys.iter().map(|(device, keys)| (device.clone(), keys.clone())).collect()
+    }
+
+    /// When the newest certificate of each device ends.
+    #[must_use]
+    pub fn newest_ends(&self) -> Vec<UtcNanos> {
+        let inner = self.read();
+        let end = |keys: &Vec<DeviceKey>| keys.iter().map(|key| key.signer.not_after).max();
+        inner.keys.values().filter_map(end).collect()
     }
 
     /// Takes a newer list of revoked certificates: messages of their keys are refused from now on. What was revoked

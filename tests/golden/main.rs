@@ -179,6 +179,9 @@ fn messages() -> Vec<(&'static str, MessageKind, Vec<u8>)> {
     ack.chain = Some(vec![vec![0x30, 9]]);
     let mut need_hello = Ack::new(IncarnationId([0x23; 16]), 1);
     need_hello.need_hello = true;
+    let mut shut_out = Ack::new(IncarnationId([0x24; 16]), 2);
+    shut_out.revoked = Some("certificate 07 is revoked: key_compromise".to_owned());
+    shut_out.revocations = vec![vec![0x30, 1, 2], vec![]];
     let beat = Heartbeat {
         stream: StreamRef::Id(StreamId(1)),
         boot_ordinal: BootOrdinal(3),
@@ -262,6 +265,7 @@ fn messages() -> Vec<(&'static str, MessageKind, Vec<u8>)> {
         ("hello", MessageKind::Hello, hello.to_body()),
         ("ack_of_hello", MessageKind::Ack, ack.to_body()),
         ("need_hello", MessageKind::Ack, need_hello.to_body()),
+        ("shut_out", MessageKind::Ack, shut_out.to_body()),
         ("part_of_blob", MessageKind::Part, part),
         ("status", MessageKind::Status, br#"{"online":true}"#.to_vec()),
     ]

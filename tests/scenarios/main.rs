@@ -10,3 +10,4 @@ mod outage;
 mod peer;
 mod replay;
 mod setup;
+mod trust;

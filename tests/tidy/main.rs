@@ -219,7 +219,8 @@ const PLAIN_WRITES: &[(&str, &str)] = &[
     ("agent/src/quarantine.rs", "set aside bytes may be lost"),
     ("agent/src/status.rs", "written anew each second"),
     ("agent/src/pipeline.rs", "a probe whether the folder can be written"),
-    ("collector/src/pki/mod.rs", "certificates, by a person's command"),
+    ("collector/src/pki/files.rs", "certificates and keys, synced with their folder, beside no spool or log"),
+    ("agent/src/enroll/files.rs", "certificates and keys, synced with their folders, all or none"),
 ];
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the agent works with once the configuration was checked: nothing in here can be wrong.
 
+use crate::enroll::HttpsUrl;
 use crate::ship::RetainUntil;
 use headwater_core::id::{DevicePath, StreamName};
 use headwater_core::ports::{EvictFirst, StreamClass};
@@ -46,6 +47,19 @@ pub struct IdentityFiles {
     pub sign_cert: PathBuf,
     /// Signing key.
     pub sign_key: PathBuf,
+    /// Revocation lists of collectors.
+    pub crl: Option<PathBuf>,
+    /// Where certificates are renewed.
+    pub renew: Option<HttpsUrl>,
+}
+
+impl IdentityFiles {
+    /// Every file that is read.
+    #[must_use]
+    pub fn all(&self) -> Vec<PathBuf> {
+        let Self { ca, tls_cert, tls_key, sign_cert, sign_key, crl, .. } = self.clone();
+        [ca, tls_cert, tls_key, sign_cert, sign_key].into_iter().chain(crl).collect()
+    }
 }
 
 /// An MQTT broker.

@@ -14,6 +14,7 @@
 mod absorb;
 mod backoff;
 mod blob_packing;
+mod cert_time;
 mod error;
 mod exchange;
 mod flight;
@@ -30,12 +31,15 @@ mod task;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod verifier;
 
 pub use backoff::{Backoff, Rng};
+pub use cert_time::CertTime;
 pub use error::{AckError, ShipError};
 pub use exchange::ClockExchange;
 pub use identity::ShipIdentity;
 pub use port::ShipSpool;
 pub use shipper::{Action, HandOver, Nonces, RetainUntil, ShipSettings, Shipper};
 pub use status::{ShipCounters, ShipStatus};
-pub use task::{ShipTask, random_nonces, run};
+pub use task::{Renewal, ShipTask, random_nonces, run};
+pub use verifier::ServerTrust;

@@ -20,8 +20,9 @@ use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{SpoolLane, SpooledSlab, StreamState};
 use headwater_core::schema::{Fingerprint, Schema};
 use headwater_core::time::{BootNanos, NS_PER_S};
-use headwater_core::wire::{Lane, MESSAGE_BYTES_SENT_MAX, MessageKind, Unsigned};
+use headwater_core::wire::{Lane, MESSAGE_BYTES_SENT_MAX, MessageKind, SigningKey, Unsigned};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Bytes a device may send after a hello before an ack says otherwise.
 pub(super) const CREDIT_START: u64 = 256 * 1024;
@@ -101,6 +102,8 @@ pub enum Action {
     Clock(ClockExchange),
     /// Read the spool from the start again: what was durable is not any more, or messages must be cut smaller.
     Rewind,
+    /// Keep these lists (CRLs, DER) of revoked collectors.
+    Revoked(Vec<Vec<u8>>),
     /// The link is dead: build another.
     Reconnect(String),
     /// Log and count.
@@ -146,6 +149,10 @@ pub struct Shipper {
     /// Bytes over weight, of telemetry and media.
     pub(super) served: [u64; 2],
     pub(super) restored: bool,
+    /// Why the collector takes nothing of ours any more.
+    pub(super) shut_out: Option<String>,
+    /// New key and chain, which the next hello brings.
+    pub(super) renewed: Option<(Arc<SigningKey>, Vec<Vec<u8>>)>,
     pub(super) ack_rtt_ns: i64,
     pub(super) last_ack: Option<BootNanos>,
     pub(super) silent_since: Option<BootNanos>,
@@ -187,6 +194,8 @@ impl Shipper {
             actions: Vec::new(),
             served: [0; 2],
             restored: false,
+            shut_out: None,
+            renewed: None,
             ack_rtt_ns: 0,
             last_ack: None,
             silent_since: None,
@@ -240,6 +249,18 @@ impl Shipper {
         self.announced
     }
 
+    /// Our certificates were renewed. The next hello shows them, and what follows it is signed with the new key; what is
+    /// on its way under the old one still counts.
+    pub fn renew(&mut self, now: BootNanos, identity: ShipIdentity) {
+        let mut roots = identity.roots;
+        roots.revoke(self.me.roots.revocations());
+        self.me.roots = roots;
+        self.renewed = Some((identity.key, identity.chain));
+        if self.linked {
+            self.session.renewed(now);
+        }
+    }
+
     /// The link is gone.
     pub fn disconnected(&mut self) {
         self.linked = false;
@@ -275,7 +296,10 @@ impl Shipper {
     #[must_use]
     pub fn wants(&self, lane: SpoolLane) -> bool {
         let limit = if lane == SpoolLane::Control { HELD_CONTROL_MAX } else { HELD_DATA_MAX };
-        self.session.answered_once() && !self.restored && self.flight.held(lane) < limit
+        self.session.answered_once()
+            && !self.restored
+            && self.shut_out.is_none()
+            && self.flight.held(lane) < limit
     }
 
     /// True if the slab is to be batched now, and counts its rows as taken; false if the collector has
@@ -351,7 +375,7 @@ impl Shipper {
             self.counters.hellos = self.counters.hellos.saturating_add(1);
             return Some(self.hand_over(now, Lane::Control, &hello, Freight::Control));
         }
-        if self.restored || !self.session.may_ship(now) {
+        if self.restored || self.shut_out.is_some() || !self.session.may_ship(now) {
             return None;
         }
         while let Some((stream, fingerprint)) = self.asked.pop_front() {
@@ -410,6 +434,7 @@ impl Shipper {
         status.connected = self.linked;
         status.last_ack = self.last_ack;
         status.restored_card = self.restored;
+        status.shut_out.clone_from(&self.shut_out);
         status.in_flight_bytes = self.pipe.bytes() as u64;
         status.in_flight_units = self.flight.len() as u64;
         status.ack_rtt_ns = (self.ack_rtt_ns > 0).then_some(self.ack_rtt_ns);

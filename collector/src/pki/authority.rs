@@ -129,12 +129,25 @@ impl Authority {
         let (not_before_s, not_after_s) = valid(&mut params, now, leaf.days)?;
         let pem = params.signed_by(key, &self.issuer)?.pem();
         let key_use = if leaf.key_use == KeyUse::Tls { "tls" } else { "sign" };
-        self.note(leaf.name.as_str(), leaf.role, key_use, leaf.hosts, &serial, (not_before_s, not_after_s), now)?;
+        self.note(
+            leaf.name.as_str(),
+            leaf.role,
+            key_use,
+            leaf.hosts,
+            &serial,
+            (not_before_s, not_after_s),
+            now,
+        )?;
         Ok(format!("{pem}{}", self.chain_pem))
     }
 
     /// The certificate of a CA below this one, with all above it but the root, PEM.
-    pub(super) fn certify_ca(&self, name: &DeviceId, key: &KeyPair, now: UtcNanos) -> Result<String, PkiError> {
+    pub(super) fn certify_ca(
+        &self,
+        name: &DeviceId,
+        key: &KeyPair,
+        now: UtcNanos,
+    ) -> Result<String, PkiError> {
         let mut params = ca_params(&format!("Headwater CA {name} of {}", self.tenant), &self.tenant)?;
         // Leaves only below it: three certificates and a root are what a message and a gateway have room for.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -211,8 +224,7 @@ fn serial() -> Result<[u8; 16], PkiError> {
     let mut bytes = [0; 16];
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)
         .map_err(|_| PkiError::Random)?;
-    if let [first, ..] = &mut bytes {
-        *first = *first & 0x3f | 0x40;
-    }
+    let [first, ..] = &mut bytes;
+    *first = *first & 0x3f | 0x40;
     Ok(bytes)
 }

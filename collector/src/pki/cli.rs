@@ -1,11 +1,17 @@
 //! `headwater pki`: the words of the command line, and what each prints.
 
-use super::{PkiError, Reason, Subject, init, intermediate, issue_for, issued, renew, revoke, revoked};
+use super::serve::{self, ServeError, ServeSettings};
+use super::{
+    Authority, NewToken, Offer, PkiError, Reason, Subject, create_token, init, intermediate, issue_for,
+    issued, renew, revoke, revoke_token, revoked, tokens,
+};
 use clap::{Args, Subcommand};
 use headwater_core::time::{NS_PER_S, UtcNanos};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// What to do with the fleet's certificates.
 #[derive(Debug, Subcommand)]
@@ -23,7 +29,9 @@ pub enum PkiVerb {
     /// Makes a CA below the fleet's, for a site or a service of its own.
     ///
     /// What it issues is trusted like the root's, and can be revoked as a whole by revoking its name at the root.
-    #[command(after_help = "Example:\n  headwater pki intermediate --dir pki --name site-1 --out site-1/\n  headwater pki issue --dir site-1 --device pi-7 --out pi-7/")]
+    #[command(
+        after_help = "Example:\n  headwater pki intermediate --dir pki --name site-1 --out site-1/\n  headwater pki issue --dir site-1 --device pi-7 --out pi-7/"
+    )]
     Intermediate {
         /// Folder of the fleet's CA.
         #[arg(long)]
@@ -36,13 +44,18 @@ pub enum PkiVerb {
         out: PathBuf,
     },
     /// Issues the TLS and signing pairs of a device or a collector.
-    #[command(after_help = "Examples:\n  headwater pki issue --dir pki --device pi-1 --out pi-1/\n  headwater pki issue --dir pki --collector hq --host collector.example --out hq/")]
+    #[command(
+        after_help = "Examples:\n  headwater pki issue --dir pki --device pi-1 --out pi-1/\n  headwater pki issue --dir pki --collector hq --host collector.example --out hq/"
+    )]
     Issue(Pair),
     /// Renews the pairs of a device or a collector; the old ones stay valid beside the new.
     ///
     /// Agents and collectors read changed files by themselves: no restart, and nothing under way is lost.
-    #[command(after_help = "Examples:\n  headwater pki renew --dir pki --device pi-1 --out pi-1/\n  headwater pki renew --dir pki --collector hq --out hq/ --same-key")]
+    #[command(
+        after_help = "Examples:\n  headwater pki renew --dir pki --device pi-1 --out pi-1/\n  headwater pki renew --dir pki --collector hq --out hq/ --same-key"
+    )]
     Renew {
+        /// Whose, and where.
         #[command(flatten)]
         pair: Pair,
         /// Keep the keys, renew the certificates only.
@@ -53,7 +66,9 @@ pub enum PkiVerb {
     ///
     /// Copy ca.crl and collectors.crl beside the collectors' ca.pem: they take them up within a second.
     /// Brokers read ca.crl too (mosquitto: crlfile).
-    #[command(after_help = "Examples:\n  headwater pki revoke pi-7 --dir pki --reason key_compromise\n  headwater pki revoke 4f1e22c09a --dir pki")]
+    #[command(
+        after_help = "Examples:\n  headwater pki revoke pi-7 --dir pki --reason key_compromise\n  headwater pki revoke 4f1e22c09a --dir pki"
+    )]
     Revoke {
         /// Name or serial number.
         who: String,
@@ -64,12 +79,97 @@ pub enum PkiVerb {
         #[arg(long, value_enum, default_value_t)]
         reason: Reason,
     },
+    /// Tokens with which gateways get their first certificates.
+    Token {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: TokenVerb,
+    },
+    /// Runs the enrolment service: gateways get and renew their certificates from it over HTTPS.
+    ///
+    /// It needs the CA's key, so it belongs on a machine of its own or beside the collector, never on one that devices
+    /// can log in to.
+    #[command(
+        after_help = "Example:\n  headwater pki serve --dir pki --listen 0.0.0.0:8443 --cert hq/tls.pem --key hq/tls.key --broker mqtts://hq.example:8883"
+    )]
+    Serve {
+        /// Folder of the CA.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Address and port.
+        #[arg(long, default_value = "0.0.0.0:8443")]
+        listen: std::net::SocketAddr,
+        /// TLS certificate of the service; a collector's will do.
+        #[arg(long)]
+        cert: PathBuf,
+        /// Its key.
+        #[arg(long)]
+        key: PathBuf,
+        /// Broker that new gateways ship to; may be repeated, the first is used.
+        #[arg(long = "broker", required = true, value_name = "URL")]
+        brokers: Vec<String>,
+        /// Days that certificates are valid; gateways renew them at two thirds of it.
+        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3_650))]
+        days: u32,
+    },
     /// Lists what a CA issued, and what of it is revoked or has ended.
     List {
         /// Folder of the CA.
         #[arg(long)]
         dir: PathBuf,
     },
+}
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenVerb {
+    /// Makes a token and prints it once; only its SHA-256 is kept.
+    #[command(
+        after_help = "Examples:\n  headwater pki token create --dir pki --name pi-7\n  headwater pki token create --dir pki --name 'pi-*' --expires 24h --uses 10"
+    )]
+    Create {
+        /// Folder of the CA.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Name of the gateway, in which * stands for any characters.
+        #[arg(long)]
+        name: String,
+        /// For how long: minutes, hours or days, such as 30m, 24h or 7d.
+        #[arg(long, default_value = "24h", value_parser = seconds)]
+        expires: i64,
+        /// How many gateways.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        uses: u32,
+    },
+    /// Lists tokens: for which names, until when, how often still, and whom they admitted.
+    List {
+        /// Folder of the CA.
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Takes a token back.
+    Revoke {
+        /// Its id, the first part after hwt1-.
+        id: String,
+        /// Folder of the CA.
+        #[arg(long)]
+        dir: PathBuf,
+    },
+}
+
+fn seconds(text: &str) -> Result<i64, String> {
+    let wrong = || "write minutes, hours or days, such as 30m, 24h or 7d".to_owned();
+    let unit = match text.chars().last() {
+        Some('m') => 60,
+        Some('h') => 3_600,
+        Some('d') => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number = text.get(..text.len().saturating_sub(1)).and_then(|number| number.parse::<i64>().ok());
+    // A year is more than anyone should leave lying about.
+    let seconds =
+        number.and_then(|number| number.checked_mul(unit)).filter(|s| (60..=366 * 86_400).contains(s));
+    seconds.ok_or_else(wrong)
 }
 
 /// Whose pair.
@@ -99,10 +199,9 @@ impl Pair {
     fn subject(&self) -> Subject {
         match (&self.device, &self.collector) {
             (Some(device), _) => Subject::Device(device.clone()),
-            (None, name) => Subject::Collector {
-                name: name.clone().unwrap_or_default(),
-                hosts: self.hosts.clone(),
-            },
+            (None, name) => {
+                Subject::Collector { name: name.clone().unwrap_or_default(), hosts: self.hosts.clone() }
+            }
         }
     }
 
@@ -162,7 +261,87 @@ fn answer(verb: &PkiVerb, now: UtcNanos) -> Result<Answer, PkiError> {
             };
             Answer { text, json: json!({"revoked": serials, "dir": dir.display().to_string()}) }
         }
+        PkiVerb::Token { verb } => token(verb, now)?,
+        PkiVerb::Serve { dir, listen, cert, key, brokers, days } => {
+            let offer = Offer { brokers: brokers.clone(), days: *days };
+            let settings = ServeSettings {
+                dir: dir.clone(),
+                listen: *listen,
+                cert: cert.clone(),
+                key: key.clone(),
+                offer,
+            };
+            serve_until_told(&settings)?;
+            Answer { text: "the service has ended".to_owned(), json: json!({"ended": true}) }
+        }
         PkiVerb::List { dir } => listed(dir, now)?,
+    })
+}
+
+fn serve_until_told(settings: &ServeSettings) -> Result<(), PkiError> {
+    crate::telemetry::init_logging();
+    // What is wrong with the CA is told now, not to the first gateway.
+    Authority::open(&settings.dir)?;
+    let broken = |source| ServeError::Serve(source);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(broken)?;
+    runtime.block_on(async {
+        let service = serve::bind(settings).await?;
+        tracing::info!(listen = %service.address(), "enrolment service runs");
+        let (mut term, mut int) = (
+            signal(SignalKind::terminate()).map_err(broken)?,
+            signal(SignalKind::interrupt()).map_err(broken)?,
+        );
+        let cancel = CancellationToken::new();
+        let running = service.run(cancel.clone());
+        let told = async {
+            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+            cancel.cancel();
+        };
+        let (ran, ()) = tokio::join!(running, told);
+        Ok(ran?)
+    })
+}
+
+fn token(verb: &TokenVerb, now: UtcNanos) -> Result<Answer, PkiError> {
+    let day = |at_s: i64| {
+        chrono::DateTime::from_timestamp(at_s, 0)
+            .map_or_else(|| "?".to_owned(), |date| date.format("%Y-%m-%d %H:%M UTC").to_string())
+    };
+    Ok(match verb {
+        TokenVerb::Create { dir, name, expires, uses } => {
+            let new = NewToken { name: name.clone(), valid_s: *expires, uses: *uses };
+            let (token, text) = create_token(dir, &new, now)?;
+            let json = json!({"token": text, "id": token.id, "name": token.name, "ends_s": token.ends_s, "uses": uses});
+            Answer { text, json }
+        }
+        TokenVerb::List { dir } => {
+            let (mut lines, mut rows) = (Vec::new(), Vec::new());
+            for token in tokens(dir)? {
+                let state = token.state(now);
+                let used =
+                    if token.used_by.is_empty() { "nobody yet".to_owned() } else { token.used_by.join(", ") };
+                lines.push(format!(
+                    "{} {state:<5} for {:<16} until {}, {} uses left, used by {used}",
+                    token.id,
+                    token.name,
+                    day(token.ends_s),
+                    token.uses_left
+                ));
+                rows.push(json!({
+                    "id": token.id, "state": state, "name": token.name, "ends_s": token.ends_s,
+                    "uses_left": token.uses_left, "used_by": token.used_by,
+                }));
+            }
+            if lines.is_empty() {
+                lines.push("no tokens".to_owned());
+            }
+            Answer { text: lines.join("\n"), json: Value::Array(rows) }
+        }
+        TokenVerb::Revoke { id, dir } => {
+            revoke_token(dir, id)?;
+            Answer { text: format!("token {id} is taken back"), json: json!({"revoked": id}) }
+        }
     })
 }
 
@@ -179,7 +358,10 @@ fn listed(dir: &std::path::Path, now: UtcNanos) -> Result<Answer, PkiError> {
         let until = chrono::DateTime::from_timestamp(entry.not_after_s, 0)
             .map_or_else(|| "?".to_owned(), |date| date.format("%Y-%m-%d").to_string());
         let days = entry.not_after_s.saturating_sub(now.0.div_euclid(NS_PER_S)).div_euclid(86_400);
-        lines.push(format!("{:<20} {:<5} {state:<8} until {until}  {}", entry.name, entry.key_use, entry.serial));
+        lines.push(format!(
+            "{:<20} {:<5} {state:<8} until {until}  {}",
+            entry.name, entry.key_use, entry.serial
+        ));
         let mut row = serde_json::to_value(&entry).unwrap_or_default();
         if let Value::Object(fields) = &mut row {
             fields.insert("state".to_owned(), json!(state));

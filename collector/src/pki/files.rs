@@ -53,8 +53,7 @@ fn replace(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh).map_err(failed)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     fs::rename(&fresh, path).map_err(failed)?;
     match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -71,8 +70,13 @@ pub(super) struct Held(#[expect(dead_code, reason = "closing it frees the lock")
 pub(super) fn lock(dir: &Path) -> Result<Held, PkiError> {
     let path = dir.join(LOCK);
     let failed = |source| PkiError::File { what: "lock", path: path.clone(), source };
-    let file =
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
     file.lock().map_err(failed)?;
     Ok(Held(file))
 }

@@ -117,9 +117,10 @@ pub fn renew(
     if let Subject::Collector { name, hosts } = &mut subject
         && hosts.is_empty()
     {
-        let before = issued(dir)?.into_iter().rev().find(|entry| {
-            entry.name == *name && entry.role == Role::Collector && entry.key_use == "tls"
-        });
+        let before = issued(dir)?
+            .into_iter()
+            .rev()
+            .find(|entry| entry.name == *name && entry.role == Role::Collector && entry.key_use == "tls");
         *hosts = before.map(|entry| entry.hosts).unwrap_or_default();
         if hosts.is_empty() {
             return Err(PkiError::NoHosts(name.clone()));

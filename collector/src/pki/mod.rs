@@ -3,19 +3,24 @@
 //! TLS keys are P-256, since cloud brokers accept them; signing keys are Ed25519. Roles stand in the
 //! extended key usage of the signing certificate: clientAuth is a device, serverAuth a collector, and
 //! none is both ([`headwater_core::wire::chain`]). Every certificate is in its CA's register, so that it can be
-//! revoked by its holder's name.
+//! revoked by its holder's name; new gateways enrol with a token over HTTPS ([`serve`]).
 
 mod authority;
 pub mod cli;
+mod enroll;
 mod files;
 mod issue;
 mod register;
 mod revoke;
+pub mod serve;
+mod token;
 
 pub use authority::Authority;
+pub use enroll::{Desk, EnrollError, EnrollRequest, Granted, Offer, RenewRequest};
 pub use issue::{LEAF_DAYS, Subject, init, intermediate, issue, issue_for, renew};
 pub use register::{Issued, Role, issued};
 pub use revoke::{ALL_LIST, COLLECTORS_LIST, Entry, Reason, revoke, revoked};
+pub use token::{NewToken, Token, TokenRefusal, create as create_token, revoke as revoke_token, tokens};
 
 use headwater_core::id::NameError;
 use std::path::PathBuf;
@@ -72,6 +77,9 @@ pub enum PkiError {
     /// A token that nobody made.
     #[error("there is no token {0}; see `headwater pki token list`")]
     NoToken(String),
+    /// The enrolment service.
+    #[error(transparent)]
+    Serve(#[from] serve::ServeError),
     /// The random source.
     #[error("the system gives no random numbers")]
     Random,

@@ -98,8 +98,7 @@ pub(super) fn revoke_held(
 ) -> Result<Vec<Entry>, PkiError> {
     let mut decisions = read(&authority.dir)?;
     let since_s = now.0.div_euclid(NS_PER_S);
-    let mut new: Vec<Entry> =
-        entries.into_iter().map(|entry| Entry { reason, since_s, ..entry }).collect();
+    let mut new: Vec<Entry> = entries.into_iter().map(|entry| Entry { reason, since_s, ..entry }).collect();
     new.retain(|entry| decisions.revoked.iter().all(|known| known.serial != entry.serial));
     decisions.revoked.extend(new.iter().cloned());
     publish(authority, &mut decisions, now)?;
@@ -129,11 +128,18 @@ pub(super) fn named(register: &[Issued], who: &str) -> Result<Vec<Entry>, PkiErr
         return Ok(known);
     }
     // Of a CA older than its register: the number alone.
-    let is_serial = serial.len() >= 8 && serial.len().is_multiple_of(2) && serial.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_serial =
+        serial.len() >= 8 && serial.len().is_multiple_of(2) && serial.bytes().all(|b| b.is_ascii_hexdigit());
     if !is_serial {
         return Err(PkiError::Unknown(who.to_owned()));
     }
-    Ok(vec![Entry { serial, name: String::new(), role: Role::Collector, reason: Reason::Unspecified, since_s: 0 }])
+    Ok(vec![Entry {
+        serial,
+        name: String::new(),
+        role: Role::Collector,
+        reason: Reason::Unspecified,
+        since_s: 0,
+    }])
 }
 
 fn publish(authority: &Authority, decisions: &mut Decisions, now: UtcNanos) -> Result<(), PkiError> {
@@ -176,20 +182,23 @@ fn list(
         revoked_certs,
         key_identifier_method: KeyIdMethod::Sha256,
     };
-    Ok(params.signed_by(&authority.issuer)?.pem()?)
+    // Whoever reads it can prove it: the certificates between it and the root go along. Brokers step over them.
+    Ok(format!("{}{}", authority.chain_pem, params.signed_by(&authority.issuer)?.pem()?))
 }
 
 fn read(dir: &Path) -> Result<Decisions, PkiError> {
     let path = dir.join(FILE);
     match files::read_if_there(&path)? {
         None => Ok(Decisions::default()),
-        Some(text) => serde_json::from_str(&text)
-            .map_err(|error| PkiError::Content { path, reason: error.to_string() }),
+        Some(text) => {
+            serde_json::from_str(&text).map_err(|error| PkiError::Content { path, reason: error.to_string() })
+        }
     }
 }
 
 /// A serial's bytes, as they stand in certificates.
 fn bytes(hex: &str) -> Vec<u8> {
-    let digits: Vec<u8> = hex.bytes().map(|digit| char::from(digit).to_digit(16).map_or(0, |n| n.to_le_bytes()[0])).collect();
+    let digits: Vec<u8> =
+        hex.bytes().map(|digit| char::from(digit).to_digit(16).map_or(0, |n| n.to_le_bytes()[0])).collect();
     digits.chunks(2).map(|pair| pair.iter().fold(0, |byte: u8, digit| byte << 4 | digit)).collect()
 }

@@ -5,6 +5,7 @@ use super::show::Printer;
 use crate::config;
 use crate::import::{ImportError, ImportOptions, import};
 use crate::pki::cli::PkiVerb;
+use crate::verify::{VerifyError, VerifyOptions, verify};
 use clap::{Parser, Subcommand};
 use headwater_core::time::{NS_PER_S, UtcNanos};
 use headwater_lake::Lake;
@@ -115,6 +116,24 @@ enum Verb {
         #[arg(long, default_value_t = 60, value_name = "SECONDS")]
         wait: u64,
     },
+    /// Checks that the messages of a commit are what their devices signed.
+    ///
+    /// Holds each message that the commit notes in ops.batches against the landing log and the certificate of its
+    /// device. What was trimmed from the log is checked by digest. Exit code 1 if anything is bad.
+    #[command(
+        after_help = "Examples:\n  headwater verify main --config collector.toml\n  headwater verify 4f1e22c0 --config collector.toml --all --json | jq .bad"
+    )]
+    Verify {
+        /// Branch, tag or commit (a unique beginning is enough).
+        #[arg(default_value = "main")]
+        commit: String,
+        /// The collector's configuration: its lake, landing logs and the fleet's root.
+        #[arg(long, default_value = "collector.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// Every message up to the commit, not only those it brought.
+        #[arg(long)]
+        all: bool,
+    },
     /// Certificates of the fleet: makes, renews, revokes and lists them.
     Pki {
         #[command(subcommand)]
@@ -164,6 +183,9 @@ fn run(args: Args) -> Result<(), QueryError> {
     if let Verb::Import { files, config, wait } = &args.verb {
         return take_in(config, ImportOptions { files: files.clone(), wait_s: *wait }, args.json);
     }
+    if let Verb::Verify { commit, config, all } = &args.verb {
+        return check(config, &VerifyOptions { commit: commit.clone(), all: *all }, args.json);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -184,7 +206,7 @@ fn run(args: Args) -> Result<(), QueryError> {
             Verb::Views { at, duckdb_extensions } => {
                 printer.views(&lake, &at, duckdb_extensions.as_deref()).await?
             }
-            Verb::Import { .. } | Verb::Pki { .. } => {}
+            Verb::Import { .. } | Verb::Verify { .. } | Verb::Pki { .. } => {}
         }
         printer.out.flush()?;
         Ok(())
@@ -214,6 +236,33 @@ fn take_in(file: &Path, options: ImportOptions, json: bool) -> Result<(), QueryE
         false => write!(out, "{report}")?,
     }
     if report.is_clean() { Ok(()) } else { Err(QueryError::Incomplete) }
+}
+
+fn check(file: &Path, options: &VerifyOptions, json: bool) -> Result<(), QueryError> {
+    let settings =
+        config::load(file).map_err(|source| VerifyError::Config { path: file.to_owned(), source })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| QueryError::Start(error.to_string()))?;
+    let bar = ProgressBar::new(0).with_message("verifying");
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} messages {eta}") {
+        bar.set_style(style);
+    }
+    let report = runtime.block_on(verify(&settings, options, now(), |all, done| {
+        bar.set_length(all);
+        bar.inc(done);
+    }))?;
+    bar.finish_and_clear();
+    let mut out = std::io::stdout().lock();
+    match json {
+        true => {
+            serde_json::to_writer(&mut out, &report).map_err(std::io::Error::from)?;
+            writeln!(out)?;
+        }
+        false => write!(out, "{report}")?,
+    }
+    if report.is_sound() { Ok(()) } else { Err(QueryError::Unsound) }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command for people issues certificates for the present")]

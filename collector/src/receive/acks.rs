@@ -261,7 +261,8 @@ impl AckDesk {
         let mut ack = self.blank();
         // Heard, and it knows the key we sign with today.
         let heard = self.outboxes.get(owner).is_some_and(|outbox| {
-            outbox.heard_hello && (outbox.hello.is_some() || outbox.answered.is_none_or(|n| n == self.generation))
+            outbox.heard_hello
+                && (outbox.hello.is_some() || outbox.answered.is_none_or(|n| n == self.generation))
         });
         ack.need_hello = !heard && self.ask_hello(&owner.0, now.boot);
         let outbox = self.outboxes.entry(owner.clone()).or_default();

@@ -5,6 +5,7 @@ use super::admit::{Admission, Admitted, Body, Refusal, RefusalKind, read_body};
 use super::landed_set::{LandedSet, refusal};
 use super::reassemble::{DeviceEpoch, PartOutcome, Reassembler, StagingLimits};
 use super::summary::{BatchSummary, RowRun, refusal_reason};
+use crate::config::AckSigner;
 use crate::land::{
     BlobRecord, CommitMark, LandRecord, Landed, LandedBlob, LandedMessage, LandingPosition, MessageRecord,
     Span,
@@ -17,8 +18,7 @@ use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_core::wire::chain::{Role, verify_chain};
 use headwater_core::wire::object::BlobHead;
 use headwater_core::wire::{
-    Ack, Declaration, Envelope, Hello, MessageKind, RefusalReason, Refused, Sent, SigningKey, Topic, Unsigned,
-    peek_chain,
+    Ack, Declaration, Envelope, Hello, MessageKind, RefusalReason, Refused, Sent, Topic, Unsigned, peek_chain,
 };
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ pub struct ReceiverIdentity {
     /// This life.
     pub incarnation: IncarnationId,
     /// Signs acks.
-    pub key: SigningKey,
+    pub key: Arc<AckSigner>,
     /// Its chain, leaf first.
     pub chain: Vec<Vec<u8>>,
     /// Name and version, for people.
@@ -81,9 +81,9 @@ pub struct ReceiverIdentity {
 #[derive(Debug)]
 pub struct Receiver {
     admission: Admission,
-    key: Arc<SigningKey>,
+    key: Arc<AckSigner>,
     /// Our key before the last renewal and its number: devices that have not heard of the new one believe it.
-    key_before: Option<(u32, Arc<SigningKey>)>,
+    key_before: Option<(u32, Arc<AckSigner>)>,
     staging: Reassembler,
     landed: LandedSet,
     desk: AckDesk,
@@ -98,7 +98,7 @@ impl Receiver {
         let desk = AckDesk::new(identity.incarnation, identity.chain, &identity.software);
         Self {
             admission,
-            key: Arc::new(identity.key),
+            key: identity.key,
             key_before: None,
             staging: Reassembler::new(StagingLimits::V1),
             landed: LandedSet::new(mark.clone()),
@@ -109,7 +109,7 @@ impl Receiver {
 
     /// Our certificate was renewed. Acks go on under the key that each device believes, and ask it for a hello, whose
     /// answer brings the new one: nothing that is under way is lost.
-    pub fn renew(&mut self, key: Arc<SigningKey>, chain: Vec<Vec<u8>>) {
+    pub fn renew(&mut self, key: Arc<AckSigner>, chain: Vec<Vec<u8>>) {
         let other_key = key.key_id() != self.key.key_id();
         let number = self.desk.renew(chain, other_key);
         if other_key {
@@ -298,10 +298,11 @@ impl Receiver {
             _ => &self.key,
         };
         match Unsigned::new(MessageKind::Ack, &owner.0, owner.1, &ack.to_body()) {
-            Ok(unsigned) => Some(Outgoing {
-                topic: Topic::Ack(owner.0.clone()).to_string(),
-                payload: unsigned.sign(Sent { boot_ordinal: 0, ns: utc.0 }, key),
-            }),
+            Ok(unsigned) => {
+                let sent = Sent { boot_ordinal: 0, ns: utc.0 };
+                let payload = unsigned.sign_with(sent, key.key_id(), |digest| key.sign(digest))?;
+                Some(Outgoing { topic: Topic::Ack(owner.0.clone()).to_string(), payload })
+            }
             Err(error) => {
                 // 256 streams with 32 ranges each stay below the limit, so this is a bug of ours.
                 tracing::error!(device = %owner.0, %error, "ack is too large to send");

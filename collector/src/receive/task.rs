@@ -3,6 +3,7 @@
 use super::acks::Now;
 use super::clock::QualitySource;
 use super::receiver::{Note, Outgoing, Receiver, Staged, Taken};
+use crate::credentials::Renewal;
 use crate::land::{CommitMark, LandError, LandRecord, LandingPosition, Log, Span};
 use crate::telemetry;
 use headwater_core::ports::{Clock, Disk, Inbox};
@@ -35,6 +36,8 @@ pub struct ReceiveTask<I, C, D: Disk> {
     pub landed: watch::Sender<LandingPosition>,
     /// The newest commit.
     pub commits: watch::Receiver<CommitMark>,
+    /// Our key and chain, when they were renewed.
+    pub renewals: watch::Receiver<Option<Renewal>>,
 }
 
 impl<I, C, D: Disk> std::fmt::Debug for ReceiveTask<I, C, D> {
@@ -64,7 +67,10 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
     /// # Errors
     /// [`ReceiveError`]: the process should end, and its successor reads the log.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), ReceiveError> {
-        let ReceiveTask { mut inbox, clock, log, mut receiver, sync_ms, quality, landed, mut commits } = self;
+        let ReceiveTask { mut inbox, clock, log, mut receiver, sync_ms, quality, landed, .. } = self;
+        let (mut commits, mut renewals) = (self.commits, self.renewals);
+        renew(&mut receiver, &mut renewals);
+        let mut renewals_open = true;
         let sync_ns = i64::try_from(sync_ms).unwrap_or(i64::MAX).saturating_mul(NS_PER_MS);
         let mut idle = Some(log);
         let mut syncing: Option<Syncing<D>> = None;
@@ -113,6 +119,10 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
                     }
                     Err(_) => commits_open = false,
                 },
+                changed = renewals.changed(), if renewals_open => match changed {
+                    Ok(()) => renew(&mut receiver, &mut renewals),
+                    Err(_) => renewals_open = false,
+                },
                 () = async { match wake {
                     Some(at) => clock.sleep_until(at).await,
                     None => std::future::pending().await,
@@ -134,6 +144,13 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
         }
         tracing::info!("receiving ended, everything taken is landed");
         Ok(())
+    }
+}
+
+fn renew(receiver: &mut Receiver, renewals: &mut watch::Receiver<Option<Renewal>>) {
+    if let Some(Renewal { key, chain, revocations }) = renewals.borrow_and_update().clone() {
+        receiver.renew(key, chain);
+        receiver.set_revocations(revocations);
     }
 }
 

@@ -85,7 +85,18 @@ impl StatusBoard {
             .into_iter()
             .map(|(device, keys)| {
                 let serials: Vec<&str> = keys.iter().map(|key| key.signer.serial.as_str()).collect();
-                json!({ "device": device.device.as_str(), "key_serials": serials })
+                let revoked: Vec<&str> = serials
+                    .iter()
+                    .copied()
+                    .filter(|serial| self.registry.revoked(serial).is_some())
+                    .collect();
+                let ends = keys.iter().map(|key| key.signer.not_after.0).max();
+                json!({
+                    "device": device.device.as_str(),
+                    "key_serials": serials,
+                    "revoked": revoked,
+                    "certificate_ends_ns": ends,
+                })
             })
             .collect();
         let broken: serde_json::Map<String, Value> = Invariant::ALL

@@ -6,7 +6,8 @@ use super::primitives::{PrimitiveError, Reader, put_bytes, put_uv};
 use super::records::{
     self, RecordError, TAG_ACK_STREAM, TAG_CAPABILITIES, TAG_CLOCK_REPLY, TAG_COLLECTOR_CHAIN, TAG_COMMIT,
     TAG_CREDIT, TAG_INCARNATION, TAG_MISSING, TAG_NEED_HELLO, TAG_NEED_SCHEMA, TAG_NONCE_ECHO, TAG_REFUSED,
-    TAG_REVOCATIONS, TAG_REVOKED, WatermarkRanges, for_each, put_chain, put_ranges, put_record, read_chain, read_ranges, read_stream_id,
+    TAG_REVOCATIONS, TAG_REVOKED, WatermarkRanges, for_each, put_chain, put_ranges, put_record, read_chain,
+    read_ranges, read_stream_id,
 };
 use super::revocation::{REVOCATION_BYTES_SENT_MAX, REVOCATION_LISTS_MAX};
 use crate::gap::truncated;

@@ -151,7 +151,8 @@ pub fn pem(label: &str, der: &[u8]) -> String {
     let mut text = format!("-----BEGIN {label}-----\n");
     for line in der.chunks(48) {
         for three in line.chunks(3) {
-            let bits = three.iter().chain([&0, &0]).take(3).fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+            let bits =
+                three.iter().chain([&0, &0]).take(3).fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
             for place in 0..4_usize {
                 let digit = bits >> (18_usize.saturating_sub(place.saturating_mul(6))) & 63;
                 let digit = usize::try_from(digit).ok().and_then(|digit| DIGITS.get(digit)).copied();
@@ -249,7 +250,7 @@ mod tests {
     #[test]
     fn pem_of_any_length_reads_back() {
         for length in 0..200_usize {
-            let bytes: Vec<u8> = (0..length).map(|n| (n * 37 % 256) as u8).collect();
+            let bytes: Vec<u8> = (0..length).map(|n| n.wrapping_mul(37).to_le_bytes()[0]).collect();
             let text = pem("CERTIFICATE REQUEST", &bytes);
             let read = CertificateSigningRequestDer::from_pem_slice(text.as_bytes()).unwrap();
             assert_eq!(read.as_ref(), bytes);

@@ -201,8 +201,9 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use rcgen::{
-        BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod,
-        KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SerialNumber, date_time_ymd,
+        BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
+        KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SerialNumber,
+        date_time_ymd,
     };
 
     struct Ca {
@@ -305,7 +306,7 @@ mod tests {
     fn strangers_and_noise_revoke_nothing() {
         let (fleet, other) = (root("fleet"), root("fleet"));
         let roots = std::slice::from_ref(&fleet.der);
-        let forged = RevocationList::read(&[other.list(1, &[7])], roots, &[other.der.clone()]);
+        let forged = RevocationList::read(&[other.list(1, &[7])], roots, std::slice::from_ref(&other.der));
         assert!(matches!(forged, Err(RevocationError::Issuer(_))), "same name, other key: {forged:?}");
         let der = fleet.list(1, &[7]);
         for cut in 0..der.len() {

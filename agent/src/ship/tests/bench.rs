@@ -23,6 +23,8 @@ pub(super) struct Bench {
     pub(super) clocks: usize,
     pub(super) reports: Vec<ShipError>,
     pub(super) rewinds: usize,
+    /// Revocation lists to be kept.
+    pub(super) lists_kept: Vec<Vec<Vec<u8>>>,
     pub(super) limit: usize,
 }
 
@@ -54,6 +56,7 @@ impl Bench {
             clocks: 0,
             reports: Vec::new(),
             rewinds: 0,
+            lists_kept: Vec::new(),
             limit: 128 * 1024,
         }
     }
@@ -87,6 +90,7 @@ impl Bench {
                     self.rewinds += 1;
                 }
                 Action::Reconnect(_) => {}
+                Action::Revoked(lists) => self.lists_kept.push(lists),
                 Action::Report(error) => self.reports.push(error),
             }
         }

@@ -6,4 +6,5 @@ mod collector;
 mod fixture;
 mod flight_rules;
 mod session_rules;
+mod trust_rules;
 mod world;
