@@ -4,7 +4,7 @@
 //! still for a second they are read and checked as at the start. What cannot be used is told and changes nothing.
 //! A list that revokes less than one before it brings nobody back: what was revoked is kept beside the landing logs.
 
-use crate::config::{AckSigner, Identity, IdentityError, IdentityPaths};
+use crate::config::{AckSigner, Identity, IdentityError, IdentityPaths, stamps};
 use crate::land::StdDisk;
 use crate::registry::Registry;
 use crate::telemetry;
@@ -12,7 +12,6 @@ use headwater_core::id::TenantId;
 use headwater_core::ports::{Clock, Disk, DiskFile};
 use headwater_core::time::{NS_PER_S, UtcNanos};
 use headwater_core::wire::chain::expiry_notice;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -55,9 +54,6 @@ pub struct Credentials {
     pub tls: watch::Sender<Arc<rustls::ClientConfig>>,
 }
 
-/// Size, time of change and number of each file: what tells that one changed.
-type Stamps = Vec<Option<(u64, i64, i64, u64)>>;
-
 impl Credentials {
     /// Takes over what was read at the start, with what was revoked in an earlier life.
     pub fn begin(&self, identity: &Identity) {
@@ -70,7 +66,8 @@ impl Credentials {
     /// Looks after the files until `cancel`.
     pub async fn watch<C: Clock>(self, clock: C, identity: Identity, cancel: CancellationToken) {
         let files = self.paths.all();
-        let (mut used, mut before) = (stamps(&files), stamps(&files));
+        // As they were when they were read: a change since then is one.
+        let (mut used, mut before) = (identity.stamps.clone(), stamps(&files));
         let mut current = Ends::of(&identity);
         let mut failed_looks: Option<u32> = None;
         let mut told = [None; 2];
@@ -172,14 +169,6 @@ fn renewal(identity: &Identity) -> Renewal {
 fn told_failure(error: &IdentityError) {
     let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     tracing::error!(%error, cause, "certificates cannot be used; those of before stay in use");
-}
-
-fn stamps(files: &[PathBuf]) -> Stamps {
-    let stamp = |path: &PathBuf| {
-        let meta = std::fs::metadata(path).ok()?;
-        Some((meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ino()))
-    };
-    files.iter().map(stamp).collect()
 }
 
 /// Copies a list beside the landing logs, whole or not at all.

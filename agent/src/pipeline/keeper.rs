@@ -41,6 +41,8 @@ pub(super) struct Keeper<C> {
     pub(super) settings: Settings,
     pub(super) template: ShipTemplate,
     pub(super) identity: Identity,
+    /// How the files were when they were read.
+    pub(super) used: Stamps,
     pub(super) trust: TrustFiles,
     pub(super) time: CertTime,
     pub(super) clock: C,
@@ -53,13 +55,14 @@ pub(super) struct Keeper<C> {
 }
 
 /// Length, time of change and number of each file: what tells that one changed.
-type Stamps = Vec<Option<(u64, i64, i64, u64)>>;
+pub(super) type Stamps = Vec<Option<(u64, i64, i64, u64)>>;
 
 impl<C: Clock> Keeper<C> {
     /// Until cancelled.
     pub(super) async fn run(mut self) {
         let files = self.settings.identity.all();
-        let (mut used, mut before) = (stamps(&files), stamps(&files));
+        // As they were when they were read: a change since then is one.
+        let (mut used, mut before) = (self.used.clone(), stamps(&files));
         let (mut told, mut renew_at, mut problem) = (None, None, None);
         loop {
             let boot = self.clock.boot();
@@ -177,7 +180,7 @@ fn is_due(start: UtcNanos, end: UtcNanos, now: UtcNanos) -> bool {
     now.since(start) / 2 >= end.since(start) / 3
 }
 
-fn stamps(files: &[PathBuf]) -> Stamps {
+pub(super) fn stamps(files: &[PathBuf]) -> Stamps {
     let stamp = |path: &PathBuf| {
         let meta = std::fs::metadata(path).ok()?;
         Some((meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ino()))

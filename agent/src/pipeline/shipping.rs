@@ -1,6 +1,6 @@
 //! Ship, as soon as we know who we are: certificates that cannot be used hold it back, never capture.
 
-use super::keeper::{IdentityStatus, Keeper};
+use super::keeper::{IdentityStatus, Keeper, Stamps, stamps};
 use crate::config::{Broker, Identity, IdentityError, Settings, identity};
 use crate::ship::mqtt::{BrokerUrl, MqttSettings, MqttUplink};
 use crate::ship::{
@@ -78,13 +78,14 @@ impl Shipping {
             retain_until: self.settings.spool.retain_until,
             ..ShipSettings::default()
         };
-        let Prepared { identity, me, uplink, time } = prepared;
+        let Prepared { identity, me, uplink, time, used } = prepared;
         let (renewed, renewals) = mpsc::channel(1);
         let (revoked, lists) = mpsc::channel(LISTS_MAX);
         let (floor, floor_seen) = watch::channel(time.floor());
         let keeper = Keeper {
             settings: self.settings,
             template,
+            used,
             identity,
             trust,
             time: time.clone(),
@@ -132,6 +133,7 @@ pub(super) struct Prepared<C> {
     pub(super) me: ShipIdentity,
     pub(super) uplink: MqttUplink<C>,
     pub(super) time: CertTime,
+    pub(super) used: Stamps,
 }
 
 /// Reads certificates, with what is remembered of time and revocations. `time` is that of certificates in use.
@@ -144,6 +146,7 @@ pub(super) fn prepare<C: Clock>(
     time: Option<&CertTime>,
 ) -> Result<Prepared<C>, String> {
     crate::enroll::finish_replacing(&settings.identity);
+    let used = stamps(&settings.identity.all());
     let known = time.map(CertTime::floor).or_else(|| trust.floor()).unwrap_or(UtcNanos(i64::MIN));
     let now = match time {
         Some(time) => time.at(clock.boot(), clock.read().real),
@@ -168,7 +171,7 @@ pub(super) fn prepare<C: Clock>(
     };
     let uplink =
         MqttUplink::new(mqtt, me.clone(), clock.clone(), tasks.clone()).map_err(|error| error.to_string())?;
-    Ok(Prepared { identity, me, uplink, time })
+    Ok(Prepared { identity, me, uplink, time, used })
 }
 
 /// All errors in one line.

@@ -102,6 +102,8 @@ pub struct Identity {
     pub tls_not_after: UtcNanos,
     /// TLS towards the broker.
     pub tls: Arc<rustls::ClientConfig>,
+    /// How the files were when they were read.
+    pub stamps: Stamps,
     /// What the fleet's CAs revoked.
     pub revocations: RevocationList,
     /// The lists that devices are given (CRLs, DER): of collectors and CAs only.
@@ -114,6 +116,7 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`] names the first file that is wrong.
     pub fn load(paths: &IdentityPaths, tenant: &TenantId, now: UtcNanos) -> Result<Self, IdentityError> {
+        let stamps = stamps(&paths.all());
         let ca = certificates(&paths.ca)?;
         let ders: Vec<Vec<u8>> = ca.iter().map(|der| der.to_vec()).collect();
         let wrong = |path: &Path| {
@@ -141,6 +144,7 @@ impl Identity {
         Ok(Self {
             roots,
             root_ders: ders,
+            stamps,
             key,
             chain,
             signer,
@@ -170,6 +174,20 @@ impl Identity {
             .find(&self.chain)
             .map(|revoked| format!("certificate {} is revoked: {}", revoked.serial, revoked.reason))
     }
+}
+
+/// Size, time of change and number of each file: what tells that one changed.
+pub type Stamps = Vec<Option<(u64, i64, i64, u64)>>;
+
+/// The stamps of files; `None` for those that are not there.
+#[must_use]
+pub fn stamps(files: &[PathBuf]) -> Stamps {
+    use std::os::unix::fs::MetadataExt;
+    let stamp = |path: &PathBuf| {
+        let meta = std::fs::metadata(path).ok()?;
+        Some((meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ino()))
+    };
+    files.iter().map(stamp).collect()
 }
 
 fn ack_signer(paths: &IdentityPaths, signer: &Signer) -> Result<AckSigner, IdentityError> {

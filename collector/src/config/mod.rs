@@ -7,7 +7,7 @@ mod identity;
 mod read;
 mod signer;
 
-pub use identity::{Identity, IdentityError};
+pub use identity::{Identity, IdentityError, Stamps, stamps};
 pub use read::Mistake;
 pub use signer::{AckSigner, SignCommand};
 
@@ -296,6 +296,7 @@ fn read_identity(root: &mut Section, folder: &Path, mistakes: &mut Mistakes) -> 
     let sign_key = match (command.is_empty(), table.text("sign_key", mistakes)) {
         (true, Some(file)) => Some(SignKey::File(folder.join(file))),
         (false, None) => Some(SignKey::Command(command)),
+        _ if table.is_stand_in() => None,
         (no_command, _) => {
             let found = if no_command { "nothing" } else { "both" };
             let hint = "sign_command is a program that signs: [\"program\", \"argument\"]";

@@ -133,9 +133,10 @@ fn a_revoked_gateway_ships_nothing_and_asks_rarely() {
     }
     assert!((1..=2).contains(&hellos), "{hellos} hellos in 20 minutes");
     assert_eq!(bench.spool.acked(1), range(0..10));
-    // New certificates: at once, and everything goes on.
+    // New certificates: 5 s after the last hello, and everything goes on.
     let renewed = bench.fleet.device();
     bench.shipper.renew(bench.now, renewed);
+    bench.wait_ms(5_000);
     let hello = bench.send_all();
     assert_eq!(Bench::kinds(&hello), [MessageKind::Hello]);
     bench.deliver(&hello);
