@@ -434,6 +434,9 @@ impl AgentStatus {
             ),
         );
         line("clock", self.clock_grade.as_str().to_owned());
+        if let Some(days) = link.certificate_days_left {
+            line("certs", format!("{days} days left"));
+        }
         line("memory", bytes(self.rss_bytes));
         for stream in &self.streams {
             let StreamStatus { name, kind, next_seq, held_rows, acked_rows, .. } = stream;
@@ -584,6 +587,14 @@ mod tests {
         assert!(!text.contains("not running"));
         assert!(status.problems(BootNanos(60 * NS_PER_S), BootId([3; 16]))[0].contains("not running"));
         assert!(status.problems(BootNanos(6 * NS_PER_S), BootId([4; 16]))[0].contains("not running"));
+        status.link.shut_out = Some("certificate 07 is revoked: key_compromise".into());
+        status.link.certificate_days_left = Some(6);
+        let told = status.to_text(BootNanos(6 * NS_PER_S), BootId([3; 16]));
+        assert!(
+            told.contains("shuts this gateway out (certificate 07") && told.contains("ends in 6 days"),
+            "{told}"
+        );
+        (status.link.shut_out, status.link.certificate_days_left) = (None, Some(90));
         status.link.connected = true;
         status.link.last_ack_ms = Some(3_000);
         status.spool.bytes = 0;
