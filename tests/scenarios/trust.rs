@@ -66,10 +66,13 @@ fn renewed_on_both_sides_then_revoked_then_replaced_and_no_row_is_lost() {
     });
     assert!(noted, "ops.devices says so");
 
-    // Replaced: everything that waited goes.
-    pki::renew(&fleet, &Subject::Device(DEVICE.into()), &gateway, 90, false, now()).unwrap();
+    // Replaced, by a CA below the fleet's: everything that waited goes, also over a new connection.
+    let site = run.world.path("site");
+    pki::intermediate(&fleet, "site-1", &site, now()).unwrap();
+    pki::issue(&site, &Subject::Device(DEVICE.into()), &gateway, now()).unwrap();
     let back = wait_until(TAKEN_UP, || run.status().is_some() && shut_out(&run).is_none());
     assert!(back, "{:?}\n{}", run.status(), run.logs());
+    run.fleet.restart_agent().unwrap();
     let figures = run.finish();
     assert_whole(&figures);
 }
