@@ -199,6 +199,26 @@ fn the_commands_enrol_a_gateway_from_end_to_end() {
     let args: Vec<&str> = args.into_iter().chain([folder.to_str().unwrap()]).collect();
     let enrolled = run_role("agent", &args);
     assert!(enrolled.success && enrolled.out.contains("this gateway is acme/pi-3"), "{enrolled:?}");
+    // What is certainly past: its own certificates, until a collector promises more; and a false promise is forgotten.
+    let spool = dir.path().join("spool");
+    std::fs::create_dir(&spool).unwrap();
+    let mut text = std::fs::read_to_string(config).unwrap();
+    text.push_str(&format!("[spool]\ndir = {:?}\n", spool.to_str().unwrap()));
+    std::fs::write(config, text).unwrap();
+    let floor = |words: &[&str]| {
+        let words: Vec<&str> =
+            ["time-floor", "--json", "--config", config].iter().chain(words).copied().collect();
+        let told = run_role("agent", &words);
+        assert!(told.success, "{told:?}");
+        serde_json::from_str::<serde_json::Value>(&told.out).unwrap()
+    };
+    let own = floor(&[]);
+    assert!(own["promised_ns"].is_null() && own["floor_ns"] == own["own_certificates_ns"], "{own}");
+    let false_promise = 3_790_000_000_000_000_000_i64;
+    std::fs::write(spool.join("time-floor.json"), format!("{{\"utc_ns\":{false_promise}}}")).unwrap();
+    assert_eq!(floor(&[])["floor_ns"], false_promise);
+    floor(&["--reset"]);
+    assert_eq!(floor(&[]), own);
     let again = run_role("agent", &args);
     assert!(!again.success && again.err.contains("used before"), "{again:?}");
     let listed = run_role("headwater", &["pki", "list", "--dir", pki]);

@@ -57,6 +57,11 @@ pub enum EnrollError {
     /// The name is in use.
     #[error("{0} is enrolled already; enrol with --replace to take its place, or choose another --name")]
     Taken(DeviceId),
+    /// A token for many names cannot shut out any of their gateways.
+    #[error(
+        "to take the place of {0} needs a token for that name alone: `headwater pki token create --name {0}`"
+    )]
+    TooWide(DeviceId),
     /// The name is a collector's or a CA's.
     #[error("{0} is the name of a collector or CA; choose another --name")]
     Reserved(DeviceId),
@@ -161,6 +166,9 @@ impl Desk {
             .collect();
         if !before.is_empty() && !request.replace {
             return Err(EnrollError::Taken(name));
+        }
+        if !before.is_empty() && !admitted.is_for_one_name() {
+            return Err(EnrollError::TooWide(name));
         }
         let granted = self.grant(&authority, &name, keys, now)?;
         if !before.is_empty() {

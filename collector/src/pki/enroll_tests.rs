@@ -130,6 +130,9 @@ fn an_enrolled_name_is_replaced_only_when_asked_for() {
     let mut second = asking(&token, "pi-1").request;
     assert!(matches!(bench.desk.enroll(address(1), &second, NOW), Err(EnrollError::Taken(_))));
     second.replace = true;
+    let mut wide = asking(&bench.token("pi-*", 1), "pi-1").request;
+    wide.replace = true;
+    assert!(matches!(bench.desk.enroll(address(1), &wide, NOW), Err(EnrollError::TooWide(_))));
     bench.desk.enroll(address(1), &second, NOW).unwrap();
     let revoked = revoked(bench.dir.path()).unwrap();
     assert_eq!(revoked.len(), 2, "both certificates of the gateway that was there");

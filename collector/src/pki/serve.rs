@@ -211,7 +211,7 @@ fn status_of(error: &EnrollError) -> StatusCode {
     match error {
         EnrollError::Token(_) | EnrollError::Certificate(_) | EnrollError::Revoked => StatusCode::FORBIDDEN,
         EnrollError::TooMany | EnrollError::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
-        EnrollError::Taken(_) | EnrollError::Reserved(_) => StatusCode::CONFLICT,
+        EnrollError::Taken(_) | EnrollError::TooWide(_) | EnrollError::Reserved(_) => StatusCode::CONFLICT,
         EnrollError::Request(_) => StatusCode::BAD_REQUEST,
         EnrollError::Pki(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }

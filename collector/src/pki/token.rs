@@ -179,6 +179,11 @@ pub(super) fn admit(
 }
 
 impl Admitted {
+    /// True if it is for one name and no other.
+    pub(super) fn is_for_one_name(&self) -> bool {
+        self.tokens.get(self.place).is_some_and(|token| !token.name.contains('*'))
+    }
+
     /// Uses it up.
     pub(super) fn consume(mut self, dir: &Path, name: &DeviceId) -> Result<(), PkiError> {
         if let Some(token) = self.tokens.get_mut(self.place) {
