@@ -24,6 +24,7 @@
 //! the lane's loss window.
 
 mod board;
+mod keeper;
 mod line;
 mod preview;
 mod shipping;
@@ -149,6 +150,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
     let (exchanges_in, exchanges) = mpsc::channel(SIDE_MAX);
     let (grade, grade_seen) = watch::channel(Grade::OrderingOnly);
     let (ship_status, ship_seen) = watch::channel(ShipStatus::default());
+    let (certificates, certificates_seen) = watch::channel(keeper::IdentityStatus::default());
 
     // source
     let mut receipts = Vec::new();
@@ -205,6 +207,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
         gaps: gaps_in,
         exchanges: exchanges_in,
         status: ship_status,
+        certificates,
         cancel: ship_cancel.clone(),
         tasks: tasks.tracker.clone(),
     };
@@ -217,6 +220,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
         boot_id,
         spool: spool.clone(),
         ship: ship_seen,
+        certificates: certificates_seen,
         grade: grade_seen,
     };
     let last_look = CancellationToken::new();

@@ -17,6 +17,7 @@ mod shared;
 
 use crate::align::recipe::{Recipe, RecipeError};
 use crate::config::{Identity, IdentityError, Role, Settings, Share};
+use crate::credentials::Credentials;
 use crate::ingest::{self, IngestDeps, IngestError, IngestSettings, IngestTurn};
 use crate::land::{
     CommitMark, LandError, LandingCursors, LandingPosition, LandingReader, Log, ShareBoard, StdDisk,
@@ -135,12 +136,15 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
     let incarnation = IncarnationId(random()?);
     let mut reader = LandingReader::new(StdDisk, &settings.landing_dir);
     let generation = reader.next_generation()?;
-    let admission =
-        Admission { tenant: settings.tenant.clone(), roots: identity.roots, registry: registry.clone() };
+    let admission = Admission {
+        tenant: settings.tenant.clone(),
+        roots: identity.roots.clone(),
+        registry: registry.clone(),
+    };
     let identified = ReceiverIdentity {
         incarnation,
-        key: identity.key,
-        chain: identity.chain,
+        key: Arc::clone(&identity.key),
+        chain: identity.chain.clone(),
         software: crate::SOFTWARE.to_owned(),
     };
     let mut receiver = Receiver::new(admission, identified, &mark)
@@ -159,6 +163,16 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
     let cursors = replay(&mut reader, &mut receiver)?;
 
     let stages = Stages::new(cancel.clone());
+    let (renewals_tx, renewals) = watch::channel(None);
+    let (tls_tx, tls) = watch::channel(Arc::clone(&identity.tls));
+    let credentials = Credentials {
+        paths: settings.identity.clone(),
+        tenant: settings.tenant.clone(),
+        landing_dir: settings.landing_dir.clone(),
+        registry: registry.clone(),
+        renewals: renewals_tx,
+        tls: tls_tx,
+    };
     let quality = QualitySource {
         bound_ns: settings.clock_bound_ns,
         grade: settings.clock_grade,
@@ -192,12 +206,14 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
             generation,
             started,
         )?;
+        // After the log made its folder, and before the first message is taken.
+        credentials.begin(&identity);
         let (landed_tx, landed) = watch::channel(log.end());
         let others = share(&settings, incarnation, cursors, &landed, &stages);
         let target = MqttTarget {
             host: settings.broker_url.host.clone(),
             port: settings.broker_url.port,
-            tls: settings.broker_url.tls.then(|| Arc::clone(&identity.tls)),
+            tls: settings.broker_url.tls.then_some(tls),
             client_id: settings.client_id.clone(),
             keepalive_s: settings.keepalive_s,
             filters: others.filters,
@@ -222,6 +238,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
             commits,
             credit: credit_tx,
             others,
+            renewals,
         };
         let (receive_cancel, received_all) = (cancel.clone(), ingest_cancel.clone());
         stages.spawn("receive", async move {
@@ -237,6 +254,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
             received_all.cancel();
         });
     }
+    stages.tasks().spawn(credentials.watch(clock, identity, cancel.clone()));
     if let Some(listener) = listener {
         let cancel = cancel.clone();
         stages.spawn("serve", async move {

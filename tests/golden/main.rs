@@ -182,6 +182,9 @@ fn messages() -> Vec<(&'static str, MessageKind, Vec<u8>)> {
     let mut waits = Ack::new(IncarnationId([0x23; 16]), 2);
     waits.credit = Some(98_304);
     waits.wait = Some(CreditWait { reason: WaitReason::DeviceQuota, for_ms: 120_000 });
+    let mut shut_out = Ack::new(IncarnationId([0x24; 16]), 2);
+    shut_out.revoked = Some("certificate 07 is revoked: key_compromise".to_owned());
+    shut_out.revocations = vec![vec![0x30, 1, 2], vec![]];
     let beat = Heartbeat {
         stream: StreamRef::Id(StreamId(1)),
         boot_ordinal: BootOrdinal(3),
@@ -266,6 +269,7 @@ fn messages() -> Vec<(&'static str, MessageKind, Vec<u8>)> {
         ("ack_of_hello", MessageKind::Ack, ack.to_body()),
         ("need_hello", MessageKind::Ack, need_hello.to_body()),
         ("ack_waits", MessageKind::Ack, waits.to_body()),
+        ("shut_out", MessageKind::Ack, shut_out.to_body()),
         ("part_of_blob", MessageKind::Part, part),
         ("status", MessageKind::Status, br#"{"online":true}"#.to_vec()),
     ]

@@ -11,3 +11,4 @@ mod peer;
 mod reach;
 mod replay;
 mod setup;
+mod trust;

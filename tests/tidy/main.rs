@@ -222,7 +222,8 @@ const PLAIN_WRITES: &[(&str, &str)] = &[
     ("agent/src/status.rs", "written anew each second"),
     ("agent/src/ship/mqtt/memory.rs", "a hint: lost or damaged it costs one connection more"),
     ("agent/src/pipeline.rs", "a probe whether the folder can be written"),
-    ("collector/src/pki/mod.rs", "certificates, by a person's command"),
+    ("collector/src/pki/files.rs", "certificates and keys, synced with their folder, beside no spool or log"),
+    ("agent/src/enroll/files.rs", "certificates and keys, synced with their folders, all or none"),
 ];
 
 #[test]

@@ -5,7 +5,7 @@ use super::fleet::{fleet, tenant};
 use super::link::WatchedUplink;
 use super::plan::Shape;
 use headwater_agent::ship::{
-    self, ClockExchange, RetainUntil, Rng, ShipIdentity, ShipSettings, ShipStatus, ShipTask,
+    self, BacklogOrder, ClockExchange, RetainUntil, Rng, ShipIdentity, ShipSettings, ShipStatus, ShipTask,
 };
 use headwater_collector::ingest::IngestSettings;
 use headwater_collector::land::CommitMark;
@@ -62,6 +62,12 @@ pub(super) fn shipping(
             retain_until: if shape.durable { RetainUntil::Durable } else { RetainUntil::Committed },
             message_bytes_max: shape.message_bytes_max,
             linger_ms: shape.linger_ms,
+            live_window_ms: if boot.seed.is_multiple_of(2) { 5_000 } else { 30_000 },
+            backlog_order: if boot.seed.is_multiple_of(3) {
+                BacklogOrder::Newest
+            } else {
+                BacklogOrder::Oldest
+            },
             ..ShipSettings::default()
         },
         identity: ShipIdentity {
@@ -75,7 +81,11 @@ pub(super) fn shipping(
             software: "headwater-agent world".into(),
         },
         // What the build knows: without it a gateway of 1970 would find every certificate too young.
-        time_floor: UtcNanos(super::START_UTC_NS),
+        cert_time: UtcNanos(super::START_UTC_NS).into(),
+        rules: Vec::new(),
+        renewals: mpsc::channel(1).1,
+        revoked: mpsc::channel(1).0,
+        floor: watch::channel(UtcNanos(super::START_UTC_NS)).0,
         rng,
         nonces: Box::new(move || {
             let mut nonce = [0; 16];
@@ -98,7 +108,7 @@ pub(super) fn receiver(registry: Registry, incarnation: IncarnationId, mark: &Co
     let signer = &fleet().collector;
     let identity = ReceiverIdentity {
         incarnation,
-        key: signer.key(),
+        key: Arc::new(signer.key().into()),
         chain: signer.chain.clone(),
         software: "headwater-collector world".into(),
     };

@@ -7,7 +7,7 @@ use headwater_agent::spool::DiskSpool;
 use headwater_agent::spool::index::{Entry, IndexError, SpoolIndex, Tree};
 use headwater_core::id::{DevicePath, Epoch, StreamId};
 use headwater_core::interval::IntervalSet;
-use headwater_core::ports::{Cursor, Spool, SpoolError, SpoolLane, SpooledSlab, StreamState};
+use headwater_core::ports::{Cursor, SlabTime, Spool, SpoolError, SpoolLane, SpooledSlab, StreamState};
 use headwater_sim::disk::SimDisk;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -87,6 +87,32 @@ impl ShipSpool for WorldSpool {
         limit_bytes: usize,
     ) -> Result<Vec<SpooledSlab>, SpoolError> {
         self.noticed(self.lock().read(lane, after, limit_bytes))
+    }
+
+    async fn seek(&self, lane: SpoolLane, since: SlabTime) -> Result<Cursor, SpoolError> {
+        self.noticed(self.lock().seek(lane, since))
+    }
+
+    async fn stretch_before(
+        &self,
+        lane: SpoolLane,
+        before: Cursor,
+        bytes: u64,
+    ) -> Result<Cursor, SpoolError> {
+        Ok(self.lock().stretch_before(lane, before, bytes))
+    }
+
+    async fn bytes_between(&self, lane: SpoolLane, from: Cursor, until: Cursor) -> Result<u64, SpoolError> {
+        Ok(self.lock().bytes_between(lane, from, until))
+    }
+
+    async fn note(&self, key: &'static str, value: Vec<u8>) -> Result<(), SpoolError> {
+        self.lock().note(key, value);
+        Ok(())
+    }
+
+    async fn noted(&self, key: &'static str) -> Result<Option<Vec<u8>>, SpoolError> {
+        Ok(self.lock().noted(key))
     }
 
     async fn trim(&self, acked: Vec<(StreamId, IntervalSet)>) -> Result<(), SpoolError> {

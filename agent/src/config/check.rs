@@ -4,6 +4,7 @@ use super::mistake::{Mistake, Mistakes};
 use super::raw::{RawBatch, RawConfig, RawDevice, RawIdentity, RawSpool};
 use super::settings::{IdentityFiles, Settings, SpoolSettings};
 use super::{links, sources, uplink, value};
+use crate::enroll::HttpsUrl;
 use crate::ship::{BacklogOrder, RetainUntil};
 
 use headwater_core::id::DevicePath;
@@ -128,12 +129,24 @@ fn identity(
     let tls_key = file(raw.tls_key.as_deref(), "tls_key");
     let sign_cert = file(raw.sign_cert.as_deref(), "sign_cert");
     let sign_key = file(raw.sign_key.as_deref(), "sign_key");
+    let crl = raw.crl.as_deref().and_then(|crl| file(Some(crl), "crl"));
+    let renew = match raw.renew.as_deref().map(HttpsUrl::parse) {
+        Some(None) => {
+            let found = format!("{:?}", raw.renew.as_deref().unwrap_or_default());
+            let hint = "leave it out to renew certificates by hand";
+            mistakes.push(Mistake::new("identity.renew", "https://HOST:PORT", found).hint(hint));
+            None
+        }
+        renew => renew.flatten(),
+    };
     Some(IdentityFiles {
         ca: ca?,
         tls_cert: tls_cert?,
         tls_key: tls_key?,
         sign_cert: sign_cert?,
         sign_key: sign_key?,
+        crl,
+        renew,
     })
 }
 

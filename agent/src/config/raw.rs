@@ -58,6 +58,12 @@ pub struct RawIdentity {
     pub sign_cert: Option<String>,
     /// Its private key, PKCS#8. Required.
     pub sign_key: Option<String>,
+    /// Revocation lists of collectors, as `headwater pki revoke` writes them (`collectors.crl`). Not needed: collectors
+    /// bring them too.
+    pub crl: Option<String>,
+    /// Where certificates are renewed, `https://host:8443`, as `headwater-agent enroll` writes it. Without it they
+    /// are renewed by hand.
+    pub renew: Option<String>,
 }
 
 /// `[uplink]`

@@ -1,5 +1,6 @@
 //! What the agent works with once the configuration was checked: nothing in here can be wrong.
 
+use crate::enroll::HttpsUrl;
 use crate::ship::mqtt::{BrokerUrl, ProfileLimits, Proxy, Versions};
 use crate::ship::policy::LinkRules;
 use crate::ship::{BacklogOrder, RetainUntil};
@@ -54,6 +55,19 @@ pub struct IdentityFiles {
     pub sign_cert: PathBuf,
     /// Signing key.
     pub sign_key: PathBuf,
+    /// Revocation lists of collectors.
+    pub crl: Option<PathBuf>,
+    /// Where certificates are renewed.
+    pub renew: Option<HttpsUrl>,
+}
+
+impl IdentityFiles {
+    /// Every file that is read.
+    #[must_use]
+    pub fn all(&self) -> Vec<PathBuf> {
+        let Self { ca, tls_cert, tls_key, sign_cert, sign_key, crl, .. } = self.clone();
+        [ca, tls_cert, tls_key, sign_cert, sign_key].into_iter().chain(crl).collect()
+    }
 }
 
 /// The way to the brokers.

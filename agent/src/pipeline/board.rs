@@ -1,5 +1,6 @@
 //! Writes the status file, every second and whenever the link changes.
 
+use super::keeper::IdentityStatus;
 use crate::config::Settings;
 use crate::ship::ShipStatus;
 use crate::spool::{Opened, SpoolHandle};
@@ -23,6 +24,7 @@ pub(super) struct Board {
     pub(super) boot_id: BootId,
     pub(super) spool: SpoolHandle,
     pub(super) ship: watch::Receiver<ShipStatus>,
+    pub(super) certificates: watch::Receiver<IdentityStatus>,
     pub(super) grade: watch::Receiver<Grade>,
 }
 
@@ -74,6 +76,7 @@ impl Board {
         let age_ms = |since: BootNanos| now.since(since) / NS_PER_MS;
         let counters = ship.counters;
         let delivery = DeliveryStatus::of(&ship);
+        let certificates = self.certificates.borrow().clone();
         let link = LinkStatus {
             delivery,
             broker: ship.peer.unwrap_or_else(|| self.settings.uplink.told()),
@@ -87,6 +90,10 @@ impl Board {
             incarnation: ship.incarnation.map(|id| id.to_string()),
             last_commit: ship.last_commit.map(|id| id.to_string()),
             restored_card: ship.restored_card,
+            shut_out: ship.shut_out,
+            certificate_ends_ns: certificates.ends.map(|ends| ends.0),
+            certificate_days_left: certificates.days_left,
+            certificate_problem: certificates.problem,
             in_flight_bytes: ship.in_flight_bytes,
             messages: counters.messages,
             bytes_sent: counters.bytes_sent,

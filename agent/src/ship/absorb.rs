@@ -27,12 +27,21 @@ impl Shipper {
                 self.counters.acks = self.counters.acks.saturating_add(1);
                 self.heard_from_collector(now);
                 match heard {
-                    Heard::Answer { ack, moved, rtt_ns } => {
+                    Heard::Answer { ack, moved, rtt_ns, revocations } => {
+                        if self.me.roots.revoke(&revocations) {
+                            let n = self.me.roots.revocations().len();
+                            self.actions.push(Action::Report(ShipError::Revocations { n }));
+                            self.actions.push(Action::Revoked(ack.revocations.clone()));
+                        }
+                        if self.is_shut_out(now, &ack) {
+                            return;
+                        }
                         if let Some(rtt_ns) = rtt_ns {
                             self.note_rtt(rtt_ns);
                         }
                         self.answered(now, &ack, moved);
                     }
+                    Heard::Later(ack) if self.is_shut_out(now, &ack) => {}
                     Heard::Later(ack) => self.absorb(now, &ack),
                 }
             }
@@ -44,6 +53,19 @@ impl Shipper {
                 self.actions.push(Action::Report(error.into()));
             }
         }
+    }
+
+    /// True if the collector says that our certificate counts no more: nothing is shipped until a hello is answered
+    /// without that, which is asked for each 10 minutes and when our certificates change.
+    fn is_shut_out(&mut self, now: BootNanos, ack: &Ack) -> bool {
+        let was = std::mem::replace(&mut self.shut_out, ack.revoked.clone());
+        if let Some(why) = &ack.revoked {
+            self.session.shut_out(now);
+            if was.is_none() {
+                self.actions.push(Action::Report(ShipError::ShutOut { why: why.clone() }));
+            }
+        }
+        ack.revoked.is_some()
     }
 
     fn answered(&mut self, now: BootNanos, ack: &Ack, moved: bool) {

@@ -5,6 +5,7 @@ use headwater_core::id::{Epoch, IncarnationId, Seq, StreamId};
 use headwater_core::ports::RefusedFor;
 use headwater_core::schema::Fingerprint;
 use headwater_core::wire::chain::ChainError;
+use headwater_core::wire::revocation::RevocationError;
 use headwater_core::wire::{EnvelopeError, RecordError, Refusal};
 use std::ops::Range;
 
@@ -27,6 +28,9 @@ pub enum AckError {
     /// The chain in a hello's answer proves nothing.
     #[error("collector's chain does not hold; check ca.pem and the gateway's clock")]
     Chain(#[from] ChainError),
+    /// Revocation lists in a hello's answer prove nothing.
+    #[error("revocation lists of the collector do not hold")]
+    Revocations(#[from] RevocationError),
     /// The collector belongs to another tenant.
     #[error("collector belongs to tenant {0}")]
     Tenant(String),
@@ -107,6 +111,21 @@ pub enum ShipError {
         stream: StreamId,
         /// Fingerprint.
         fingerprint: Fingerprint,
+    },
+    /// The collector takes nothing of this gateway any more.
+    #[error(
+        "the collector shuts this gateway out: {why}; captures stay here. Give it new certificates: `headwater-agent enroll` \
+         with a new token"
+    )]
+    ShutOut {
+        /// The collector's words.
+        why: String,
+    },
+    /// Collectors that are revoked became known.
+    #[error("the fleet revoked {n} certificates of collectors; acks of them are refused")]
+    Revocations {
+        /// How many are known now.
+        n: usize,
     },
     /// A message cannot be made or is above the broker's limit.
     #[error("{what} of {found} bytes does not fit a message of {limit}")]

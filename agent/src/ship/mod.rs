@@ -15,6 +15,7 @@ mod absorb;
 mod backoff;
 mod blob_packing;
 mod catchup;
+mod cert_time;
 mod error;
 mod exchange;
 mod feed;
@@ -36,9 +37,11 @@ mod task;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod verifier;
 
 pub use backoff::{Backoff, Rng};
 pub use catchup::Pace;
+pub use cert_time::CertTime;
 pub use error::{AckError, ShipError};
 pub use exchange::ClockExchange;
 pub use feed::BacklogOrder;
@@ -46,4 +49,5 @@ pub use identity::ShipIdentity;
 pub use port::ShipSpool;
 pub use shipper::{Action, HandOver, Nonces, RetainUntil, ShipSettings, Shipper};
 pub use status::{LinkDown, ShipCounters, ShipStatus};
-pub use task::{ShipTask, random_nonces, run};
+pub use task::{Renewal, ShipTask, random_nonces, run};
+pub use verifier::ServerTrust;

@@ -23,6 +23,9 @@ const WIRE_OVERHEAD_BYTES: usize = 80;
 impl Shipper {
     pub(super) fn say_hello(&mut self, now: BootNanos) -> Option<HandOver> {
         let nonce = (self.nonces)();
+        if let Some((key, chain)) = self.renewed.take() {
+            (self.me.key, self.me.chain) = (key, chain);
+        }
         let mut hello = Hello {
             boot_ordinal: self.me.boot_ordinal,
             boot_id: self.me.boot_id,

@@ -23,8 +23,9 @@ use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{SpooledSlab, StreamState};
 use headwater_core::schema::{Fingerprint, Schema};
 use headwater_core::time::{BootNanos, NS_PER_S};
-use headwater_core::wire::{Lane, MESSAGE_BYTES_SENT_MAX, MessageKind, Unsigned};
+use headwater_core::wire::{Lane, MESSAGE_BYTES_SENT_MAX, MessageKind, SigningKey, Unsigned};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Bytes a device may send after a hello before an ack says otherwise.
 pub(super) const CREDIT_START: u64 = 256 * 1024;
@@ -124,6 +125,8 @@ pub enum Action {
     Reread,
     /// Read the spool from the start again: what was durable is not any more, or messages must be cut smaller.
     Rewind,
+    /// Keep these lists (CRLs, DER) of revoked collectors.
+    Revoked(Vec<Vec<u8>>),
     /// The link is dead: build another.
     Reconnect(String),
     /// Log and count.
@@ -172,6 +175,10 @@ pub struct Shipper {
     /// Lanes that its rules held back when they were looked at last, by digit.
     pub(super) holds: [Option<Hold>; Lane::ALL.len()],
     pub(super) restored: bool,
+    /// Why the collector takes nothing of ours any more.
+    pub(super) shut_out: Option<String>,
+    /// New key and chain, which the next hello brings.
+    pub(super) renewed: Option<(Arc<SigningKey>, Vec<Vec<u8>>)>,
     pub(super) ack_rtt_ns: i64,
     pub(super) last_ack: Option<BootNanos>,
     pub(super) silent_since: Option<BootNanos>,
@@ -216,6 +223,8 @@ impl Shipper {
             policy: LinkPolicy::new(Vec::new(), &[]),
             holds: [None; Lane::ALL.len()],
             restored: false,
+            shut_out: None,
+            renewed: None,
             ack_rtt_ns: 0,
             last_ack: None,
             silent_since: None,
@@ -285,6 +294,18 @@ impl Shipper {
         self.announced
     }
 
+    /// Our certificates were renewed. The next hello shows them, and what follows it is signed with the new key; what is
+    /// on its way under the old one still counts.
+    pub fn renew(&mut self, now: BootNanos, identity: ShipIdentity) {
+        let mut roots = identity.roots;
+        roots.revoke(self.me.roots.revocations());
+        self.me.roots = roots;
+        self.renewed = Some((identity.key, identity.chain));
+        if self.linked {
+            self.session.renewed(now);
+        }
+    }
+
     /// The link is gone.
     pub fn disconnected(&mut self) {
         self.linked = false;
@@ -326,7 +347,7 @@ impl Shipper {
     /// memory can neither be overtaken nor go out of date.
     #[must_use]
     pub fn room(&self, lane: Lane) -> usize {
-        if !self.session.answered_once() || self.restored {
+        if !self.session.answered_once() || self.restored || self.shut_out.is_some() {
             return 0;
         }
         let limit = match lane {
@@ -428,7 +449,7 @@ impl Shipper {
             self.counters.hellos = self.counters.hellos.saturating_add(1);
             return Some(self.hand_over(now, Lane::Control, &hello, Freight::Control));
         }
-        if self.restored || !self.session.may_ship(now) {
+        if self.restored || self.shut_out.is_some() || !self.session.may_ship(now) {
             return None;
         }
         while let Some((stream, fingerprint)) = self.asked.pop_front() {
@@ -489,6 +510,7 @@ impl Shipper {
         status.connected = self.linked;
         status.last_ack = self.last_ack;
         status.restored_card = self.restored;
+        status.shut_out.clone_from(&self.shut_out);
         status.in_flight_bytes = self.pipe.bytes() as u64;
         status.rate_bytes_per_s = self.pipe.rate();
         status.holds = self.holds.map(|hold| hold.map(|hold| hold.why));

@@ -78,6 +78,8 @@ pub struct ShipStatus {
     pub last_error: Option<String>,
     /// The card was restored or cloned: nothing is shipped before a new epoch (R7).
     pub restored_card: bool,
+    /// Why the collector takes nothing of this gateway any more: its certificate is revoked.
+    pub shut_out: Option<String>,
     /// Bytes handed over and not PUBACKed.
     pub in_flight_bytes: u64,
     /// Batches and blobs not yet durable at the collector.

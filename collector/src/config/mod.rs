@@ -6,10 +6,12 @@
 mod identity;
 mod read;
 mod receive;
+mod signer;
 
-pub use identity::{Identity, IdentityError};
+pub use identity::{Identity, IdentityError, Stamps, stamps};
 pub use read::Mistake;
 pub use receive::{ReceiveSettings, Role, Share};
+pub use signer::{AckSigner, SignCommand};
 
 use headwater_core::id::{Sha256, TenantId};
 use headwater_core::time::{Grade, NS_PER_MS};
@@ -74,6 +76,15 @@ impl BrokerUrl {
     }
 }
 
+/// Where the signing key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignKey {
+    /// In a file.
+    File(PathBuf),
+    /// Behind a program: its name and arguments.
+    Command(Vec<String>),
+}
+
 /// `[identity]`: PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityPaths {
@@ -85,8 +96,31 @@ pub struct IdentityPaths {
     pub tls_key: PathBuf,
     /// Signing certificate and intermediates, leaf first.
     pub sign_cert: PathBuf,
-    /// Its key (Ed25519, PKCS#8).
-    pub sign_key: PathBuf,
+    /// Its key (Ed25519, PKCS#8), or what signs with it.
+    pub sign_key: SignKey,
+    /// Revocation lists; unless told otherwise `ca.crl` beside `ca`, if there is one.
+    pub crl: PathBuf,
+    /// `identity.crl` was given, so the file must be there.
+    pub crl_needed: bool,
+}
+
+impl IdentityPaths {
+    /// Revocation lists of collectors and CAs, which devices are given: beside `crl`, if there is one.
+    #[must_use]
+    pub fn collectors_crl(&self) -> PathBuf {
+        self.crl.with_file_name(crate::pki::COLLECTORS_LIST)
+    }
+
+    /// Every file that is read.
+    #[must_use]
+    pub fn all(&self) -> Vec<PathBuf> {
+        let Self { ca, tls_cert, tls_key, sign_cert, sign_key, crl, .. } = self.clone();
+        let key = match sign_key {
+            SignKey::File(file) => Some(file),
+            SignKey::Command(_) => None,
+        };
+        [ca, tls_cert, tls_key, sign_cert, crl, self.collectors_crl()].into_iter().chain(key).collect()
+    }
 }
 
 /// `[broker]`, for the broker role.
@@ -260,14 +294,36 @@ fn read_tenant(root: &mut Section, mistakes: &mut Mistakes) -> Option<TenantId> 
 
 fn read_identity(root: &mut Section, folder: &Path, mistakes: &mut Mistakes) -> Option<IdentityPaths> {
     let hint = "made by `headwater pki issue --collector NAME --host HOST`";
+    let hint_of_pair = hint;
     let mut table = root.needed_section("identity", hint, mistakes);
     let mut path =
         |key| table.needed::<String>(key, "a PEM file", hint, mistakes).map(|path| folder.join(path));
     let (ca, tls_cert, tls_key) = (path("ca"), path("tls_cert"), path("tls_key"));
-    let (sign_cert, sign_key) = (path("sign_cert"), path("sign_key"));
+    let sign_cert = path("sign_cert");
+    let command = table.texts("sign_command", mistakes);
+    let sign_key = match (command.is_empty(), table.text("sign_key", mistakes)) {
+        (true, Some(file)) => Some(SignKey::File(folder.join(file))),
+        (false, None) => Some(SignKey::Command(command)),
+        _ if table.is_stand_in() => None,
+        (no_command, _) => {
+            let found = if no_command { "nothing" } else { "both" };
+            let hint = "sign_command is a program that signs: [\"program\", \"argument\"]";
+            mistakes.add(
+                &table.path_of("sign_key"),
+                "a PEM file, or sign_command",
+                found,
+                if no_command { hint_of_pair } else { hint },
+            );
+            None
+        }
+    };
+    let crl = table.text("crl", mistakes).map(|path| folder.join(path));
     table.finish(mistakes);
+    let ca = ca?;
     Some(IdentityPaths {
-        ca: ca?,
+        crl_needed: crl.is_some(),
+        crl: crl.unwrap_or_else(|| ca.with_file_name(crate::pki::ALL_LIST)),
+        ca,
         tls_cert: tls_cert?,
         tls_key: tls_key?,
         sign_cert: sign_cert?,

@@ -196,6 +196,17 @@ impl<D: Disk> LandingReader<D> {
         Ok(end)
     }
 
+    /// True if the segment that `position` lies in is there: not trimmed, nor carried away.
+    ///
+    /// # Errors
+    /// [`LandError`].
+    pub fn holds(&self, position: &LandingPosition) -> Result<bool, LandError> {
+        let Some(log) = self.logs()?.into_iter().find(|log| log.incarnation == position.incarnation) else {
+            return Ok(false);
+        };
+        Ok(self.segments(&log.dir)?.contains_key(&position.segment))
+    }
+
     fn logs(&self) -> Result<Vec<LogDir>, LandError> {
         let mut logs = Vec::new();
         for receiver in self.disk.list(&self.root).map_err(|e| io("list", &self.root, e))? {

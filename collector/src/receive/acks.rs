@@ -88,6 +88,10 @@ struct Outbox {
     last_received: Option<BootNanos>,
     committed: bool,
     schemas_asked: Option<BootNanos>,
+    /// Serial of the certificate that its newest message was signed under.
+    signed_by: Option<String>,
+    /// Which of our keys its newest hello was answered with: the one it believes.
+    answered: Option<u32>,
 }
 
 /// Everything waiting to be told.
@@ -97,6 +101,10 @@ pub struct AckDesk {
     counter: u64,
     /// Our own signing chain, leaf first, for hello answers.
     chain: Vec<Vec<u8>>,
+    /// Counts our keys: devices that were answered with an older one are asked for a hello.
+    generation: u32,
+    /// Lists of revoked collectors, for hello answers.
+    revocations: Vec<Vec<u8>>,
     software: String,
     outboxes: BTreeMap<DeviceEpoch, Outbox>,
     due: BTreeSet<(BootNanos, DeviceEpoch)>,
@@ -115,6 +123,8 @@ impl AckDesk {
             incarnation,
             counter: 0,
             chain,
+            generation: 0,
+            revocations: Vec::new(),
             software: software.to_owned(),
             outboxes: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -123,6 +133,44 @@ impl AckDesk {
             credit: CreditPool::new(CREDIT_BYTES, QuotaSettings::default()),
             standing: Standing::Sole,
         }
+    }
+
+    /// Our chain was renewed, with another key or the same; gives the number of the key that signs from now on.
+    pub fn renew(&mut self, chain: Vec<Vec<u8>>, other_key: bool) -> u32 {
+        self.chain = chain;
+        self.generation = self.generation.saturating_add(u32::from(other_key));
+        self.generation
+    }
+
+    /// Lists of revoked collectors that devices are to be given.
+    pub fn set_revocations(&mut self, lists: Vec<Vec<u8>>) {
+        self.revocations = lists;
+    }
+
+    /// The number of our key that the device believes: that its newest hello was answered with.
+    #[must_use]
+    pub fn believed(&self, owner: &DeviceEpoch) -> Option<u32> {
+        self.outboxes.get(owner)?.answered
+    }
+
+    /// Notes the certificate a device signs under.
+    pub fn signed_by(&mut self, owner: &DeviceEpoch, serial: &str) {
+        let outbox = self.outboxes.entry(owner.clone()).or_default();
+        if outbox.signed_by.as_deref() != Some(serial) {
+            outbox.signed_by = Some(serial.to_owned());
+        }
+    }
+
+    /// The certificate a device signed under last.
+    #[must_use]
+    pub fn signer_of(&self, owner: &DeviceEpoch) -> Option<&str> {
+        self.outboxes.get(owner)?.signed_by.as_deref()
+    }
+
+    /// The ack that tells a device why it is shut out, and nothing else; `nonce` is that of the hello it answers.
+    pub fn shut_out(&mut self, why: String, nonce: Option<[u8; 16]>) -> Ack {
+        let chain = nonce.map(|_| self.chain.clone());
+        Ack { revoked: Some(why), nonce, chain, ..self.blank() }
     }
 
     /// A message of the device was admitted: it is answered in any case, also if it was known. `bytes`: what it
@@ -310,7 +358,11 @@ impl AckDesk {
         now: Now,
     ) -> Ack {
         let mut ack = self.blank();
-        let heard = self.outboxes.get(owner).is_some_and(|outbox| outbox.heard_hello);
+        // Heard, and it knows the key we sign with today.
+        let heard = self.outboxes.get(owner).is_some_and(|outbox| {
+            outbox.heard_hello
+                && (outbox.hello.is_some() || outbox.answered.is_none_or(|n| n == self.generation))
+        });
         ack.need_hello = !heard && self.ask_hello(&owner.0, now.boot);
         let outbox = self.outboxes.entry(owner.clone()).or_default();
         outbox.due = None;
@@ -342,6 +394,8 @@ impl AckDesk {
             ack.nonce = Some(hello.nonce);
             ack.capabilities = Some(Capabilities::ours(&self.software));
             ack.chain = Some(self.chain.clone());
+            ack.revocations.clone_from(&self.revocations);
+            outbox.answered = Some(self.generation);
             let known: BTreeSet<StreamId> = ack.streams.iter().map(|stream| stream.id).collect();
             let unknown = hello.streams.iter().filter(|stream| !known.contains(&stream.id));
             ack.streams.extend(unknown.map(|stream| AckStream {

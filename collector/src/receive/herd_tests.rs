@@ -10,6 +10,7 @@ use headwater_core::id::BootOrdinal;
 use headwater_core::time::Grade;
 use headwater_core::wire::{Capabilities, Hello, HelloStream};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 const DEVICES: usize = 1000;
 const MESSAGES: u64 = 6;
@@ -71,8 +72,12 @@ impl Member {
 fn thundering_herd() {
     let ca = Ca::new();
     let (key, chain) = ca.collector();
-    let identity =
-        ReceiverIdentity { incarnation: IncarnationId([1; 16]), key, chain, software: "test".into() };
+    let identity = ReceiverIdentity {
+        incarnation: IncarnationId([1; 16]),
+        key: Arc::new(key.into()),
+        chain,
+        software: "test".into(),
+    };
     let mut receiver = Receiver::new(ca.admission(), identity, &CommitMark::default())
         .with_credit(CREDIT_BYTES_MIN, QuotaSettings::default());
     let mut broker: VecDeque<(usize, bool, Vec<u8>)> = VecDeque::new();
@@ -165,8 +170,12 @@ fn thundering_herd() {
 
 fn receiver_of(ca: &Ca, life: u8) -> Receiver {
     let (key, chain) = ca.collector();
-    let identity =
-        ReceiverIdentity { incarnation: IncarnationId([life; 16]), key, chain, software: "test".into() };
+    let identity = ReceiverIdentity {
+        incarnation: IncarnationId([life; 16]),
+        key: Arc::new(key.into()),
+        chain,
+        software: "test".into(),
+    };
     Receiver::new(ca.admission(), identity, &CommitMark::default())
 }
 

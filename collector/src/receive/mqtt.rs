@@ -45,8 +45,8 @@ pub struct MqttTarget {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// TLS with client certificate; `None` on loopback only.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// TLS with client certificate, as it is at each connection; `None` on loopback only.
+    pub tls: Option<watch::Receiver<Arc<rustls::ClientConfig>>>,
     /// Fixed, so that the session is found again.
     pub client_id: String,
     /// Keepalive, s; at least 5.
@@ -300,7 +300,7 @@ fn options(target: &MqttTarget) -> MqttOptions {
         .set_outgoing_inflight_upper_limit(INFLIGHT_MAX)
         .set_manual_acks(true);
     if let Some(tls) = &target.tls {
-        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(Arc::clone(tls))));
+        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(Arc::clone(&tls.borrow()))));
     }
     options
 }

@@ -9,6 +9,7 @@ use super::landed_set::{LandedSet, refusal};
 use super::quota::QuotaSettings;
 use super::reassemble::{DeviceEpoch, PartOutcome, Reassembler, StagingLimits};
 use super::summary::{BatchSummary, RowRun, refusal_reason};
+use crate::config::AckSigner;
 use crate::land::{
     BlobRecord, CommitMark, LandRecord, Landed, LandedBlob, LandedMessage, LandingPosition, MessageRecord,
     Span,
@@ -21,10 +22,11 @@ use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_core::wire::chain::{Role, verify_chain};
 use headwater_core::wire::object::{BlobHead, Part};
 use headwater_core::wire::{
-    Ack, Declaration, Envelope, Lane, MessageKind, RefusalReason, Refused, Sent, SigningKey, Topic, Unsigned,
+    Ack, Declaration, Envelope, Hello, Lane, MessageKind, RefusalReason, Refused, Sent, Topic, Unsigned,
     peek_chain,
 };
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// How long a message of an unknown key waits in a group for another receiver's word of it.
 const PEN_NS: i64 = 2_000_000_000;
@@ -79,7 +81,7 @@ pub struct ReceiverIdentity {
     /// This life.
     pub incarnation: IncarnationId,
     /// Signs acks.
-    pub key: SigningKey,
+    pub key: Arc<AckSigner>,
     /// Its chain, leaf first.
     pub chain: Vec<Vec<u8>>,
     /// Name and version, for people.
@@ -90,7 +92,9 @@ pub struct ReceiverIdentity {
 #[derive(Debug)]
 pub struct Receiver {
     admission: Admission,
-    key: SigningKey,
+    key: Arc<AckSigner>,
+    /// Our key before the last renewal and its number: devices that have not heard of the new one believe it.
+    key_before: Option<(u32, Arc<AckSigner>)>,
     staging: Reassembler,
     landed: LandedSet,
     desk: AckDesk,
@@ -109,6 +113,7 @@ impl Receiver {
         Self {
             admission,
             key: identity.key,
+            key_before: None,
             staging: Reassembler::new(StagingLimits::V1),
             landed: LandedSet::new(mark.clone()),
             desk,
@@ -123,6 +128,21 @@ impl Receiver {
     pub fn with_credit(mut self, credit_bytes: u64, quotas: QuotaSettings) -> Self {
         self.desk.credit = CreditPool::new(credit_bytes, quotas);
         self
+    }
+
+    /// Our certificate was renewed. Acks go on under the key that each device believes, and ask it for a hello, whose
+    /// answer brings the new one: nothing that is under way is lost.
+    pub fn renew(&mut self, key: Arc<AckSigner>, chain: Vec<Vec<u8>>) {
+        let other_key = key.key_id() != self.key.key_id();
+        let number = self.desk.renew(chain, other_key);
+        if other_key {
+            self.key_before = Some((number.saturating_sub(1), std::mem::replace(&mut self.key, key)));
+        }
+    }
+
+    /// Lists of revoked collectors (CRLs, DER), for the answers to hellos.
+    pub fn set_revocations(&mut self, lists: Vec<Vec<u8>>) {
+        self.desk.set_revocations(lists);
     }
 
     /// Takes a message that came in on `topic`.
@@ -144,13 +164,14 @@ impl Receiver {
                     self.pen.push_back((until, topic.to_owned(), payload.to_owned()));
                     return Taken::Kept;
                 }
-                self.answer_refusal(&refused, now);
+                self.answer_refusal(&refused, payload, now);
                 return Taken::Refused(refused);
             }
         };
         let owner = (admitted.device.clone(), admitted.envelope.epoch);
         let cost = cost_of(admitted.lane, payload.len());
         self.desk.received(&owner, cost, admitted.envelope.sent, now);
+        self.desk.signed_by(&owner, &admitted.key_serial);
         self.keep(&owner, admitted, payload, now)
     }
 
@@ -281,7 +302,16 @@ impl Receiver {
         self.desk.serve_credit(now);
         let mut out = std::mem::take(&mut self.urgent);
         while let Some((owner, ack)) = self.desk.next_due(&self.landed, &mut self.staging, quality, now) {
-            out.extend(self.sign(&owner, &ack, now.utc));
+            let serial = self.desk.signer_of(&owner);
+            match serial.and_then(|serial| self.admission.registry.revoked(serial)) {
+                None => out.extend(self.sign(&owner, &ack, now.utc)),
+                // Its acks stop; what it shipped before stays.
+                Some(why) if self.desk.ask_hello(&owner.0, now.boot) => {
+                    let ack = self.desk.shut_out(why, None);
+                    out.extend(self.sign(&owner, &ack, now.utc));
+                }
+                Some(_) => {}
+            }
         }
         out
     }
@@ -320,22 +350,31 @@ impl Receiver {
         &self.admission.registry
     }
 
-    fn answer_refusal(&mut self, refused: &Refusal, now: Now) {
-        let ask = matches!(refused.kind, RefusalKind::UnknownKey | RefusalKind::Expired);
+    fn answer_refusal(&mut self, refused: &Refusal, payload: &[u8], now: Now) {
+        let ask =
+            matches!(refused.kind, RefusalKind::UnknownKey | RefusalKind::Expired | RefusalKind::Revoked);
         let (true, Some(device), Some(epoch)) = (ask, &refused.device, refused.epoch) else { return };
         if self.desk.ask_hello(device, now.boot) {
-            let ack = self.desk.need_hello();
+            let ack = match refused.kind {
+                RefusalKind::Revoked => self.desk.shut_out(refused.detail.clone(), nonce_of(payload)),
+                _ => self.desk.need_hello(),
+            };
             let out = self.sign(&(device.clone(), epoch), &ack, now.utc);
             self.urgent.extend(out);
         }
     }
 
     fn sign(&self, owner: &DeviceEpoch, ack: &Ack, utc: UtcNanos) -> Option<Outgoing> {
+        let key = match (&self.key_before, self.desk.believed(owner)) {
+            (Some((number, key)), Some(believed)) if ack.nonce.is_none() && *number == believed => key,
+            _ => &self.key,
+        };
         match Unsigned::new(MessageKind::Ack, &owner.0, owner.1, &ack.to_body()) {
-            Ok(unsigned) => Some(Outgoing {
-                topic: Topic::Ack(owner.0.clone()).to_string(),
-                payload: unsigned.sign(Sent { boot_ordinal: 0, ns: utc.0 }, &self.key),
-            }),
+            Ok(unsigned) => {
+                let sent = Sent { boot_ordinal: 0, ns: utc.0 };
+                let payload = unsigned.sign_with(sent, key.key_id(), |digest| key.sign(digest))?;
+                Some(Outgoing { topic: Topic::Ack(owner.0.clone()).to_string(), payload })
+            }
             Err(error) => {
                 // 256 streams with 32 ranges each stay below the limit, so this is a bug of ours.
                 tracing::error!(device = %owner.0, %error, "ack is too large to send");
@@ -455,10 +494,16 @@ fn cost_of(lane: Lane, bytes: usize) -> u64 {
     if lane == Lane::Control { 0 } else { bytes as u64 }
 }
 
+/// The nonce of a hello; `None` of anything else.
+fn nonce_of(payload: &[u8]) -> Option<[u8; 16]> {
+    let envelope = Envelope::parse(payload).ok().filter(|envelope| envelope.kind == MessageKind::Hello)?;
+    Hello::from_body(envelope.body).ok().map(|hello| hello.nonce)
+}
+
 fn declared(declaration: Declaration) -> DeclaredStream {
     let Declaration { stream, name, schema } = declaration;
     let fingerprint = schema.fingerprint();
-    DeclaredStream { stream, name, fingerprint, schema: std::sync::Arc::new(schema) }
+    DeclaredStream { stream, name, fingerprint, schema: Arc::new(schema) }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use headwater_core::wire::object::{BlobObject, Part, object_id};
 use headwater_core::wire::{Ack, Envelope, MessageKind};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const QUALITY: ClockQuality = ClockQuality { e_c_ns: 5, grade: Grade::Estimated, source_id: 6 };
 const ROWS: u64 = 24;
@@ -94,7 +95,8 @@ impl World {
         self.lives += 1;
         let id = IncarnationId([self.lives; 16]);
         let (key, chain) = self.ca.collector();
-        let identity = ReceiverIdentity { incarnation: id, key, chain, software: "test".into() };
+        let identity =
+            ReceiverIdentity { incarnation: id, key: Arc::new(key.into()), chain, software: "test".into() };
         let mut receiver = Receiver::new(self.ca.admission(), identity, &CommitMark::default());
         if self.mode == Mode::Group {
             receiver = receiver.in_group();

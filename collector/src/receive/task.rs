@@ -5,6 +5,7 @@ use super::clock::QualitySource;
 use super::credit::{CreditPool, CreditState};
 use super::receiver::{Note, Outgoing, Receiver, Staged, Taken};
 use super::sharing::News;
+use crate::credentials::Renewal;
 use crate::land::{CommitMark, LandError, LandRecord, LandingPosition, Log, Span};
 use crate::telemetry;
 use headwater_core::id::DevicePath;
@@ -65,6 +66,8 @@ pub struct ReceiveTask<I, C, D: Disk> {
     pub credit: watch::Sender<CreditBoard>,
     /// What other receivers of the fleet do and land; none without them.
     pub others: Option<mpsc::Receiver<News>>,
+    /// Our key and chain, when they were renewed.
+    pub renewals: watch::Receiver<Option<Renewal>>,
 }
 
 impl<I, C, D: Disk> std::fmt::Debug for ReceiveTask<I, C, D> {
@@ -94,18 +97,10 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
     /// # Errors
     /// [`ReceiveError`]: the process should end, and its successor reads the log.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), ReceiveError> {
-        let ReceiveTask {
-            mut inbox,
-            clock,
-            log,
-            mut receiver,
-            sync_ms,
-            quality,
-            landed,
-            mut commits,
-            credit,
-            mut others,
-        } = self;
+        let ReceiveTask { mut inbox, clock, log, mut receiver, sync_ms, quality, landed, credit, .. } = self;
+        let (mut commits, mut renewals, mut others) = (self.commits, self.renewals, self.others);
+        renew(&mut receiver, &mut renewals);
+        let mut renewals_open = true;
         let sync_ns = i64::try_from(sync_ms).unwrap_or(i64::MAX).saturating_mul(NS_PER_MS);
         let mut idle = Some(log);
         let mut syncing: Option<Syncing<D>> = None;
@@ -176,6 +171,10 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
                     }
                     None => others = None,
                 },
+                changed = renewals.changed(), if renewals_open => match changed {
+                    Ok(()) => renew(&mut receiver, &mut renewals),
+                    Err(_) => renewals_open = false,
+                },
                 () = async { match wake {
                     Some(at) => clock.sleep_until(at).await,
                     None => std::future::pending().await,
@@ -204,6 +203,13 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
         }
         tracing::info!("receiving ended, everything taken is landed");
         Ok(())
+    }
+}
+
+fn renew(receiver: &mut Receiver, renewals: &mut watch::Receiver<Option<Renewal>>) {
+    if let Some(Renewal { key, chain, revocations }) = renewals.borrow_and_update().clone() {
+        receiver.renew(key, chain);
+        receiver.set_revocations(revocations);
     }
 }
 

@@ -95,7 +95,19 @@ impl StatusBoard {
                 let over = over
                     .get(&device)
                     .map(|(reason, today)| json!({ "over": reason.as_str(), "bytes_today": today }));
-                json!({ "device": device.device.as_str(), "key_serials": serials, "quota": over })
+                let revoked: Vec<&str> = serials
+                    .iter()
+                    .copied()
+                    .filter(|serial| self.registry.revoked(serial).is_some())
+                    .collect();
+                let ends = keys.iter().map(|key| key.signer.not_after.0).max();
+                json!({
+                    "device": device.device.as_str(),
+                    "key_serials": serials,
+                    "quota": over,
+                    "revoked": revoked,
+                    "certificate_ends_ns": ends,
+                })
             })
             .collect();
         let broken: serde_json::Map<String, Value> = Invariant::ALL

@@ -6,9 +6,10 @@ use super::primitives::{PrimitiveError, Reader, put_bytes, put_uv};
 use super::records::{
     self, RecordError, TAG_ACK_STREAM, TAG_CAPABILITIES, TAG_CLOCK_REPLY, TAG_COLLECTOR_CHAIN, TAG_COMMIT,
     TAG_CREDIT, TAG_CREDIT_WAIT, TAG_INCARNATION, TAG_MISSING, TAG_NEED_HELLO, TAG_NEED_SCHEMA,
-    TAG_NONCE_ECHO, TAG_REFUSED, WatermarkRanges, for_each, put_chain, put_ranges, put_record, read_chain,
-    read_ranges, read_stream_id,
+    TAG_NONCE_ECHO, TAG_REFUSED, TAG_REVOCATIONS, TAG_REVOKED, WatermarkRanges, for_each, put_chain,
+    put_ranges, put_record, read_chain, read_ranges, read_stream_id,
 };
+use super::revocation::{REVOCATION_BYTES_SENT_MAX, REVOCATION_LISTS_MAX};
 use crate::gap::truncated;
 use crate::id::{IncarnationId, ObjectId, STREAMS_MAX, Seq, Sha256, StreamId};
 use crate::schema::Fingerprint;
@@ -226,6 +227,11 @@ pub struct Ack {
     pub chain: Option<Vec<Vec<u8>>>,
     /// The receiver does not know this device's key: say hello.
     pub need_hello: bool,
+    /// The device's certificate counts no more, and why: nothing it sends is taken. At most 128 bytes, for a person.
+    pub revoked: Option<String>,
+    /// The fleet's revocation lists (CRLs, DER) that name collectors; with `nonce`. Their CAs signed them, so
+    /// whoever passes them on cannot forge them.
+    pub revocations: Vec<Vec<u8>>,
 }
 
 impl Ack {
@@ -247,6 +253,8 @@ impl Ack {
             need_schema: Vec::new(),
             chain: None,
             need_hello: false,
+            revoked: None,
+            revocations: Vec::new(),
         }
     }
 
@@ -319,6 +327,15 @@ impl Ack {
         if self.need_hello {
             put_record(&mut out, TAG_NEED_HELLO, &[]);
         }
+        if let Some(why) = &self.revoked {
+            put_record(&mut out, TAG_REVOKED, truncated(why, REFUSAL_BYTES_MAX).as_bytes());
+        }
+        if !self.revocations.is_empty() {
+            let mut body = Vec::new();
+            put_uv(&mut body, self.revocations.len() as u64);
+            self.revocations.iter().for_each(|list| put_bytes(&mut body, list));
+            put_record(&mut out, TAG_REVOCATIONS, &body);
+        }
         out
     }
 
@@ -359,6 +376,11 @@ impl Ack {
                 }
                 TAG_COLLECTOR_CHAIN => ack.chain = Some(read_chain(record.take_rest())?),
                 TAG_NEED_HELLO => ack.need_hello = true,
+                TAG_REVOKED => {
+                    let text = record.take_rest();
+                    ack.revoked = Some(truncated(&String::from_utf8_lossy(text), REFUSAL_BYTES_MAX));
+                }
+                TAG_REVOCATIONS => ack.revocations = read_revocations(record.take_rest())?,
                 _ => {}
             }
             Ok(())
@@ -394,6 +416,16 @@ fn read_refused(record: &mut Reader<'_>) -> Result<Refused, RecordError> {
     let reason = RefusalReason::from_code(code).ok_or(PrimitiveError::Range(code.into()))?;
     let text = record.text(REFUSAL_BYTES_MAX)?.to_owned();
     Ok(Refused { stream, seq_lo: Seq(seq_lo), seq_hi: Seq(seq_hi), refusal: Refusal { reason, text } })
+}
+
+fn read_revocations(body: &[u8]) -> Result<Vec<Vec<u8>>, RecordError> {
+    if body.len() > REVOCATION_BYTES_SENT_MAX {
+        let limit = REVOCATION_BYTES_SENT_MAX;
+        return Err(RecordError::Limit { what: "bytes of revocation lists", limit });
+    }
+    let mut reader = Reader::new(body);
+    let n = reader.len(REVOCATION_LISTS_MAX)?;
+    (0..n).map(|_| Ok(reader.bytes(REVOCATION_BYTES_SENT_MAX)?.to_vec())).collect()
 }
 
 fn read_clock(record: &mut Reader<'_>) -> Result<ClockReply, RecordError> {
@@ -444,6 +476,8 @@ mod tests {
             need_schema: vec![(StreamId(1), Fingerprint(7))],
             chain: Some(vec![vec![8; 99]]),
             need_hello: true,
+            revoked: Some("certificate 07 is revoked: key_compromise".into()),
+            revocations: vec![vec![1; 300], vec![2; 5]],
             ..Ack::new(IncarnationId([2; 16]), 77)
         }
     }

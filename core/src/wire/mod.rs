@@ -10,6 +10,8 @@ mod hello;
 pub mod object;
 pub mod primitives;
 mod records;
+pub mod request;
+pub mod revocation;
 mod sign;
 mod topic;
 
@@ -54,6 +56,8 @@ mod tests {
             ("`CHAIN_BYTES_MAX`", super::records::CHAIN_BYTES_MAX),
             ("[`RANGES_MAX`]", super::RANGES_MAX),
             ("`ENTRIES_MAX`", super::ack::ENTRIES_MAX),
+            ("[`revocation::REVOCATION_LISTS_MAX`]", super::revocation::REVOCATION_LISTS_MAX),
+            ("[`revocation::REVOCATION_BYTES_SENT_MAX`]", super::revocation::REVOCATION_BYTES_SENT_MAX),
             ("`REFUSAL_BYTES_MAX`, `SOFTWARE_BYTES_MAX`", super::ack::REFUSAL_BYTES_MAX),
             ("`REFUSAL_BYTES_MAX`, `SOFTWARE_BYTES_MAX`", super::hello::SOFTWARE_BYTES_MAX),
             ("[`object::OBJECT_BYTES_MAX`]", super::object::OBJECT_BYTES_MAX),

@@ -165,7 +165,7 @@ fn now() -> Instant {
 }
 
 fn closed(reason: &str) -> LinkClosed {
-    LinkClosed { reason: reason.to_owned(), transient: true }
+    LinkClosed::transient(reason)
 }
 
 impl Line {

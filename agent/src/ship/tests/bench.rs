@@ -26,6 +26,8 @@ pub(super) struct Bench {
     pub(super) rereads: usize,
     /// Ship lanes of telemetry and media.
     pub(super) lanes: [Lane; 2],
+    /// Revocation lists to be kept.
+    pub(super) lists_kept: Vec<Vec<Vec<u8>>>,
     pub(super) limit: usize,
 }
 
@@ -59,6 +61,7 @@ impl Bench {
             rewinds: 0,
             rereads: 0,
             lanes: [Lane::LiveTelemetry, Lane::LiveMedia],
+            lists_kept: Vec::new(),
             limit: 128 * 1024,
         }
     }
@@ -96,6 +99,7 @@ impl Bench {
                     self.rewinds += 1;
                 }
                 Action::Reconnect(_) => {}
+                Action::Revoked(lists) => self.lists_kept.push(lists),
                 Action::Report(error) => self.reports.push(error),
             }
         }

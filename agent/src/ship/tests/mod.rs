@@ -10,4 +10,5 @@ mod flight_rules;
 mod reach;
 mod refused_rules;
 mod session_rules;
+mod trust_rules;
 mod world;
