@@ -25,7 +25,7 @@ use crate::land::{
 use crate::receive::clock::{QualitySource, SystemClock, source_id};
 use crate::receive::mqtt::{MqttInbox, MqttTarget};
 use crate::receive::task::{CreditBoard, ReceiveError, ReceiveTask};
-use crate::receive::{Admission, Receiver, ReceiverIdentity};
+use crate::receive::{Admission, Now, Receiver, ReceiverIdentity};
 use crate::registry::Registry;
 use crate::serve::{self, ServeError, StatusBoard};
 use headwater_core::id::IncarnationId;
@@ -333,6 +333,8 @@ async fn open_lake(settings: &Settings) -> Result<(Lake, RefName, CommitMark), P
 /// Brings the landed set and the registry to what the logs hold. Gives how far they were read.
 fn replay(reader: &mut LandingReader<StdDisk>, receiver: &mut Receiver) -> Result<LandingCursors, LandError> {
     let mut cursors = LandingCursors::new();
+    let reading = SystemClock.read();
+    let now = Now { boot: reading.b2, utc: reading.real };
     let (mut records, mut unreadable) = (0_u64, 0_u64);
     loop {
         let landed = reader.next_after(&cursors, REPLAY_BYTES)?;
@@ -341,6 +343,7 @@ fn replay(reader: &mut LandingReader<StdDisk>, receiver: &mut Receiver) -> Resul
         }
         for record in &landed {
             records = records.saturating_add(1);
+            receiver.count_replayed(record, now);
             if !receiver.replay(record) {
                 unreadable = unreadable.saturating_add(1);
             }

@@ -180,6 +180,12 @@ fn ack(body: &[u8], known: &Known) -> Item {
     if let Some(wait) = &ack.wait {
         item = item.told("wait", wait.reason.as_str()).fact("wait_ms", wait.for_ms);
     }
+    if let Some(why) = &ack.revoked {
+        item = item.told("revoked", why);
+    }
+    if !ack.revocations.is_empty() {
+        item = item.fact("revocation_lists", ack.revocations.len());
+    }
     if let Some(commit) = &ack.commit {
         item = item.told("commit", commit);
     }

@@ -145,6 +145,12 @@ impl Credit {
     pub(super) fn anew() -> Self {
         Self { limit: CREDIT_START, told: false, used: 0, blocked_since: None }
     }
+
+    /// What is left of it, counted from a hello that is said again.
+    pub(super) fn carried(&self) -> Self {
+        let left = self.limit.saturating_sub(self.used).min(CREDIT_START);
+        Self { limit: left, ..Self::anew() }
+    }
 }
 
 /// Gives random nonces.
@@ -444,8 +450,8 @@ impl Shipper {
             return self.say_hello(now);
         }
         if let Some(hello) = self.session.say_again(now, self.ack_rtt_ns) {
-            // The collector counts from the newest hello it has.
-            self.credit = Credit::anew();
+            // The collector counts from the newest hello it has. One that is not answered earns nothing more.
+            self.credit = self.credit.carried();
             self.counters.hellos = self.counters.hellos.saturating_add(1);
             return Some(self.hand_over(now, Lane::Control, &hello, Freight::Control));
         }

@@ -291,6 +291,16 @@ impl Receiver {
         }
     }
 
+    /// Counts a record of an earlier life of this receiver for the quota of the day.
+    pub fn count_replayed(&mut self, landed: &Landed, now: Now) {
+        let (device, epoch, received, bytes) = match landed {
+            Landed::Message(m) if m.imported => return,
+            Landed::Message(m) => (&m.device, m.epoch, m.received, cost_of(m.lane, m.message.len())),
+            Landed::Blob(b) => (&b.device, b.epoch, b.received, b.bytes.len() as u64),
+        };
+        self.desk.credit.replayed(&(device.clone(), epoch), bytes, received, now);
+    }
+
     /// When the next ack is due.
     #[must_use]
     pub fn deadline(&self) -> Option<BootNanos> {

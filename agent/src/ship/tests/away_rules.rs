@@ -131,3 +131,28 @@ fn a_row_that_is_away_and_does_not_decode_goes_once_more_and_then_is_given_up() 
     assert_eq!(bench.spool.acked(1), seqs(0..10));
     assert_eq!(bench.rereads, 1);
 }
+
+/// A fleet whose hellos are not answered would else pour its unasked credit into the broker every five seconds.
+#[test]
+fn a_hello_said_again_earns_no_more_credit() {
+    let mut bench = backlog();
+    bench.settle();
+    for n in 0..40 {
+        bench.spool.append(picture(2, n, 60_000));
+    }
+    bench.shipper.disconnected();
+    bench.connect();
+    let (mut unasked, mut hellos) = (0, 0);
+    for _ in 0..240 {
+        bench.pull();
+        for message in bench.send_all() {
+            match Bench::kinds(std::slice::from_ref(&message))[0] {
+                MessageKind::Hello => hellos += 1,
+                _ => unasked += message.payload.len(),
+            }
+        }
+        bench.wait_ms(500);
+    }
+    assert!(hellos > 5, "{hellos}");
+    assert!(unasked > 100_000 && unasked <= 256 * 1024, "{unasked} bytes without an answer");
+}
