@@ -23,7 +23,7 @@ fn slow() -> Mode {
 /// A client that keeps too much in flight misses its own pings here, reconnects and sends the same bytes for ever.
 #[test]
 fn throttle_proxy_pictures_of_200_kb_go_through_20_kb_a_second() {
-    let mut site = Site::start(&Plan { link: slow(), ..Plan::default() });
+    let mut site = Site::start(&Plan { link: slow(), keepalive_s: 5, ..Plan::default() });
     site.wait(LIMIT, "rows in the lake", |site| site.stream("count").is_some_and(|count| count.1 > 0));
     site.take_picture(PICTURE_BYTES);
     site.take_picture(PICTURE_BYTES);
