@@ -9,6 +9,7 @@
 //! | [`procs`] | child processes: start, kill -9, restart, stop, memory |
 //! | [`proxy`] | a bad link between two processes: slow, cut, half-open |
 //! | [`truth`] | what was emitted, against what the lake holds |
+//! | [`simulated`] | the simulated world: agents, broker, collector, disks and clocks from one seed |
 
 #[path = "loopback/ticks.rs"]
 pub mod ticks;
@@ -25,6 +26,8 @@ pub mod proxy;
 pub mod pty;
 #[path = "loopback/roles.rs"]
 pub mod roles;
+#[path = "world/mod.rs"]
+pub mod simulated;
 #[path = "loopback/status.rs"]
 pub mod status;
 #[path = "loopback/truth/mod.rs"]

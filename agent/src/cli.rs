@@ -1,13 +1,18 @@
-//! The command line: run, check, test, status, spool, decode.
+//! The command line: run, check, test, status, enroll, time-floor, spool, decode.
+
+mod online;
 
 use crate::card::{self, SpoolArgs};
 use crate::config::{self, Settings, identity};
 use crate::decode::{self, Item, Values};
+use crate::enroll::{self, HttpsUrl};
 use crate::source::AnySource;
 use crate::status::{self, AgentStatus};
+use crate::trust::TrustFiles;
 use crate::{clock::BootClock, pipeline};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use headwater_core::id::DeviceId;
 use headwater_core::ports::{Clock, Source, SourceError, SourceEvent};
 use headwater_core::sample::{Reading, Value};
 use headwater_core::schema::{Logical, Schema};
@@ -46,13 +51,26 @@ enum Verb {
         config: PathBuf,
     },
     /// Reports every mistake of the configuration and its certificates, or who this gateway is.
+    ///
+    /// With --online it goes the way to each broker hop by hop (DNS, TCP, proxy, TLS, WebSocket, MQTT, subscription)
+    /// and says which one fails, why, and what to do. It does so under another client id and sends nothing, so that
+    /// a running agent is not disturbed. The exit code is 1 if anything is to be mended.
+    #[command(
+        after_help = "Examples:\n  headwater-agent check --config agent.toml\n  headwater-agent check --online\n  headwater-agent check --online --json | jq '.steps[] | select(.ok | not)'\n  headwater-agent check --schema > agent.schema.json"
+    )]
     Check {
         /// Configuration.
         #[arg(long, default_value = CONFIG)]
         config: PathBuf,
         /// Prints the JSON schema of the configuration instead.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "online")]
         schema: bool,
+        /// Goes to each broker as well.
+        #[arg(long)]
+        online: bool,
+        /// With --online: one JSON object a line for each broker, and nothing else.
+        #[arg(long, requires = "online")]
+        json: bool,
     },
     /// Opens every source and prints a reading of each; stores and removes nothing.
     Test {
@@ -75,6 +93,55 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Gets this gateway's certificates from the fleet's enrolment service, with a token.
+    ///
+    /// Makes both keys here, has them certified, and writes certificates, keys and, if there is none, the configuration.
+    /// Certificates are renewed by themselves from then on. A name that is enrolled already needs --replace: the
+    /// certificates it has are revoked then.
+    #[command(
+        after_help = "Examples:\n  sudo headwater-agent enroll https://hq.example:8443 --token hwt1-…\n  headwater-agent enroll https://hq.example:8443 --token - --name pi-7 --config ./agent.toml < token.txt\nTokens are made with:\n  headwater pki token create --dir pki --name 'pi-*' --expires 24h"
+    )]
+    Enroll {
+        /// The service: https://HOST:PORT.
+        #[arg(value_parser = https_url)]
+        url: HttpsUrl,
+        /// The token, or - to read it from standard input.
+        #[arg(long, env = "HEADWATER_TOKEN", hide_env_values = true)]
+        token: String,
+        /// Name of this gateway; the host's name if left out.
+        #[arg(long)]
+        name: Option<DeviceId>,
+        /// Configuration: kept if there is one, else written.
+        #[arg(long, default_value = CONFIG)]
+        config: PathBuf,
+        /// Folder for certificates and keys, if the configuration names none.
+        #[arg(long, default_value = "/var/lib/headwater/pki")]
+        dir: PathBuf,
+        /// This gateway takes the place of one that is enrolled by this name.
+        #[arg(long)]
+        replace: bool,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows the time that is certainly past, by which certificates are checked; or forgets it.
+    ///
+    /// It comes from our own certificates and from collectors that promise their time. Reset it if such a promise was
+    /// false and lay in the future, so that certificates seem to have ended.
+    #[command(
+        after_help = "Examples:\n  headwater-agent time-floor\n  headwater-agent time-floor --reset && systemctl restart headwater-agent"
+    )]
+    TimeFloor {
+        /// Configuration.
+        #[arg(long, default_value = CONFIG)]
+        config: PathBuf,
+        /// Forgets it: it starts from our own certificates again.
+        #[arg(long)]
+        reset: bool,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// What lies in a spool, whether it is sound, and how to carry it away: also of a copy or a pulled card.
     Spool(SpoolArgs),
     /// Shows what a file of ours holds: a spool segment, a message, the body of a batch or a slab.
@@ -94,6 +161,10 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+}
+
+fn https_url(text: &str) -> Result<HttpsUrl, String> {
+    HttpsUrl::parse(text).ok_or_else(|| "write https://HOST:PORT, such as https://hq.example:8443".to_owned())
 }
 
 fn shown(text: &str) -> Result<Values, String> {
@@ -166,13 +237,17 @@ fn act(verb: Verb) -> Result<bool> {
             say(serde_json::to_string_pretty(&schemars::schema_for!(config::raw::RawConfig))?)?;
             Ok(true)
         }
-        Verb::Check { config, schema: false } => check(&config),
+        Verb::Check { config, schema: false, online, json } => check(&config, online, json),
         Verb::Test { config, wait, json } => {
             let settings = config::load(&config)?;
             log_to_stderr("warn")?;
             runtime()?.block_on(test(&settings, wait, json))
         }
         Verb::Status { config, json } => show_status(&config, json),
+        Verb::Enroll { url, token, name, config, dir, replace, json } => {
+            enroll_here(&url, &token, name, (&config, &dir), replace, json)
+        }
+        Verb::TimeFloor { config, reset, json } => time_floor(&config, reset, json),
         Verb::Spool(args) => Ok(card::main(args) == ExitCode::SUCCESS),
         Verb::Decode { file, rows, json } => decode(&file, rows, json),
     }
@@ -212,8 +287,11 @@ fn run(config: &Path) -> Result<()> {
     ended
 }
 
-fn check(config: &Path) -> Result<bool> {
+fn check(config: &Path, online: bool, json: bool) -> Result<bool> {
     let settings = config::load(config)?;
+    if json {
+        return online::check(&settings, true);
+    }
     let now = BootClock.read().real;
     let mut good = true;
     match identity::load(&settings.identity, &settings.device, now) {
@@ -221,6 +299,13 @@ fn check(config: &Path) -> Result<bool> {
             let signer = &identity.signer;
             say(format_args!("this gateway is {} (signing key {})", settings.device, signer.key.key_id()))?;
             say(format_args!("certificate {} is valid until {}", signer.serial, date(signer.not_after)))?;
+            if identity.ends < now {
+                good = false;
+                say(format_args!(
+                    "! by this clock its certificates ended on {}: set the clock, or renew them",
+                    date(identity.ends)
+                ))?;
+            }
             if let Err(why) = pipeline::mqtt_settings(&settings, &identity) {
                 good = false;
                 say(format_args!("! {why}"))?;
@@ -231,8 +316,7 @@ fn check(config: &Path) -> Result<bool> {
             errors.iter().try_for_each(|error| say(format_args!("! {error}")))?;
         }
     }
-    let scheme = if settings.broker.tls { "mqtts" } else { "mqtt" };
-    say(format_args!("ships to {scheme}://{}:{}", settings.broker.host, settings.broker.port))?;
+    say(format_args!("ships to {}", settings.uplink.told()))?;
     if let Err(error) = pipeline::folder_is_writable(&settings.spool.dir) {
         good = false;
         say(format_args!("! spool folder {} is not writable: {error}", settings.spool.dir.display()))?;
@@ -240,8 +324,88 @@ fn check(config: &Path) -> Result<bool> {
     for source in &settings.sources {
         say(format_args!("captures {} from {}", source.stream, source.kind.as_str()))?;
     }
+    if online && good {
+        good = online::check(&settings, false)?;
+    }
     say(if good { "all is well" } else { "there is something to mend" })?;
     Ok(good)
+}
+
+fn enroll_here(
+    url: &HttpsUrl,
+    token: &str,
+    name: Option<DeviceId>,
+    (config, dir): (&Path, &Path),
+    replace: bool,
+    json: bool,
+) -> Result<bool> {
+    let token = match token {
+        "-" => {
+            io::read_to_string(io::stdin().lock()).context("failed to read the token from standard input")?
+        }
+        token => token.to_owned(),
+    };
+    let token = enroll::Token::parse(&token)?;
+    let name = match name {
+        Some(name) => name,
+        None => {
+            enroll::host_name().context("this host's name cannot be a gateway's; give one with --name")?
+        }
+    };
+    let enrolling = enroll::Enrolling { url, token: &token, name, config, dir, replace };
+    let enrolled = enroll::enroll(&enrolling, BootClock.read().real)?;
+    if json {
+        say(serde_json::to_string(&enrolled)?)?;
+        return Ok(true);
+    }
+    say(format_args!("this gateway is {}", enrolled.device))?;
+    say(format_args!("certificates and keys are in {}", enrolled.identity.display()))?;
+    say(format_args!("they are valid until {} and renew themselves", date(UtcNanos(enrolled.ends_ns))))?;
+    let file = enrolled.config.display();
+    match enrolled.config_written {
+        true => say(format_args!(
+            "{file} was written: add a [[source]] for each sensor, then `headwater-agent check`"
+        ))?,
+        false => say(format_args!(
+            "{file} was kept; for renewal it needs renew = \"{url}\" in [identity], if that is not there"
+        ))?,
+    }
+    Ok(true)
+}
+
+fn time_floor(config: &Path, reset: bool, json: bool) -> Result<bool> {
+    let settings = config::load(config)?;
+    let files = TrustFiles::of_spool(&settings.spool.dir);
+    let kept = files.floor();
+    if reset {
+        files.reset_floor().with_context(|| format!("failed to remove {}", files.floor_file().display()))?;
+    }
+    let kept = kept.filter(|_| !reset);
+    let own = identity::load(&settings.identity, &settings.device, BootClock.read().real).ok();
+    let own = own.map(|identity| identity.time_floor);
+    let floor = kept.max(own);
+    if json {
+        let ns = |utc: Option<UtcNanos>| utc.map(|utc| utc.0);
+        say(
+            serde_json::json!({"floor_ns": ns(floor), "promised_ns": ns(kept), "own_certificates_ns": ns(own), "reset": reset}),
+        )?;
+        return Ok(true);
+    }
+    if reset {
+        say("forgotten; a running agent keeps its own until it is restarted")?;
+    }
+    say(format_args!("it is later than {}", floor.map_or_else(|| "?".to_owned(), moment)))?;
+    say(format_args!("promised by collectors: {}", kept.map_or_else(|| "nothing yet".to_owned(), moment)))?;
+    say(format_args!(
+        "own certificates begin: {}",
+        own.map_or_else(|| "they cannot be used".to_owned(), moment)
+    ))?;
+    Ok(true)
+}
+
+fn moment(utc: UtcNanos) -> String {
+    chrono::DateTime::from_timestamp(utc.0.div_euclid(NS_PER_S), 0)
+        .map_or_else(|| "?".to_owned(), |date| date.format("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
 fn date(utc: UtcNanos) -> String {

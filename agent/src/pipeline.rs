@@ -24,13 +24,15 @@
 //! the lane's loss window.
 
 mod board;
+mod keeper;
 mod line;
+mod preview;
 mod shipping;
 
 pub use shipping::{mqtt_settings, told};
 
 use crate::clock::{BootClock, kernel_sync};
-use crate::config::Settings;
+use crate::config::{Retention, Settings, SourceSettings};
 use crate::quarantine::Quarantine;
 use crate::ship::ShipStatus;
 use crate::source::AnySource;
@@ -39,10 +41,11 @@ use crate::spool::{DiskSpool, LockError, Opened, SpoolHandle, SpoolLock, SyncPol
 use crate::stamp::{self, EVENTS_MAX, StampTask};
 use crate::status;
 use board::Board;
-use headwater_core::id::BootId;
-use headwater_core::ports::{Clock, SpoolError};
+use headwater_core::id::{BootId, StreamName};
+use headwater_core::ports::{Clock, SpoolError, SpoolLane};
 use headwater_core::time::Grade;
 use line::{Line, forward, room_for_pictures};
+use preview::Previewer;
 use shipping::Shipping;
 use std::collections::BTreeSet;
 use std::io;
@@ -147,6 +150,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
     let (exchanges_in, exchanges) = mpsc::channel(SIDE_MAX);
     let (grade, grade_seen) = watch::channel(Grade::OrderingOnly);
     let (ship_status, ship_seen) = watch::channel(ShipStatus::default());
+    let (certificates, certificates_seen) = watch::channel(keeper::IdentityStatus::default());
 
     // source
     let mut receipts = Vec::new();
@@ -158,6 +162,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
             stream: settings_of_one.stream.clone(),
             can_wait: receipts_of_one.is_some(),
             events: events_in.clone(),
+            preview: preview_of(settings_of_one, settings.sources.len().saturating_add(place)),
             room: Arc::clone(&room),
             quarantine: Arc::clone(&quarantine),
             cancel: cancel.clone(),
@@ -180,7 +185,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
         exchanges,
         gaps,
         gaps_in: gaps_in.clone(),
-        retentions: settings.sources.iter().map(|source| (source.stream.clone(), source.retention)).collect(),
+        retentions: retentions(&settings.sources),
         receipts,
         receipt_interval: settings.spool.sync_interval,
         grade,
@@ -202,6 +207,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
         gaps: gaps_in,
         exchanges: exchanges_in,
         status: ship_status,
+        certificates,
         cancel: ship_cancel.clone(),
         tasks: tasks.tracker.clone(),
     };
@@ -214,6 +220,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
         boot_id,
         spool: spool.clone(),
         ship: ship_seen,
+        certificates: certificates_seen,
         grade: grade_seen,
     };
     let last_look = CancellationToken::new();
@@ -265,6 +272,20 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
         (Ok(Ok(())), Ok(Ok(()))) => Ok(()),
         (_, Ok(Err(_)) | Err(_)) => Err(RunError::Broken("spool".to_owned())),
     }
+}
+
+/// Previews go with numbers: they are small, and are there to be seen where pictures have to wait.
+fn retentions(sources: &[SourceSettings]) -> Vec<(StreamName, Retention)> {
+    let of = sources.iter().map(|source| (source.stream.clone(), source.retention));
+    let previews = sources.iter().filter_map(|source| source.preview.as_ref()).map(|preview| {
+        (preview.stream.clone(), Retention { lane: Some(SpoolLane::Telemetry), ..Retention::default() })
+    });
+    of.chain(previews).collect()
+}
+
+fn preview_of(source: &SourceSettings, place: usize) -> Option<Previewer> {
+    let preview = source.preview.as_ref()?;
+    Some(Previewer::new(place, preview.stream.clone(), preview.side))
 }
 
 type SpoolThread = std::thread::JoinHandle<()>;

@@ -24,6 +24,8 @@ const STALE_S: i64 = 10;
 const STOPPING: &str = "stopping";
 /// Share of the spool's budget from which people should act, percent.
 const FULL_PERCENT: u64 = 80;
+/// Days before the end of a certificate from which people should act.
+const EXPIRY_DAYS: i64 = 30;
 /// Silence of the collector that is worth a word, ms.
 const SILENT_MS: i64 = 120_000;
 
@@ -152,12 +154,34 @@ pub struct LinkStatus {
     pub last_ack_ms: Option<i64>,
     /// Last thing that went wrong.
     pub last_error: Option<String>,
+    /// Why there is no link: `transient`, `broker_away`, `busy`, `use_another`, `not_authorized`, `taken_over`,
+    /// `protocol_refused`, `closed_on_publish`, `too_large` or `untrusted`.
+    #[serde(default)]
+    pub cause: Option<String>,
+    /// For how long links have ended so, ms.
+    #[serde(default)]
+    pub cause_for_ms: Option<i64>,
+    /// How often in a row.
+    #[serde(default)]
+    pub cause_tries: u64,
     /// Who answered.
     pub incarnation: Option<String>,
     /// Newest commit with rows of this gateway.
     pub last_commit: Option<String>,
     /// The card was restored or cloned.
     pub restored_card: bool,
+    /// Why the collector takes nothing of this gateway any more: its certificate is revoked.
+    #[serde(default)]
+    pub shut_out: Option<String>,
+    /// The nearest end of its certificates, ns of UTC.
+    #[serde(default)]
+    pub certificate_ends_ns: Option<i64>,
+    /// Days to it, as far as the time is known.
+    #[serde(default)]
+    pub certificate_days_left: Option<i64>,
+    /// What is wrong with certificates or their renewal.
+    #[serde(default)]
+    pub certificate_problem: Option<String>,
     /// Bytes handed over and not confirmed by the broker.
     pub in_flight_bytes: u64,
     /// Messages handed over.
@@ -185,11 +209,36 @@ pub struct LinkStatus {
     pub reconnects: u64,
     /// Connections that failed.
     pub connect_failures: u64,
+    /// Messages the broker refused one by one.
+    #[serde(default)]
+    pub publishes_refused: u64,
+    /// Of these, for their topic or payload.
+    #[serde(default)]
+    pub publishes_invalid: u64,
     /// From hand-over to ack, ms.
     pub ack_rtt_ms: Option<i64>,
     /// Backlog, pace and budgets.
     #[serde(default)]
     pub delivery: DeliveryStatus,
+}
+
+impl LinkStatus {
+    /// What to do about a link that does not stand.
+    fn remedy(&self) -> &'static str {
+        match self.cause.as_deref() {
+            Some("taken_over") => {
+                "another gateway runs with this identity: find it, and give it certificates of its own"
+            }
+            Some("not_authorized") => "let this gateway in: see the broker's users and access rules",
+            Some("untrusted") => "check certificates and the clock with `headwater-agent check --online`",
+            Some("busy") => "the broker has too much to do, or a quota is used up: see the broker",
+            Some("closed_on_publish" | "too_large") => {
+                "the broker closes under our messages: lower uplink.message_bytes_max, or see the broker's log"
+            }
+            Some("protocol_refused") => "the broker speaks another version of MQTT: see uplink.mqtt",
+            _ => "check the network and the address in [uplink] with `headwater-agent check --online`",
+        }
+    }
 }
 
 /// What the status is made of.
@@ -307,12 +356,32 @@ impl AgentStatus {
                     .to_owned(),
             );
         }
+        if let Some(why) = &link.shut_out {
+            problems.push(format!(
+                "the collector shuts this gateway out ({why}): nothing is shipped, captures stay here; enrol it anew with \
+                 `headwater-agent enroll` and a new token"
+            ));
+        }
+        let days = link.certificate_days_left.filter(|days| *days <= EXPIRY_DAYS);
+        if let Some(days) = days {
+            let when = match days {
+                days if days < 0 => "has ended".to_owned(),
+                days => format!("ends in {days} days"),
+            };
+            problems.push(format!(
+                "its certificate {when}: renew it (`headwater pki renew`, or `headwater-agent enroll` with a new token); \
+                 shipping stops when it has ended, capture goes on"
+            ));
+        }
+        if let Some(problem) = &link.certificate_problem {
+            problems.push(problem.clone());
+        }
         if !link.connected {
             let why = link.last_error.as_deref().unwrap_or("no reason known yet");
             problems.push(format!(
-                "no connection to {} ({why}): check the network, the address in [uplink] and the certificates; \
-                 capture goes on",
-                link.broker
+                "no connection to {} ({why}): {}; capture goes on",
+                link.broker,
+                link.remedy()
             ));
         } else if link.last_ack_ms.is_none_or(|age| age > SILENT_MS) && self.spool.rows > 0 {
             problems.push(format!(
@@ -409,6 +478,9 @@ impl AgentStatus {
             ),
         );
         line("clock", self.clock_grade.as_str().to_owned());
+        if let Some(days) = link.certificate_days_left {
+            line("certs", format!("{days} days left"));
+        }
         line("memory", bytes(self.rss_bytes));
         for stream in &self.streams {
             let StreamStatus { name, kind, next_seq, held_rows, acked_rows, .. } = stream;
@@ -559,6 +631,14 @@ mod tests {
         assert!(!text.contains("not running"));
         assert!(status.problems(BootNanos(60 * NS_PER_S), BootId([3; 16]))[0].contains("not running"));
         assert!(status.problems(BootNanos(6 * NS_PER_S), BootId([4; 16]))[0].contains("not running"));
+        status.link.shut_out = Some("certificate 07 is revoked: key_compromise".into());
+        status.link.certificate_days_left = Some(6);
+        let told = status.to_text(BootNanos(6 * NS_PER_S), BootId([3; 16]));
+        assert!(
+            told.contains("shuts this gateway out (certificate 07") && told.contains("ends in 6 days"),
+            "{told}"
+        );
+        (status.link.shut_out, status.link.certificate_days_left) = (None, Some(90));
         status.link.connected = true;
         status.link.last_ack_ms = Some(3_000);
         status.spool.bytes = 0;

@@ -11,6 +11,7 @@ pub mod align;
 pub mod cli;
 pub mod commit;
 pub mod config;
+pub mod credentials;
 pub mod dedup;
 pub mod gate;
 pub mod import;
@@ -24,6 +25,7 @@ pub mod registry;
 pub mod resolve;
 pub mod serve;
 pub mod telemetry;
+pub mod verify;
 
 /// Name and version, as hello answers and pages show it.
 pub const SOFTWARE: &str = concat!("headwater-collector ", env!("CARGO_PKG_VERSION"));

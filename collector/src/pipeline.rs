@@ -7,17 +7,24 @@
 //!              ▲                         │
 //!              └──────── commits ────────┘ watch: newest commit and its cursors
 //! ```
+//! A process does all of this or some of it (`roles`); commits then come by a small file in the landing folder, and
+//! several receivers read each other's logs ([`crate::receive::sharing`]).
 //! No payload passes from receive to ingest but through the log, so a crash between them loses nothing.
 //! Start: read the newest commit's cursors, replay the logs into the landed set, begin a new incarnation,
 //! and only then connect. End: receiving stops and syncs what it took; then ingest commits what was landed.
 
+mod shared;
+
 use crate::align::recipe::{Recipe, RecipeError};
-use crate::config::{Identity, IdentityError, Settings};
+use crate::config::{Identity, IdentityError, Role, Settings, Share};
+use crate::credentials::Credentials;
 use crate::ingest::{self, IngestDeps, IngestError, IngestSettings, IngestTurn};
-use crate::land::{CommitMark, LandError, LandingReader, Log, StdDisk};
+use crate::land::{
+    CommitMark, LandError, LandingCursors, LandingPosition, LandingReader, Log, ShareBoard, StdDisk,
+};
 use crate::receive::clock::{QualitySource, SystemClock, source_id};
 use crate::receive::mqtt::{MqttInbox, MqttTarget};
-use crate::receive::task::{ReceiveError, ReceiveTask};
+use crate::receive::task::{CreditBoard, ReceiveError, ReceiveTask};
 use crate::receive::{Admission, Receiver, ReceiverIdentity};
 use crate::registry::Registry;
 use crate::serve::{self, ServeError, StatusBoard};
@@ -25,7 +32,8 @@ use headwater_core::id::IncarnationId;
 use headwater_core::ports::Clock;
 use headwater_lake::{Lake, LakeError, RefName};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
-use std::collections::{BTreeMap, BTreeSet};
+use shared::{follow_commits, share, tell_commits, utc_now};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -107,7 +115,7 @@ pub enum PipelineError {
     },
 }
 
-/// Runs the collector until `cancel`, then drains it.
+/// Runs this process's part of the collector until `cancel`, then drains it.
 ///
 /// # Errors
 /// [`PipelineError`] names the stage at fault.
@@ -122,87 +130,155 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
     };
     let recipes = load_recipes(&settings.recipes)?;
     let (lake, branch, mark) = open_lake(&settings).await?;
+    let does = |role| settings.receive.does(role);
 
     let registry = Registry::new();
     let incarnation = IncarnationId(random()?);
     let mut reader = LandingReader::new(StdDisk, &settings.landing_dir);
     let generation = reader.next_generation()?;
-    let receiver = ReceiverIdentity {
+    let admission = Admission {
+        tenant: settings.tenant.clone(),
+        roots: identity.roots.clone(),
+        registry: registry.clone(),
+    };
+    let identified = ReceiverIdentity {
         incarnation,
-        key: identity.key,
-        chain: identity.chain,
+        key: Arc::clone(&identity.key),
+        chain: identity.chain.clone(),
         software: crate::SOFTWARE.to_owned(),
     };
-    let admission =
-        Admission { tenant: settings.tenant.clone(), roots: identity.roots, registry: registry.clone() };
-    let mut receiver = Receiver::new(admission, receiver, &mark);
-    reader.make_durable()?;
-    replay(&mut reader, &mut receiver)?;
-    let log =
-        Log::create(StdDisk, &settings.landing_dir, &settings.client_id, incarnation, generation, started)?;
-    let (landed_tx, landed) = watch::channel(log.end());
-    let (commits_tx, commits) = watch::channel(mark);
+    let mut receiver = Receiver::new(admission, identified, &mark)
+        .with_credit(settings.receive.credit_bytes, settings.receive.quotas);
+    if settings.receive.share == Share::Group {
+        receiver = receiver.in_group();
+    }
+    let shared = settings.receive.share != Share::None || !(does(Role::Receive) && does(Role::Ingest));
+    if shared {
+        // Others may be writing: what they did not sync yet is read later.
+        reader = reader.shared(utc_now, None);
+    } else {
+        reader.make_durable()?;
+    }
+    // Whoever ingests needs the declarations too.
+    let cursors = replay(&mut reader, &mut receiver)?;
 
     let stages = Stages::new(cancel.clone());
-    let target = MqttTarget {
-        host: settings.broker_url.host.clone(),
-        port: settings.broker_url.port,
-        tls: settings.broker_url.tls.then(|| Arc::clone(&identity.tls)),
-        client_id: settings.client_id.clone(),
-        keepalive_s: settings.keepalive_s,
-        filter: format!("hw/1/in/+/{}/+/+", settings.tenant),
-    };
-    // The connection outlives receiving, so that last acks still go out.
-    let broker_cancel = CancellationToken::new();
-    let inbox = MqttInbox::start(target, clock, stages.tasks(), broker_cancel.clone());
-    let board = StatusBoard {
-        tenant: settings.tenant.to_string(),
-        receiver: settings.client_id.clone(),
-        started,
-        connected: inbox.connected(),
-        landed: landed.clone(),
-        commits: commits.clone(),
-        commit_interval_ms: settings.commit_interval_ms,
+    let (renewals_tx, renewals) = watch::channel(None);
+    let (tls_tx, tls) = watch::channel(Arc::clone(&identity.tls));
+    let credentials = Credentials {
+        paths: settings.identity.clone(),
+        tenant: settings.tenant.clone(),
+        landing_dir: settings.landing_dir.clone(),
         registry: registry.clone(),
+        renewals: renewals_tx,
+        tls: tls_tx,
     };
     let quality = QualitySource {
         bound_ns: settings.clock_bound_ns,
         grade: settings.clock_grade,
         source_id: source_id(&settings.client_id),
     };
-    let task = ReceiveTask {
-        inbox,
-        clock,
-        log,
-        receiver,
-        sync_ms: settings.sync_ms,
-        quality,
-        landed: landed_tx,
-        commits,
-    };
-    let receive_cancel = cancel.clone();
+    let (commits_tx, commits) = watch::channel(mark);
+    let (credit_tx, credit) = watch::channel(CreditBoard::default());
     // Ingest ends after receiving, so that it commits what was landed last.
     let ingest_cancel = CancellationToken::new();
-    let received_all = ingest_cancel.clone();
-    stages.spawn("receive", async move {
-        let outcome = task.run(receive_cancel).await;
-        broker_cancel.cancel();
-        received_all.cancel();
-        outcome.map_err(PipelineError::from)
-    });
+    // Stand-ins where this process does not receive: neither ever changes, and both stay open.
+    let (_connected, connected) = watch::channel(true);
+    let (_landed, landed) = watch::channel(LandingPosition::start_of(incarnation));
+    let mut board = StatusBoard {
+        tenant: settings.tenant.to_string(),
+        receiver: settings.client_id.clone(),
+        started,
+        connected,
+        landed,
+        commits: commits.clone(),
+        commit_interval_ms: settings.commit_interval_ms,
+        registry: registry.clone(),
+        credit,
+    };
+    let mut live = None;
+    if does(Role::Receive) {
+        let log = Log::create(
+            StdDisk,
+            &settings.landing_dir,
+            &settings.client_id,
+            incarnation,
+            generation,
+            started,
+        )?;
+        // After the log made its folder, and before the first message is taken.
+        credentials.begin(&identity);
+        let (landed_tx, landed) = watch::channel(log.end());
+        let others = share(&settings, incarnation, cursors, &landed, &stages);
+        let target = MqttTarget {
+            host: settings.broker_url.host.clone(),
+            port: settings.broker_url.port,
+            tls: settings.broker_url.tls.then_some(tls),
+            client_id: settings.client_id.clone(),
+            keepalive_s: settings.keepalive_s,
+            filters: others.filters,
+            clean_start: settings.receive.share != Share::None,
+        };
+        // The connection outlives receiving, so that last acks still go out.
+        let broker_cancel = CancellationToken::new();
+        let inbox = MqttInbox::start(target, clock, stages.tasks(), broker_cancel.clone());
+        board.connected = inbox.connected();
+        board.landed = landed.clone();
+        live = Some(landed);
+        let sync_ms = settings.sync_ms;
+        let (commits, others, landed) = (commits.clone(), others.news, landed_tx);
+        let task = ReceiveTask {
+            inbox,
+            clock,
+            log,
+            receiver,
+            sync_ms,
+            quality,
+            landed,
+            commits,
+            credit: credit_tx,
+            others,
+            renewals,
+        };
+        let (receive_cancel, received_all) = (cancel.clone(), ingest_cancel.clone());
+        stages.spawn("receive", async move {
+            let outcome = task.run(receive_cancel).await;
+            broker_cancel.cancel();
+            received_all.cancel();
+            outcome.map_err(PipelineError::from)
+        });
+    } else {
+        let (ended, received_all) = (cancel.clone(), ingest_cancel.clone());
+        stages.tasks().spawn(async move {
+            ended.cancelled().await;
+            received_all.cancel();
+        });
+    }
+    stages.tasks().spawn(credentials.watch(clock, identity, cancel.clone()));
     if let Some(listener) = listener {
         let cancel = cancel.clone();
         stages.spawn("serve", async move {
             serve::run(listener, board, metrics, clock, cancel).await.map_err(PipelineError::from)
         });
     }
+    let share_board = ShareBoard::new(StdDisk, &settings.landing_dir);
+    if !does(Role::Ingest) {
+        // Commits are another process's: its word of them is read from the landing folder.
+        stages.tasks().spawn(follow_commits(share_board, commits_tx, cancel.clone()));
+        return stages.finish().await;
+    }
     let mut ingest_settings = IngestSettings::new(settings.tenant.clone(), &settings.client_id, branch);
     ingest_settings.interval_ms = settings.commit_interval_ms;
     ingest_settings.config_hash = settings.config_hash;
     ingest_settings.requests = Some(settings.landing_dir.clone());
+    let source = LandingReader::new(StdDisk, &settings.landing_dir);
+    let source = match live {
+        Some(landed) if !shared => source.with_live(landed),
+        _ => source.shared(utc_now, None),
+    };
     let deps = IngestDeps {
         lake,
-        source: LandingReader::new(StdDisk, &settings.landing_dir).with_live(landed),
+        source,
         registry,
         recipes,
         settings: ingest_settings,
@@ -212,11 +288,20 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         marks: commits_tx,
     };
     let (landing_dir, ingest_cancel) = (settings.landing_dir.clone(), deps.cancel.clone());
+    let tasks = stages.tasks().clone();
     stages.spawn("ingest", async move {
         let lock = |source| LandError::Io { what: "lock", path: landing_dir.clone(), source };
-        // An import may be at it: it takes seconds, and capture and receiving go on.
-        let turn = IngestTurn::wait(&landing_dir, &clock, &ingest_cancel).await.map_err(lock)?;
-        let Some(_turn) = turn else { return Ok(()) };
+        // An import may be at it for seconds, or another collector for good: receiving goes on, and its commits count.
+        let waiting = CancellationToken::new();
+        if shared {
+            tasks.spawn(follow_commits(share_board.clone(), deps.marks.clone(), waiting.clone()));
+        }
+        let turn = IngestTurn::wait(&landing_dir, &clock, &ingest_cancel).await.map_err(lock);
+        waiting.cancel();
+        let Some(_turn) = turn? else { return Ok(()) };
+        if shared {
+            tasks.spawn(tell_commits(share_board, commits));
+        }
         ingest::run(deps).await.map_err(|error| PipelineError::Ingest(Box::new(error)))
     });
     stages.finish().await
@@ -245,9 +330,9 @@ async fn open_lake(settings: &Settings) -> Result<(Lake, RefName, CommitMark), P
     Ok((lake, branch, mark))
 }
 
-/// Brings the landed set and the registry to what the logs hold.
-fn replay(reader: &mut LandingReader<StdDisk>, receiver: &mut Receiver) -> Result<(), LandError> {
-    let mut cursors = BTreeMap::new();
+/// Brings the landed set and the registry to what the logs hold. Gives how far they were read.
+fn replay(reader: &mut LandingReader<StdDisk>, receiver: &mut Receiver) -> Result<LandingCursors, LandError> {
+    let mut cursors = LandingCursors::new();
     let (mut records, mut unreadable) = (0_u64, 0_u64);
     loop {
         let landed = reader.next_after(&cursors, REPLAY_BYTES)?;
@@ -270,7 +355,7 @@ fn replay(reader: &mut LandingReader<StdDisk>, receiver: &mut Receiver) -> Resul
         torn = damage.segments,
         "landing logs replayed"
     );
-    Ok(())
+    Ok(cursors)
 }
 
 fn install_metrics() -> Result<PrometheusHandle, BuildError> {

@@ -10,7 +10,8 @@ use headwater_core::schema::{Fingerprint, Schema};
 use headwater_core::time::UtcNanos;
 use headwater_core::wire::Declaration;
 use headwater_core::wire::chain::{ChainError, FleetRoots, Role, Signer, verify_chain};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use headwater_core::wire::revocation::{RevocationList, Revoked};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Keys kept per device, the newest: a renewal overlaps with its predecessor, so two are usual.
@@ -25,6 +26,19 @@ pub struct DeviceKey {
     pub chain: Vec<Vec<u8>>,
     /// When it was first seen, UTC of the receiver.
     pub seen: UtcNanos,
+}
+
+/// A device's key that counts no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokedKey {
+    /// Whose it was.
+    pub device: DevicePath,
+    /// Which key.
+    pub key_id: KeyId,
+    /// Serial of its certificate.
+    pub serial: String,
+    /// Why, for a person.
+    pub why: String,
 }
 
 /// A stream as a device declared it.
@@ -83,7 +97,11 @@ struct EpochStreams {
 struct Inner {
     streams: HashMap<DevicePath, BTreeMap<Epoch, EpochStreams>>,
     keys: HashMap<DevicePath, Vec<DeviceKey>>,
-    revoked: BTreeSet<String>,
+    revocations: Arc<RevocationList>,
+    /// Serials of known keys that count no more, and why: what every message is held against.
+    revoked: BTreeMap<String, String>,
+    /// Of these, those that nobody has noted yet.
+    unnoted: Vec<RevokedKey>,
 }
 
 /// Shared by receiver and committer; cheap to clone.
@@ -199,19 +217,7 @@ impl Registry {
 
     /// Keeps a key whose chain was verified. Of more than [`KEYS_PER_DEVICE_MAX`] the longest known goes.
     pub fn insert_key(&self, key: DeviceKey) {
-        let mut inner = self.write();
-        let keys = inner.keys.entry(key.signer.path.clone()).or_default();
-        let key_id = key.signer.key.key_id();
-        if let Some(known) = keys.iter_mut().find(|known| known.signer.key.key_id() == key_id) {
-            // A renewed certificate for the same key.
-            known.signer = key.signer;
-            known.chain = key.chain;
-            return;
-        }
-        if keys.len() >= KEYS_PER_DEVICE_MAX {
-            keys.remove(0);
-        }
-        keys.push(key);
+        self.write().insert_key(key);
     }
 
     /// The signer of a device's key.
@@ -228,15 +234,50 @@ impl Registry {
         self.read().keys.iter().map(|(device, keys)| (device.clone(), keys.clone())).collect()
     }
 
-    /// Marks a certificate serial (lower-case hex) as revoked: its messages are refused from now on.
-    pub fn revoke(&self, serial: &str) {
-        self.write().revoked.insert(serial.to_owned());
+    /// When the newest certificate of each device ends.
+    #[must_use]
+    pub fn newest_ends(&self) -> Vec<UtcNanos> {
+        let inner = self.read();
+        let end = |keys: &Vec<DeviceKey>| keys.iter().map(|key| key.signer.not_after).max();
+        inner.keys.values().filter_map(end).collect()
     }
 
-    /// True if the serial is revoked.
+    /// Takes a newer list of revoked certificates: messages of their keys are refused from now on. What was revoked
+    /// before stays so. Gives how many known keys that newly concerns.
+    pub fn revoke(&self, list: &RevocationList) -> usize {
+        let mut inner = self.write();
+        let mut known = RevocationList::clone(&inner.revocations);
+        known.extend(list);
+        inner.revocations = Arc::new(known);
+        let keys: Vec<DeviceKey> = inner.keys.values().flatten().cloned().collect();
+        keys.iter().filter(|key| inner.judge(key)).count()
+    }
+
+    /// Why a certificate serial (lower-case hex) of a known key is revoked; `None` if it is not.
     #[must_use]
-    pub fn is_revoked(&self, serial: &str) -> bool {
-        self.read().revoked.contains(serial)
+    pub fn revoked(&self, serial: &str) -> Option<String> {
+        self.read().revoked.get(serial).cloned()
+    }
+
+    /// Why a chain that nobody may have seen yet is revoked; `None` if it is not.
+    #[must_use]
+    pub fn revoked_chain(&self, chain: &[Vec<u8>]) -> Option<String> {
+        self.read().revocations.find(chain).map(told)
+    }
+
+    /// Everything that is revoked, known keys or not.
+    #[must_use]
+    pub fn revocations(&self) -> Arc<RevocationList> {
+        Arc::clone(&self.read().revocations)
+    }
+
+    /// Revoked keys that were not given out before, for the lake's notes.
+    #[must_use]
+    pub fn take_revoked(&self) -> Vec<RevokedKey> {
+        if self.read().unnoted.is_empty() {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.write().unnoted)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
@@ -247,6 +288,44 @@ impl Registry {
     fn write(&self) -> RwLockWriteGuard<'_, Inner> {
         self.inner.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Inner {
+    fn insert_key(&mut self, key: DeviceKey) {
+        self.judge(&key);
+        let revoked = &self.revoked;
+        let keys = self.keys.entry(key.signer.path.clone()).or_default();
+        let key_id = key.signer.key.key_id();
+        if let Some(known) = keys.iter_mut().find(|known| known.signer.key.key_id() == key_id) {
+            // A renewed certificate for the same key; an older one that is read again brings nothing.
+            if known.signer.not_after <= key.signer.not_after || revoked.contains_key(&known.signer.serial) {
+                known.signer = key.signer;
+                known.chain = key.chain;
+            }
+            return;
+        }
+        if keys.len() >= KEYS_PER_DEVICE_MAX {
+            keys.remove(0);
+        }
+        keys.push(key);
+    }
+
+    /// Notes a key whose certificate, or a CA above it, is revoked; true if that is news.
+    fn judge(&mut self, key: &DeviceKey) -> bool {
+        let Some(why) = self.revocations.find(&key.chain).map(told) else { return false };
+        let serial = key.signer.serial.clone();
+        if self.revoked.contains_key(&serial) {
+            return false;
+        }
+        let (device, key_id) = (key.signer.path.clone(), key.signer.key.key_id());
+        self.unnoted.push(RevokedKey { device, key_id, serial: serial.clone(), why: why.clone() });
+        self.revoked.insert(serial, why);
+        true
+    }
+}
+
+fn told(revoked: &Revoked) -> String {
+    format!("certificate {} is revoked: {}", revoked.serial, revoked.reason)
 }
 
 impl EpochStreams {

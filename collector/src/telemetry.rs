@@ -2,7 +2,9 @@
 //!
 //! WARN: surprised, no data lost. ERROR: data lost or a person is needed.
 
-use crate::receive::{Refusal, RefusalKind};
+use crate::receive::{CreditState, Refusal, RefusalKind};
+use headwater_core::time::{NS_PER_S, UtcNanos};
+use headwater_core::wire::chain::{EXPIRY_NOTICE_DAYS, expiry_notice};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tracing_subscriber::EnvFilter;
 
@@ -43,6 +45,35 @@ pub fn describe() {
     describe_counter!(
         "headwater_ingest_waiting_overflow_total",
         "halves and sections given up for room or age"
+    );
+    describe_gauge!("headwater_credit_charged_bytes", "bytes devices were granted that did not arrive yet");
+    describe_gauge!("headwater_credit_peak_bytes", "the most of that since the start");
+    describe_gauge!("headwater_credit_limit_bytes", "what it may be now; shrinks while landing is slow");
+    describe_gauge!("headwater_credit_waiting_devices", "devices in turn for credit");
+    describe_gauge!("headwater_quota_over_devices", "devices that get no credit because of a quota");
+    describe_counter!("headwater_credit_written_off_bytes_total", "bytes granted and taken back, unused");
+    describe_counter!("headwater_credit_late_bytes_total", "bytes that came on credit taken back before");
+    describe_counter!("headwater_credit_unasked_bytes_total", "bytes that came without credit");
+    describe_gauge!("headwater_landing_queue_peak_bytes", "the most bytes that waited for a sync");
+    describe_gauge!("headwater_staging_peak_bytes", "the most bytes of unfinished objects");
+    describe_gauge!("headwater_receivers_alive", "receivers that share this landing folder");
+    describe_gauge!("headwater_shards_held", "shards this receiver holds a lease of");
+    describe_counter!("headwater_tailed_records_total", "records read from other receivers' logs");
+    describe_counter!("headwater_sharing_errors_total", "looks at other receivers that failed");
+    describe_counter!(
+        "headwater_signing_failures_total",
+        "signatures that identity.sign_command did not give"
+    );
+    describe_gauge!("headwater_revoked_certificates", "certificates that the fleet's lists revoke");
+    describe_gauge!("headwater_own_certificate_revoked", "1 if our own signing certificate is revoked");
+    describe_gauge!("headwater_certificates_usable", "0 while changed certificate files cannot be used");
+    describe_gauge!(
+        "headwater_certificate_ends_seconds",
+        "when our own certificate ends, s since 1970, by use"
+    );
+    describe_gauge!(
+        "headwater_device_certificates_ending",
+        "devices whose newest signing certificate ends within so many days (0: has ended)"
     );
     describe_gauge!("headwater_mqtt_connected", "1 while connected to the broker");
     for kind in RefusalKind::ALL {
@@ -94,6 +125,53 @@ pub fn receiver_state(staging_bytes: usize, staging_dropped: u64, forgotten: u64
     gauge!("headwater_staging_bytes").set(as_f64(staging_bytes as u64));
     gauge!("headwater_staging_dropped").set(as_f64(staging_dropped));
     gauge!("headwater_landed_set_forgotten").set(as_f64(forgotten));
+}
+
+/// The most bytes that ever waited for a sync, and the most of unfinished objects.
+pub fn peaks(landing: usize, staging: usize) {
+    gauge!("headwater_landing_queue_peak_bytes").set(as_f64(landing as u64));
+    gauge!("headwater_staging_peak_bytes").set(as_f64(staging as u64));
+}
+
+/// The fleet's credit.
+pub fn credit_state(state: &CreditState) {
+    gauge!("headwater_credit_charged_bytes").set(as_f64(state.charged));
+    gauge!("headwater_credit_peak_bytes").set(as_f64(state.peak));
+    gauge!("headwater_credit_limit_bytes").set(as_f64(state.limit));
+    gauge!("headwater_credit_waiting_devices").set(as_f64(state.waiting));
+    gauge!("headwater_quota_over_devices").set(as_f64(state.over_quota));
+    counter!("headwater_credit_written_off_bytes_total").absolute(state.counters.written_off);
+    counter!("headwater_credit_late_bytes_total").absolute(state.counters.late);
+    counter!("headwater_credit_unasked_bytes_total").absolute(state.counters.unasked);
+}
+
+/// What the fleet's lists revoke.
+pub fn revoked_certificates(n: usize, own: bool) {
+    gauge!("headwater_revoked_certificates").set(as_f64(n as u64));
+    gauge!("headwater_own_certificate_revoked").set(if own { 1.0 } else { 0.0 });
+}
+
+/// A program that signs gave no signature; the ack is left out.
+pub fn signing_failed() {
+    counter!("headwater_signing_failures_total").increment(1);
+}
+
+/// Whether the files of certificates could be used when they changed last.
+pub fn certificates_usable(usable: bool) {
+    gauge!("headwater_certificates_usable").set(if usable { 1.0 } else { 0.0 });
+}
+
+/// When certificates end: our own, and how many devices' newest ones do soon.
+pub fn certificates(sign: UtcNanos, tls: UtcNanos, devices: &[UtcNanos], now: UtcNanos) {
+    for (key_use, end) in [("sign", sign), ("tls", tls)] {
+        let seconds = u64::try_from(end.0 / NS_PER_S).unwrap_or(0);
+        gauge!("headwater_certificate_ends_seconds", "use" => key_use).set(as_f64(seconds));
+    }
+    let notices: Vec<u32> = devices.iter().filter_map(|end| expiry_notice(*end, now)).collect();
+    for days in EXPIRY_NOTICE_DAYS.into_iter().chain([0]) {
+        let n = notices.iter().filter(|notice| **notice <= days).count();
+        gauge!("headwater_device_certificates_ending", "days" => days.to_string()).set(as_f64(n as u64));
+    }
 }
 
 /// The broker's connection came or went.

@@ -1,4 +1,5 @@
-//! Cards in a file: signed by their gateway or not, whole or damaged, new or partly known; each row lands once.
+//! Cards in a file: signed by their gateway or not, whole or damaged, new or partly known; each row lands once. What they
+//! became is verified against what was signed.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
 
@@ -11,6 +12,7 @@ use headwater_collector::land::{CommitMark, LandingReader, StdDisk};
 use headwater_collector::pki::{self, Subject};
 use headwater_collector::receive::clock::SystemClock;
 use headwater_collector::registry::Registry;
+use headwater_collector::verify::{Report, VerifyOptions, verify};
 use headwater_core::export::{ExportWriter, Exported, Origin};
 use headwater_core::id::BootId;
 use headwater_core::ports::Clock;
@@ -319,4 +321,82 @@ async fn a_running_collector_commits_what_is_imported_beside_it() {
     let report = import(&world.settings, &options, |_| ()).await.unwrap();
     assert_eq!(report.state, State::Landed, "{report}");
     assert!(report.to_string().contains("durable, not committed yet"));
+}
+
+/// The segments of imported logs.
+fn segments(world: &World) -> Vec<PathBuf> {
+    let logs = fs::read_dir(world.settings.landing_dir.join(RECEIVER)).unwrap();
+    logs.flat_map(|log| fs::read_dir(log.unwrap().path()).unwrap()).map(|file| file.unwrap().path()).collect()
+}
+
+async fn verified(world: &World, all: bool) -> Report {
+    let options = VerifyOptions { commit: "main".into(), all };
+    verify(&world.settings, &options, SystemClock.read().real, |_, _| ()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_is_verified_against_the_landing_log_and_its_certificates() {
+    let world = World::new();
+    let file = world.write("card.hwx", true, &exported(&records(), Some(&world.device())));
+    let report = world.import(&[&file]).await;
+    assert!(report.is_clean(), "{report}");
+    let sound = verified(&world, true).await;
+    assert!(sound.messages > 10 && sound.is_sound(), "{sound}");
+    assert_eq!((sound.verified, sound.digest_only, sound.missing), (sound.messages, 0, 0), "{sound}");
+
+    // A flipped byte in the middle of a record: its message is bad, the others are not.
+    let segment = segments(&world).remove(0);
+    let whole = fs::read(&segment).unwrap();
+    let mut flipped = whole.clone();
+    flipped[64 + 8 + 60] ^= 1;
+    fs::write(&segment, &flipped).unwrap();
+    let damaged = verified(&world, true).await;
+    assert_eq!((damaged.bad, damaged.verified), (1, sound.messages - 1), "{damaged}");
+    assert!(damaged.to_string().contains("damaged where it lies"), "{damaged}");
+
+    // A whole record exchanged for another with right sums: its signature is right, and it is not what was noted.
+    let record = |bytes: &[u8], at: usize| -> std::ops::Range<usize> {
+        let length = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        at..at + 8 + usize::try_from(length).unwrap()
+    };
+    let first = record(&whole, 64);
+    let second = record(&whole, first.end);
+    let mut swapped = whole[..64].to_vec();
+    swapped.extend_from_slice(&whole[second.clone()]);
+    swapped.extend_from_slice(&whole[first]);
+    swapped.extend_from_slice(&whole[second.end..]);
+    fs::write(&segment, &swapped).unwrap();
+    let exchanged = verified(&world, true).await;
+    assert!((1..=2).contains(&exchanged.bad), "{exchanged}");
+
+    // A trimmed log: digests and signatures still prove each other.
+    fs::remove_dir_all(world.settings.landing_dir.join(RECEIVER)).unwrap();
+    let trimmed = verified(&world, true).await;
+    assert_eq!((trimmed.digest_only, trimmed.bad), (sound.messages, 0), "{trimmed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_verifies_and_its_exit_code_says_so() {
+    let world = World::new();
+    let file = world.write("card.hwx", false, &exported(&records(), None));
+    world.import(&[&file]).await;
+    let config = world.dir.path().join("collector.toml");
+    let run = || {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_headwater"))
+            .args(["verify", "main", "--all", "--json", "--config", config.to_str().unwrap()])
+            .output()
+            .unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), report)
+    };
+    let (code, report) = run();
+    assert_eq!((code, report["bad"].as_u64()), (Some(0), Some(0)), "{report}");
+    assert_eq!(report["verified"], report["messages"], "signed here with the collector's key: {report}");
+    let segment = segments(&world).remove(0);
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[64 + 8 + 60] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    let (code, report) = run();
+    assert_eq!((code, report["bad"].as_u64()), (Some(1), Some(1)), "{report}");
+    assert_eq!(report["told"][0]["device"], "acme/pi-1");
 }

@@ -6,9 +6,11 @@
 mod delivery;
 mod figure;
 mod first_light;
+mod fleet;
 mod gateway;
 mod spool;
 mod wire;
+mod world;
 
 use clap::{Parser, ValueEnum};
 use figure::Sheet;
@@ -20,7 +22,7 @@ use std::process::ExitCode;
 #[command(
     name = "cargo measure",
     bin_name = "cargo measure",
-    after_help = "Example:\n  cargo measure first-light --json"
+    after_help = "Examples:\n  cargo measure first-light --json\n  cargo measure fleet --devices 10000\n  cargo measure world --seeds 1000000 --from 10000"
 )]
 struct Args {
     /// What to measure.
@@ -46,6 +48,20 @@ struct Args {
     /// `spool`: everything small, to see that it runs; the figures mean nothing.
     #[arg(long)]
     quick: bool,
+    /// `fleet`: devices that lose their broker and come back.
+    #[arg(long, default_value_t = 10_000)]
+    devices: usize,
+    /// `fleet`: messages each of them then has.
+    #[arg(long, default_value_t = 4)]
+    messages: u64,
+    /// `fleet`: kilobytes of a message.
+    #[arg(long, default_value_t = 24)]
+    kilobytes: usize,
+    /// `fleet`: receiving processes that share the fleet; with more than one, ingest is a process beside them.
+    #[arg(long, default_value_t = 1)]
+    receivers: usize,
+    #[command(flatten)]
+    world: world::Options,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -57,11 +73,17 @@ enum Name {
     /// MB a day on the link of three reference gateways, beside JSON with lz4 and raw JPEGs by a bare MQTT client;
     /// GB a day on their cards, CPU and memory.
     Gateway,
+    /// A fleet that comes back from an outage all at once: memory and queues of the collector, credit, time until all
+    /// are caught up, acks and hellos a device, rows lost and double.
+    Fleet,
     /// Throughput, CPU, device writes, memory and opening of the spool, beside SQLite, redb and sled.
     Spool,
     /// MB/s and CPU from a full spool through mosquitto until landed, beside a bare MQTT client; latency of live rows
     /// beside a backlog; bytes on the wire on good and bad links.
     Delivery,
+    /// Simulated worlds: agents, broker, network, collector, disks and clocks from a seed, with an oracle. A soak for as
+    /// many seeds as wanted; a failing one prints its plan and the command that replays it.
+    World,
 }
 
 fn main() -> ExitCode {
@@ -74,7 +96,9 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let folder = match args.name {
         Name::FirstLight => "data/demo",
-        Name::Wire | Name::Gateway | Name::Spool | Name::Delivery => "data/streams",
+        Name::Wire | Name::Gateway | Name::Spool | Name::Delivery | Name::Fleet | Name::World => {
+            "data/streams"
+        }
     };
     let data = args.data.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder));
     let mut sheet = Sheet::new(args.json);
@@ -89,10 +113,20 @@ fn main() -> ExitCode {
             let backlog = args.backlog.first().copied();
             delivery::measure(&delivery::Options { dir: args.dir, mb: args.mb, backlog }, &mut sheet)
         }
+        Name::Fleet => {
+            let options = fleet::Options {
+                devices: args.devices.max(1),
+                messages: args.messages.max(1),
+                kilobytes: args.kilobytes.clamp(1, 80),
+                receivers: args.receivers.clamp(1, 64),
+            };
+            fleet::measure(options, &mut sheet)
+        }
         Name::Spool => {
             let options = spool::Options { dir: args.dir, backlog: args.backlog, quick: args.quick };
             spool::measure(&options, &mut sheet)
         }
+        Name::World => world::measure(args.world, &mut sheet),
     };
     match done {
         Ok(()) => {

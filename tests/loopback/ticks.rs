@@ -9,6 +9,12 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// Waits, in a task: for players that live in real time.
+#[expect(clippy::disallowed_methods, reason = "players and waits of real processes live in real time")]
+pub async fn pause(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
 /// Seconds since 1970.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "certificates are issued for the present")]

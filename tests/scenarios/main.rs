@@ -12,6 +12,8 @@ mod links;
 mod measured;
 mod outage;
 mod peer;
+mod reach;
 mod replay;
 mod setup;
 mod site;
+mod trust;

@@ -188,6 +188,8 @@ const COLLECTOR_EDGES: &[(&str, &str)] = &[
     ("land", "receive"),
     ("receive", "land"),
     ("serve", "land"),
+    // Pages show the fleet's credit.
+    ("serve", "receive"),
     // `ingest` drives all that follows the log.
     ("ingest", "receive"),
     ("ingest", "land"),
@@ -218,8 +220,10 @@ const PLAIN_WRITES: &[(&str, &str)] = &[
     ("agent/src/spool/sled_index.rs", "sets a damaged index aside; it is rebuilt from the segments"),
     ("agent/src/quarantine.rs", "set aside bytes may be lost"),
     ("agent/src/status.rs", "written anew each second"),
+    ("agent/src/ship/mqtt/memory.rs", "a hint: lost or damaged it costs one connection more"),
     ("agent/src/pipeline.rs", "a probe whether the folder can be written"),
-    ("collector/src/pki/mod.rs", "certificates, by a person's command"),
+    ("collector/src/pki/files.rs", "certificates and keys, synced with their folder, beside no spool or log"),
+    ("agent/src/enroll/files.rs", "certificates and keys, synced with their folders, all or none"),
 ];
 
 #[test]

@@ -34,9 +34,12 @@ impl Place {
         let file = config.map_or_else(|| below(Path::new(CONFIG)), Path::to_owned);
         let (settings, config_problem) = match read(&file) {
             Ok(mut settings) => {
-                let IdentityFiles { ca, tls_cert, tls_key, sign_cert, sign_key } = &mut settings.identity;
+                let IdentityFiles { ca, tls_cert, tls_key, sign_cert, sign_key, crl, .. } =
+                    &mut settings.identity;
                 let paths = [ca, tls_cert, tls_key, sign_cert, sign_key];
-                for path in paths.into_iter().chain([&mut settings.spool.dir, &mut settings.status_file]) {
+                for path in
+                    paths.into_iter().chain(crl).chain([&mut settings.spool.dir, &mut settings.status_file])
+                {
                     *path = below(path);
                 }
                 (Some(settings), None)

@@ -3,8 +3,10 @@
 use super::mistake::{Mistake, Mistakes};
 use super::raw::{RawBatch, RawConfig, RawDevice, RawIdentity, RawSpool};
 use super::settings::{IdentityFiles, Settings, SpoolSettings};
-use super::{links, sources, value};
+use super::{links, sources, uplink, value};
+use crate::enroll::HttpsUrl;
 use crate::ship::{BacklogOrder, RetainUntil};
+
 use headwater_core::id::DevicePath;
 use headwater_core::wire::blob::{BLOB_CODECS_SUPPORTED, BlobCodec};
 use std::path::{Path, PathBuf};
@@ -19,7 +21,7 @@ const FREE_BYTES_DEFAULT: u64 = 256 << 20;
 const METERED_LINGER: Duration = Duration::from_secs(10);
 const SPOOL_DIR_DEFAULT: &str = "/var/lib/headwater";
 
-type Readable<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
+pub(super) type Readable<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
 
 /// Checks everything; `None` only with mistakes.
 pub(super) fn settings(
@@ -30,15 +32,7 @@ pub(super) fn settings(
 ) -> Option<Settings> {
     let device = device(&raw.device, mistakes);
     let identity = identity(&raw.identity, folder, readable, mistakes);
-    let broker = match raw.uplink.broker.as_deref() {
-        Some(broker) => value::broker(broker, "uplink.broker", mistakes),
-        None => {
-            let expected = "an address such as mqtts://collector.example:8883";
-            mistakes.push(Mistake::new("uplink.broker", expected, "nothing"));
-            None
-        }
-    };
-    let keepalive_s = value::number(raw.uplink.keepalive_s, 60, 5..=3_600, "uplink.keepalive_s", mistakes);
+    let uplink = uplink::uplink(&raw.uplink, folder, readable, mistakes);
     let spool = spool(&raw.spool, folder, mistakes);
     let metered = raw.uplink.metered.unwrap_or(false);
     let linger = linger(&raw.batch, metered, mistakes);
@@ -72,8 +66,7 @@ pub(super) fn settings(
     Some(Settings {
         device: device?,
         identity: identity?,
-        broker: broker?,
-        keepalive_s: keepalive_s?,
+        uplink: uplink?,
         spool,
         linger: linger?,
         // Said in so many words, it holds on every link.
@@ -136,12 +129,24 @@ fn identity(
     let tls_key = file(raw.tls_key.as_deref(), "tls_key");
     let sign_cert = file(raw.sign_cert.as_deref(), "sign_cert");
     let sign_key = file(raw.sign_key.as_deref(), "sign_key");
+    let crl = raw.crl.as_deref().and_then(|crl| file(Some(crl), "crl"));
+    let renew = match raw.renew.as_deref().map(HttpsUrl::parse) {
+        Some(None) => {
+            let found = format!("{:?}", raw.renew.as_deref().unwrap_or_default());
+            let hint = "leave it out to renew certificates by hand";
+            mistakes.push(Mistake::new("identity.renew", "https://HOST:PORT", found).hint(hint));
+            None
+        }
+        renew => renew.flatten(),
+    };
     Some(IdentityFiles {
         ca: ca?,
         tls_cert: tls_cert?,
         tls_key: tls_key?,
         sign_cert: sign_cert?,
         sign_key: sign_key?,
+        crl,
+        renew,
     })
 }
 

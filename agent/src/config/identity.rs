@@ -1,12 +1,16 @@
 //! Reads certificates and keys, and makes sure that they are ours: named as configured, and in pairs.
 
 use super::settings::IdentityFiles;
+use crate::ship::CertTime;
 use headwater_core::id::DevicePath;
-use headwater_core::time::{NS_PER_S, UtcNanos};
+use headwater_core::time::{BootNanos, NS_PER_S, UtcNanos};
 use headwater_core::wire::SigningKey;
-use headwater_core::wire::chain::{ChainError, FleetRoots, Role, Signer, not_before, verify_chain};
+use headwater_core::wire::chain::{
+    ChainError, FleetRoots, Role, Signer, not_after, not_before, verify_chain,
+};
+use headwater_core::wire::revocation::RevocationList;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,6 +59,14 @@ pub enum IdentityError {
         /// Certificate file.
         certificate: PathBuf,
     },
+    /// A revocation list that cannot be believed.
+    #[error("{file} cannot be used: {why}; copy it anew from the CA's folder, or take identity.crl out")]
+    Revocations {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The certificate is another gateway's.
     #[error("{file} is {found}'s, but the configuration says {expected}")]
     Name {
@@ -68,7 +80,7 @@ pub enum IdentityError {
 }
 
 /// Certificates and keys, read and checked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Identity {
     /// Root certificates, PEM.
     pub ca_pem: Vec<u8>,
@@ -84,12 +96,13 @@ pub struct Identity {
     pub sign_key: Arc<SigningKey>,
     /// Whom the signing chain names, until when.
     pub signer: Signer,
+    /// The nearest end of our certificates.
+    pub ends: UtcNanos,
     /// It is at least this late: our own certificates had been issued.
     pub time_floor: UtcNanos,
 }
 
-/// Reads the identity of `device` as of `now` or, where the clock is behind, of its own issue: a
-/// gateway without a battery wakes in 1970 and is still itself.
+/// [`load_since`] without a kept floor.
 ///
 /// # Errors
 /// Every [`IdentityError`] found.
@@ -98,6 +111,21 @@ pub fn load(
     device: &DevicePath,
     now: UtcNanos,
 ) -> Result<Identity, Vec<IdentityError>> {
+    load_since(files, device, now, RELEASED)
+}
+
+/// Reads the identity of `device`. It must be valid at some time from the floor on: `floor`, and that our own
+/// certificates had been issued. A gateway whose clock shows 1970 or 2090 is still itself; whether a certificate has
+/// ended by a clock that may be wrong is for the broker to say ([`crate::ship::CertTime`]).
+///
+/// # Errors
+/// Every [`IdentityError`] found.
+pub fn load_since(
+    files: &IdentityFiles,
+    device: &DevicePath,
+    now: UtcNanos,
+    floor: UtcNanos,
+) -> Result<Identity, Vec<IdentityError>> {
     let mut errors = Vec::new();
     let mut keep = |error: IdentityError| errors.push(error);
     let ca = pem(&files.ca, "certificate").map_err(&mut keep).ok();
@@ -105,17 +133,31 @@ pub fn load(
     let tls_key = key_pem(&files.tls_key).map_err(&mut keep).ok();
     let sign = pem(&files.sign_cert, "certificate").map_err(&mut keep).ok();
     let sign_key = sign_key(&files.sign_key).map_err(&mut keep).ok();
-    let roots = ca.as_ref().and_then(|(_, der)| {
+    let mut roots = ca.as_ref().and_then(|(_, der)| {
         FleetRoots::new(der).map_err(|why| keep(IdentityError::Roots { file: files.ca.clone(), why })).ok()
     });
     let issued = |der: &[Vec<u8>]| der.iter().filter_map(|der| not_before(der).ok()).max();
     let known = [&tls_cert, &sign].into_iter().flatten().filter_map(|(_, der)| issued(der));
-    let time_floor = known.max().unwrap_or(RELEASED).max(RELEASED);
+    let time_floor = known.max().unwrap_or(RELEASED).max(floor);
+    let ends = [&tls_cert, &sign]
+        .into_iter()
+        .flatten()
+        .flat_map(|(_, der)| der)
+        .filter_map(|der| not_after(der).ok());
+    let ends = ends.min().unwrap_or(UtcNanos(i64::MAX));
+    let at = CertTime::new(time_floor, ends).at(BootNanos(0), now);
     let signer = roots.as_ref().zip(sign.as_ref()).and_then(|(roots, (_, chain))| {
-        verify_chain(chain, roots, Role::Device, now.max(time_floor))
+        verify_chain(chain, roots, Role::Device, at)
             .map_err(|why| keep(IdentityError::Chain { file: files.sign_cert.clone(), why }))
             .ok()
     });
+    if let (Some(file), Some(roots)) = (&files.crl, &mut roots) {
+        let above = sign.as_ref().and_then(|(_, chain)| chain.get(1..)).unwrap_or_default();
+        match revocations(file, roots, above) {
+            Ok(list) => drop(roots.revoke(&list)),
+            Err(why) => keep(IdentityError::Revocations { file: file.clone(), why }),
+        }
+    }
     if let Some(signer) = &signer {
         if signer.path != *device {
             let (found, expected) = (signer.path.clone(), device.clone());
@@ -139,11 +181,25 @@ pub fn load(
                 sign_chain,
                 sign_key,
                 signer,
+                ends,
                 time_floor,
             })
         }
         _ => Err(errors),
     }
+}
+
+/// The lists of a PEM file, proven.
+fn revocations(file: &Path, roots: &FleetRoots, above: &[Vec<u8>]) -> Result<RevocationList, String> {
+    let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+    let lists: Vec<Vec<u8>> = CertificateRevocationListDer::pem_slice_iter(&bytes)
+        .map(|der| der.map(|der| der.to_vec()))
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())?;
+    let mut issuers: Vec<Vec<u8>> =
+        CertificateDer::pem_slice_iter(&bytes).flatten().map(|der| der.to_vec()).collect();
+    issuers.extend_from_slice(above);
+    RevocationList::read(&lists, roots.ders(), &issuers).map_err(|error| error.to_string())
 }
 
 fn read(file: &Path, what: &'static str) -> Result<Vec<u8>, IdentityError> {
@@ -222,6 +278,8 @@ mod tests {
             tls_key: write("tls.key", tls.serialize_pem()),
             sign_cert: write("sign.pem", leaf(&sign, 1)),
             sign_key: write("sign.key", sign.serialize_pem()),
+            crl: None,
+            renew: None,
         }
     }
 
@@ -239,12 +297,23 @@ mod tests {
     #[test]
     fn the_floor_makes_no_expired_certificate_valid() {
         let dir = tempfile::tempdir().unwrap();
-        let refused = |files: &IdentityFiles, now| {
-            let errors = load(files, &path(), now).unwrap_err();
+        let refused = |files: &IdentityFiles, now, floor| {
+            let errors = load_since(files, &path(), now, floor).unwrap_err();
             assert!(matches!(errors.as_slice(), [IdentityError::Chain { .. }]), "{errors:?}");
         };
-        refused(&issue(dir.path(), 2031, 2041), EXPIRED);
+        // Ended for certain, whatever the clock shows.
+        refused(&issue(dir.path(), 2031, 2041), EXPIRED, EXPIRED);
+        refused(&issue(dir.path(), 2031, 2041), IN_1970, EXPIRED);
         // Issued and ended before this software was made: a clock of 1970 does not bring it back.
-        refused(&issue(dir.path(), 2015, 2025), IN_1970);
+        refused(&issue(dir.path(), 2015, 2025), IN_1970, RELEASED);
+    }
+
+    #[test]
+    fn a_clock_beyond_our_end_is_as_likely_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = issue(dir.path(), 2031, 2041);
+        let identity = load(&files, &path(), EXPIRED).unwrap();
+        assert_eq!(identity.time_floor, TLS_ISSUED);
+        assert!(identity.ends < EXPIRED);
     }
 }

@@ -10,13 +10,14 @@ mod mistake;
 pub mod raw;
 mod settings;
 mod sources;
+mod uplink;
 mod value;
 
 pub use identity::{Identity, IdentityError};
 pub use mistake::{Mistake, Mistakes};
 pub use settings::{
-    After, Broker, CommandLine, Framing, IdentityFiles, LineFormat, LineSettings, Retention, Settings,
-    SourceKind, SourceSettings, SpoolSettings,
+    After, CommandLine, Framing, IdentityFiles, LineFormat, LineSettings, PreviewSettings, Retention,
+    Settings, SourceKind, SourceSettings, SpoolSettings, UplinkSettings,
 };
 
 use std::path::Path;

@@ -58,16 +58,47 @@ pub struct RawIdentity {
     pub sign_cert: Option<String>,
     /// Its private key, PKCS#8. Required.
     pub sign_key: Option<String>,
+    /// Revocation lists of collectors, as `headwater pki revoke` writes them (`collectors.crl`). Not needed: collectors
+    /// bring them too.
+    pub crl: Option<String>,
+    /// Where certificates are renewed, `https://host:8443`, as `headwater-agent enroll` writes it. Without it they
+    /// are renewed by hand.
+    pub renew: Option<String>,
 }
 
 /// `[uplink]`
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawUplink {
-    /// MQTT broker, `mqtts://host:8883`; `mqtt://` on loopback only. Required.
+    /// MQTT broker: `mqtts://host:8883`, or `wss://host/mqtt` for MQTT in a WebSocket; `mqtt://` and `ws://` on loopback
+    /// only. Required, unless there is a list.
     pub broker: Option<String>,
-    /// MQTT keep-alive, seconds, 5 to 3600. Default 60.
+    /// Several, tried in this order from the last good one on.
+    pub brokers: Option<Vec<String>>,
+    /// What the brokers are known to take: `"default"`, `"aws"` (AWS IoT Core), `"azure"` (Azure Event Grid) or `"slow"`
+    /// (a link of a few KB/s). Default `"default"`. Each number can be set by itself; what the broker says goes first.
+    pub profile: Option<String>,
+    /// Largest message, such as `"96KiB"`, 8 KiB to 96 KiB. Default by profile.
+    #[schemars(with = "Option<String>")]
+    pub message_bytes_max: Option<Value>,
+    /// Most bytes the broker has not taken yet, such as `"4MiB"`; at least one message. Default by profile.
+    #[schemars(with = "Option<String>")]
+    pub window_bytes_max: Option<Value>,
+    /// Most messages the broker has not taken yet, 1 to 60. Default by profile.
+    pub inflight_max: Option<i64>,
+    /// MQTT keep-alive, seconds, 5 to 3600. Default by profile: 60, slow 120.
     pub keepalive_s: Option<i64>,
+    /// Version of MQTT: `"auto"` (5, else 3.1.1), `"5"` or `"3.1.1"`. Default `"auto"`.
+    pub mqtt: Option<String>,
+    /// ALPN name in the TLS handshake. Default `"mqtt"` on port 443 (aws: `"x-amzn-mqtt-ca"`), none elsewhere.
+    pub alpn: Option<String>,
+    /// Proxy on the way: `http://user:password@host:3128` or `socks5://host:1080`. Default none.
+    pub proxy: Option<String>,
+    /// File with `user:password` for the proxy, so that they need not stand here.
+    pub proxy_credentials: Option<String>,
+    /// Network interface to go out of, such as `"wwan0"`. Default the system's choice.
+    pub interface: Option<String>,
+    /// True if bytes are paid for: captures wait longer for company and are packed harder. Default false.
     /// True if bytes are paid for, on whatever link: captures wait longer for company and are packed harder. Default
     /// false; `[[link]]` says it of one interface.
     pub metered: Option<bool>,
@@ -197,6 +228,9 @@ pub struct RawSource {
     pub dir: Option<String>,
     /// camera_dir: `delete` a captured picture, or `keep` it in `done/`. Default `delete`.
     pub after: Option<String>,
+    /// camera_dir and camera_command: longer side of small previews, pixels, 32 to 640. At most one a second becomes a
+    /// row of the stream `<stream>/preview`, which goes with numbers. Default none.
+    pub preview: Option<i64>,
 }
 
 /// One of `source.fields`.

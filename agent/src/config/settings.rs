@@ -1,9 +1,11 @@
 //! What the agent works with once the configuration was checked: nothing in here can be wrong.
 
+use crate::enroll::HttpsUrl;
+use crate::ship::mqtt::{BrokerUrl, ProfileLimits, Proxy, Versions};
 use crate::ship::policy::LinkRules;
 use crate::ship::{BacklogOrder, RetainUntil};
 use headwater_core::id::{DevicePath, StreamName};
-use headwater_core::ports::{EvictFirst, StreamClass};
+use headwater_core::ports::{EvictFirst, SpoolLane, StreamClass};
 use headwater_core::schema::Schema;
 use headwater_core::time::Latency;
 use std::path::PathBuf;
@@ -16,10 +18,8 @@ pub struct Settings {
     pub device: DevicePath,
     /// Certificates and keys.
     pub identity: IdentityFiles,
-    /// Where to send.
-    pub broker: Broker,
-    /// MQTT keep-alive, s.
-    pub keepalive_s: u16,
+    /// Where to send, and how.
+    pub uplink: UplinkSettings,
     /// The spool.
     pub spool: SpoolSettings,
     /// Longest time rows wait for company in a message.
@@ -55,17 +55,46 @@ pub struct IdentityFiles {
     pub sign_cert: PathBuf,
     /// Signing key.
     pub sign_key: PathBuf,
+    /// Revocation lists of collectors.
+    pub crl: Option<PathBuf>,
+    /// Where certificates are renewed.
+    pub renew: Option<HttpsUrl>,
 }
 
-/// An MQTT broker.
+impl IdentityFiles {
+    /// Every file that is read.
+    #[must_use]
+    pub fn all(&self) -> Vec<PathBuf> {
+        let Self { ca, tls_cert, tls_key, sign_cert, sign_key, crl, .. } = self.clone();
+        [ca, tls_cert, tls_key, sign_cert, sign_key].into_iter().chain(crl).collect()
+    }
+}
+
+/// The way to the brokers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broker {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Over TLS; without only on loopback.
-    pub tls: bool,
+pub struct UplinkSettings {
+    /// Brokers in order of preference; never empty.
+    pub brokers: Vec<BrokerUrl>,
+    /// Versions of MQTT.
+    pub versions: Versions,
+    /// Sizes, counts and keepalive: the profile's, with what was set.
+    pub limits: ProfileLimits,
+    /// ALPN name, if set.
+    pub alpn: Option<String>,
+    /// Proxy, with the credentials of its URL.
+    pub proxy: Option<Proxy>,
+    /// File with the proxy's credentials.
+    pub proxy_credentials: Option<PathBuf>,
+    /// Network interface.
+    pub interface: Option<String>,
+}
+
+impl UplinkSettings {
+    /// The brokers for people.
+    #[must_use]
+    pub fn told(&self) -> String {
+        self.brokers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The spool's place and bounds.
@@ -94,6 +123,17 @@ pub struct Retention {
     pub evict_first: EvictFirst,
     /// Bytes of it that eviction leaves.
     pub keep_bytes_min: u64,
+    /// With which lane it is kept and shipped, if not by what it holds.
+    pub lane: Option<SpoolLane>,
+}
+
+/// Small pictures of a camera's frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreviewSettings {
+    /// Their stream.
+    pub stream: StreamName,
+    /// Longer side, pixels.
+    pub side: u16,
 }
 
 /// One source.
@@ -103,6 +143,8 @@ pub struct SourceSettings {
     pub stream: StreamName,
     /// How its captures are kept.
     pub retention: Retention,
+    /// Previews of its pictures.
+    pub preview: Option<PreviewSettings>,
     /// How much earlier than its arrival an event may be.
     pub latency: Latency,
     /// What it is.

@@ -3,7 +3,8 @@
 use super::mistake::{Mistake, Mistakes};
 use super::raw::{RawField, RawSource};
 use super::settings::{
-    After, CommandLine, Framing, LineFormat, LineSettings, Retention, SourceKind, SourceSettings,
+    After, CommandLine, Framing, LineFormat, LineSettings, PreviewSettings, Retention, SourceKind,
+    SourceSettings,
 };
 use super::value;
 use headwater_core::id::{FieldName, KindName, StreamName};
@@ -57,12 +58,38 @@ pub(super) fn sources(
         let latency =
             value::number(source.latency_ms, default, 0..=4_000, &format!("{path}.latency_ms"), mistakes);
         let retention = retention(source, &path, mistakes);
-        if let (Some(stream), Some(kind), Some(latency), Some(retention)) = (stream, kind, latency, retention)
+        let preview = stream.as_ref().and_then(|stream| preview(source, stream, &path, mistakes));
+        if let (Some(stream), Some(kind), Some(latency), Some(retention), Some(preview)) =
+            (stream, kind, latency, retention, preview)
         {
-            good.push(SourceSettings { stream, retention, latency: Latency::at_most_ms(latency), kind });
+            let latency = Latency::at_most_ms(latency);
+            good.push(SourceSettings { stream, retention, preview, latency, kind });
         }
     }
     (good.len() == raw.len()).then_some(good)
+}
+
+/// `Some(None)` if none are asked for.
+fn preview(
+    raw: &RawSource,
+    stream: &StreamName,
+    path: &str,
+    mistakes: &mut Mistakes,
+) -> Option<Option<PreviewSettings>> {
+    if raw.preview.is_none() {
+        return Some(None);
+    }
+    let path = format!("{path}.preview");
+    let side = value::number(raw.preview, 160, 32..=640, &path, mistakes)?;
+    match format!("{stream}/preview").parse() {
+        Ok(stream) => Some(Some(PreviewSettings { stream, side })),
+        Err(_) => {
+            let found = format!("{:?}", stream.as_str());
+            let mistake = Mistake::new(path, "a stream whose name leaves room for /preview", found);
+            mistakes.push(mistake.hint("shorten source.stream"));
+            None
+        }
+    }
 }
 
 fn retention(raw: &RawSource, path: &str, mistakes: &mut Mistakes) -> Option<Retention> {
@@ -79,6 +106,7 @@ fn retention(raw: &RawSource, path: &str, mistakes: &mut Mistakes) -> Option<Ret
         class: class?,
         evict_first: evict_first?,
         keep_bytes_min: keep_bytes_min?,
+        lane: None,
     })
 }
 
@@ -192,6 +220,7 @@ fn only_known_keys(raw: &RawSource, kind: Type, framing: Option<Bytes>, path: &s
         ("once", raw.once.is_some(), kind == Type::Exec),
         ("dir", raw.dir.is_some(), kind == Type::CameraDir),
         ("after", raw.after.is_some(), kind == Type::CameraDir),
+        ("preview", raw.preview.is_some(), matches!(kind, Type::CameraDir | Type::CameraCommand)),
     ];
     for (key, _, _) in keys.iter().filter(|(_, set, allowed)| *set && !*allowed) {
         let what = raw.framing.as_deref().filter(|_| kind == Type::Serial).or(raw.r#type.as_deref());

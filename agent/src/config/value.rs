@@ -1,8 +1,6 @@
-//! The small readers of the check: a name, a number in a range, a size in bytes, a broker's address.
+//! The small readers of the check: a name, a number in a range, a word, a size in bytes.
 
 use super::mistake::{Mistake, Mistakes};
-use super::settings::Broker;
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use toml::Value;
@@ -117,43 +115,6 @@ pub(super) fn bytes(value: &Value) -> Option<u64> {
     }
 }
 
-/// Reads `mqtts://host[:port]`, or `mqtt://` on loopback.
-pub(super) fn broker(value: &str, path: &str, mistakes: &mut Mistakes) -> Option<Broker> {
-    let expected = "an address such as mqtts://collector.example:8883";
-    let mut refuse = |found: String, hint: &str| {
-        mistakes.push(Mistake::new(path, expected, found).hint(hint));
-        None
-    };
-    let (tls, rest) = match value.split_once("://") {
-        Some(("mqtts", rest)) => (true, rest),
-        Some(("mqtt", rest)) => (false, rest),
-        _ => return refuse(format!("{value:?}"), "begin it with mqtts://"),
-    };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let (host, port) = match rest.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
-        Some((host, port)) => (host, port.strip_prefix(':')),
-        None => match rest.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (rest, None),
-        },
-    };
-    let Ok(port) = port.unwrap_or(if tls { "8883" } else { "1883" }).parse::<u16>() else {
-        return refuse(format!("{value:?}"), "the port is a number from 1 to 65535");
-    };
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
-    if host.is_empty() || port == 0 || !host.chars().all(plain) {
-        return refuse(format!("{value:?}"), "give a host name or an address, and no user or path");
-    }
-    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if !tls && !loopback {
-        return refuse(
-            format!("{value:?}"),
-            "mqtt:// sends everything in the clear and is for loopback only; use mqtts://",
-        );
-    }
-    Some(Broker { host: host.to_owned(), port, tls })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,20 +128,5 @@ mod tests {
         assert_eq!(size("4 gigs"), None);
         assert_eq!(size("99999999TiB"), None);
         assert_eq!(bytes(&Value::Integer(-1)), None);
-    }
-
-    #[test]
-    fn brokers_are_hosts_with_tls_unless_on_loopback() {
-        let read = |text: &str| broker(text, "x", &mut Mistakes::default());
-        let some = |host: &str, port, tls| Some(Broker { host: host.into(), port, tls });
-        assert_eq!(read("mqtts://a.example"), some("a.example", 8883, true));
-        assert_eq!(read("mqtt://127.0.0.1:1884"), some("127.0.0.1", 1884, false));
-        assert_eq!(read("mqtt://[::1]"), some("::1", 1883, false));
-        assert_eq!(read("mqtts://[2001:db8::1]:99/"), some("2001:db8::1", 99, true));
-        for bad in
-            ["mqtt://10.0.0.1", "http://x", "x", "mqtts://", "mqtts://u@h", "mqtts://h:0", "mqtts://h:x"]
-        {
-            assert_eq!(read(bad), None, "{bad}");
-        }
     }
 }

@@ -177,6 +177,9 @@ fn ack(body: &[u8], known: &Known) -> Item {
     if let Some(credit) = ack.credit {
         item = item.fact("credit", credit);
     }
+    if let Some(wait) = &ack.wait {
+        item = item.told("wait", wait.reason.as_str()).fact("wait_ms", wait.for_ms);
+    }
     if let Some(commit) = &ack.commit {
         item = item.told("commit", commit);
     }

@@ -1,6 +1,7 @@
 //! Writes the status file, every second and whenever the link changes.
 
-use crate::config::{Broker, Settings};
+use super::keeper::IdentityStatus;
+use crate::config::Settings;
 use crate::ship::ShipStatus;
 use crate::spool::{Opened, SpoolHandle};
 use crate::status::{AgentStatus, DeliveryStatus, LinkStatus, Parts};
@@ -23,6 +24,7 @@ pub(super) struct Board {
     pub(super) boot_id: BootId,
     pub(super) spool: SpoolHandle,
     pub(super) ship: watch::Receiver<ShipStatus>,
+    pub(super) certificates: watch::Receiver<IdentityStatus>,
     pub(super) grade: watch::Receiver<Grade>,
 }
 
@@ -73,11 +75,14 @@ impl Board {
         let ship = self.ship.borrow().clone();
         let age_ms = |since: BootNanos| now.since(since) / NS_PER_MS;
         let counters = ship.counters;
-        let Broker { host, port, tls } = &self.settings.broker;
         let delivery = DeliveryStatus::of(&ship);
+        let certificates = self.certificates.borrow().clone();
         let link = LinkStatus {
             delivery,
-            broker: format!("{}://{host}:{port}", if *tls { "mqtts" } else { "mqtt" }),
+            broker: ship.peer.unwrap_or_else(|| self.settings.uplink.told()),
+            cause: ship.down.map(|down| down.cause.as_str().to_owned()),
+            cause_for_ms: ship.down.map(|down| age_ms(down.since)),
+            cause_tries: ship.down.map_or(0, |down| down.tries),
             connected: ship.connected,
             since_ms: ship.since.map(age_ms),
             last_ack_ms: ship.last_ack.map(age_ms),
@@ -85,6 +90,10 @@ impl Board {
             incarnation: ship.incarnation.map(|id| id.to_string()),
             last_commit: ship.last_commit.map(|id| id.to_string()),
             restored_card: ship.restored_card,
+            shut_out: ship.shut_out,
+            certificate_ends_ns: certificates.ends.map(|ends| ends.0),
+            certificate_days_left: certificates.days_left,
+            certificate_problem: certificates.problem,
             in_flight_bytes: ship.in_flight_bytes,
             messages: counters.messages,
             bytes_sent: counters.bytes_sent,
@@ -97,6 +106,8 @@ impl Board {
             blobs_over_budget: counters.blobs_over_budget,
             reconnects: counters.reconnects,
             connect_failures: counters.connect_failures,
+            publishes_refused: counters.publishes_refused,
+            publishes_invalid: counters.publishes_invalid,
             ack_rtt_ms: ship.ack_rtt_ns.map(|ns| ns / NS_PER_MS),
         };
         let status = AgentStatus::of(Parts {

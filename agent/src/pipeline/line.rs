@@ -1,5 +1,6 @@
 //! A source's own task: waits for it, puts aside what is no reading, and hands the rest to stamp.
 
+use super::preview::Previewer;
 use crate::quarantine::Quarantine;
 use crate::source::AnySource;
 use crate::stamp::Captured;
@@ -29,6 +30,7 @@ pub(super) struct Line {
     pub(super) stream: StreamName,
     /// Its originals stay until receipts come: it may wait for memory, where others shed.
     pub(super) can_wait: bool,
+    pub(super) preview: Option<Previewer>,
     pub(super) events: mpsc::Sender<Captured>,
     pub(super) room: Arc<Semaphore>,
     pub(super) quarantine: Arc<Mutex<Quarantine>>,
@@ -52,9 +54,15 @@ pub(super) async fn forward<C: Clock>(mut line: Line, mut source: AnySource<C>) 
             }
         };
         let (event, room) = line.admit(event).await;
+        let frame = line.preview.as_mut().and_then(|preview| preview.due(&event));
         let captured = Captured { source: line.place, number, event, room };
         number = number.saturating_add(1);
         if line.events.send(captured).await.is_err() {
+            break;
+        }
+        if let (Some(preview), Some(frame)) = (&mut line.preview, frame)
+            && !preview.make(frame, &line.events).await
+        {
             break;
         }
     }

@@ -8,13 +8,16 @@ use super::stream::Stream;
 use headwater_core::batch::Announced;
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{Seq, StreamId};
-use headwater_core::time::{BootNanos, NS_PER_S, UtcNanos};
+use headwater_core::time::{BootNanos, NS_PER_MS, NS_PER_S, UtcNanos};
 use headwater_core::wire::{Ack, Refusal, RefusalReason, Refused};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Longest time to an ack that is believed: a resend waits four of these, which is to stay below two minutes.
 const RTT_NS_MAX: i64 = 15 * NS_PER_S;
+
+/// Longest wait for credit that is believed: a collector that is gone must not silence a device for longer.
+const WAIT_NS_MAX: i64 = 600 * NS_PER_S;
 
 impl Shipper {
     /// A message came on the ack topic at `now`. `utc` is for the validity of certificates only.
@@ -24,12 +27,21 @@ impl Shipper {
                 self.counters.acks = self.counters.acks.saturating_add(1);
                 self.heard_from_collector(now);
                 match heard {
-                    Heard::Answer { ack, moved, rtt_ns } => {
+                    Heard::Answer { ack, moved, rtt_ns, revocations } => {
+                        if self.me.roots.revoke(&revocations) {
+                            let n = self.me.roots.revocations().len();
+                            self.actions.push(Action::Report(ShipError::Revocations { n }));
+                            self.actions.push(Action::Revoked(ack.revocations.clone()));
+                        }
+                        if self.is_shut_out(now, &ack) {
+                            return;
+                        }
                         if let Some(rtt_ns) = rtt_ns {
                             self.note_rtt(rtt_ns);
                         }
                         self.answered(now, &ack, moved);
                     }
+                    Heard::Later(ack) if self.is_shut_out(now, &ack) => {}
                     Heard::Later(ack) => self.absorb(now, &ack),
                 }
             }
@@ -41,6 +53,19 @@ impl Shipper {
                 self.actions.push(Action::Report(error.into()));
             }
         }
+    }
+
+    /// True if the collector says that our certificate counts no more: nothing is shipped until a hello is answered
+    /// without that, which is asked for each 10 minutes and when our certificates change.
+    fn is_shut_out(&mut self, now: BootNanos, ack: &Ack) -> bool {
+        let was = std::mem::replace(&mut self.shut_out, ack.revoked.clone());
+        if let Some(why) = &ack.revoked {
+            self.session.shut_out(now);
+            if was.is_none() {
+                self.actions.push(Action::Report(ShipError::ShutOut { why: why.clone() }));
+            }
+        }
+        ack.revoked.is_some()
     }
 
     fn answered(&mut self, now: BootNanos, ack: &Ack, moved: bool) {
@@ -93,9 +118,7 @@ impl Shipper {
             }
         }
         self.trim();
-        if let Some(credit) = ack.credit {
-            self.grant(credit);
-        }
+        self.absorb_credit(now, ack);
         if ack.commit.is_some() {
             self.last_commit = ack.commit;
         }
@@ -109,6 +132,21 @@ impl Shipper {
         }
         if ack.need_hello {
             self.session.ask_hello(now);
+        }
+    }
+
+    /// The first word of a collector ends what may be sent unasked; one that has us wait knows of us, so the lack of
+    /// credit is no reason to say hello before that time is over.
+    fn absorb_credit(&mut self, now: BootNanos, ack: &Ack) {
+        if let Some(credit) = ack.credit {
+            if !self.credit.told {
+                self.credit.limit = credit;
+            }
+            self.grant(credit);
+        }
+        if let Some(wait) = &ack.wait {
+            let wait_ns = i64::from(wait.for_ms).saturating_mul(NS_PER_MS).min(WAIT_NS_MAX);
+            self.credit.blocked_since = Some(now.plus_ns(wait_ns));
         }
     }
 
@@ -126,12 +164,12 @@ impl Shipper {
         let streams = &self.streams;
         let over =
             |unit: &Unit| unit.holds.iter().all(|hold| streams.settled(hold.stream, hold.seqs.clone()));
-        let landed = self.flight.release(over);
+        let landed = self.flight.landed(over);
         for unit in &landed {
             // A unit that waits to be sent again, as after a cut, tells how long the link was away.
             if unit.attempts == 1
                 && unit.is_out()
-                && let (Load::Batch(_), Some(sent)) = (&unit.load, unit.sent_at)
+                && let (Load::Batch(_) | Load::Away { object: None }, Some(sent)) = (&unit.load, unit.sent_at)
             {
                 self.note_rtt(now.since(sent));
             }
@@ -208,15 +246,17 @@ impl Shipper {
     /// Sends the units of these rows once more; true if that was tried before. A refusal is told once
     /// for each attempt, so an attempt counts once.
     fn complain(&mut self, stream: StreamId, seqs: &Range<u64>) -> bool {
-        let touched: Vec<(u64, u32, u32)> = self
+        let touched: Vec<(u64, u32, u32, bool)> = self
             .flight
             .units()
             .filter(|(_, unit)| unit.is_out() && holds(unit, stream, seqs))
-            .map(|(id, unit)| (id, unit.complained, unit.attempts))
+            .map(|(id, unit)| (id, unit.complained, unit.attempts, unit.is_away()))
             .collect();
         let mut before = false;
-        for (id, complained, attempts) in touched {
-            if complained == 0 {
+        for (id, complained, attempts, away) in touched {
+            if complained == 0 && away {
+                self.flight.complain_away(id);
+            } else if complained == 0 {
                 if let Some(unit) = self.flight.get_mut(id) {
                     unit.complained = attempts;
                 }

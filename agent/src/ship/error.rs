@@ -2,8 +2,10 @@
 
 use crate::batch::Withheld;
 use headwater_core::id::{Epoch, IncarnationId, Seq, StreamId};
+use headwater_core::ports::RefusedFor;
 use headwater_core::schema::Fingerprint;
 use headwater_core::wire::chain::ChainError;
+use headwater_core::wire::revocation::RevocationError;
 use headwater_core::wire::{EnvelopeError, RecordError, Refusal};
 use std::ops::Range;
 
@@ -26,6 +28,9 @@ pub enum AckError {
     /// The chain in a hello's answer proves nothing.
     #[error("collector's chain does not hold; check ca.pem and the gateway's clock")]
     Chain(#[from] ChainError),
+    /// Revocation lists in a hello's answer prove nothing.
+    #[error("revocation lists of the collector do not hold")]
+    Revocations(#[from] RevocationError),
     /// The collector belongs to another tenant.
     #[error("collector belongs to tenant {0}")]
     Tenant(String),
@@ -107,6 +112,21 @@ pub enum ShipError {
         /// Fingerprint.
         fingerprint: Fingerprint,
     },
+    /// The collector takes nothing of this gateway any more.
+    #[error(
+        "the collector shuts this gateway out: {why}; captures stay here. Give it new certificates: `headwater-agent enroll` \
+         with a new token"
+    )]
+    ShutOut {
+        /// The collector's words.
+        why: String,
+    },
+    /// Collectors that are revoked became known.
+    #[error("the fleet revoked {n} certificates of collectors; acks of them are refused")]
+    Revocations {
+        /// How many are known now.
+        n: usize,
+    },
     /// A message cannot be made or is above the broker's limit.
     #[error("{what} of {found} bytes does not fit a message of {limit}")]
     Oversize {
@@ -123,6 +143,12 @@ pub enum ShipError {
     /// A slab of an older life of the spool; it stays where it is.
     #[error("slab of epoch {0} cannot be shipped by this version and stays in the spool")]
     ForeignEpoch(Epoch),
+    /// The broker refused a message. It stays, and goes again later.
+    #[error("the broker refused a message: {why}")]
+    RefusedByBroker {
+        /// Why.
+        why: RefusedFor,
+    },
     /// The broker takes messages but no ack comes.
     #[error("the broker takes messages but the collector has been silent for {silent_s} s")]
     CollectorSilent {

@@ -66,6 +66,12 @@ impl Feed {
         *self = Self::new(self.order);
     }
 
+    /// Everything before live is read again.
+    pub(super) fn again(&mut self) {
+        self.reading = None;
+        self.waiting = vec![Stretch { from: Cursor::default(), until: self.live }];
+    }
+
     /// Something was spooled, or a failed read is worth another try.
     pub(super) fn news(&mut self) {
         self.live_more = true;

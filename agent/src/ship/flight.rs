@@ -1,11 +1,11 @@
 //! What was taken from the spool and is not yet durable at the collector: units, their queues, their timers.
 
 use crate::batch::{Hold, SealedBlob};
-use headwater_core::id::ObjectId;
+use headwater_core::id::{ObjectId, StreamId};
 use headwater_core::interval::IntervalSet;
 use headwater_core::time::{BootNanos, NS_PER_S};
 use headwater_core::wire::{Lane, Unsigned};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -31,6 +31,11 @@ pub(super) enum Load {
         took: Vec<(Range<u64>, BootNanos)>,
         /// Ranges in the pipe.
         piped: IntervalSet,
+    },
+    /// The broker has all of it, and the spool gives it again if that was not enough: it takes no memory.
+    Away {
+        /// Id and length of the blob it was; `None` for a batch.
+        object: Option<(ObjectId, u64)>,
     },
 }
 
@@ -63,7 +68,16 @@ pub(super) struct Flight {
     held: BTreeMap<Lane, usize>,
     /// What the last hello's answer said the collector lacks of staged objects (length, ranges).
     hints: BTreeMap<ObjectId, (u64, Vec<Range<u64>>)>,
+    /// Units that are away and have to be read from the spool again.
+    lost: BTreeSet<u64>,
+    /// Rows of such units that were complained of before.
+    complained: BTreeMap<StreamId, IntervalSet>,
+    /// Times in a row that units were lost without one of them landing.
+    losses: u32,
 }
+
+/// Units on their way at once: beyond it no more is read.
+pub(super) const UNITS_MAX: usize = 4096;
 
 impl Flight {
     pub(super) fn add_batch(&mut self, lane: Lane, holds: Vec<Hold>, message: Unsigned) {
@@ -75,7 +89,11 @@ impl Flight {
     pub(super) fn add_blob(&mut self, lane: Lane, blob: SealedBlob) {
         let there = self.units.values().any(|unit| {
             unit.holds.first() == Some(&blob.hold)
-                && matches!(&unit.load, Load::Blob { id, .. } if *id == blob.id)
+                && match &unit.load {
+                    Load::Blob { id, .. } => *id == blob.id,
+                    Load::Away { object } => object.is_some_and(|(id, _)| id == blob.id),
+                    Load::Batch(_) => false,
+                }
         });
         if there {
             return;
@@ -98,17 +116,24 @@ impl Flight {
     fn add(&mut self, lane: Lane, holds: Vec<Hold>, load: Load, bytes: usize) {
         let id = self.next;
         self.next = self.next.saturating_add(1);
+        let again = holds.iter().any(|hold| {
+            self.complained
+                .get(&hold.stream)
+                .is_some_and(|rows| !rows.present_in(hold.seqs.clone()).is_empty())
+        });
+        // Read again after a complaint, it goes for the second time.
+        let tried = u32::from(again);
         let unit = Unit {
             lane,
             holds,
             load,
             bytes,
-            attempts: 0,
+            attempts: tried,
             piped: 0,
             queued: true,
             sent_at: None,
             idle_since: None,
-            complained: 0,
+            complained: tried,
         };
         self.units.insert(id, unit);
         self.fresh.entry(lane).or_default().push_back(id);
@@ -171,6 +196,17 @@ impl Flight {
         }
         if unit.piped == 0 && !unit.queued {
             unit.idle_since = Some(now);
+            // What is live stays in memory: a lost message of it should not wait for the spool to be read again.
+            if matches!(unit.lane, Lane::BacklogTelemetry | Lane::BacklogMedia) {
+                let object = match &unit.load {
+                    Load::Blob { id, object, .. } => Some((*id, object.len() as u64)),
+                    Load::Batch(_) => None,
+                    Load::Away { object } => *object,
+                };
+                unit.load = Load::Away { object };
+                let held = self.held.entry(unit.lane).or_default();
+                *held = held.saturating_sub(std::mem::take(&mut unit.bytes));
+            }
         }
     }
 
@@ -185,9 +221,16 @@ impl Flight {
         self.requeue(id, false);
     }
 
-    /// Puts a unit into the queue again; `whole` repeats all of a blob.
+    /// Puts a unit into the queue again; `whole` repeats all of a blob, and what is away is lost.
     pub(super) fn requeue(&mut self, id: u64, whole: bool) {
         let Some(unit) = self.units.get_mut(&id) else { return };
+        if let Load::Away { object } = &unit.load {
+            if whole {
+                object.and_then(|(object, _)| self.hints.remove(&object));
+                self.lost.insert(id);
+            }
+            return;
+        }
         if let Load::Blob { object, to_send, took, .. } = &mut unit.load {
             if whole {
                 took.clear();
@@ -215,7 +258,9 @@ impl Flight {
         let due: Vec<u64> = self
             .units
             .iter()
-            .filter(|(_, unit)| unit.due_at(rtt_ns).is_some_and(|at| now >= at))
+            .filter(|(id, unit)| {
+                !self.lost.contains(id) && unit.due_at(rtt_ns, self.losses).is_some_and(|at| now >= at)
+            })
             .map(|(id, _)| *id)
             .collect();
         let n = due.len() as u64;
@@ -224,7 +269,7 @@ impl Flight {
     }
 
     pub(super) fn deadline(&self, rtt_ns: i64) -> Option<BootNanos> {
-        self.units.values().filter_map(|unit| unit.due_at(rtt_ns)).min()
+        self.units.values().filter_map(|unit| unit.due_at(rtt_ns, self.losses)).min()
     }
 
     /// The collector lacks byte ranges of an object: they go again at once, less what is on its way.
@@ -237,6 +282,15 @@ impl Flight {
         rtt_ns: i64,
     ) {
         let guard = MISSING_NS_MIN.max(rtt_ns);
+        let away = self.units.iter().find(|(_, unit)| {
+            matches!(unit.load, Load::Away { object: Some(of) } if of == (object, total_len))
+                && unit.idle_since.is_some_and(|since| now.since(since) >= guard)
+        });
+        if let Some((id, _)) = away {
+            self.lost.insert(*id);
+            self.hints.insert(object, (total_len, asked.to_vec()));
+            return;
+        }
         let wanted: Vec<u64> = self
             .units
             .iter()
@@ -280,9 +334,48 @@ impl Flight {
         touched.into_iter().for_each(|id| self.requeue(id, false));
     }
 
+    /// Lets go of units that have to be read from the spool again.
+    pub(super) fn take_lost(&mut self) -> Vec<Unit> {
+        let lost = std::mem::take(&mut self.lost);
+        if lost.is_empty() {
+            return Vec::new();
+        }
+        self.losses = self.losses.saturating_add(1);
+        self.release_those(|id, _| lost.contains(&id))
+    }
+
+    /// Remembers that rows of a unit that is away were complained of, and has them read again.
+    pub(super) fn complain_away(&mut self, id: u64) {
+        let Some(unit) = self.units.get(&id) else { return };
+        for hold in &unit.holds {
+            self.complained.entry(hold.stream).or_default().insert(hold.seqs.clone());
+        }
+        self.requeue(id, true);
+    }
+
+    /// Lets go of units that landed.
+    pub(super) fn landed(&mut self, over: impl Fn(&Unit) -> bool) -> Vec<Unit> {
+        let landed = self.release(over);
+        if landed.iter().any(Unit::is_away) {
+            self.losses = 0;
+        }
+        for hold in landed.iter().flat_map(|unit| &unit.holds) {
+            if let Some(rows) = self.complained.get_mut(&hold.stream) {
+                rows.remove(hold.seqs.clone());
+            }
+        }
+        landed
+    }
+
     /// Lets go of units for which `over` holds.
     pub(super) fn release(&mut self, over: impl Fn(&Unit) -> bool) -> Vec<Unit> {
-        let ids: Vec<u64> = self.units.iter().filter(|(_, unit)| over(unit)).map(|(id, _)| *id).collect();
+        self.release_those(|_, unit| over(unit))
+    }
+
+    fn release_those(&mut self, over: impl Fn(u64, &Unit) -> bool) -> Vec<Unit> {
+        let ids: Vec<u64> =
+            self.units.iter().filter(|(id, unit)| over(**id, unit)).map(|(id, _)| *id).collect();
+        self.lost.retain(|id| !ids.contains(id));
         for queues in [&mut self.again, &mut self.fresh] {
             for queue in queues.values_mut() {
                 queue.retain(|id| !ids.contains(id));
@@ -322,10 +415,16 @@ fn within(ranges: &[Range<u64>], len: u64) -> IntervalSet {
 
 impl Unit {
     /// When it is sent again, if no ack comes: it is out of the pipe, so only the collector can have it.
-    fn due_at(&self, rtt_ns: i64) -> Option<BootNanos> {
+    fn due_at(&self, rtt_ns: i64, losses: u32) -> Option<BootNanos> {
         let first = RESEND_NS_MIN.max(rtt_ns.saturating_mul(4));
-        let doubled = first.saturating_mul(1 << self.attempts.saturating_sub(1).min(10));
+        let tries = self.attempts.saturating_sub(1).max(if self.is_away() { losses } else { 0 });
+        let doubled = first.saturating_mul(1 << tries.min(10));
         self.idle_since.map(|since| since.plus_ns(doubled.min(RESEND_NS_MAX.max(first))))
+    }
+
+    /// True if the broker has all of it and memory does not.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self.load, Load::Away { .. })
     }
 
     /// True if it was wholly handed over and does not wait to go again.

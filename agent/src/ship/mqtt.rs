@@ -1,85 +1,178 @@
-//! The real pipe: MQTT 5 through rumqttc, kept as thin as it can be.
+//! The real pipe: MQTT 5 or 3.1.1, kept as thin as it can be.
 //!
-//! rumqttc's replay reorders, doubles and drops, so each connection gets a new client and a new event
-//! loop with a clean start, and nothing handed over counts as sent. One task only polls and forwards;
-//! nothing else waits in it. MQTT 3.1.1 is a later step: a broker that refuses 5 is reported as such.
+//! ```text
+//! brokers (which, in which version) ─► dial (DNS TCP proxy TLS WebSocket) ─► drive ◄─► connection (pure)
+//!                                                                              ▲
+//!                                                    shipper ◄── MqttLink ─────┘
+//! ```
+//! Each connection is a new one with a clean start, and nothing handed over counts as sent. The packets are
+//! rumqttc's; its event loop is not used, since it reuses packet ids while they are out, reads no ack while a
+//! write is stuck, and hides why a message was refused.
 
+mod brokers;
+mod connection;
+mod dial;
+mod drive;
 mod interface;
 mod link;
+mod memory;
+mod packet;
+pub mod probe;
+mod profile;
 mod reason;
 mod url;
 
+pub use brokers::Versions;
+pub use dial::{Credentials, Hop, HopError, Journey, Proxy, ProxyError, ProxyKind, Route};
 pub use link::MqttLink;
-pub use url::{BrokerUrl, BrokerUrlError};
+pub use packet::{Limits, Version};
+pub use profile::{Profile, ProfileLimits};
+pub use url::{BrokerUrl, BrokerUrlError, Carrier, PORT_HTTPS};
 
 use super::identity::ShipIdentity;
-use headwater_core::ports::{Clock, LinkClosed, Uplink};
+use brokers::{Brokers, Plan};
+use connection::{Connection, Event, Opening};
+use drive::{Ends, drive};
+use headwater_core::id::DevicePath;
+use headwater_core::ports::{Cause, Clock, LinkClosed, Uplink};
 use headwater_core::wire::{MessageKind, Sent, Topic, Unsigned};
-use reason::closed;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{LastWill, SubscribeReasonCode};
-use rumqttc::v5::{AsyncClient, Event, EventLoop, Incoming, MqttOptions};
-use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
+use link::Made;
+use memory::Memory;
+use packet::Will;
 use rustls::ClientConfig;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Packet ids of a connection; without a limit rumqttc keeps 65535 slots (20 MB).
-const INFLIGHT_LIMIT: u16 = 32;
-/// Requests queued in the client: never more than the span of publishes plus the subscription.
-const CHANNEL: usize = 32;
-/// Events queued from the polling task; a full queue stops reading from the broker, which is back-pressure.
+/// Messages queued in front of a connection: never more than its span and our own status.
+const CHANNEL: usize = 64;
+/// Events queued from it; a full queue stops reading from the broker, which is back-pressure.
 const EVENTS: usize = 128;
-/// DNS, TCP, TLS and CONNACK over a cellular link.
-const CONNECT_TIMEOUT_S: u64 = 30;
-/// Largest packet we take; rumqttc's default is 10 KiB.
-const PACKET_BYTES_IN_MAX: u32 = 256 * 1024;
-/// Keeps the kernel from hiding megabytes in front of an alarm.
-const TCP_SEND_BUFFER_BYTES: u32 = 128 * 1024;
-/// rumqttc asserts at least 5 s.
-const KEEPALIVE_S: std::ops::RangeInclusive<u16> = 5..=120;
+/// All hops up to the subscription, over a cellular link, ms.
+const CONNECT_TIMEOUT_MS: u64 = 30_000;
+/// Most bytes a name of MQTT over TLS (ALPN) may have.
+pub const ALPN_BYTES_MAX: usize = 255;
 
-/// How to reach the broker.
+/// How to reach the brokers.
 #[derive(Debug, Clone)]
 pub struct MqttSettings {
-    /// Where.
-    pub broker: BrokerUrl,
-    /// Needed for `mqtts`; kept over reconnects, so that sessions resume.
+    /// Where, in order of preference.
+    pub brokers: Vec<BrokerUrl>,
+    /// Needed for `mqtts` and `wss`; kept over reconnects, so that sessions resume.
     pub tls: Option<Arc<ClientConfig>>,
-    /// Keepalive, s; clamped to 5..=120.
+    /// Versions of MQTT.
+    pub versions: Versions,
+    /// Keepalive, s.
     pub keepalive_s: u16,
+    /// Largest message we make, bytes.
+    pub message_bytes_max: usize,
+    /// Most messages un-PUBACKed.
+    pub inflight_max: u16,
+    /// Our state is a retained message.
+    pub retain: bool,
+    /// ALPN name; by default [`ProfileLimits::alpn_443`] on port 443 and none elsewhere.
+    pub alpn: Option<String>,
+    /// The name on port 443.
+    pub alpn_443: &'static str,
+    /// Through this.
+    pub proxy: Option<Proxy>,
+    /// Out of this network interface only.
+    pub interface: Option<String>,
+    /// Where it is remembered what brokers speak.
+    pub memory: Option<PathBuf>,
 }
 
-/// Connects to the broker, announces itself online, and leaves a will.
+impl MqttSettings {
+    /// One broker, all else by default.
+    #[must_use]
+    pub fn to(broker: BrokerUrl, tls: Option<Arc<ClientConfig>>) -> Self {
+        let limits = Profile::Default.limits();
+        Self {
+            brokers: vec![broker],
+            tls,
+            versions: Versions::Auto,
+            keepalive_s: limits.keepalive_s,
+            message_bytes_max: limits.message_bytes_max,
+            inflight_max: limits.inflight_max,
+            retain: limits.retain,
+            alpn: None,
+            alpn_443: limits.alpn_443,
+            proxy: None,
+            interface: None,
+            memory: None,
+        }
+    }
+
+    /// The way to one of the brokers.
+    #[must_use]
+    pub fn route(&self, broker: &BrokerUrl) -> Route {
+        let name = match (&self.alpn, broker.port, broker.carrier) {
+            (Some(name), _, _) => Some(name.as_str()),
+            (None, PORT_HTTPS, Carrier::Stream) => Some(self.alpn_443),
+            _ => None,
+        };
+        let tls = self.tls.as_ref().map(|tls| match name {
+            None => Arc::clone(tls),
+            // The copy shares the store of sessions.
+            Some(name) => {
+                let mut named = ClientConfig::clone(tls);
+                named.alpn_protocols = vec![name.as_bytes().to_vec()];
+                Arc::new(named)
+            }
+        });
+        Route { broker: broker.clone(), tls, proxy: self.proxy.clone(), interface: self.interface.clone() }
+    }
+}
+
+/// Our name at a broker.
+pub(super) fn client_id(path: &DevicePath) -> String {
+    format!("hw.{}.{}", path.tenant, path.device)
+}
+
+/// Connects to a broker of the list, announces itself online, and leaves a will.
 #[derive(Debug)]
 pub struct MqttUplink<C> {
     settings: MqttSettings,
+    brokers: Brokers,
     me: ShipIdentity,
     clock: C,
     tasks: TaskTracker,
+    /// Most that went in one message of the last link.
+    payload_bytes_max: usize,
 }
 
 impl<C: Clock> MqttUplink<C> {
-    /// An uplink whose polling tasks run on `tasks`.
+    /// An uplink whose connections run on `tasks`.
     ///
     /// # Errors
-    /// [`BrokerUrlError::NoTls`] if the broker wants TLS and none is configured.
+    /// [`BrokerUrlError::NoTls`] if a broker wants TLS and none is configured, [`BrokerUrlError::None`] without any.
     pub fn new(
         settings: MqttSettings,
         me: ShipIdentity,
         clock: C,
         tasks: TaskTracker,
     ) -> Result<Self, BrokerUrlError> {
-        if settings.broker.tls && settings.tls.is_none() {
-            return Err(BrokerUrlError::NoTls);
+        if settings.brokers.is_empty() {
+            return Err(BrokerUrlError::None);
         }
-        Ok(Self { settings, me, clock, tasks })
+        if let Some(broker) = settings.brokers.iter().find(|broker| broker.tls && settings.tls.is_none()) {
+            return Err(BrokerUrlError::NoTls(broker.to_string()));
+        }
+        let memory = settings.memory.as_deref().map(Memory::read).unwrap_or_default();
+        let brokers = Brokers::new(settings.brokers.clone(), settings.versions, &memory);
+        let payload_bytes_max = settings.message_bytes_max;
+        Ok(Self { settings, brokers, me, clock, tasks, payload_bytes_max })
     }
 
-    /// The retained state of this device as JSON, signed like every message.
+    /// True if no broker can be anywhere but here.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.settings.brokers.iter().all(BrokerUrl::is_loopback)
+    }
+
+    /// The state of this device as JSON, signed like every message.
     fn status(&self, online: bool) -> Result<Vec<u8>, LinkClosed> {
         let body = serde_json::json!({
             "online": online,
@@ -89,115 +182,197 @@ impl<C: Clock> MqttUplink<C> {
         });
         let made =
             Unsigned::new(MessageKind::Status, &self.me.path, self.me.epoch, body.to_string().as_bytes());
-        let message = made.map_err(|error| LinkClosed { reason: error.to_string(), transient: false })?;
+        let message = made.map_err(|error| LinkClosed::transient(error.to_string()))?;
         let sent = Sent { boot_ordinal: self.me.boot_ordinal.0, ns: self.clock.boot().0 };
         Ok(message.sign(sent, &self.me.key))
     }
 
-    fn options(&self) -> Result<MqttOptions, LinkClosed> {
-        let broker = &self.settings.broker;
-        let client_id = format!("hw.{}.{}", self.me.path.tenant, self.me.path.device);
-        let mut options = MqttOptions::new(client_id, broker.host.clone(), broker.port);
-        let keepalive_s = self.settings.keepalive_s.clamp(*KEEPALIVE_S.start(), *KEEPALIVE_S.end());
-        options
-            .set_keep_alive(Duration::from_secs(keepalive_s.into()))
-            .set_clean_start(true)
-            .set_connection_timeout(CONNECT_TIMEOUT_S)
-            .set_outgoing_inflight_upper_limit(INFLIGHT_LIMIT)
-            .set_max_packet_size(Some(PACKET_BYTES_IN_MAX));
-        let mut network = NetworkOptions::new();
-        network.set_tcp_nodelay(true);
-        network.set_tcp_send_buffer_size(TCP_SEND_BUFFER_BYTES);
-        network.set_connection_timeout(CONNECT_TIMEOUT_S);
-        options.set_network_options(network);
-        if let Some(tls) = self.settings.tls.as_ref().filter(|_| broker.tls) {
-            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(tls))));
-        }
-        let will = self.status(false)?;
-        let topic = Topic::Status(self.me.path.clone()).to_string();
-        options.set_last_will(LastWill::new(topic, will, QoS::AtLeastOnce, true, None));
-        Ok(options)
-    }
-
-    /// The interface towards the broker; a name that resolves to several addresses is asked for its first.
-    async fn interface(&self) -> Option<String> {
-        let BrokerUrl { host, port, .. } = &self.settings.broker;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let address = tokio::net::lookup_host((host, *port)).await.ok()?.next()?;
-        interface::towards(address)
-    }
-
-    async fn establish(&self, ack_topic: &str) -> Result<MqttLink, LinkClosed> {
-        let (client, events) = AsyncClient::new(self.options()?, CHANNEL);
-        let (forward, mut events) = {
-            let (forward, receiver) = mpsc::channel(EVENTS);
-            ((forward, events), receiver)
+    fn opening(&self, version: Version, ack_topic: &str) -> Result<Opening, LinkClosed> {
+        let will = Will {
+            topic: Topic::Status(self.me.path.clone()).to_string(),
+            payload: self.status(false)?,
+            retain: self.settings.retain,
         };
+        Ok(Opening {
+            version,
+            client_id: client_id(&self.me.path),
+            keepalive_s: self.settings.keepalive_s,
+            will: Some(will),
+            ack_topic: ack_topic.to_owned(),
+            inflight_max: self.settings.inflight_max,
+        })
+    }
+
+    /// One try in one version. `accepted` becomes true once the broker took us, and `dialled` once it was reached.
+    async fn establish(
+        &self,
+        plan: &Plan,
+        version: Version,
+        ack_topic: &str,
+        reached: &mut Reached,
+    ) -> Result<MqttLink, LinkClosed> {
+        let stream = dial::dial(&self.settings.route(&plan.url), &self.clock, &mut reached.journey).await?;
+        reached.dialled = true;
+        let connection = Connection::open(self.opening(version, ack_topic)?, self.clock.boot())?;
+        let (messages, queue) = mpsc::channel(CHANNEL);
+        let (forward, mut events) = mpsc::channel(EVENTS);
         let stop = CancellationToken::new();
-        let guard = stop.clone().drop_guard();
-        self.tasks.spawn(poll(forward.1, forward.0, stop));
-        let subscribed = client.try_subscribe(ack_topic, QoS::AtLeastOnce);
-        subscribed.map_err(|_| lost("the client took no subscription", true))?;
-        let (mut packet_max, mut inflight) = (None, INFLIGHT_LIMIT);
+        let driving = stop.clone().drop_guard();
+        let ends = Ends { messages: queue, events: forward, stop };
+        self.tasks.spawn(drive(stream, connection, self.clock.clone(), ends));
+        let mut limits = Limits::default();
         loop {
-            let event = events.recv().await.ok_or_else(|| lost("the connection ended", true))??;
-            match event {
-                Event::Incoming(Incoming::ConnAck(connack)) => {
-                    if let Some(properties) = connack.properties {
-                        packet_max = properties.max_packet_size;
-                        inflight = properties.receive_max.unwrap_or(inflight).min(inflight);
-                    }
+            let event = events.recv().await;
+            match event.ok_or_else(|| LinkClosed::transient("the connection ended"))?? {
+                Event::Accepted(said) => {
+                    reached.accepted = true;
+                    limits = said;
                 }
-                Event::Incoming(Incoming::SubAck(suback)) => {
-                    let refused = suback
-                        .return_codes
-                        .iter()
-                        .find(|code| !matches!(code, SubscribeReasonCode::Success(_)));
-                    if let Some(code) = refused {
-                        return Err(lost(&format!("the broker refuses the ack topic: {code:?}"), false));
-                    }
-                    break;
-                }
-                _ => {}
+                Event::Refused => reached.refused = true,
+                Event::Subscribed => break,
+                Event::Link(_) => {}
             }
         }
-        let mut link = MqttLink::new(client, events, guard, packet_max, inflight);
-        link.set_interface(self.interface().await);
-        link.announce(Topic::Status(self.me.path.clone()).to_string(), self.status(true)?)?;
+        let retain = self.settings.retain && limits.retain;
+        let mut link = MqttLink::new(Made {
+            messages,
+            events,
+            driving,
+            peer: format!("{} (MQTT {version})", plan.url),
+            limits,
+            payload_bytes_max: plan.payload_bytes_max,
+            inflight_max: self.settings.inflight_max,
+        });
+        let local = reached.journey.local.and_then(interface::of_address);
+        link.set_interface(self.settings.interface.clone().or(local));
+        link.announce(Topic::Status(self.me.path.clone()).to_string(), self.status(true)?, retain);
         Ok(link)
     }
+
+    /// One try, bounded in time.
+    async fn establish_in_time(
+        &self,
+        plan: &Plan,
+        version: Version,
+        ack_topic: &str,
+        reached: &mut Reached,
+    ) -> Result<MqttLink, LinkClosed> {
+        let until = self.clock.boot().plus_ms(CONNECT_TIMEOUT_MS);
+        let mut tried = Reached::default();
+        let outcome = tokio::select! {
+            link = self.establish(plan, version, ack_topic, &mut tried) => Some(link),
+            () = self.clock.sleep_until(until) => None,
+        };
+        let outcome = outcome.unwrap_or_else(|| {
+            let seconds = CONNECT_TIMEOUT_MS / 1_000;
+            let at = if tried.dialled { Hop::Mqtt } else { tried.journey.at };
+            Err(LinkClosed::transient(format!("{at}: no answer within {seconds} s")))
+        });
+        *reached = tried;
+        outcome
+    }
+
+    fn remember(&self) {
+        if let Some(file) = &self.settings.memory
+            && let Err(error) = self.brokers.memory().write(file)
+        {
+            tracing::debug!(%error, "what the broker speaks could not be written down");
+        }
+    }
+}
+
+/// How far a try came.
+#[derive(Debug, Default)]
+struct Reached {
+    journey: Journey,
+    dialled: bool,
+    accepted: bool,
+    refused: bool,
 }
 
 impl<C: Clock> Uplink for MqttUplink<C> {
     type Link = MqttLink;
 
     async fn connect(&mut self, ack_topic: &str) -> Result<MqttLink, LinkClosed> {
-        let until = self.clock.boot().plus_ms(CONNECT_TIMEOUT_S.saturating_mul(1_000));
-        tokio::select! {
-            link = self.establish(ack_topic) => link,
-            () = self.clock.sleep_until(until) => Err(lost("no connection within 30 s", true)),
+        let plan = self.brokers.plan().ok_or_else(|| LinkClosed::transient("no broker is configured"))?;
+        let mut version = plan.version;
+        let mut tried_v5 = version == Version::V5;
+        let mut reached = Reached::default();
+        let mut outcome = self.establish_in_time(&plan, version, ack_topic, &mut reached).await;
+        if let Err(closed) = &outcome
+            && let Some(other) = plan.instead
+            && speaks_another(closed, &reached)
+        {
+            tracing::info!(broker = %plan.url, reason = closed.reason, "tries MQTT {other} instead of {version}");
+            tried_v5 |= other == Version::V5;
+            let second = self.establish_in_time(&plan, other, ack_topic, &mut reached).await;
+            // The first answer says more, unless the second got further.
+            if second.is_ok() || reached.accepted {
+                (outcome, version) = (second, other);
+            }
         }
+        match outcome {
+            Ok(link) => {
+                use headwater_core::ports::Link;
+                self.payload_bytes_max = link.payload_bytes_max().min(self.settings.message_bytes_max);
+                if self.brokers.connected(version, tried_v5) {
+                    self.remember();
+                }
+                Ok(link)
+            }
+            Err(LinkClosed { reason, cause }) => {
+                let closed = LinkClosed { reason: format!("{}: {reason}", plan.url), cause };
+                self.brokers.ended(&closed, self.payload_bytes_max);
+                Err(closed)
+            }
+        }
+    }
+
+    fn ended(&mut self, closed: &LinkClosed) {
+        self.brokers.ended(closed, self.payload_bytes_max);
+    }
+
+    fn alternatives(&self) -> usize {
+        self.brokers.len().saturating_sub(1)
     }
 }
 
-/// Polls until the connection is over. Cancelled only to end it: `poll` is not cancel-safe.
-async fn poll(
-    mut events: EventLoop,
-    forward: mpsc::Sender<Result<Event, LinkClosed>>,
-    stop: CancellationToken,
-) {
-    loop {
-        let polled = tokio::select! {
-            () = stop.cancelled() => return,
-            polled = events.poll() => polled.map_err(|error| closed(&error)),
-        };
-        let over = polled.is_err();
-        if forward.send(polled).await.is_err() || over {
-            return;
-        }
-    }
+/// A broker that says so, or hangs up at CONNECT, may speak another version.
+fn speaks_another(closed: &LinkClosed, reached: &Reached) -> bool {
+    let hung_up =
+        reached.dialled && !reached.accepted && !reached.refused && closed.cause == Cause::BrokerAway;
+    closed.cause == Cause::ProtocolRefused || hung_up
 }
 
-fn lost(reason: &str, transient: bool) -> LinkClosed {
-    LinkClosed { reason: reason.to_owned(), transient }
+/// A link on a stream of a test, in MQTT 5.
+#[cfg(test)]
+pub(crate) async fn link_on(stream: Box<dyn dial::Stream>, tasks: &TaskTracker) -> MqttLink {
+    use headwater_core::time::{BootNanos, UtcNanos};
+    let clock = headwater_sim::clock::SimClock::new(BootNanos(1), UtcNanos(0));
+    let opening = Opening {
+        version: Version::V5,
+        client_id: "hw.acme.pi-1".to_owned(),
+        keepalive_s: 60,
+        will: None,
+        ack_topic: "hw/1/ack/acme/pi-1".to_owned(),
+        inflight_max: 28,
+    };
+    let connection = Connection::open(opening, clock.boot()).unwrap();
+    let (messages, queue) = mpsc::channel(CHANNEL);
+    let (forward, mut events) = mpsc::channel(EVENTS);
+    let stop = CancellationToken::new();
+    let driving = stop.clone().drop_guard();
+    tasks.spawn(drive(stream, connection, clock, Ends { messages: queue, events: forward, stop }));
+    while events.recv().await.unwrap().unwrap() != Event::Subscribed {}
+    let limits = Limits::default();
+    let peer = String::new();
+    MqttLink::new(Made {
+        messages,
+        events,
+        driving,
+        peer,
+        limits,
+        payload_bytes_max: usize::MAX,
+        inflight_max: 28,
+    })
 }

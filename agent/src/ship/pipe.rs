@@ -3,15 +3,16 @@
 //! A slow link with a large window livelocks (pings wait behind data) and delays alarms, so the window
 //! starts at one message, grows by one per round trip, and stays below rate × keepalive / 3.
 
+use headwater_core::ports::SPAN_MAX;
 use headwater_core::time::{BootNanos, NS_PER_S};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Most publishes between the oldest un-PUBACKed and the newest: 4 below the client's limit of 32
-/// packet ids, since a broker may ack out of order and a subscription takes ids too.
-pub(super) const SPAN_MAX: u64 = 28;
-/// Most bytes un-PUBACKed.
-const WINDOW_BYTES_MAX: usize = 4 << 20;
+/// Most bytes un-PUBACKed, unless the settings say less.
+pub(super) const WINDOW_BYTES_MAX: usize = 4 << 20;
+/// Ceiling of the first pause after a broker's quota was used up, and of the longest.
+const HOLD_NS_START: i64 = NS_PER_S;
+const HOLD_NS_MAX: i64 = 60 * NS_PER_S;
 /// Least time without a PUBACK before the link counts as dead: faster than two keepalives.
 const STALL_NS_MIN: i64 = 20 * NS_PER_S;
 /// Rate assumed for a link that never told: a bad cellular one, bytes/s.
@@ -52,6 +53,11 @@ pub(super) struct Pipe {
     /// Smoothed time from hand-over to PUBACK, ns.
     rtt_ns: i64,
     progress: BootNanos,
+    /// Most publishes between the oldest un-PUBACKed and the newest.
+    span_max: u64,
+    window_max: usize,
+    /// Until when only control passes, and how long the last such pause was.
+    held: Option<(BootNanos, i64)>,
 }
 
 impl Pipe {
@@ -67,13 +73,59 @@ impl Pipe {
             rate: None,
             rtt_ns: 0,
             progress: BootNanos(0),
+            span_max: SPAN_MAX,
+            window_max: WINDOW_BYTES_MAX,
+            held: None,
         }
+    }
+
+    pub(super) fn with_window_max(self, bytes: usize) -> Self {
+        Self { window_max: bytes, ..self }
+    }
+
+    /// What the link says of its span.
+    pub(super) fn limit_span(&mut self, span: u64) {
+        self.span_max = span.max(1);
+    }
+
+    /// Messages of at most so many bytes from now on.
+    pub(super) fn limit_step(&mut self, message_bytes_max: usize) {
+        self.step = message_bytes_max.max(1);
+        self.window = self.window.clamp(self.step, self.ceiling());
+    }
+
+    /// The broker refused message `n`: it is out of the pipe, and no measure of anything.
+    pub(super) fn refused(&mut self, now: BootNanos, n: u64) -> Option<(Freight, usize)> {
+        let piped = self.flying.remove(&n)?;
+        self.bytes = self.bytes.saturating_sub(piped.bytes);
+        self.progress = now;
+        Some((piped.freight, piped.bytes))
+    }
+
+    /// Halves the window and lets only control pass for a while, doubled each time in a row.
+    pub(super) fn hold(&mut self, now: BootNanos) {
+        self.window = (self.window / 2).max(self.step);
+        let running = self.held.is_some_and(|(until, _)| now < until);
+        if !running {
+            let pause = self.held.map_or(HOLD_NS_START, |(_, last)| last.saturating_mul(2).min(HOLD_NS_MAX));
+            self.held = Some((now.plus_ns(pause), pause));
+        }
+    }
+
+    /// Until when only control passes.
+    pub(super) fn held_until(&self) -> Option<BootNanos> {
+        self.held.map(|(until, _)| until)
+    }
+
+    /// True while only control passes.
+    pub(super) fn is_held(&self, now: BootNanos) -> bool {
+        self.held_until().is_some_and(|until| now < until)
     }
 
     /// A new link: counts from 0.
     pub(super) fn opened(&mut self, now: BootNanos, message_bytes_max: usize) {
         self.step = message_bytes_max.max(1);
-        self.window = self.window.clamp(self.step, WINDOW_BYTES_MAX);
+        self.window = self.window.clamp(self.step, self.ceiling());
         self.next = 0;
         self.delivered = 0;
         self.progress = now;
@@ -88,7 +140,9 @@ impl Pipe {
 
     /// True if there is room in span at all.
     pub(super) fn has_span(&self) -> bool {
-        self.flying.first_key_value().is_none_or(|(oldest, _)| self.next.saturating_sub(*oldest) < SPAN_MAX)
+        self.flying
+            .first_key_value()
+            .is_none_or(|(oldest, _)| self.next.saturating_sub(*oldest) < self.span_max)
     }
 
     /// True if a message of `bytes` fits now. An empty pipe takes any; `reserve` bytes come on top of the window.
@@ -130,6 +184,10 @@ impl Pipe {
             Some(old) => old.saturating_add((rate - old) / 2),
             None => rate,
         });
+        // What it took after a pause ends the series of pauses.
+        if self.held.is_some_and(|(until, _)| now >= until && piped.at >= until) {
+            self.held = None;
+        }
         if limited {
             let grow = self.step.saturating_mul(piped.bytes) / self.window.max(1);
             self.window = self.window.saturating_add(grow);
@@ -139,10 +197,10 @@ impl Pipe {
     }
 
     fn ceiling(&self) -> usize {
-        let by_rate = self.rate.map_or(WINDOW_BYTES_MAX, |rate| {
+        let by_rate = self.rate.map_or(self.window_max, |rate| {
             usize::try_from(rate.saturating_mul(self.keepalive_s) / 3).unwrap_or(usize::MAX)
         });
-        by_rate.min(WINDOW_BYTES_MAX).max(self.step)
+        by_rate.min(self.window_max).max(self.step)
     }
 
     /// When the link counts as dead, unless a PUBACK comes.

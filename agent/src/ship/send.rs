@@ -23,6 +23,9 @@ const WIRE_OVERHEAD_BYTES: usize = 80;
 impl Shipper {
     pub(super) fn say_hello(&mut self, now: BootNanos) -> Option<HandOver> {
         let nonce = (self.nonces)();
+        if let Some((key, chain)) = self.renewed.take() {
+            (self.me.key, self.me.chain) = (key, chain);
+        }
         let mut hello = Hello {
             boot_ordinal: self.me.boot_ordinal,
             boot_id: self.me.boot_id,
@@ -104,6 +107,9 @@ impl Shipper {
             }
             return self.send_unit(now, id, Lane::Control);
         }
+        if self.pipe.is_held(now) {
+            return None;
+        }
         // A lane that the link's rules hold back takes no turn: it would keep the others waiting.
         self.holds = Lane::ALL.map(|lane| {
             let id = self.flight.head(lane)?;
@@ -131,6 +137,7 @@ impl Shipper {
     fn next_bytes(&self, id: u64) -> usize {
         self.flight.get(id).map_or(0, |unit| match &unit.load {
             Load::Batch(message) => message.message_len(),
+            Load::Away { .. } => 0,
             Load::Blob { .. } => self.next_range(unit).map_or(0, |range| {
                 let bytes = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
                 bytes.saturating_add(ENVELOPE_BYTES + PART_HEADER_BYTES)
@@ -163,6 +170,8 @@ impl Shipper {
         let unit = self.flight.get(id)?;
         let (message, freight) = match &unit.load {
             Load::Batch(message) => (message.clone(), Freight::Batch(id)),
+            // Never queued.
+            Load::Away { .. } => return None,
             Load::Blob { id: object_id, object, .. } => {
                 let range = self.next_range(unit)?;
                 let at = |n: u64| usize::try_from(n).ok();

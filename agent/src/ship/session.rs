@@ -8,12 +8,15 @@ use super::error::AckError;
 use super::identity::ShipIdentity;
 use headwater_core::id::IncarnationId;
 use headwater_core::time::{BootNanos, NS_PER_S, UtcNanos};
-use headwater_core::wire::chain::{Role, verify_chain};
+use headwater_core::wire::chain::{ChainError, Role, verify_chain_or_later};
+use headwater_core::wire::revocation::{RevocationList, Revoked};
 use headwater_core::wire::{Ack, Envelope, MessageKind, Unsigned, VerifyingKey, peek_chain};
 use std::collections::BTreeMap;
 
 /// Least time between two hellos with different nonces, and before one is sent again.
 pub(super) const HELLO_NS_MIN: i64 = 5 * NS_PER_S;
+/// Between two hellos of a gateway that was told it is shut out: often enough to hear that it is not any more.
+pub(super) const SHUT_OUT_NS: i64 = 600 * NS_PER_S;
 /// Receivers whose counters are remembered.
 const INCARNATIONS_MAX: usize = 16;
 
@@ -44,6 +47,8 @@ pub(super) enum Heard {
         moved: bool,
         /// From hello to answer, ns; `None` if it was said more than once.
         rtt_ns: Option<i64>,
+        /// What it says is revoked, proven.
+        revocations: RevocationList,
     },
     /// A later one.
     Later(Ack),
@@ -90,6 +95,18 @@ impl Session {
             let at = self.said_at.map_or(now, |said| said.plus_ns(HELLO_NS_MIN).max(now));
             self.state = State::Due(at);
         }
+    }
+
+    /// We have other certificates: a hello that is open shows the old ones, and one that is due late comes soon.
+    pub(super) fn renewed(&mut self, now: BootNanos) {
+        self.state = State::Quiet;
+        self.ask_hello(now);
+    }
+
+    /// The collector shut us out: no hello for long.
+    pub(super) fn shut_out(&mut self, now: BootNanos) {
+        self.peer = None;
+        self.state = State::Due(now.plus_ns(SHUT_OUT_NS));
     }
 
     /// True if a new hello with a fresh nonce is to be said now.
@@ -170,7 +187,7 @@ impl Session {
         }
         if let State::Waiting { nonce, first, last, .. } = &self.state {
             let Some(chain) = peek_chain(&envelope)? else { return Err(AckError::Early) };
-            let signer = verify_chain(&chain, &me.roots, Role::Collector, utc)?;
+            let signer = verify_chain_or_later(&chain, &me.roots, Role::Collector, utc)?;
             if signer.path.tenant != me.path.tenant {
                 return Err(AckError::Tenant(signer.path.tenant.to_string()));
             }
@@ -179,6 +196,12 @@ impl Session {
             if ack.nonce != Some(*nonce) {
                 return Err(AckError::Nonce);
             }
+            let above = chain.get(1..).unwrap_or_default();
+            let revocations = RevocationList::read(&ack.revocations, me.roots.ders(), above)?;
+            if let Some(revoked) = revocations.find(&chain) {
+                let Revoked { serial, reason, .. } = revoked.clone();
+                return Err(ChainError::Revoked { serial, reason }.into());
+            }
             // Said more than once: nobody knows which of them is answered.
             let rtt_ns = (first == last).then(|| now.since(*first));
             self.check_counter(&ack)?;
@@ -186,7 +209,7 @@ impl Session {
             self.state = State::Quiet;
             self.answered_once = true;
             let moved = self.last_peer.replace(ack.incarnation) != Some(ack.incarnation);
-            return Ok(Heard::Answer { ack, moved, rtt_ns });
+            return Ok(Heard::Answer { ack, moved, rtt_ns, revocations });
         }
         let Some(peer) = self.peer else { return Err(AckError::Early) };
         envelope.verify(&peer.key)?;

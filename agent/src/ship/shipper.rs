@@ -6,7 +6,7 @@
 use super::error::ShipError;
 use super::exchange::{ClockExchange, Exchanges};
 use super::feed::BacklogOrder;
-use super::flight::{Flight, Load};
+use super::flight::{Flight, Load, UNITS_MAX};
 use super::identity::ShipIdentity;
 use super::pipe::{Freight, Pipe};
 use super::policy::{Hold, LinkPolicy};
@@ -23,8 +23,9 @@ use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{SpooledSlab, StreamState};
 use headwater_core::schema::{Fingerprint, Schema};
 use headwater_core::time::{BootNanos, NS_PER_S};
-use headwater_core::wire::{Lane, MESSAGE_BYTES_SENT_MAX, MessageKind, Unsigned};
+use headwater_core::wire::{Lane, MESSAGE_BYTES_SENT_MAX, MessageKind, SigningKey, Unsigned};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Bytes a device may send after a hello before an ack says otherwise.
 pub(super) const CREDIT_START: u64 = 256 * 1024;
@@ -62,6 +63,10 @@ pub struct ShipSettings {
     pub retain_until: RetainUntil,
     /// Largest message, bytes; lowered by the broker's limit.
     pub message_bytes_max: usize,
+    /// Most bytes handed over and not PUBACKed.
+    pub window_bytes_max: usize,
+    /// Width over which reconnects of a fleet are spread, s; 0 for a broker of our own.
+    pub spread_s: u16,
     /// Keepalive of the link, s.
     pub keepalive_s: u16,
     /// Longest wait of a slab for company, ms.
@@ -83,6 +88,8 @@ impl Default for ShipSettings {
         Self {
             retain_until: RetainUntil::Committed,
             message_bytes_max: MESSAGE_BYTES_SENT_MAX,
+            window_bytes_max: super::pipe::WINDOW_BYTES_MAX,
+            spread_s: 0,
             keepalive_s: 60,
             linger_ms: 1_000,
             metered_linger_ms: 10_000,
@@ -114,8 +121,12 @@ pub enum Action {
     Gap(GapRecord),
     /// Record a clock exchange.
     Clock(ClockExchange),
+    /// Read backlog from the start again: what the broker had of it did not land.
+    Reread,
     /// Read the spool from the start again: what was durable is not any more, or messages must be cut smaller.
     Rewind,
+    /// Keep these lists (CRLs, DER) of revoked collectors.
+    Revoked(Vec<Vec<u8>>),
     /// The link is dead: build another.
     Reconnect(String),
     /// Log and count.
@@ -164,6 +175,10 @@ pub struct Shipper {
     /// Lanes that its rules held back when they were looked at last, by digit.
     pub(super) holds: [Option<Hold>; Lane::ALL.len()],
     pub(super) restored: bool,
+    /// Why the collector takes nothing of ours any more.
+    pub(super) shut_out: Option<String>,
+    /// New key and chain, which the next hello brings.
+    pub(super) renewed: Option<(Arc<SigningKey>, Vec<Vec<u8>>)>,
     pub(super) ack_rtt_ns: i64,
     pub(super) last_ack: Option<BootNanos>,
     pub(super) silent_since: Option<BootNanos>,
@@ -195,7 +210,8 @@ impl Shipper {
             streams: Streams::default(),
             flight: Flight::default(),
             exchanges,
-            pipe: Pipe::new(settings.message_bytes_max, settings.keepalive_s.into()),
+            pipe: Pipe::new(settings.message_bytes_max, settings.keepalive_s.into())
+                .with_window_max(settings.window_bytes_max),
             credit: Credit::anew(),
             linked: false,
             link: 0,
@@ -207,6 +223,8 @@ impl Shipper {
             policy: LinkPolicy::new(Vec::new(), &[]),
             holds: [None; Lane::ALL.len()],
             restored: false,
+            shut_out: None,
+            renewed: None,
             ack_rtt_ns: 0,
             last_ack: None,
             silent_since: None,
@@ -233,7 +251,7 @@ impl Shipper {
     }
 
     /// Lets go of units whose rows are to be read from the spool and sealed anew.
-    fn recut(&mut self, over: impl Fn(&Load) -> bool) {
+    pub(super) fn recut(&mut self, over: impl Fn(&Load) -> bool) {
         let recut = self.flight.release(|unit| over(&unit.load));
         if !recut.is_empty() {
             for hold in recut.iter().flat_map(|unit| &unit.holds) {
@@ -243,6 +261,22 @@ impl Shipper {
             }
             self.actions.push(Action::Rewind);
         }
+    }
+
+    /// What was away and did not land is read from the spool again.
+    fn let_go_of_lost(&mut self) {
+        let lost = self.flight.take_lost();
+        if lost.is_empty() {
+            return;
+        }
+        for hold in lost.iter().flat_map(|unit| &unit.holds) {
+            if let Some(stream) = self.streams.get_mut(hold.stream) {
+                stream.taken.remove(hold.seqs.clone());
+                // Its declaration may be lost with it.
+                stream.declared.retain(|of, declared| *of != hold.fingerprint || declared.known);
+            }
+        }
+        self.actions.push(Action::Reread);
     }
 
     /// A collector answered and said what it can read. If that is less than before, what was sealed for
@@ -258,6 +292,18 @@ impl Shipper {
     #[must_use]
     pub fn announced(&self) -> Announced {
         self.announced
+    }
+
+    /// Our certificates were renewed. The next hello shows them, and what follows it is signed with the new key; what is
+    /// on its way under the old one still counts.
+    pub fn renew(&mut self, now: BootNanos, identity: ShipIdentity) {
+        let mut roots = identity.roots;
+        roots.revoke(self.me.roots.revocations());
+        self.me.roots = roots;
+        self.renewed = Some((identity.key, identity.chain));
+        if self.linked {
+            self.session.renewed(now);
+        }
     }
 
     /// The link is gone.
@@ -301,7 +347,7 @@ impl Shipper {
     /// memory can neither be overtaken nor go out of date.
     #[must_use]
     pub fn room(&self, lane: Lane) -> usize {
-        if !self.session.answered_once() || self.restored {
+        if !self.session.answered_once() || self.restored || self.shut_out.is_some() {
             return 0;
         }
         let limit = match lane {
@@ -309,7 +355,7 @@ impl Shipper {
             Lane::LiveTelemetry | Lane::LiveMedia => HELD_LIVE_MAX.min(self.carried_in(HELD_MOMENT_NS)),
             Lane::BacklogTelemetry | Lane::BacklogMedia => HELD_BACKLOG_MAX,
         };
-        limit.saturating_sub(self.flight.held(lane))
+        if self.flight.len() >= UNITS_MAX { 0 } else { limit.saturating_sub(self.flight.held(lane)) }
     }
 
     /// Bytes the link takes in this time, as far as is known and allowed; at least a message.
@@ -403,7 +449,7 @@ impl Shipper {
             self.counters.hellos = self.counters.hellos.saturating_add(1);
             return Some(self.hand_over(now, Lane::Control, &hello, Freight::Control));
         }
-        if self.restored || !self.session.may_ship(now) {
+        if self.restored || self.shut_out.is_some() || !self.session.may_ship(now) {
             return None;
         }
         while let Some((stream, fingerprint)) = self.asked.pop_front() {
@@ -432,6 +478,7 @@ impl Shipper {
                 .map(|at| if self.pipe.is_empty() { at } else { at.plus_ns(PROBE_PATIENCE_NS) }),
             self.flight.deadline(self.ack_rtt_ns),
             self.pipe.stalls_at(),
+            self.pipe.held_until().filter(|until| now < *until),
             self.credit.blocked_since.map(|since| since.plus_ns(CREDIT_STALL_NS)),
         ]
         .into_iter()
@@ -463,6 +510,7 @@ impl Shipper {
         status.connected = self.linked;
         status.last_ack = self.last_ack;
         status.restored_card = self.restored;
+        status.shut_out.clone_from(&self.shut_out);
         status.in_flight_bytes = self.pipe.bytes() as u64;
         status.rate_bytes_per_s = self.pipe.rate();
         status.holds = self.holds.map(|hold| hold.map(|hold| hold.why));
@@ -510,6 +558,7 @@ impl Shipper {
         }
         let again = self.flight.requeue_due(now, self.ack_rtt_ns);
         self.counters.resends = self.counters.resends.saturating_add(again);
+        self.let_go_of_lost();
         if let Some(best) = self.exchanges.due(now) {
             self.actions.push(Action::Clock(best));
         }

@@ -3,7 +3,7 @@
 use super::catchup::Pace;
 use super::policy::{HoldWhy, Spent};
 use headwater_core::id::{IncarnationId, Sha256};
-use headwater_core::ports::Cursor;
+use headwater_core::ports::{Cause, Cursor};
 use headwater_core::time::BootNanos;
 use headwater_core::wire::Lane;
 
@@ -44,6 +44,21 @@ pub struct ShipCounters {
     pub connect_failures: u64,
     /// Reads or trims the spool could not do.
     pub spool_errors: u64,
+    /// Messages the broker refused one by one; they are sent again later.
+    pub publishes_refused: u64,
+    /// Of these, for their topic or payload: no later try is likely to pass.
+    pub publishes_invalid: u64,
+}
+
+/// Why there is no link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkDown {
+    /// Cause of the last end.
+    pub cause: Cause,
+    /// Since when the ends have had this cause.
+    pub since: BootNanos,
+    /// Ends with it in a row.
+    pub tries: u64,
 }
 
 /// How shipping stands.
@@ -53,12 +68,18 @@ pub struct ShipStatus {
     pub connected: bool,
     /// Since when it stands, or does not.
     pub since: Option<BootNanos>,
+    /// Why the last one ended, and how often in a row without a healthy link in between.
+    pub down: Option<LinkDown>,
+    /// The broker we are connected to, or were last.
+    pub peer: Option<String>,
     /// Last ack used.
     pub last_ack: Option<BootNanos>,
     /// Last thing that went wrong, for a person.
     pub last_error: Option<String>,
     /// The card was restored or cloned: nothing is shipped before a new epoch (R7).
     pub restored_card: bool,
+    /// Why the collector takes nothing of this gateway any more: its certificate is revoked.
+    pub shut_out: Option<String>,
     /// Bytes handed over and not PUBACKed.
     pub in_flight_bytes: u64,
     /// Batches and blobs not yet durable at the collector.

@@ -3,6 +3,7 @@
 use super::backoff::{Backoff, Rng};
 use super::blob_packing::BlobPacking;
 use super::catchup::{CatchUp, Pace};
+use super::cert_time::CertTime;
 use super::error::{AckError, ShipError};
 use super::exchange::ClockExchange;
 use super::feed::Feed;
@@ -10,13 +11,13 @@ use super::identity::ShipIdentity;
 use super::policy::{LinkPolicy, LinkRules, Spent};
 use super::port::ShipSpool;
 use super::shipper::{Action, Nonces, ShipSettings, Shipper};
-use super::status::ShipStatus;
+use super::status::{LinkDown, ShipStatus};
 use crate::batch::{BatchSettings, Batcher};
 use headwater_core::batch::Effort;
 use headwater_core::gap::GapRecord;
 use headwater_core::id::BootOrdinal;
-use headwater_core::ports::{Clock, Link, LinkClosed, LinkEvent, SpoolLane, Uplink};
-use headwater_core::time::{BootNanos, NS_PER_MS, UtcNanos};
+use headwater_core::ports::{Cause, Clock, Link, LinkClosed, LinkEvent, RefusedFor, SpoolLane, Uplink};
+use headwater_core::time::{BootNanos, Grade, NS_PER_MS, UtcNanos};
 use headwater_core::wire::{Lane, Topic};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -44,8 +45,14 @@ pub struct ShipTask<C, U, S> {
     pub rules: Vec<LinkRules>,
     /// Who we are; its epoch is the spool's.
     pub identity: ShipIdentity,
-    /// Certificates are checked at this time or later (build time, own certificate's start).
-    pub time_floor: UtcNanos,
+    /// When certificates are checked.
+    pub cert_time: CertTime,
+    /// Certificates that were renewed while it runs.
+    pub renewals: mpsc::Receiver<Renewal<U>>,
+    /// What is told of revoked collectors, to be kept.
+    pub revoked: mpsc::Sender<Vec<Vec<u8>>>,
+    /// What is certain to be past, when that grew.
+    pub floor: watch::Sender<UtcNanos>,
     /// Spreads reconnects.
     pub rng: Rng,
     /// Gives random nonces ([`random_nonces`]).
@@ -58,6 +65,15 @@ pub struct ShipTask<C, U, S> {
     pub status: watch::Sender<ShipStatus>,
     /// Ends it.
     pub cancel: CancellationToken,
+}
+
+/// Who we are from now on, and how we connect from the next time on.
+#[derive(Debug)]
+pub struct Renewal<U> {
+    /// Key and chain; the rest must not change.
+    pub identity: ShipIdentity,
+    /// With the new TLS certificate.
+    pub uplink: U,
 }
 
 impl<C, U, S> std::fmt::Debug for ShipTask<C, U, S> {
@@ -107,7 +123,9 @@ pub(super) struct Shell<C, S> {
     synced: watch::Receiver<u64>,
     spool_gone: bool,
     pub(super) packing: BlobPacking,
-    time_floor: UtcNanos,
+    cert_time: CertTime,
+    revoked: mpsc::Sender<Vec<Vec<u8>>>,
+    floor: watch::Sender<UtcNanos>,
     gaps: mpsc::Sender<GapRecord>,
     exchanges: mpsc::Sender<ClockExchange>,
     status: watch::Sender<ShipStatus>,
@@ -137,7 +155,9 @@ pub async fn run<C: Clock, U: Uplink, S: ShipSpool>(task: ShipTask<C, U, S>) {
         packing: BlobPacking::new(settings.lepton, clock.boot()),
         shipper: Shipper::new(settings, identity, task.nonces),
         spool,
-        time_floor: task.time_floor,
+        cert_time: task.cert_time,
+        revoked: task.revoked,
+        floor: task.floor,
         gaps: task.gaps,
         exchanges: task.exchanges,
         status: task.status,
@@ -148,8 +168,14 @@ pub async fn run<C: Clock, U: Uplink, S: ShipSpool>(task: ShipTask<C, U, S>) {
     };
     let spent = shell.spent_before().await;
     shell.shipper.set_policy(LinkPolicy::new(task.rules, &spent));
-    let mut backoff = Backoff::new(rng);
+    let mut renewals = task.renewals;
+    let mut backoff = Backoff::new(rng, settings.spread_s);
     let mut links = 0_u64;
+    let first_at = backoff.first_at(shell.clock.boot());
+    tokio::select! {
+        () = task.cancel.cancelled() => return,
+        () = shell.clock.sleep_until(first_at) => {}
+    }
     loop {
         let connected = tokio::select! {
             () = task.cancel.cancelled() => break,
@@ -161,9 +187,12 @@ pub async fn run<C: Clock, U: Uplink, S: ShipSpool>(task: ShipTask<C, U, S>) {
                 backoff.connected(now);
                 links = links.saturating_add(1);
                 shell.state.counters.reconnects = links.saturating_sub(1);
-                match shell.talk(&mut link, &ack_topic).await {
+                match shell.talk(&mut link, &ack_topic, &mut renewals, &mut uplink).await {
                     End::Cancelled => break,
-                    End::Lost(closed) => closed,
+                    End::Lost(closed) => {
+                        uplink.ended(&closed);
+                        closed
+                    }
                 }
             }
             Err(closed) => {
@@ -173,14 +202,14 @@ pub async fn run<C: Clock, U: Uplink, S: ShipSpool>(task: ShipTask<C, U, S>) {
             }
         };
         let now = shell.clock.boot();
-        let retry_at = backoff.retry_at(now, closed.transient);
+        let retry_at = backoff.retry_at(now, closed.cause, uplink.alternatives());
         let wait_ms = retry_at.since(now) / NS_PER_MS;
-        tracing::warn!(reason = closed.reason, transient = closed.transient, wait_ms, "uplink is down");
-        shell.state.last_error = Some(closed.to_string());
-        shell.publish();
+        shell.down(now, &closed, wait_ms, backoff.is_fresh());
         tokio::select! {
             () = task.cancel.cancelled() => break,
             () = shell.clock.sleep_until(retry_at) => {}
+            // With other certificates it may go at once.
+            Some(renewal) = renewals.recv() => shell.renew(renewal, &mut uplink),
         }
     }
     shell.publish();
@@ -188,16 +217,24 @@ pub async fn run<C: Clock, U: Uplink, S: ShipSpool>(task: ShipTask<C, U, S>) {
 
 impl<C: Clock, S: ShipSpool> Shell<C, S> {
     /// Lives through one link.
-    async fn talk<L: Link>(&mut self, link: &mut L, ack_topic: &str) -> End {
+    async fn talk<U: Uplink>(
+        &mut self,
+        link: &mut U::Link,
+        ack_topic: &str,
+        renewals: &mut mpsc::Receiver<Renewal<U>>,
+        uplink: &mut U,
+    ) -> End {
         let now = self.clock.boot();
         self.refresh_streams().await;
         self.begin_under_rules(link.interface());
         self.shipper.connected(now, link.payload_bytes_max());
+        self.shipper.limit_span(link.span_max());
+        self.state.peer = Some(link.peer()).filter(|peer| !peer.is_empty());
         let limit = self.shipper.message_bytes_max();
         self.batchers.iter_mut().for_each(|batcher| batcher.set_message_bytes_max(limit));
         self.state.since = Some(now);
         tracing::info!(message_bytes_max = limit, "uplink is up");
-        let end = self.turn(link, ack_topic).await;
+        let end = self.turn(link, ack_topic, renewals, uplink).await;
         self.shipper.disconnected();
         self.catch_up.unlinked();
         self.save_spent().await;
@@ -206,7 +243,18 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
         end
     }
 
-    async fn turn<L: Link>(&mut self, link: &mut L, ack_topic: &str) -> End {
+    fn renew<U>(&mut self, renewal: Renewal<U>, uplink: &mut U) {
+        *uplink = renewal.uplink;
+        self.shipper.renew(self.clock.boot(), renewal.identity);
+    }
+
+    async fn turn<U: Uplink>(
+        &mut self,
+        link: &mut U::Link,
+        ack_topic: &str,
+        renewals: &mut mpsc::Receiver<Renewal<U>>,
+        uplink: &mut U,
+    ) -> End {
         loop {
             if let Err(closed) = self.hand_over(link).await {
                 return End::Lost(closed);
@@ -238,11 +286,16 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                 }
                 event = link.event() => match event {
                     Ok(LinkEvent::Sent(number)) => self.shipper.sent(self.clock.boot(), number),
+                    Ok(LinkEvent::Refused { number, why }) => {
+                        self.shipper.refused(self.clock.boot(), number, why);
+                        let limit = self.shipper.message_bytes_max();
+                        self.batchers.iter_mut().for_each(|batcher| batcher.set_message_bytes_max(limit));
+                    }
                     Ok(LinkEvent::Received { topic, payload }) => {
                         // T4 before anything else is done with it.
                         let now = self.clock.boot();
                         if topic == ack_topic {
-                            let utc = self.clock.read().real.max(self.time_floor);
+                            let utc = self.cert_time.at(now, self.clock.read().real);
                             self.shipper.received(now, utc, &payload);
                             let announced = self.shipper.announced();
                             self.packing.announce(announced.blobs);
@@ -256,9 +309,27 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                     self.refresh_streams().await;
                     self.feeds.iter_mut().for_each(Feed::news);
                 }
+                Some(renewal) = renewals.recv() => self.renew(renewal, uplink),
                 () = self.clock.sleep_until(wake) => {}
             }
         }
+    }
+
+    /// Tells that there is no link, and why. What only a person mends is an alarm.
+    fn down(&mut self, now: BootNanos, closed: &LinkClosed, wait_ms: i64, fresh: bool) {
+        let LinkClosed { reason, cause } = closed;
+        let word = cause.as_str();
+        match cause {
+            Cause::NotAuthorized | Cause::TakenOver | Cause::Untrusted => {
+                tracing::error!(reason, cause = word, wait_ms, "uplink is down; capture goes on");
+            }
+            _ => tracing::warn!(reason, cause = word, wait_ms, "uplink is down"),
+        }
+        let before = self.state.down.filter(|down| down.cause == *cause && !fresh);
+        let (since, tries) = before.map_or((now, 0), |down| (down.since, down.tries));
+        self.state.down = Some(LinkDown { cause: *cause, since, tries: tries.saturating_add(1) });
+        self.state.last_error = Some(closed.to_string());
+        self.publish();
     }
 
     fn wake_at(&self, now: BootNanos) -> BootNanos {
@@ -276,7 +347,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
             let number = link.send(&message.topic, message.payload).await?;
             if number != message.number {
                 let reason = format!("link numbers a message {number}, expected {}", message.number);
-                return Err(LinkClosed { reason, transient: true });
+                return Err(LinkClosed::transient(reason));
             }
         }
         Ok(())
@@ -298,14 +369,28 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                     }
                 }
                 Action::Clock(exchange) => {
+                    if exchange.grade == Grade::Guaranteed {
+                        // The collector promises that it was no earlier than this when it signed.
+                        let least = exchange.t3.plus_ns(exchange.e_c_ns.saturating_neg());
+                        let floor = self.cert_time.promised(exchange.t4, least);
+                        self.floor.send_if_modified(|known| std::mem::replace(known, floor) < floor);
+                    }
                     if self.exchanges.try_send(exchange).is_err() {
                         self.count_dropped();
                     }
                 }
+                Action::Reread => self.feeds.iter_mut().for_each(Feed::again),
                 Action::Rewind => {
                     self.feeds.iter_mut().for_each(Feed::rewind);
                 }
-                Action::Reconnect(reason) => dead = Some(LinkClosed { reason, transient: true }),
+                Action::Revoked(lists) => {
+                    if self.revoked.try_send(lists).is_err() {
+                        tracing::warn!(
+                            "revocation lists cannot be kept now; the next hello brings them again"
+                        );
+                    }
+                }
+                Action::Reconnect(reason) => dead = Some(LinkClosed::transient(reason)),
                 Action::Report(error) => self.report(&error),
             }
         }
@@ -349,7 +434,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
     /// What is due now and then: the wall clock, the backlog's size, what was spent.
     async fn look_around(&mut self) {
         let now = self.clock.boot();
-        let utc = Some(self.clock.read().real).filter(|utc| *utc >= self.time_floor);
+        let utc = self.cert_time.wall(now, self.clock.read().real);
         self.shipper.policy().set_wall(now, utc);
         if self.catch_up.due_at().is_none_or(|at| now >= at) {
             if let Some(bytes) = self.backlog_bytes().await {
@@ -419,7 +504,11 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                 tracing::debug!(%error, why = ?error, "ack not used");
                 return;
             }
+            ShipError::RefusedByBroker { why: RefusedFor::NotAuthorized } => {
+                tracing::error!(%error, "capture goes on");
+            }
             ShipError::RestoredCard { .. } => tracing::error!(%error, "shipping is held"),
+            ShipError::ShutOut { .. } => tracing::error!(%error, "shipping is held"),
             ShipError::Refused { released: true, .. } => tracing::error!(%error, "rows were given up"),
             error => tracing::warn!(%error, why = ?error, "shipping"),
         }

@@ -1,14 +1,15 @@
 //! TLS towards the broker: the fleet's root only, our client certificate, ring.
 
-use headwater_core::time::{NS_PER_S, UtcNanos};
-use rustls::client::Resumption;
+use super::verifier::{BrokerVerifier, ServerTrust};
+use rustls::client::{Resumption, WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::ring::default_provider;
-use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::sync::Arc;
-use std::time::Duration;
+
+/// Sessions kept for resumption: one or two for each broker of the longest list.
+const SESSIONS_MAX: usize = 32;
 
 /// TLS that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -36,18 +37,6 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// The wall clock, but never before a floor: a gateway that woke up in 1970 still gets through.
-#[derive(Debug)]
-struct FlooredTime {
-    floor: UnixTime,
-}
-
-impl TimeProvider for FlooredTime {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::now().max(self.floor))
-    }
-}
-
 /// Reads all certificates of a PEM file, leaf first.
 ///
 /// # Errors
@@ -67,48 +56,73 @@ pub fn client_config(
     ca_pem: &[u8],
     cert_pem: &[u8],
     key_pem: &[u8],
-    time_floor: UtcNanos,
+    trust: impl Into<ServerTrust>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for root in certificates("ca", ca_pem)? {
-        roots.add(root)?;
-    }
     let chain = certificates("tls_cert", cert_pem)?;
     let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|source| TlsError::Pem {
         file: "tls_key",
         what: "private key",
         source,
     })?;
-    let floor_s = u64::try_from(time_floor.0 / NS_PER_S).unwrap_or(0);
-    let time = FlooredTime { floor: UnixTime::since_unix_epoch(Duration::from_secs(floor_s)) };
-    let mut config = ClientConfig::builder_with_details(Arc::new(default_provider()), Arc::new(time))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)?;
-    config.resumption = Resumption::in_memory_sessions(4);
+    let mut config = trusting(ca_pem, trust.into())?.with_client_auth_cert(chain, key)?;
+    config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
     Ok(Arc::new(config))
+}
+
+/// TLS towards a server of the fleet that asks for no certificate.
+///
+/// # Errors
+/// [`TlsError`] names the file.
+pub fn server_only_config(ca_pem: &[u8], trust: ServerTrust) -> Result<ClientConfig, TlsError> {
+    Ok(trusting(ca_pem, trust)?.with_no_client_auth())
+}
+
+fn trusting(
+    ca_pem: &[u8],
+    trust: ServerTrust,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates("ca", ca_pem)? {
+        roots.add(root)?;
+    }
+    let provider = Arc::new(default_provider());
+    let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))?;
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(BrokerVerifier { webpki, trust })))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+    use crate::ship::CertTime;
+    use headwater_core::time::{NS_PER_S, UtcNanos};
+    use headwater_core::wire::revocation::RevocationList;
+    use rcgen::{
+        BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber,
+        date_time_ymd,
+    };
     use rustls::{CertificateError, ClientConnection, Error, ServerConfig, ServerConnection};
 
-    /// A day of 2090, when the broker's certificate of these tests is issued. Today's clock is as far behind it as a
-    /// clock of 1970 is behind a certificate of today.
-    const ISSUED: UtcNanos = UtcNanos(3_790_000_000 * NS_PER_S);
-
-    /// A fleet's root and a broker's certificate that begins to be valid in 2090: client and server of one handshake.
-    fn ends(time_floor: UtcNanos) -> (ClientConnection, ServerConnection) {
+    /// A fleet's root and a broker's certificate, valid from one year's first day to another's: both ends of a handshake.
+    fn ends(
+        from: i32,
+        to: i32,
+        trust: impl FnOnce(&Issuer<'_, KeyPair>, &[u8]) -> ServerTrust,
+    ) -> (ClientConnection, ServerConnection) {
         let ca_key = KeyPair::generate().unwrap();
         let mut ca = CertificateParams::new(vec![]).unwrap();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let root = ca.self_signed(&ca_key).unwrap();
         let issuer = Issuer::new(ca, ca_key);
         let key = KeyPair::generate().unwrap();
         let mut leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        (leaf.not_before, leaf.not_after) = (date_time_ymd(2090, 1, 1), date_time_ymd(2100, 1, 1));
+        leaf.serial_number = Some(SerialNumber::from_slice(&[7]));
+        (leaf.not_before, leaf.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
         let leaf = leaf.signed_by(&key, &issuer).unwrap();
         let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let server = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -118,8 +132,8 @@ mod tests {
             .with_single_cert(vec![leaf.der().clone()], private)
             .unwrap();
         let pem = |certificate: &rcgen::Certificate| certificate.pem().into_bytes();
-        let client =
-            client_config(&pem(&root), &pem(&leaf), key.serialize_pem().as_bytes(), time_floor).unwrap();
+        let trust = trust(&issuer, root.der());
+        let client = client_config(&pem(&root), &pem(&leaf), key.serialize_pem().as_bytes(), trust).unwrap();
         let name = "localhost".try_into().unwrap();
         (ClientConnection::new(client, name).unwrap(), ServerConnection::new(Arc::new(server)).unwrap())
     }
@@ -138,29 +152,67 @@ mod tests {
         Ok(())
     }
 
-    #[test]
-    fn a_clock_behind_the_brokers_certificate_is_lifted_to_the_floor() {
-        let (mut client, mut server) = ends(ISSUED);
-        assert_eq!(shake(&mut client, &mut server), Ok(()));
+    fn floor(utc: UtcNanos) -> impl FnOnce(&Issuer<'_, KeyPair>, &[u8]) -> ServerTrust {
+        move |_, _| utc.into()
     }
 
     #[test]
-    fn without_a_floor_the_wall_clock_decides() {
-        for floor in [UtcNanos(i64::MIN), UtcNanos(-1), UtcNanos(0)] {
-            let (mut client, mut server) = ends(floor);
-            let refused = shake(&mut client, &mut server).unwrap_err();
-            let Error::InvalidCertificate(why) = &refused else { panic!("{refused}") };
-            let early =
-                matches!(why, CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. });
-            assert!(early, "{refused}");
+    fn a_broker_certificate_that_begins_later_proves_the_clock_behind() {
+        // Today's clock is as far behind it as one of 1970 is behind a certificate of today.
+        for known in [UtcNanos(i64::MIN), UtcNanos(0), UtcNanos(1_800_000_000 * NS_PER_S)] {
+            let (mut client, mut server) = ends(2090, 2100, floor(known));
+            assert_eq!(shake(&mut client, &mut server), Ok(()));
         }
     }
 
     #[test]
-    fn the_floor_holds_no_right_clock_back() {
-        let time = FlooredTime { floor: UnixTime::since_unix_epoch(Duration::ZERO) };
-        assert!(time.current_time().unwrap().as_secs() > 0);
-        let floor = UnixTime::since_unix_epoch(Duration::from_secs(1 << 40));
-        assert_eq!(FlooredTime { floor }.current_time(), Some(floor));
+    fn a_broker_certificate_that_has_ended_is_refused() {
+        let expired = |(mut client, mut server): (ClientConnection, ServerConnection)| {
+            let refused = shake(&mut client, &mut server).unwrap_err();
+            let Error::InvalidCertificate(why) = &refused else { panic!("{refused}") };
+            matches!(why, CertificateError::Expired | CertificateError::ExpiredContext { .. })
+        };
+        assert!(expired(ends(2010, 2020, floor(UtcNanos(0)))));
+        // By the collector's time, whatever the wall clock shows.
+        assert!(expired(ends(2010, 2060, |_, _| {
+            let time = CertTime::new(UtcNanos(0), UtcNanos(i64::MAX));
+            time.promised(crate::status::now(), UtcNanos(3_000_000_000 * NS_PER_S));
+            ServerTrust { time, revocations: RevocationList::default() }
+        })));
+    }
+
+    #[test]
+    fn a_clock_of_2090_ends_no_broker_certificate() {
+        // The wall clock lies beyond our own end of 2020, so it is as likely wrong: the floor of 2015 counts.
+        let (mut client, mut server) = ends(2010, 2020, |_, _| {
+            let time = CertTime::new(UtcNanos(1_420_070_400 * NS_PER_S), UtcNanos(1_577_836_800 * NS_PER_S));
+            ServerTrust { time, revocations: RevocationList::default() }
+        });
+        assert_eq!(shake(&mut client, &mut server), Ok(()));
+    }
+
+    #[test]
+    fn a_revoked_broker_is_refused() {
+        let (mut client, mut server) = ends(2010, 2090, |issuer, root| {
+            let day = date_time_ymd(2026, 11, 28);
+            let list = rcgen::CertificateRevocationListParams {
+                this_update: day,
+                next_update: date_time_ymd(2036, 11, 28),
+                crl_number: SerialNumber::from_slice(&[1]),
+                issuing_distribution_point: None,
+                revoked_certs: vec![rcgen::RevokedCertParams {
+                    serial_number: SerialNumber::from_slice(&[7]),
+                    revocation_time: day,
+                    reason_code: None,
+                    invalidity_date: None,
+                }],
+                key_identifier_method: rcgen::KeyIdMethod::Sha256,
+            };
+            let der = list.signed_by(issuer).unwrap().der().to_vec();
+            let revocations = RevocationList::read(&[der], &[root.to_vec()], &[]).unwrap();
+            ServerTrust { time: UtcNanos(0).into(), revocations }
+        });
+        let refused = shake(&mut client, &mut server).unwrap_err();
+        assert_eq!(refused, Error::InvalidCertificate(CertificateError::Revoked));
     }
 }

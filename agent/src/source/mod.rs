@@ -13,6 +13,7 @@ pub mod image;
 pub mod lines;
 pub mod link;
 pub mod nmea;
+pub mod preview;
 pub mod serial;
 
 use crate::config::{Framing, SourceKind, SourceSettings};

@@ -24,6 +24,7 @@ fn exec(script: &str, once: bool) -> AnySource<BootClock> {
     let lines = LineSettings { schema, format: LineFormat::Csv(b',') };
     let kind = SourceKind::Exec { command: shell(script), once, lines };
     let settings = SourceSettings {
+        preview: None,
         stream: "room".parse().unwrap(),
         retention: Retention::default(),
         latency: Latency::NONE,
@@ -93,6 +94,7 @@ async fn a_film_is_split_into_pictures_and_its_cut_end_is_a_gap() {
         CommandLine { program: "cat".into(), args: vec![dir.path().join("film").display().to_string()] };
     let kind = SourceKind::CameraCommand { command };
     let settings = SourceSettings {
+        preview: None,
         stream: "camera/rear".parse().unwrap(),
         retention: Retention::default(),
         latency: Latency::NONE,

@@ -24,7 +24,8 @@ pub fn policy_of(
         Modality::Image | Modality::Bytes => SpoolLane::Media,
         Modality::Scalars | Modality::Fix => SpoolLane::Telemetry,
     };
-    let lane = if own || retention.alarm { SpoolLane::Control } else { by_modality };
+    let by_content = retention.lane.unwrap_or(by_modality);
+    let lane = if own || retention.alarm { SpoolLane::Control } else { by_content };
     let usual = StreamPolicy::from(lane);
     StreamPolicy {
         class: retention.class.unwrap_or(usual.class),
@@ -59,5 +60,10 @@ mod tests {
             (SpoolLane::Telemetry, StreamClass::Scrap, 7)
         );
         assert_eq!(of("board", Modality::Fix).class, StreamClass::Scrap);
+        let preview = Retention { lane: Some(SpoolLane::Telemetry), ..Retention::default() };
+        let told = [(name("camera"), thin), (name("camera/preview"), preview)];
+        let of = |stream: &str| policy_of(&name(stream), Modality::Image, &told);
+        assert_eq!(of("camera").lane, SpoolLane::Media);
+        assert_eq!(of("camera/preview"), SpoolLane::Telemetry.into());
     }
 }

@@ -1,12 +1,14 @@
 //! The collector's certificates and keys, read and checked against each other.
 
-use super::IdentityPaths;
+use super::{AckSigner, IdentityPaths, SignCommand, SignKey};
 use headwater_core::id::TenantId;
 use headwater_core::time::UtcNanos;
 use headwater_core::wire::SigningKey;
-use headwater_core::wire::chain::{ChainError, FleetRoots, Role, Signer, verify_chain};
+use headwater_core::wire::chain::{ChainError, FleetRoots, Role, Signer, not_after, verify_chain};
+use headwater_core::wire::revocation::{REVOCATION_BYTES_SENT_MAX, RevocationError, RevocationList};
+use rustls::client::WebPkiServerVerifier;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,6 +57,23 @@ pub enum IdentityError {
         /// `tenant.name`.
         expected: TenantId,
     },
+    /// The program that signs.
+    #[error("identity.sign_command {program:?} does not sign: {why}")]
+    Command {
+        /// Which program.
+        program: String,
+        /// Why.
+        why: String,
+    },
+    /// A revocation list that cannot be believed.
+    #[error("{path} cannot be used; copy it anew from the CA's folder")]
+    Revocations {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: RevocationError,
+    },
     /// rustls does not take certificate and key.
     #[error("{path} cannot be used for TLS")]
     Tls {
@@ -71,14 +90,24 @@ pub enum IdentityError {
 pub struct Identity {
     /// Roots that device chains must lead to.
     pub roots: FleetRoots,
+    /// The same, DER.
+    root_ders: Vec<Vec<u8>>,
     /// Signs acks.
-    pub key: SigningKey,
+    pub key: Arc<AckSigner>,
     /// Its chain, leaf first, DER.
     pub chain: Vec<Vec<u8>>,
     /// Whom the chain names.
     pub signer: Signer,
+    /// End of validity of the TLS certificate.
+    pub tls_not_after: UtcNanos,
     /// TLS towards the broker.
     pub tls: Arc<rustls::ClientConfig>,
+    /// How the files were when they were read.
+    pub stamps: Stamps,
+    /// What the fleet's CAs revoked.
+    pub revocations: RevocationList,
+    /// The lists that devices are given (CRLs, DER): of collectors and CAs only.
+    pub collector_lists: Vec<Vec<u8>>,
 }
 
 impl Identity {
@@ -87,6 +116,7 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`] names the first file that is wrong.
     pub fn load(paths: &IdentityPaths, tenant: &TenantId, now: UtcNanos) -> Result<Self, IdentityError> {
+        let stamps = stamps(&paths.all());
         let ca = certificates(&paths.ca)?;
         let ders: Vec<Vec<u8>> = ca.iter().map(|der| der.to_vec()).collect();
         let wrong = |path: &Path| {
@@ -103,14 +133,136 @@ impl Identity {
                 expected: tenant.clone(),
             });
         }
-        let key = SigningKey::from_pkcs8(private_key(&paths.sign_key)?.secret_der())
-            .map_err(|_| IdentityError::Key { path: paths.sign_key.clone() })?;
-        if key.key_id() != signer.key.key_id() {
-            return Err(IdentityError::Pair { cert: paths.sign_cert.clone(), key: paths.sign_key.clone() });
-        }
-        let tls = client_tls(&ca, &paths.tls_cert, &paths.tls_key)?;
-        Ok(Self { roots, key, chain, signer, tls: Arc::new(tls) })
+        let key = Arc::new(ack_signer(paths, &signer)?);
+        let lists = Lists::load(paths, &ders, &chain)?;
+        let tls_chain = certificates(&paths.tls_cert)?;
+        let tls_not_after = match tls_chain.first() {
+            Some(leaf) => not_after(leaf).map_err(wrong(&paths.tls_cert))?,
+            None => signer.not_after,
+        };
+        let tls = client_tls(&ca, &paths.tls_cert, &paths.tls_key, &lists.all)?;
+        Ok(Self {
+            roots,
+            root_ders: ders,
+            stamps,
+            key,
+            chain,
+            signer,
+            tls_not_after,
+            tls: Arc::new(tls),
+            revocations: lists.revocations,
+            collector_lists: lists.collectors,
+        })
     }
+
+    /// What the lists kept in the file `kept` revoke; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if it is damaged.
+    pub fn earlier_revocations(&self, kept: &Path) -> Result<Option<RevocationList>, IdentityError> {
+        let Some((lists, mut issuers)) = revocation_lists(kept, false)? else { return Ok(None) };
+        issuers.extend(self.chain.iter().skip(1).cloned());
+        RevocationList::read(&lists, &self.root_ders, &issuers)
+            .map(Some)
+            .map_err(|source| IdentityError::Revocations { path: kept.to_owned(), source })
+    }
+
+    /// Why our own signing certificate counts no more, if so.
+    #[must_use]
+    pub fn own_revocation(&self) -> Option<String> {
+        self.revocations
+            .find(&self.chain)
+            .map(|revoked| format!("certificate {} is revoked: {}", revoked.serial, revoked.reason))
+    }
+}
+
+/// Size, time of change and number of each file: what tells that one changed.
+pub type Stamps = Vec<Option<(u64, i64, i64, u64)>>;
+
+/// The stamps of files; `None` for those that are not there.
+#[must_use]
+pub fn stamps(files: &[PathBuf]) -> Stamps {
+    use std::os::unix::fs::MetadataExt;
+    let stamp = |path: &PathBuf| {
+        let meta = std::fs::metadata(path).ok()?;
+        Some((meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ino()))
+    };
+    files.iter().map(stamp).collect()
+}
+
+fn ack_signer(paths: &IdentityPaths, signer: &Signer) -> Result<AckSigner, IdentityError> {
+    let path = match &paths.sign_key {
+        SignKey::File(path) => path,
+        SignKey::Command(words) => {
+            return SignCommand::start(words, signer.key).map(AckSigner::Command).map_err(|why| {
+                IdentityError::Command { program: words.first().cloned().unwrap_or_default(), why }
+            });
+        }
+    };
+    let key = SigningKey::from_pkcs8(private_key(path)?.secret_der())
+        .map_err(|_| IdentityError::Key { path: path.clone() })?;
+    if key.key_id() != signer.key.key_id() {
+        return Err(IdentityError::Pair { cert: paths.sign_cert.clone(), key: path.clone() });
+    }
+    Ok(key.into())
+}
+
+/// What the files of revocation lists say.
+struct Lists {
+    revocations: RevocationList,
+    /// DER of every list.
+    all: Vec<Vec<u8>>,
+    /// DER of those that devices are given.
+    collectors: Vec<Vec<u8>>,
+}
+
+impl Lists {
+    /// A file that need not be there may be missing; one that is there must be sound.
+    fn load(paths: &IdentityPaths, roots: &[Vec<u8>], chain: &[Vec<u8>]) -> Result<Self, IdentityError> {
+        let mut revocations = RevocationList::default();
+        let mut read = |path: &Path, needed: bool| {
+            let Some((lists, mut issuers)) = revocation_lists(path, needed)? else { return Ok(Vec::new()) };
+            issuers.extend(chain.iter().skip(1).cloned());
+            let read = RevocationList::read(&lists, roots, &issuers)
+                .map_err(|source| IdentityError::Revocations { path: path.to_owned(), source })?;
+            revocations.extend(&read);
+            Ok(lists)
+        };
+        let all = read(&paths.crl, paths.crl_needed)?;
+        let collectors = read(&paths.collectors_crl(), false)?;
+        let bytes: usize = collectors.iter().map(Vec::len).sum();
+        let collectors = if bytes <= REVOCATION_BYTES_SENT_MAX {
+            collectors
+        } else {
+            tracing::error!(
+                bytes,
+                limit = REVOCATION_BYTES_SENT_MAX,
+                "revocation lists of collectors are too long to send to devices; give devices the file"
+            );
+            Vec::new()
+        };
+        Ok(Self { revocations, all, collectors })
+    }
+}
+
+/// The lists of a PEM file and the certificates that stand between them; `None` if there is no file and need be none.
+#[expect(clippy::type_complexity, reason = "two lists of DER")]
+fn revocation_lists(
+    path: &Path,
+    needed: bool,
+) -> Result<Option<(Vec<Vec<u8>>, Vec<Vec<u8>>)>, IdentityError> {
+    let pem = |why: String| IdentityError::Pem { path: path.to_owned(), why };
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !needed => return Ok(None),
+        Err(error) => return Err(pem(error.to_string())),
+    };
+    let lists: Vec<Vec<u8>> = CertificateRevocationListDer::pem_slice_iter(&bytes)
+        .map(|der| der.map(|der| der.to_vec()))
+        .collect::<Result<_, _>>()
+        .map_err(|error| pem(error.to_string()))?;
+    let issuers = CertificateDer::pem_slice_iter(&bytes).flatten().map(|der| der.to_vec()).collect();
+    if lists.is_empty() { Err(pem("it holds no revocation list".into())) } else { Ok(Some((lists, issuers))) }
 }
 
 /// TLS with a client certificate, trusting `ca` alone.
@@ -118,6 +270,7 @@ fn client_tls(
     ca: &[CertificateDer<'static>],
     cert: &Path,
     key: &Path,
+    lists: &[Vec<u8>],
 ) -> Result<rustls::ClientConfig, IdentityError> {
     let tls = |source| IdentityError::Tls { path: cert.to_owned(), source };
     let mut roots = rustls::RootCertStore::empty();
@@ -125,11 +278,17 @@ fn client_tls(
         roots.add(der.clone()).map_err(tls)?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    // A broker whose CA has no list here is as good as one that is on none.
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .with_crls(lists.iter().map(|der| CertificateRevocationListDer::from(der.clone())))
+        .allow_unknown_revocation_status()
+        .build()
+        .map_err(|error| tls(rustls::Error::General(error.to_string())))?;
     rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .and_then(|builder| {
             let (chain, key) = (certificates(cert), private_key(key));
-            let builder = builder.with_root_certificates(roots);
+            let builder = builder.with_webpki_verifier(Arc::clone(&verifier));
             match (chain, key) {
                 (Ok(chain), Ok(key)) => builder.with_client_auth_cert(chain, key),
                 (Err(error), _) | (_, Err(error)) => Err(rustls::Error::General(error.to_string())),

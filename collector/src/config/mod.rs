@@ -5,9 +5,13 @@
 
 mod identity;
 mod read;
+mod receive;
+mod signer;
 
-pub use identity::{Identity, IdentityError};
+pub use identity::{Identity, IdentityError, Stamps, stamps};
 pub use read::Mistake;
+pub use receive::{ReceiveSettings, Role, Share};
+pub use signer::{AckSigner, SignCommand};
 
 use headwater_core::id::{Sha256, TenantId};
 use headwater_core::time::{Grade, NS_PER_MS};
@@ -72,6 +76,15 @@ impl BrokerUrl {
     }
 }
 
+/// Where the signing key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignKey {
+    /// In a file.
+    File(PathBuf),
+    /// Behind a program: its name and arguments.
+    Command(Vec<String>),
+}
+
 /// `[identity]`: PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityPaths {
@@ -83,8 +96,31 @@ pub struct IdentityPaths {
     pub tls_key: PathBuf,
     /// Signing certificate and intermediates, leaf first.
     pub sign_cert: PathBuf,
-    /// Its key (Ed25519, PKCS#8).
-    pub sign_key: PathBuf,
+    /// Its key (Ed25519, PKCS#8), or what signs with it.
+    pub sign_key: SignKey,
+    /// Revocation lists; unless told otherwise `ca.crl` beside `ca`, if there is one.
+    pub crl: PathBuf,
+    /// `identity.crl` was given, so the file must be there.
+    pub crl_needed: bool,
+}
+
+impl IdentityPaths {
+    /// Revocation lists of collectors and CAs, which devices are given: beside `crl`, if there is one.
+    #[must_use]
+    pub fn collectors_crl(&self) -> PathBuf {
+        self.crl.with_file_name(crate::pki::COLLECTORS_LIST)
+    }
+
+    /// Every file that is read.
+    #[must_use]
+    pub fn all(&self) -> Vec<PathBuf> {
+        let Self { ca, tls_cert, tls_key, sign_cert, sign_key, crl, .. } = self.clone();
+        let key = match sign_key {
+            SignKey::File(file) => Some(file),
+            SignKey::Command(_) => None,
+        };
+        [ca, tls_cert, tls_key, sign_cert, crl, self.collectors_crl()].into_iter().chain(key).collect()
+    }
 }
 
 /// `[broker]`, for the broker role.
@@ -109,6 +145,8 @@ pub struct Settings {
     pub client_id: String,
     /// `mqtt.keepalive_s`.
     pub keepalive_s: u16,
+    /// `roles`, `mqtt.share`, `[receive]` and `[quota]`.
+    pub receive: ReceiveSettings,
     /// `[broker]`.
     pub broker: Option<BrokerSection>,
     /// `landing.dir`.
@@ -209,13 +247,16 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
     let identity = read_identity(&mut root, folder, mistakes);
     let mqtt = read_mqtt(&mut root, mistakes);
     let broker = read_broker(&mut root, mistakes);
+    let roles = receive::read_roles(&mut root, mistakes);
+    let credit_bytes = receive::read_credit(&mut root, mistakes);
+    let quotas = receive::read_quotas(&mut root, mistakes);
     let landing = read_landing(&mut root, mistakes);
     let lake = read_lake(&mut root, mistakes);
     let commit_interval_ms = read_commit(&mut root, mistakes);
     let (clock_bound_ns, clock_grade) = read_clock(&mut root, mistakes);
     let http = read_http(&mut root, &mut recipes, mistakes);
     root.finish(mistakes);
-    let (broker_url, client_id, keepalive_s) = mqtt?;
+    let (broker_url, client_id, keepalive_s, share) = mqtt?;
     let (landing_dir, sync_ms) = landing?;
     let (lake, branch) = lake?;
     Some(Settings {
@@ -224,6 +265,7 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
         broker_url,
         client_id,
         keepalive_s,
+        receive: ReceiveSettings { roles, share, credit_bytes, quotas },
         broker,
         landing_dir: in_folder(&landing_dir),
         sync_ms,
@@ -252,14 +294,36 @@ fn read_tenant(root: &mut Section, mistakes: &mut Mistakes) -> Option<TenantId> 
 
 fn read_identity(root: &mut Section, folder: &Path, mistakes: &mut Mistakes) -> Option<IdentityPaths> {
     let hint = "made by `headwater pki issue --collector NAME --host HOST`";
+    let hint_of_pair = hint;
     let mut table = root.needed_section("identity", hint, mistakes);
     let mut path =
         |key| table.needed::<String>(key, "a PEM file", hint, mistakes).map(|path| folder.join(path));
     let (ca, tls_cert, tls_key) = (path("ca"), path("tls_cert"), path("tls_key"));
-    let (sign_cert, sign_key) = (path("sign_cert"), path("sign_key"));
+    let sign_cert = path("sign_cert");
+    let command = table.texts("sign_command", mistakes);
+    let sign_key = match (command.is_empty(), table.text("sign_key", mistakes)) {
+        (true, Some(file)) => Some(SignKey::File(folder.join(file))),
+        (false, None) => Some(SignKey::Command(command)),
+        _ if table.is_stand_in() => None,
+        (no_command, _) => {
+            let found = if no_command { "nothing" } else { "both" };
+            let hint = "sign_command is a program that signs: [\"program\", \"argument\"]";
+            mistakes.add(
+                &table.path_of("sign_key"),
+                "a PEM file, or sign_command",
+                found,
+                if no_command { hint_of_pair } else { hint },
+            );
+            None
+        }
+    };
+    let crl = table.text("crl", mistakes).map(|path| folder.join(path));
     table.finish(mistakes);
+    let ca = ca?;
     Some(IdentityPaths {
-        ca: ca?,
+        crl_needed: crl.is_some(),
+        crl: crl.unwrap_or_else(|| ca.with_file_name(crate::pki::ALL_LIST)),
+        ca,
         tls_cert: tls_cert?,
         tls_key: tls_key?,
         sign_cert: sign_cert?,
@@ -267,7 +331,7 @@ fn read_identity(root: &mut Section, folder: &Path, mistakes: &mut Mistakes) -> 
     })
 }
 
-fn read_mqtt(root: &mut Section, mistakes: &mut Mistakes) -> Option<(BrokerUrl, String, u16)> {
+fn read_mqtt(root: &mut Section, mistakes: &mut Mistakes) -> Option<(BrokerUrl, String, u16, Share)> {
     let mut table = root.needed_section("mqtt", "broker = \"mqtts://HOST:8883\"", mistakes);
     let expected = "mqtts://HOST:PORT";
     let url: Option<BrokerUrl> = table.needed("broker", expected, "mqtt:// is for loopback only", mistakes);
@@ -288,8 +352,9 @@ fn read_mqtt(root: &mut Section, mistakes: &mut Mistakes) -> Option<(BrokerUrl, 
         mistakes.add(&table.path_of("client_id"), expected, crate::land::IMPORTED, "such as \"collector-1\"");
     }
     let keepalive = table.number("keepalive_s", 5..=3600, "seconds", mistakes).unwrap_or(KEEPALIVE_S);
+    let share = receive::read_share(&mut table, mistakes);
     table.finish(mistakes);
-    Some((url?, client_id?.to_string(), u16::try_from(keepalive).unwrap_or(u16::MAX)))
+    Some((url?, client_id?.to_string(), u16::try_from(keepalive).unwrap_or(u16::MAX), share))
 }
 
 fn read_broker(root: &mut Section, mistakes: &mut Mistakes) -> Option<BrokerSection> {

@@ -88,7 +88,7 @@ impl Section {
     }
 
     /// True for the stand-in of a missing table.
-    fn is_stand_in(&self) -> bool {
+    pub(super) fn is_stand_in(&self) -> bool {
         self.path.is_empty()
     }
 

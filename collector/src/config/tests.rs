@@ -44,6 +44,11 @@ fn the_full_sample_means_what_it_says() {
     assert_eq!(settings.identity.ca, folder.join("pki/ca.pem"), "relative to the file's folder");
     assert_eq!(settings.broker_url, BrokerUrl { host: "127.0.0.1".into(), port: 8883, tls: true });
     assert_eq!((settings.client_id.as_str(), settings.keepalive_s), ("collector-1", 30));
+    assert!(Role::ALL.iter().all(|role| settings.receive.does(*role)));
+    assert_eq!((settings.receive.share, settings.receive.credit_bytes), (Share::None, 56 << 20));
+    let quotas = settings.receive.quotas;
+    assert_eq!(quotas.device.bytes_per_s, Some(1_000_000));
+    assert_eq!(quotas.tenant.bytes_per_day, Some(500_000_000_000));
     let broker = BrokerSection { listen: "127.0.0.1:8883".parse().unwrap(), plain: false };
     assert_eq!(settings.broker, Some(broker));
     assert_eq!((settings.landing_dir, settings.sync_ms), (folder.join("landing"), 30));

@@ -62,6 +62,7 @@ pub async fn import(
     let turn = IngestTurn::take(dir).map_err(lock)?;
     let lake = Lake::init(&settings.lake.to_string_lossy()).await?;
     let before = held(&lake, &ingest_settings(settings)).await?;
+    before.registry.revoke(&identity.revocations);
     let mut known = before.ledger.clone();
     let operator = Operator {
         key: &identity.key,

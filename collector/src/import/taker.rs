@@ -1,6 +1,7 @@
 //! The pure half: messages of an export in, records to land out. It changes nothing outside.
 
 use super::report::FileReport;
+use crate::config::AckSigner;
 use crate::dedup::{Ledger, StreamKey};
 use crate::land::{BlobRecord, LandRecord, MessageRecord};
 use crate::receive::{
@@ -12,7 +13,7 @@ use headwater_core::export::{Exported, Origin};
 use headwater_core::id::{DevicePath, Epoch, TenantId};
 use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_core::wire::chain::{FleetRoots, Signer};
-use headwater_core::wire::{SigningKey, Topic, Unsigned};
+use headwater_core::wire::{Topic, Unsigned};
 use std::sync::Arc;
 
 /// Kinds of refusal that are told apart in a report; more are counted together.
@@ -34,7 +35,7 @@ pub enum Step {
 pub struct Taker<'a> {
     admission: Admission,
     device: DevicePath,
-    operator: &'a SigningKey,
+    operator: &'a AckSigner,
     /// As the lake had it before this import.
     before: &'a Ledger,
     /// The same, and what this import adds.
@@ -51,7 +52,7 @@ pub struct Taker<'a> {
 #[derive(Debug)]
 pub struct Operator<'a> {
     /// Signs what is not signed.
-    pub key: &'a SigningKey,
+    pub key: &'a AckSigner,
     /// Whom its chain names.
     pub signer: &'a Signer,
     /// The chain, leaf first, DER.
@@ -112,7 +113,19 @@ impl<'a> Taker<'a> {
             Exported::Message { lane, message } => (lane, message),
             Exported::Unsigned { lane, kind, epoch, sent, body } => {
                 match Unsigned::new(kind, &self.device, epoch, &body) {
-                    Ok(unsigned) => (lane, unsigned.sign(sent, self.operator)),
+                    Ok(unsigned) => {
+                        let operator = self.operator;
+                        let signed =
+                            unsigned.sign_with(sent, operator.key_id(), |digest| operator.sign(digest));
+                        let Some(message) = signed else {
+                            self.refuse(
+                                &RefusalKind::BadSignature,
+                                "identity.sign_command gave no signature",
+                            );
+                            return Vec::new();
+                        };
+                        (lane, message)
+                    }
                     Err(error) => {
                         self.refuse(&RefusalKind::from(error), &error.to_string());
                         return Vec::new();

@@ -23,7 +23,7 @@ use headwater_core::schema::{Fingerprint, Schema};
 use headwater_core::time::{BootNanos, ClockDomain, UtcNanos};
 use headwater_core::wire::object::BlobObject;
 use headwater_core::wire::{Envelope, MessageKind};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ mod builtin_streams;
 mod notes;
 mod replay;
 
+pub(super) use notes::REVOKED;
 pub(super) use replay::{Replayed, sections};
 
 /// Whether a declaration's rows may go to their kind's table, by who declared it.
@@ -58,6 +59,8 @@ pub(super) struct Folder {
     pub(super) halves: BTreeMap<(DeviceId, Epoch, BootOrdinal), i64>,
     /// Agent software, as the newest hello says.
     pub(super) agents: BTreeMap<(DeviceId, Epoch), String>,
+    /// Serials of revoked certificates that were noted in `ops.devices`.
+    pub(super) revoked: BTreeSet<String>,
     /// What is held in quarantine.
     pub(super) board: Board,
     /// Quarantined items to be folded again.
@@ -100,6 +103,7 @@ impl Folder {
             noted: LandingCursors::new(),
             halves: BTreeMap::new(),
             agents: BTreeMap::new(),
+            revoked: BTreeSet::new(),
             board: Board::default(),
             wanted: VecDeque::new(),
             aliases: HashMap::new(),

@@ -20,6 +20,7 @@ mod fold;
 mod group;
 mod held;
 mod port;
+pub mod rehearsal;
 mod replaying;
 mod requeue;
 mod restore;

@@ -2,7 +2,7 @@
 
 use super::aside::{Aside, Undeclared, held};
 use super::cursors::{Part, part_of};
-use super::fold::Folder;
+use super::fold::{Folder, REVOKED};
 use super::replaying::Replay;
 use crate::commit::read::ScannedRows;
 use crate::commit::tables::Ops;
@@ -204,6 +204,9 @@ fn constraint(folder: &mut Folder, rows: ScannedRows<'_>, row: usize) -> Option<
 }
 
 fn agent(folder: &mut Folder, rows: ScannedRows<'_>, row: usize) {
+    if rows.text("state", row).as_deref() == Some(REVOKED) {
+        folder.revoked.extend(rows.text("sign_serial", row));
+    }
     let read = || Some((rows.text("device", row)?.parse().ok()?, rows.text("epoch", row)?.parse().ok()?));
     if let (Some(who), Some(version)) = (read(), rows.text("agent_version", row)) {
         folder.agents.insert(who, version);

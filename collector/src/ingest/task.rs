@@ -209,6 +209,9 @@ impl<C: Clock> Task<C> {
                 self.replay().await?;
             }
             let now = self.clock.boot();
+            if self.folder.note_revoked(self.clock.read().real) && self.opened.is_none() {
+                self.opened = Some(now);
+            }
             let full = self.folder.group.bytes >= self.folder.settings.group_bytes_max;
             let stopping = self.cancel.is_cancelled();
             if full || (stopping && !more) || self.deadline().is_some_and(|due| now >= due) {

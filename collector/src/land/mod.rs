@@ -4,11 +4,17 @@ mod disk;
 mod log;
 mod reader;
 mod record;
+mod share;
 
 pub use disk::{StdDisk, StdFile};
 pub use log::{Log, SEGMENT_BYTES_MAX, Span};
 pub use reader::{Damage, LandingReader};
 pub use record::{BlobRecord, LandRecord, MessageRecord, RECORD_BYTES_MAX, RecordFault};
+
+pub use share::{Lease, Presence, ShareBoard};
+
+#[cfg(test)]
+pub(crate) use record::read_back;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -25,7 +25,17 @@ pub struct LandingReader<D: Disk> {
     disk: D,
     root: PathBuf,
     live: Option<LandedWatch>,
+    shared: Option<Shared>,
     damage: Damage,
+}
+
+/// How a log that another process may be writing is read: to the end it told, or, if its writer is gone, to where
+/// this process synced it.
+#[derive(Debug)]
+struct Shared {
+    now: fn() -> UtcNanos,
+    skip: Option<IncarnationId>,
+    sealed: BTreeMap<IncarnationId, LandingPosition>,
 }
 
 #[derive(Debug, Clone)]
@@ -49,13 +59,21 @@ impl<D: Disk> LandingReader<D> {
     /// A reader of every log under `root` (which may not exist yet).
     #[must_use]
     pub fn new(disk: D, root: &Path) -> Self {
-        Self { disk, root: root.to_owned(), live: None, damage: Damage::default() }
+        Self { disk, root: root.to_owned(), live: None, shared: None, damage: Damage::default() }
     }
 
     /// The same, in the process that writes one of the logs: of that one only what is synced is given out.
     #[must_use]
     pub fn with_live(mut self, live: LandedWatch) -> Self {
         self.live = Some(live);
+        self
+    }
+
+    /// The same, where other processes write logs too, at `now`: of each only what is synced is given out, and
+    /// nothing of `skip`, one's own.
+    #[must_use]
+    pub fn shared(mut self, now: fn() -> UtcNanos, skip: Option<IncarnationId>) -> Self {
+        self.shared = Some(Shared { now, skip, sealed: BTreeMap::new() });
         self
     }
 
@@ -116,8 +134,22 @@ impl<D: Disk> LandingReader<D> {
     ) -> Result<Vec<Landed>, LandError> {
         let mut out = Vec::new();
         let mut left = limit_bytes;
+        let ends = match &self.shared {
+            Some(shared) => {
+                Some(super::ShareBoard::new(self.disk.clone(), &self.root).present((shared.now)())?)
+            }
+            None => None,
+        };
         for log in self.logs()? {
-            self.read_log(&log, cursors.get(&log.incarnation).copied(), &mut left, &mut out)?;
+            let end = match &ends {
+                Some(_) if self.shared.as_ref().is_some_and(|s| s.skip == Some(log.incarnation)) => continue,
+                Some(ends) => match ends.get(&log.incarnation) {
+                    Some(presence) => Some(presence.end),
+                    None => Some(self.seal(&log)?),
+                },
+                None => None,
+            };
+            self.read_log(&log, cursors.get(&log.incarnation).copied(), end, &mut left, &mut out)?;
             if left == 0 && !out.is_empty() {
                 break;
             }
@@ -137,9 +169,42 @@ impl<D: Disk> LandingReader<D> {
         let mut out = Vec::new();
         let mut left = limit_bytes;
         if let Some(log) = self.logs()?.into_iter().find(|log| log.incarnation == position.incarnation) {
-            self.read_log(&log, Some(position), &mut left, &mut out)?;
+            self.read_log(&log, Some(position), None, &mut left, &mut out)?;
         }
         Ok(out)
+    }
+
+    /// The end of a log whose writer is gone, synced by us: it may have died between write and sync.
+    fn seal(&mut self, log: &LogDir) -> Result<LandingPosition, LandError> {
+        let segments = self.segments(&log.dir)?;
+        let mut end = LandingPosition::start_of(log.incarnation);
+        let mut files = Vec::new();
+        for (n, path) in &segments {
+            let file = self.disk.open(path).map_err(|e| io("open", path, e))?;
+            let len = file.len().map_err(|e| io("measure", path, e))?;
+            end = LandingPosition { incarnation: log.incarnation, segment: *n, offset: len };
+            files.push((path, file));
+        }
+        let Some(shared) = &mut self.shared else { return Ok(end) };
+        if shared.sealed.get(&log.incarnation) != Some(&end) {
+            for (path, file) in files {
+                file.sync().map_err(|e| io("sync", path, e))?;
+            }
+            self.disk.sync_dir(&log.dir).map_err(|e| io("sync", &log.dir, e))?;
+            shared.sealed.insert(log.incarnation, end);
+        }
+        Ok(end)
+    }
+
+    /// True if the segment that `position` lies in is there: not trimmed, nor carried away.
+    ///
+    /// # Errors
+    /// [`LandError`].
+    pub fn holds(&self, position: &LandingPosition) -> Result<bool, LandError> {
+        let Some(log) = self.logs()?.into_iter().find(|log| log.incarnation == position.incarnation) else {
+            return Ok(false);
+        };
+        Ok(self.segments(&log.dir)?.contains_key(&position.segment))
     }
 
     fn logs(&self) -> Result<Vec<LogDir>, LandError> {
@@ -213,11 +278,12 @@ impl<D: Disk> LandingReader<D> {
         &mut self,
         log: &LogDir,
         from: Option<LandingPosition>,
+        told: Option<LandingPosition>,
         left: &mut usize,
         out: &mut Vec<Landed>,
     ) -> Result<(), LandError> {
         let synced = self.live.as_ref().map(|live| *live.borrow());
-        let synced = synced.filter(|end| end.incarnation == log.incarnation);
+        let synced = synced.filter(|end| end.incarnation == log.incarnation).or(told);
         let first = from.map_or(0, |position| position.segment);
         let segments = self.segments(&log.dir)?;
         let last = segments.keys().next_back().copied().unwrap_or(0);

@@ -213,3 +213,10 @@ fn text<'a>(reader: &mut Reader<'a>) -> Result<&'a str, RecordFault> {
     let n = usize::from(reader.u8()?);
     std::str::from_utf8(reader.take(n)?).map_err(|_| RecordFault::Field("text"))
 }
+
+/// A record as a reader gives it, for models without files.
+#[cfg(test)]
+pub(crate) fn read_back(record: &LandRecord, span: super::Span) -> Landed {
+    let bytes = record.to_bytes();
+    read_body(&bytes[RECORD_HEAD_BYTES..], span.position, span.end).unwrap()
+}

@@ -4,7 +4,8 @@ use super::QueryError;
 use super::show::Printer;
 use crate::config;
 use crate::import::{ImportError, ImportOptions, import};
-use crate::pki::{self, Subject};
+use crate::pki::cli::PkiVerb;
+use crate::verify::{VerifyError, VerifyOptions, verify};
 use clap::{Parser, Subcommand};
 use headwater_core::time::{NS_PER_S, UtcNanos};
 use headwater_lake::Lake;
@@ -115,41 +116,28 @@ enum Verb {
         #[arg(long, default_value_t = 60, value_name = "SECONDS")]
         wait: u64,
     },
-    /// Certificates of the fleet.
+    /// Checks that the messages of a commit are what their devices signed.
+    ///
+    /// Holds each message that the commit notes in ops.batches against the landing log and the certificate of its
+    /// device. What was trimmed from the log is checked by digest. Exit code 1 if anything is bad.
+    #[command(
+        after_help = "Examples:\n  headwater verify main --config collector.toml\n  headwater verify 4f1e22c0 --config collector.toml --all --json | jq .bad"
+    )]
+    Verify {
+        /// Branch, tag or commit (a unique beginning is enough).
+        #[arg(default_value = "main")]
+        commit: String,
+        /// The collector's configuration: its lake, landing logs and the fleet's root.
+        #[arg(long, default_value = "collector.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// Every message up to the commit, not only those it brought.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Certificates of the fleet: makes, renews, revokes and lists them.
     Pki {
         #[command(subcommand)]
         verb: PkiVerb,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum PkiVerb {
-    /// Makes the fleet's CA. Keep ca.key offline.
-    Init {
-        /// Folder for ca.pem and ca.key.
-        #[arg(long)]
-        dir: PathBuf,
-        /// Owner of the fleet; letters and digits if the embedded broker is used.
-        #[arg(long)]
-        tenant: String,
-    },
-    /// Issues the TLS and signing pairs of a device or a collector.
-    Issue {
-        /// Folder with ca.pem and ca.key.
-        #[arg(long)]
-        dir: PathBuf,
-        /// Name of the device.
-        #[arg(long, conflicts_with = "collector", required_unless_present = "collector")]
-        device: Option<String>,
-        /// Name of the collector.
-        #[arg(long)]
-        collector: Option<String>,
-        /// Host names and addresses of the collector's broker role.
-        #[arg(long = "host", requires = "collector")]
-        hosts: Vec<String>,
-        /// Folder for ca.pem, tls.pem, tls.key, sign.pem, sign.key.
-        #[arg(long)]
-        out: PathBuf,
     },
 }
 
@@ -190,10 +178,13 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn run(args: Args) -> Result<(), QueryError> {
     if let Verb::Pki { verb } = &args.verb {
-        return certificates(verb, args.json);
+        return Ok(crate::pki::cli::run(verb, args.json, now(), &mut std::io::stdout().lock())?);
     }
     if let Verb::Import { files, config, wait } = &args.verb {
         return take_in(config, ImportOptions { files: files.clone(), wait_s: *wait }, args.json);
+    }
+    if let Verb::Verify { commit, config, all } = &args.verb {
+        return check(config, &VerifyOptions { commit: commit.clone(), all: *all }, args.json);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -215,7 +206,7 @@ fn run(args: Args) -> Result<(), QueryError> {
             Verb::Views { at, duckdb_extensions } => {
                 printer.views(&lake, &at, duckdb_extensions.as_deref()).await?
             }
-            Verb::Import { .. } | Verb::Pki { .. } => {}
+            Verb::Import { .. } | Verb::Verify { .. } | Verb::Pki { .. } => {}
         }
         printer.out.flush()?;
         Ok(())
@@ -247,29 +238,31 @@ fn take_in(file: &Path, options: ImportOptions, json: bool) -> Result<(), QueryE
     if report.is_clean() { Ok(()) } else { Err(QueryError::Incomplete) }
 }
 
-fn certificates(verb: &PkiVerb, json: bool) -> Result<(), QueryError> {
-    let now = now();
-    let (what, place) = match verb {
-        PkiVerb::Init { dir, tenant } => {
-            pki::init(dir, tenant, now)?;
-            (format!("fleet CA of {tenant}"), dir)
-        }
-        PkiVerb::Issue { dir, device, collector, hosts, out } => {
-            let (name, subject) = match (device, collector) {
-                (Some(device), _) => (device, Subject::Device(device.clone())),
-                (None, Some(name)) => (name, Subject::Collector { name: name.clone(), hosts: hosts.clone() }),
-                (None, None) => return Err(QueryError::Start("name a --device or a --collector".to_owned())),
-            };
-            pki::issue(dir, &subject, out, now)?;
-            (format!("certificates of {name}"), out)
-        }
-    };
-    if json {
-        println!("{}", serde_json::json!({"made": what, "dir": place.display().to_string()}));
-    } else {
-        println!("{what} written to {}", place.display());
+fn check(file: &Path, options: &VerifyOptions, json: bool) -> Result<(), QueryError> {
+    let settings =
+        config::load(file).map_err(|source| VerifyError::Config { path: file.to_owned(), source })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| QueryError::Start(error.to_string()))?;
+    let bar = ProgressBar::new(0).with_message("verifying");
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} messages {eta}") {
+        bar.set_style(style);
     }
-    Ok(())
+    let report = runtime.block_on(verify(&settings, options, now(), |all, done| {
+        bar.set_length(all);
+        bar.inc(done);
+    }))?;
+    bar.finish_and_clear();
+    let mut out = std::io::stdout().lock();
+    match json {
+        true => {
+            serde_json::to_writer(&mut out, &report).map_err(std::io::Error::from)?;
+            writeln!(out)?;
+        }
+        false => write!(out, "{report}")?,
+    }
+    if report.is_sound() { Ok(()) } else { Err(QueryError::Unsound) }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command for people issues certificates for the present")]

@@ -48,6 +48,12 @@ pub enum QueryError {
     /// An import that did not begin, or did not end.
     #[error(transparent)]
     Import(#[from] crate::import::ImportError),
+    /// A commit whose messages could not be verified.
+    #[error(transparent)]
+    Verify(#[from] crate::verify::VerifyError),
+    /// A commit of which something is not what its device signed.
+    #[error("not everything is what its device signed; the lines above say what and why")]
+    Unsound,
     /// An import of which something was refused.
     #[error("not everything was taken in; the lines above say what and why")]
     Incomplete,

@@ -95,8 +95,17 @@ impl<W: Write> Printer<W> {
             None => Vec::new(),
         };
         let newest = newest_by(rows, |row| format!("{} {}", field_of(row, "device"), field_of(row, "epoch")));
-        let columns =
-            ["device", "epoch", "state", "ts", "boot_ordinal", "agent_version", "sign_serial", "not_after"];
+        let columns = [
+            "device",
+            "epoch",
+            "state",
+            "ts",
+            "boot_ordinal",
+            "agent_version",
+            "sign_serial",
+            "not_after",
+            "note",
+        ];
         self.list(&columns, &newest, "no device has said hello yet")
     }
 

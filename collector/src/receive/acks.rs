@@ -2,7 +2,9 @@
 //!
 //! Watermarks are cumulative and every ack carries all of them, so a lost ack heals with the next.
 
+use super::credit::{CREDIT_BYTES, CreditPool};
 use super::landed_set::LandedSet;
+use super::quota::QuotaSettings;
 use super::reassemble::{DeviceEpoch, Reassembler};
 use headwater_core::id::{IncarnationId, Seq, Sha256, StreamId};
 use headwater_core::time::{BootNanos, Grade, UtcNanos};
@@ -12,9 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Time between two acks of a device with news: far below the agent's resend timer of 5 s, and few enough
 /// to cost a metered link next to nothing.
 pub const ACK_INTERVAL_NS: i64 = 200_000_000;
-/// Bytes a device may have sent beyond what arrived: at 100 ms round trip this allows 10 MB/s, and a fleet
-/// of a hundred devices cannot have more than 100 MB under way.
-pub const CREDIT_WINDOW_BYTES: u64 = 1 << 20;
 /// Between two requests for a hello to one device.
 pub const NEED_HELLO_INTERVAL_NS: i64 = 5_000_000_000;
 /// Devices remembered for that; their names are not proven, so the list is bounded.
@@ -23,6 +22,9 @@ const NEED_HELLO_DEVICES_MAX: usize = 4096;
 const REFUSALS_MAX: usize = 64;
 /// A device that was silent for this long is not asked for anything; it says hello when it is back.
 const SILENT_NS: i64 = 60_000_000_000;
+/// How long a hello taken over from another receiver waits for its answer: several looks of the other into our
+/// log. Acks that it sends until then do the device no harm, which waits for an answer.
+const TAKE_OVER_NS: i64 = 1_000_000_000;
 /// Declarations asked for again at most this often.
 const NEED_SCHEMA_INTERVAL_NS: i64 = 2_000_000_000;
 
@@ -46,6 +48,28 @@ pub struct Now {
     pub utc: UtcNanos,
 }
 
+/// Which devices this receiver answers, where several share a fleet. Of one device exactly one is to speak: an
+/// agent that hears two incarnations says hello again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Standing {
+    /// All: there is no other receiver.
+    #[default]
+    Sole,
+    /// Those of the shards it holds.
+    Shards(BTreeSet<u8>),
+    /// Those whose newest hello it got, and, once the receiver that got it is gone, those it hears: these are
+    /// asked for another. The set: who lives.
+    Group(BTreeSet<IncarnationId>),
+}
+
+/// What to say to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Voice {
+    Speak,
+    AskHello,
+    Silent,
+}
+
 /// What one device of one epoch is to be told.
 #[derive(Debug, Default)]
 struct Outbox {
@@ -55,13 +79,19 @@ struct Outbox {
     newest_hello: Option<Sent>,
     /// A hello came in this incarnation; one of before it does not count.
     heard_hello: bool,
+    /// Who got the newest hello.
+    speaker: Option<IncarnationId>,
+    /// A hello taken over from another receiver is answered no earlier, so that the other has seen it too.
+    answer_at: Option<BootNanos>,
     refused: Vec<Refused>,
     clock: Option<(Sent, UtcNanos)>,
     last_received: Option<BootNanos>,
-    /// Bytes received since the last hello.
-    received_bytes: u64,
     committed: bool,
     schemas_asked: Option<BootNanos>,
+    /// Serial of the certificate that its newest message was signed under.
+    signed_by: Option<String>,
+    /// Which of our keys its newest hello was answered with: the one it believes.
+    answered: Option<u32>,
 }
 
 /// Everything waiting to be told.
@@ -71,11 +101,18 @@ pub struct AckDesk {
     counter: u64,
     /// Our own signing chain, leaf first, for hello answers.
     chain: Vec<Vec<u8>>,
+    /// Counts our keys: devices that were answered with an older one are asked for a hello.
+    generation: u32,
+    /// Lists of revoked collectors, for hello answers.
+    revocations: Vec<Vec<u8>>,
     software: String,
     outboxes: BTreeMap<DeviceEpoch, Outbox>,
     due: BTreeSet<(BootNanos, DeviceEpoch)>,
     asked_hello: BTreeMap<headwater_core::id::DevicePath, BootNanos>,
     commit: Option<Sha256>,
+    /// What the fleet may have under way.
+    pub(super) credit: CreditPool,
+    pub(super) standing: Standing,
 }
 
 impl AckDesk {
@@ -86,18 +123,63 @@ impl AckDesk {
             incarnation,
             counter: 0,
             chain,
+            generation: 0,
+            revocations: Vec::new(),
             software: software.to_owned(),
             outboxes: BTreeMap::new(),
             due: BTreeSet::new(),
             asked_hello: BTreeMap::new(),
             commit: None,
+            credit: CreditPool::new(CREDIT_BYTES, QuotaSettings::default()),
+            standing: Standing::Sole,
         }
     }
 
-    /// A message of the device was admitted: it is answered in any case, also if it was known.
-    pub fn received(&mut self, owner: &DeviceEpoch, bytes: usize, sent: Sent, now: Now) {
+    /// Our chain was renewed, with another key or the same; gives the number of the key that signs from now on.
+    pub fn renew(&mut self, chain: Vec<Vec<u8>>, other_key: bool) -> u32 {
+        self.chain = chain;
+        self.generation = self.generation.saturating_add(u32::from(other_key));
+        self.generation
+    }
+
+    /// Lists of revoked collectors that devices are to be given.
+    pub fn set_revocations(&mut self, lists: Vec<Vec<u8>>) {
+        self.revocations = lists;
+    }
+
+    /// The number of our key that the device believes: that its newest hello was answered with.
+    #[must_use]
+    pub fn believed(&self, owner: &DeviceEpoch) -> Option<u32> {
+        self.outboxes.get(owner)?.answered
+    }
+
+    /// Notes the certificate a device signs under.
+    pub fn signed_by(&mut self, owner: &DeviceEpoch, serial: &str) {
         let outbox = self.outboxes.entry(owner.clone()).or_default();
-        outbox.received_bytes = outbox.received_bytes.saturating_add(bytes as u64);
+        if outbox.signed_by.as_deref() != Some(serial) {
+            outbox.signed_by = Some(serial.to_owned());
+        }
+    }
+
+    /// The certificate a device signed under last.
+    #[must_use]
+    pub fn signer_of(&self, owner: &DeviceEpoch) -> Option<&str> {
+        self.outboxes.get(owner)?.signed_by.as_deref()
+    }
+
+    /// The ack that tells a device why it is shut out, and nothing else; `nonce` is that of the hello it answers.
+    pub fn shut_out(&mut self, why: String, nonce: Option<[u8; 16]>) -> Ack {
+        let chain = nonce.map(|_| self.chain.clone());
+        Ack { revoked: Some(why), nonce, chain, ..self.blank() }
+    }
+
+    /// A message of the device was admitted: it is answered in any case, also if it was known. `bytes`: what it
+    /// cost of the device's credit.
+    pub fn received(&mut self, owner: &DeviceEpoch, bytes: u64, sent: Sent, now: Now) {
+        if bytes > 0 {
+            self.credit.received(owner, bytes, sent, now);
+        }
+        let outbox = self.outboxes.entry(owner.clone()).or_default();
         outbox.last_received = Some(now.boot);
         if outbox.clock.is_none_or(|(t1, _)| t1 < sent) {
             outbox.clock = Some((sent, now.utc));
@@ -106,25 +188,65 @@ impl AckDesk {
     }
 
     /// A hello was admitted. `false`: one that was sent later is known already (a replay), so it changes
-    /// nothing but is answered.
-    pub fn hello(&mut self, owner: &DeviceEpoch, hello: Box<Hello>, sent: Sent, now: Now) -> bool {
+    /// nothing but is answered. `backlog`: the device has rows that are not here.
+    pub fn hello(
+        &mut self,
+        owner: &DeviceEpoch,
+        hello: Box<Hello>,
+        backlog: bool,
+        sent: Sent,
+        now: Now,
+    ) -> bool {
         let outbox = self.outboxes.entry(owner.clone()).or_default();
         let is_new = outbox.newest_hello.is_none_or(|newest| newest < sent);
         if is_new {
             outbox.newest_hello = Some(sent);
-            outbox.received_bytes = 0;
+            self.credit.hello(owner, hello.message_bytes_max, backlog, sent, now);
         }
         outbox.hello = Some(hello);
         outbox.heard_hello = true;
+        if is_new {
+            let before = outbox.speaker.replace(self.incarnation);
+            let others = matches!(&self.standing, Standing::Group(live)
+                if before.is_some_and(|before| before != self.incarnation && live.contains(&before)));
+            outbox.answer_at = others.then(|| now.boot.plus_ns(TAKE_OVER_NS));
+        }
         self.schedule(owner, now.boot);
         is_new
     }
 
+    /// Another receiver got a hello of the device; if it is the newest, that one speaks to it from now on.
+    pub fn heard_elsewhere(&mut self, owner: &DeviceEpoch, sent: Sent, incarnation: IncarnationId) {
+        let outbox = self.outboxes.entry(owner.clone()).or_default();
+        if outbox.newest_hello.is_none_or(|newest| newest < sent) {
+            outbox.newest_hello = Some(sent);
+            outbox.speaker = Some(incarnation);
+            (outbox.hello, outbox.heard_hello, outbox.answer_at) = (None, false, None);
+            self.credit.forget(owner);
+        }
+    }
+
+    /// What this receiver has to say to the device.
+    pub(super) fn voice(&self, owner: &DeviceEpoch) -> Voice {
+        match &self.standing {
+            Standing::Sole => Voice::Speak,
+            Standing::Shards(shards) if shards.contains(&owner.0.shard()) => Voice::Speak,
+            Standing::Shards(_) => Voice::Silent,
+            Standing::Group(live) => match self.outboxes.get(owner).and_then(|outbox| outbox.speaker) {
+                Some(speaker) if speaker == self.incarnation => Voice::Speak,
+                Some(speaker) if live.contains(&speaker) => Voice::Silent,
+                _ => Voice::AskHello,
+            },
+        }
+    }
+
     /// A hello found in the landing log at start. The device is asked for another one all the same: only
     /// its own tells what it holds and can read today.
-    pub fn remember_hello(&mut self, owner: &DeviceEpoch, sent: Sent) {
+    pub fn remember_hello(&mut self, owner: &DeviceEpoch, sent: Sent, incarnation: IncarnationId) {
         let outbox = self.outboxes.entry(owner.clone()).or_default();
-        outbox.newest_hello = outbox.newest_hello.max(Some(sent));
+        if outbox.newest_hello.is_none_or(|newest| newest < sent) {
+            (outbox.newest_hello, outbox.speaker) = (Some(sent), Some(incarnation));
+        }
     }
 
     /// Rows were refused.
@@ -176,7 +298,15 @@ impl AckDesk {
     /// When the next ack is due.
     #[must_use]
     pub fn deadline(&self) -> Option<BootNanos> {
-        self.due.first().map(|(at, _)| *at)
+        let due = self.due.first().map(|(at, _)| *at);
+        due.into_iter().chain(self.credit.deadline()).min()
+    }
+
+    /// Gives the next turns of credit; who got one, or is to hear that it waits, is told.
+    pub fn serve_credit(&mut self, now: Now) {
+        for owner in self.credit.serve(now) {
+            self.news(&owner, now.boot);
+        }
     }
 
     /// Owners with an unfinished say, at the latest time their holes should be asked for.
@@ -193,13 +323,30 @@ impl AckDesk {
         quality: ClockQuality,
         now: Now,
     ) -> Option<(DeviceEpoch, Ack)> {
-        let (at, _) = self.due.first()?;
-        if *at > now.boot {
-            return None;
+        while self.due.first().is_some_and(|(at, _)| *at <= now.boot) {
+            let (_, owner) = self.due.pop_first()?;
+            let mut later = None;
+            if let Some(outbox) = self.outboxes.get_mut(&owner) {
+                outbox.due = None;
+                later = outbox.answer_at.filter(|at| *at > now.boot);
+            }
+            if let Some(at) = later {
+                self.schedule(&owner, at);
+                continue;
+            }
+            match self.voice(&owner) {
+                Voice::Speak => {
+                    let ack = self.build(&owner, landed, staging, quality, now);
+                    return Some((owner, ack));
+                }
+                Voice::AskHello if self.ask_hello(&owner.0, now.boot) => {
+                    let ack = self.need_hello();
+                    return Some((owner, ack));
+                }
+                Voice::AskHello | Voice::Silent => {}
+            }
         }
-        let (_, owner) = self.due.pop_first()?;
-        let ack = self.build(&owner, landed, staging, quality, now);
-        Some((owner, ack))
+        None
     }
 
     fn build(
@@ -211,7 +358,11 @@ impl AckDesk {
         now: Now,
     ) -> Ack {
         let mut ack = self.blank();
-        let heard = self.outboxes.get(owner).is_some_and(|outbox| outbox.heard_hello);
+        // Heard, and it knows the key we sign with today.
+        let heard = self.outboxes.get(owner).is_some_and(|outbox| {
+            outbox.heard_hello
+                && (outbox.hello.is_some() || outbox.answered.is_none_or(|n| n == self.generation))
+        });
         ack.need_hello = !heard && self.ask_hello(&owner.0, now.boot);
         let outbox = self.outboxes.entry(owner.clone()).or_default();
         outbox.due = None;
@@ -221,7 +372,7 @@ impl AckDesk {
         ack.streams = landed.watermarks(owner, turn);
         ack.missing = staging.missing(owner, now.boot);
         ack.refused = std::mem::take(&mut outbox.refused);
-        ack.credit = Some(outbox.received_bytes.saturating_add(CREDIT_WINDOW_BYTES));
+        (ack.credit, ack.wait) = self.credit.told(owner, now.boot);
         if std::mem::take(&mut outbox.committed) {
             ack.commit = self.commit;
         }
@@ -243,6 +394,8 @@ impl AckDesk {
             ack.nonce = Some(hello.nonce);
             ack.capabilities = Some(Capabilities::ours(&self.software));
             ack.chain = Some(self.chain.clone());
+            ack.revocations.clone_from(&self.revocations);
+            outbox.answered = Some(self.generation);
             let known: BTreeSet<StreamId> = ack.streams.iter().map(|stream| stream.id).collect();
             let unknown = hello.streams.iter().filter(|stream| !known.contains(&stream.id));
             ack.streams.extend(unknown.map(|stream| AckStream {

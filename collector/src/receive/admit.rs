@@ -229,8 +229,10 @@ impl Admission {
         let Some(signer) = signer else {
             return Err(refuse(RefusalKind::UnknownKey, format!("key {} is not known", envelope.key_id)));
         };
-        if self.registry.is_revoked(&signer.serial) {
-            return Err(refuse(RefusalKind::Revoked, format!("certificate {} is revoked", signer.serial)));
+        if let Some(why) = self.registry.revoked(&signer.serial) {
+            // Whoever is told so holds the key: a stranger cannot have a device told anything.
+            envelope.verify(&signer.key).map_err(|error| refuse(error.into(), error.to_string()))?;
+            return Err(refuse(RefusalKind::Revoked, why));
         }
         if now > signer.not_after {
             return Err(refuse(RefusalKind::Expired, format!("certificate {} has expired", signer.serial)));
@@ -255,8 +257,11 @@ impl Admission {
         if signer.path != *device {
             return Err((RefusalKind::ForeignChain, format!("chain names {}", signer.path)));
         }
-        if self.registry.is_revoked(&signer.serial) {
-            return Err((RefusalKind::Revoked, format!("certificate {} is revoked", signer.serial)));
+        if let Some(why) = self.registry.revoked_chain(&chain) {
+            return match envelope.verify(&signer.key) {
+                Ok(()) => Err((RefusalKind::Revoked, why)),
+                Err(error) => Err((error.into(), error.to_string())),
+            };
         }
         Ok(DeviceKey { signer, chain, seen: now })
     }

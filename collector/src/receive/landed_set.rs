@@ -249,6 +249,12 @@ impl LandedSet {
             .collect()
     }
 
+    /// Every seq of a stream below this is durable.
+    #[must_use]
+    pub fn durable_upto(&self, owner: &DeviceEpoch, stream: StreamId) -> u64 {
+        self.set(owner, stream).map_or(0, |set| set.durable.upto())
+    }
+
     /// What is durable of a stream.
     #[must_use]
     pub fn durable(&self, owner: &DeviceEpoch, stream: StreamId) -> IntervalSet {

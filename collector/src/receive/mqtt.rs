@@ -12,7 +12,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, Publish};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -45,14 +45,17 @@ pub struct MqttTarget {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// TLS with client certificate; `None` on loopback only.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// TLS with client certificate, as it is at each connection; `None` on loopback only.
+    pub tls: Option<watch::Receiver<Arc<rustls::ClientConfig>>>,
     /// Fixed, so that the session is found again.
     pub client_id: String,
     /// Keepalive, s; at least 5.
     pub keepalive_s: u16,
-    /// Topic filter.
-    pub filter: String,
+    /// Topic filters; may change while connected.
+    pub filters: watch::Receiver<BTreeSet<String>>,
+    /// The broker forgets the session at each connection, so that filters of an earlier life are none of ours. What
+    /// it held then is sent again by the devices.
+    pub clean_start: bool,
 }
 
 enum InboxEvent {
@@ -210,35 +213,77 @@ async fn one_connection(
     connected: &watch::Sender<bool>,
 ) -> String {
     let (client, mut eventloop) = AsyncClient::new(options(target), REQUESTS_MAX);
+    let (up_tx, up) = watch::channel(false);
+    let subscribing = keep_subscribed(client.clone(), target.filters.clone(), up);
+    let polling = async {
+        loop {
+            let event = match eventloop.poll().await {
+                Ok(Event::Incoming(event)) => event,
+                Ok(Event::Outgoing(_)) => continue,
+                Err(error) => return reason(&error),
+            };
+            match event {
+                Packet::ConnAck(ack) => {
+                    tracing::info!(broker = %target.host, session_present = ack.session_present, "connected to broker");
+                    if events.send(InboxEvent::Connected(number, client.clone())).await.is_err() {
+                        return "inbox closed".into();
+                    }
+                    up_tx.send_replace(true);
+                    if target.filters.borrow().is_empty() {
+                        connected.send_replace(true);
+                        telemetry::mqtt_connected(true);
+                    }
+                }
+                Packet::SubAck(_) => {
+                    connected.send_replace(true);
+                    telemetry::mqtt_connected(true);
+                }
+                Packet::Publish(publish) => {
+                    let message = InboxEvent::Message(number, Box::new(publish));
+                    let Ok(()) = events.send(message).await else { return "inbox closed".into() };
+                }
+                Packet::Disconnect(disconnect) => {
+                    return format!("broker said disconnect: {:?}", disconnect.reason_code);
+                }
+                _ => {}
+            }
+        }
+    };
+    // Polling is never dropped for the other's sake: that one does not end.
+    tokio::select! {
+        ended = polling => ended,
+        ended = subscribing => ended,
+    }
+}
+
+/// Subscribes to what is wanted, and takes back what is no more. Does not end while the connection stands.
+async fn keep_subscribed(
+    client: AsyncClient,
+    mut wanted: watch::Receiver<BTreeSet<String>>,
+    mut up: watch::Receiver<bool>,
+) -> String {
+    if up.wait_for(|up| *up).await.is_err() {
+        return std::future::pending().await;
+    }
+    let mut subscribed = BTreeSet::new();
     loop {
-        let event = match eventloop.poll().await {
-            Ok(Event::Incoming(event)) => event,
-            Ok(Event::Outgoing(_)) => continue,
-            Err(error) => return reason(&error),
-        };
-        match event {
-            Packet::ConnAck(ack) => {
-                tracing::info!(broker = %target.host, session_present = ack.session_present, "connected to broker");
-                if events.send(InboxEvent::Connected(number, client.clone())).await.is_err() {
-                    return "inbox closed".into();
-                }
-                if client.try_subscribe(&target.filter, QoS::AtLeastOnce).is_err() {
-                    return "no room to subscribe".into();
-                }
+        let now = wanted.borrow_and_update().clone();
+        for filter in now.difference(&subscribed) {
+            if client.subscribe(filter, QoS::AtLeastOnce).await.is_err() {
+                return std::future::pending().await;
             }
-            Packet::SubAck(_) => {
-                tracing::info!(filter = %target.filter, "receiving");
-                connected.send_replace(true);
-                telemetry::mqtt_connected(true);
+        }
+        for filter in subscribed.difference(&now) {
+            if client.unsubscribe(filter).await.is_err() {
+                return std::future::pending().await;
             }
-            Packet::Publish(publish) => {
-                let message = InboxEvent::Message(number, Box::new(publish));
-                let Ok(()) = events.send(message).await else { return "inbox closed".into() };
-            }
-            Packet::Disconnect(disconnect) => {
-                return format!("broker said disconnect: {:?}", disconnect.reason_code);
-            }
-            _ => {}
+        }
+        if subscribed != now {
+            tracing::info!(filters = now.len(), first = now.first().map_or("-", String::as_str), "receiving");
+        }
+        subscribed = now;
+        if wanted.changed().await.is_err() {
+            return std::future::pending().await;
         }
     }
 }
@@ -247,7 +292,7 @@ fn options(target: &MqttTarget) -> MqttOptions {
     let mut options = MqttOptions::new(&target.client_id, &target.host, target.port);
     options
         .set_keep_alive(Duration::from_secs(target.keepalive_s.max(5).into()))
-        .set_clean_start(false)
+        .set_clean_start(target.clean_start)
         .set_session_expiry_interval(Some(SESSION_EXPIRY_S))
         .set_receive_maximum(Some(RECEIVE_MAX))
         .set_max_packet_size(Some(PACKET_BYTES_MAX))
@@ -255,7 +300,7 @@ fn options(target: &MqttTarget) -> MqttOptions {
         .set_outgoing_inflight_upper_limit(INFLIGHT_MAX)
         .set_manual_acks(true);
     if let Some(tls) = &target.tls {
-        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(Arc::clone(tls))));
+        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(Arc::clone(&tls.borrow()))));
     }
     options
 }

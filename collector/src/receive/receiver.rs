@@ -1,10 +1,15 @@
 //! The receiver's decisions, all of them: what to land, what to answer. No clock, no file, no socket.
 
-use super::acks::{AckDesk, ClockQuality, Now};
+mod others;
+
+use super::acks::{AckDesk, ClockQuality, Now, Standing, Voice};
 use super::admit::{Admission, Admitted, Body, Refusal, RefusalKind, read_body};
+use super::credit::CreditPool;
 use super::landed_set::{LandedSet, refusal};
+use super::quota::QuotaSettings;
 use super::reassemble::{DeviceEpoch, PartOutcome, Reassembler, StagingLimits};
 use super::summary::{BatchSummary, RowRun, refusal_reason};
+use crate::config::AckSigner;
 use crate::land::{
     BlobRecord, CommitMark, LandRecord, Landed, LandedBlob, LandedMessage, LandingPosition, MessageRecord,
     Span,
@@ -15,11 +20,18 @@ use headwater_core::id::{DevicePath, IncarnationId, Seq, StreamId};
 use headwater_core::sample::BlobRef;
 use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_core::wire::chain::{Role, verify_chain};
-use headwater_core::wire::object::BlobHead;
+use headwater_core::wire::object::{BlobHead, Part};
 use headwater_core::wire::{
-    Ack, Declaration, Envelope, MessageKind, RefusalReason, Refused, Sent, SigningKey, Topic, Unsigned,
+    Ack, Declaration, Envelope, Hello, Lane, MessageKind, RefusalReason, Refused, Sent, Topic, Unsigned,
     peek_chain,
 };
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// How long a message of an unknown key waits in a group for another receiver's word of it.
+const PEN_NS: i64 = 2_000_000_000;
+/// Bytes that may wait so; beyond it they are refused, and their devices asked for a hello.
+const PEN_BYTES_MAX: usize = 8 << 20;
 
 /// What a landed record means to the landed set once it is synced.
 #[derive(Debug, Clone)]
@@ -69,7 +81,7 @@ pub struct ReceiverIdentity {
     /// This life.
     pub incarnation: IncarnationId,
     /// Signs acks.
-    pub key: SigningKey,
+    pub key: Arc<AckSigner>,
     /// Its chain, leaf first.
     pub chain: Vec<Vec<u8>>,
     /// Name and version, for people.
@@ -80,12 +92,17 @@ pub struct ReceiverIdentity {
 #[derive(Debug)]
 pub struct Receiver {
     admission: Admission,
-    key: SigningKey,
+    key: Arc<AckSigner>,
+    /// Our key before the last renewal and its number: devices that have not heard of the new one believe it.
+    key_before: Option<(u32, Arc<AckSigner>)>,
     staging: Reassembler,
     landed: LandedSet,
     desk: AckDesk,
     /// Acks that go out at once, such as requests for a hello.
     urgent: Vec<Outgoing>,
+    /// Messages of a key that another receiver of the group may just have heard of, with the end of their patience.
+    pen: VecDeque<(BootNanos, String, Vec<u8>)>,
+    pen_bytes: usize,
 }
 
 impl Receiver {
@@ -96,24 +113,65 @@ impl Receiver {
         Self {
             admission,
             key: identity.key,
+            key_before: None,
             staging: Reassembler::new(StagingLimits::V1),
             landed: LandedSet::new(mark.clone()),
             desk,
             urgent: Vec::new(),
+            pen: VecDeque::new(),
+            pen_bytes: 0,
         }
+    }
+
+    /// With this much credit for the fleet, under these quotas.
+    #[must_use]
+    pub fn with_credit(mut self, credit_bytes: u64, quotas: QuotaSettings) -> Self {
+        self.desk.credit = CreditPool::new(credit_bytes, quotas);
+        self
+    }
+
+    /// Our certificate was renewed. Acks go on under the key that each device believes, and ask it for a hello, whose
+    /// answer brings the new one: nothing that is under way is lost.
+    pub fn renew(&mut self, key: Arc<AckSigner>, chain: Vec<Vec<u8>>) {
+        let other_key = key.key_id() != self.key.key_id();
+        let number = self.desk.renew(chain, other_key);
+        if other_key {
+            self.key_before = Some((number.saturating_sub(1), std::mem::replace(&mut self.key, key)));
+        }
+    }
+
+    /// Lists of revoked collectors (CRLs, DER), for the answers to hellos.
+    pub fn set_revocations(&mut self, lists: Vec<Vec<u8>>) {
+        self.desk.set_revocations(lists);
     }
 
     /// Takes a message that came in on `topic`.
     pub fn take(&mut self, topic: &str, payload: &[u8], now: Now) -> Taken {
+        self.take_until(topic, payload, now.boot.plus_ns(PEN_NS), now)
+    }
+
+    fn take_until(&mut self, topic: &str, payload: &[u8], until: BootNanos, now: Now) -> Taken {
         let admitted = match self.admission.admit(topic, payload, now.utc) {
             Ok(admitted) => admitted,
             Err(refused) => {
-                self.answer_refusal(&refused, now);
+                let penned = self.pen_bytes.saturating_add(payload.len());
+                if refused.kind == RefusalKind::UnknownKey
+                    && matches!(self.desk.standing, Standing::Group(_))
+                    && until > now.boot
+                    && penned <= PEN_BYTES_MAX
+                {
+                    self.pen_bytes = penned;
+                    self.pen.push_back((until, topic.to_owned(), payload.to_owned()));
+                    return Taken::Kept;
+                }
+                self.answer_refusal(&refused, payload, now);
                 return Taken::Refused(refused);
             }
         };
         let owner = (admitted.device.clone(), admitted.envelope.epoch);
-        self.desk.received(&owner, payload.len(), admitted.envelope.sent, now);
+        let cost = cost_of(admitted.lane, payload.len());
+        self.desk.received(&owner, cost, admitted.envelope.sent, now);
+        self.desk.signed_by(&owner, &admitted.key_serial);
         self.keep(&owner, admitted, payload, now)
     }
 
@@ -157,38 +215,55 @@ impl Receiver {
                 }
             }
             Body::Hello { hello, key } => {
-                if !self.desk.hello(owner, hello, sent, now) {
+                let backlog = hello
+                    .streams
+                    .iter()
+                    .any(|stream| stream.next_seq.0 > self.landed.durable_upto(owner, stream.id));
+                if !self.desk.hello(owner, hello, backlog, sent, now) {
                     return Taken::Kept;
                 }
                 self.admission.registry.insert_key(*key);
                 land(Note::Plain(owner.clone()))
             }
             Body::Probe => land(Note::Plain(owner.clone())),
-            Body::Part(part) => match self.staging.take(owner, &part, now.boot) {
-                PartOutcome::Finished(blob) => {
-                    let note = Note::Blob(owner.clone(), blob.reference, blob.stream, blob.seq);
-                    let record =
-                        BlobRecord { part: record(), epoch: owner.1, object: blob.object, bytes: blob.bytes };
-                    Taken::Land(Box::new(Staged { record: LandRecord::Blob(record), note }))
+            // Objects are put together by the receiver that speaks to the device; it finds this in our log.
+            Body::Part(_)
+                if matches!(self.desk.standing, Standing::Group(_))
+                    && self.desk.voice(owner) == Voice::Silent =>
+            {
+                land(Note::Plain(owner.clone()))
+            }
+            Body::Part(part) => self.take_part(owner, &part, record, now),
+        }
+    }
+
+    fn take_part(
+        &mut self,
+        owner: &DeviceEpoch,
+        part: &Part<'_>,
+        record: impl FnOnce() -> MessageRecord,
+        now: Now,
+    ) -> Taken {
+        match self.staging.take(owner, part, now.boot) {
+            PartOutcome::Finished(blob) => {
+                let note = Note::Blob(owner.clone(), blob.reference, blob.stream, blob.seq);
+                let record =
+                    BlobRecord { part: record(), epoch: owner.1, object: blob.object, bytes: blob.bytes };
+                Taken::Land(Box::new(Staged { record: LandRecord::Blob(record), note }))
+            }
+            PartOutcome::GivenUp(Some((stream, seq))) => {
+                let text = "object's bytes are not what it names, three times".to_owned();
+                let seqs = seq.0..seq.0.saturating_add(1);
+                self.desk.refused(owner, refusal(stream, &seqs, RefusalReason::DecodeError, text), now.boot);
+                Taken::Kept
+            }
+            PartOutcome::Held | PartOutcome::Discarded => {
+                if let Some(at) = self.staging.ask_at(owner) {
+                    self.desk.schedule_at(owner, at.max(now.boot));
                 }
-                PartOutcome::GivenUp(Some((stream, seq))) => {
-                    let text = "object's bytes are not what it names, three times".to_owned();
-                    let seqs = seq.0..seq.0.saturating_add(1);
-                    self.desk.refused(
-                        owner,
-                        refusal(stream, &seqs, RefusalReason::DecodeError, text),
-                        now.boot,
-                    );
-                    Taken::Kept
-                }
-                PartOutcome::Held | PartOutcome::Discarded => {
-                    if let Some(at) = self.staging.ask_at(owner) {
-                        self.desk.schedule_at(owner, at.max(now.boot));
-                    }
-                    Taken::Kept
-                }
-                PartOutcome::Known | PartOutcome::GivenUp(None) => Taken::Kept,
-            },
+                Taken::Kept
+            }
+            PartOutcome::Known | PartOutcome::GivenUp(None) => Taken::Kept,
         }
     }
 
@@ -224,11 +299,37 @@ impl Receiver {
 
     /// Every ack that is due, signed.
     pub fn acks(&mut self, quality: ClockQuality, now: Now) -> Vec<Outgoing> {
+        self.desk.serve_credit(now);
         let mut out = std::mem::take(&mut self.urgent);
         while let Some((owner, ack)) = self.desk.next_due(&self.landed, &mut self.staging, quality, now) {
-            out.extend(self.sign(&owner, &ack, now.utc));
+            let serial = self.desk.signer_of(&owner);
+            match serial.and_then(|serial| self.admission.registry.revoked(serial)) {
+                None => out.extend(self.sign(&owner, &ack, now.utc)),
+                // Its acks stop; what it shipped before stays.
+                Some(why) if self.desk.ask_hello(&owner.0, now.boot) => {
+                    let ack = self.desk.shut_out(why, None);
+                    out.extend(self.sign(&owner, &ack, now.utc));
+                }
+                Some(_) => {}
+            }
         }
         out
+    }
+
+    /// How much waits for its sync: what is granted shrinks with it.
+    pub fn landing(&mut self, bytes: u64) {
+        self.desk.credit.landing(bytes);
+    }
+
+    /// How long a group of so many bytes took to land.
+    pub fn landed_in(&mut self, bytes: u64, took_ns: i64) {
+        self.desk.credit.synced(bytes, took_ns);
+    }
+
+    /// The fleet's credit.
+    #[must_use]
+    pub fn credit(&self) -> &CreditPool {
+        &self.desk.credit
     }
 
     /// Watermarks and staging, for tests and metrics.
@@ -249,22 +350,31 @@ impl Receiver {
         &self.admission.registry
     }
 
-    fn answer_refusal(&mut self, refused: &Refusal, now: Now) {
-        let ask = matches!(refused.kind, RefusalKind::UnknownKey | RefusalKind::Expired);
+    fn answer_refusal(&mut self, refused: &Refusal, payload: &[u8], now: Now) {
+        let ask =
+            matches!(refused.kind, RefusalKind::UnknownKey | RefusalKind::Expired | RefusalKind::Revoked);
         let (true, Some(device), Some(epoch)) = (ask, &refused.device, refused.epoch) else { return };
         if self.desk.ask_hello(device, now.boot) {
-            let ack = self.desk.need_hello();
+            let ack = match refused.kind {
+                RefusalKind::Revoked => self.desk.shut_out(refused.detail.clone(), nonce_of(payload)),
+                _ => self.desk.need_hello(),
+            };
             let out = self.sign(&(device.clone(), epoch), &ack, now.utc);
             self.urgent.extend(out);
         }
     }
 
     fn sign(&self, owner: &DeviceEpoch, ack: &Ack, utc: UtcNanos) -> Option<Outgoing> {
+        let key = match (&self.key_before, self.desk.believed(owner)) {
+            (Some((number, key)), Some(believed)) if ack.nonce.is_none() && *number == believed => key,
+            _ => &self.key,
+        };
         match Unsigned::new(MessageKind::Ack, &owner.0, owner.1, &ack.to_body()) {
-            Ok(unsigned) => Some(Outgoing {
-                topic: Topic::Ack(owner.0.clone()).to_string(),
-                payload: unsigned.sign(Sent { boot_ordinal: 0, ns: utc.0 }, &self.key),
-            }),
+            Ok(unsigned) => {
+                let sent = Sent { boot_ordinal: 0, ns: utc.0 };
+                let payload = unsigned.sign_with(sent, key.key_id(), |digest| key.sign(digest))?;
+                Some(Outgoing { topic: Topic::Ack(owner.0.clone()).to_string(), payload })
+            }
             Err(error) => {
                 // 256 streams with 32 ranges each stay below the limit, so this is a bug of ours.
                 tracing::error!(device = %owner.0, %error, "ack is too large to send");
@@ -323,7 +433,7 @@ impl Receiver {
         let owner = (landed.device.clone(), landed.epoch);
         let Ok(envelope) = Envelope::parse(&landed.message) else { return false };
         if envelope.kind == MessageKind::Hello {
-            self.desk.remember_hello(&owner, envelope.sent);
+            self.desk.remember_hello(&owner, envelope.sent, landed.position.incarnation);
             return self.replay_key(&envelope, &landed.device, landed.received);
         }
         let note = match read_body(&envelope) {
@@ -379,12 +489,27 @@ impl Receiver {
     }
 }
 
+/// What a message costs of its device's credit: control is free, so that alarms and hellos never wait.
+fn cost_of(lane: Lane, bytes: usize) -> u64 {
+    if lane == Lane::Control { 0 } else { bytes as u64 }
+}
+
+/// The nonce of a hello; `None` of anything else.
+fn nonce_of(payload: &[u8]) -> Option<[u8; 16]> {
+    let envelope = Envelope::parse(payload).ok().filter(|envelope| envelope.kind == MessageKind::Hello)?;
+    Hello::from_body(envelope.body).ok().map(|hello| hello.nonce)
+}
+
 fn declared(declaration: Declaration) -> DeclaredStream {
     let Declaration { stream, name, schema } = declaration;
     let fingerprint = schema.fingerprint();
-    DeclaredStream { stream, name, fingerprint, schema: std::sync::Arc::new(schema) }
+    DeclaredStream { stream, name, fingerprint, schema: Arc::new(schema) }
 }
 
 #[cfg(test)]
 #[path = "receiver_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "herd_tests.rs"]
+mod herd_tests;

@@ -28,6 +28,7 @@ fn at(offset: u64) -> LandingPosition {
 
 fn receiver(ca: &Ca, mark: &CommitMark) -> Receiver {
     let (key, chain) = ca.collector();
+    let key = std::sync::Arc::new(key.into());
     let identity = ReceiverIdentity { incarnation: incarnation(), key, chain, software: "test".into() };
     Receiver::new(ca.admission(), identity, mark)
 }
@@ -149,10 +150,99 @@ fn expired_and_revoked_certificates_are_refused() {
     let year_ms = 366 * 86_400_000_i64;
     assert_eq!(bench.take(&device, &probe, year_ms), Some(RefusalKind::Expired));
     assert_eq!(bench.take(&device, &device.hello(2), year_ms), Some(RefusalKind::BadChain));
-    let serial = bench.receiver.registry().devices()[0].1[0].signer.serial.clone();
-    bench.receiver.registry().revoke(&serial);
+    bench.receiver.registry().revoke(&bench.ca.revoke(&[&device]));
     assert_eq!(bench.take(&device, &probe, 0), Some(RefusalKind::Revoked));
     assert_eq!(bench.take(&device, &device.hello(3), 0), Some(RefusalKind::Revoked));
+}
+
+#[test]
+fn a_revoked_device_is_told_and_hears_nothing_else() {
+    let mut bench = Bench::new();
+    let device = bench.ca.device("pi-1");
+    bench.take(&device, &device.hello(1), 0);
+    bench.acks(0);
+    bench.take(&device, &device.sign(MessageKind::Probe, &[]), 100);
+    bench.receiver.registry().revoke(&bench.ca.revoke(&[&device]));
+    // The ack that was due says it, once in five seconds, and has no watermark, credit or clock.
+    let due = bench.acks(1_000);
+    assert_eq!(due.len(), 1);
+    assert!(due[0].revoked.as_ref().unwrap().contains("key_compromise"), "{due:?}");
+    assert_eq!((due[0].credit, due[0].clock, due[0].nonce), (None, None, None));
+    assert_eq!(bench.take(&device, &device.sign(MessageKind::Probe, &[]), 2_000), Some(RefusalKind::Revoked));
+    assert!(bench.acks(2_000).is_empty());
+    // A hello is answered so that its sender believes it.
+    assert_eq!(bench.take(&device, &device.hello(9), 7_000), Some(RefusalKind::Revoked));
+    let told = bench.acks(7_000);
+    assert_eq!((told[0].nonce, told[0].chain.is_some(), told[0].streams.len()), (Some([9; 16]), true, 0));
+    // A stranger who only knows the device's name has nobody told.
+    let forged = Device { path: device.path.clone(), ..bench.ca.device("pi-2") };
+    assert_ne!(
+        bench.take(&device, &forged.sign(MessageKind::Probe, &[]), 20_000),
+        Some(RefusalKind::Revoked)
+    );
+    assert!(bench.acks(20_000).iter().all(|ack| ack.revoked.is_none()));
+}
+
+#[test]
+fn a_device_with_a_second_key_goes_on_when_the_first_is_revoked() {
+    let mut bench = Bench::new();
+    let (old, new) = (bench.ca.device("pi-1"), bench.ca.device("pi-1"));
+    bench.take(&old, &old.hello(1), 0);
+    new.sent.set(100);
+    assert_eq!(bench.take(&new, &new.hello(2), 10), None);
+    assert_eq!(bench.take(&old, &old.sign(MessageKind::Probe, &[]), 20), None, "side by side");
+    bench.receiver.registry().revoke(&bench.ca.revoke(&[&old]));
+    assert_eq!(bench.take(&old, &old.sign(MessageKind::Probe, &[]), 30), Some(RefusalKind::Revoked));
+    assert_eq!(bench.take(&new, &new.sign(MessageKind::Probe, &[]), 6_000), None);
+    let acks = bench.acks(7_000);
+    assert!(acks.iter().any(|ack| ack.credit.is_some() && ack.revoked.is_none()), "{acks:?}");
+    let noted = bench.receiver.registry().take_revoked();
+    assert_eq!(noted.len(), 1);
+    assert_eq!(noted[0].key_id, old.key.key_id());
+    assert!(bench.receiver.registry().take_revoked().is_empty(), "noted once");
+}
+
+#[test]
+fn a_renewed_collector_key_is_introduced_by_the_old_one() {
+    let mut bench = Bench::new();
+    let (device, other) = (bench.ca.device("pi-1"), bench.ca.device("pi-2"));
+    let signed_by = |out: &[crate::receive::Outgoing]| -> Vec<headwater_core::id::KeyId> {
+        out.iter().map(|out| Envelope::parse(&out.payload).unwrap().key_id).collect()
+    };
+    bench.take(&device, &device.hello(1), 0);
+    let first = signed_by(&bench.receiver.acks(QUALITY, now(0)));
+    let (key, chain) = bench.ca.collector();
+    let second = key.key_id();
+    bench.receiver.renew(std::sync::Arc::new(key.into()), chain.clone());
+    // What this device believes is the old key: it goes on, and asks for a hello.
+    bench.take(&device, &device.sign(MessageKind::Probe, &[]), 1_000);
+    let out = bench.receiver.acks(QUALITY, now(1_000));
+    assert_eq!(signed_by(&out), first);
+    let ack = Ack::from_body(Envelope::parse(&out[0].payload).unwrap().body).unwrap();
+    assert!(ack.need_hello && ack.credit.is_some());
+    // A device that comes now hears the new key at once.
+    bench.take(&other, &other.hello(1), 1_100);
+    assert_eq!(signed_by(&bench.receiver.acks(QUALITY, now(1_100))), [second]);
+    bench.take(&device, &device.hello(2), 2_000);
+    let out = bench.receiver.acks(QUALITY, now(2_000));
+    assert_eq!(signed_by(&out), [second]);
+    let answer = Ack::from_body(Envelope::parse(&out[0].payload).unwrap().body).unwrap();
+    assert_eq!((answer.chain, answer.need_hello), (Some(chain), false));
+    bench.take(&device, &device.sign(MessageKind::Probe, &[]), 3_000);
+    let out = bench.receiver.acks(QUALITY, now(3_000));
+    assert_eq!(signed_by(&out), [second]);
+    assert!(!Ack::from_body(Envelope::parse(&out[0].payload).unwrap().body).unwrap().need_hello);
+}
+
+#[test]
+fn hello_answers_carry_the_lists_of_revoked_collectors() {
+    let mut bench = Bench::new();
+    let device = bench.ca.device("pi-1");
+    bench.receiver.set_revocations(vec![vec![1, 2, 3]]);
+    bench.take(&device, &device.hello(1), 0);
+    assert_eq!(bench.acks(0)[0].revocations, [vec![1, 2, 3]]);
+    bench.take(&device, &device.sign(MessageKind::Probe, &[]), 1_000);
+    assert!(bench.acks(1_000)[0].revocations.is_empty());
 }
 
 #[test]
@@ -183,7 +273,7 @@ fn a_hello_is_answered_with_nonce_chain_and_watermarks() {
     envelope.verify(&signer.key).unwrap();
     let ack = Ack::from_body(envelope.body).unwrap();
     assert_eq!((ack.nonce, ack.incarnation, ack.counter), (Some([9; 16]), incarnation(), 1));
-    assert_eq!(ack.credit, Some(1 << 20));
+    assert_eq!((ack.credit, ack.wait), (Some(4 * 98_304), None), "four of its largest messages");
     let clock = ack.clock.unwrap();
     assert_eq!((clock.t2_ns, clock.t3_ns, clock.e_c_ns), (now(100).utc.0, now(101).utc.0, 5));
     assert_eq!(clock.t1, Sent { boot_ordinal: 1, ns: 1 });
@@ -203,8 +293,8 @@ fn a_replayed_hello_is_answered_and_changes_nothing() {
     assert_eq!(bench.landed.len(), landed, "it is not landed");
     let acks = bench.acks(300);
     assert_eq!(acks[0].nonce, Some([1; 16]));
-    let sent = (probe.len() + old.len()) as u64;
-    assert_eq!(acks[0].credit, Some(sent + (1 << 20)), "the count since the newer hello goes on");
+    let sent = probe.len() as u64;
+    assert_eq!(acks[0].credit, Some(sent + 4 * 98_304), "the count since the newer hello goes on");
 }
 
 #[test]

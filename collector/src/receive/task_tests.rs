@@ -54,6 +54,7 @@ impl Stage {
         let ca = Ca::new();
         let (key, chain) = ca.collector();
         let incarnation = IncarnationId([1; 16]);
+        let key = std::sync::Arc::new(key.into());
         let identity = ReceiverIdentity { incarnation, key, chain, software: "test".into() };
         let receiver = Receiver::new(ca.admission(), identity, &CommitMark::default());
         let log = Log::create(disk, folder, "hq", incarnation, 1, UtcNanos(0)).unwrap();
@@ -72,6 +73,9 @@ impl Stage {
             quality: QualitySource { bound_ns: Some(1), grade: Grade::Estimated, source_id: 1 },
             landed: landed_tx,
             commits,
+            credit: watch::channel(CreditBoard::default()).0,
+            others: None,
+            renewals: watch::channel(None).1,
         };
         let task = tokio::spawn(task.run(cancel.clone()));
         Self { deliveries, settled, sent, landed, cancel, task, device: ca.device("pi-1"), next_token: 0 }

@@ -63,6 +63,41 @@ impl Ca {
         self.device_until(cn, "acme", 2090)
     }
 
+    /// The fleet's list in which these devices' certificates are revoked.
+    pub(crate) fn revoke(&self, devices: &[&Device]) -> headwater_core::wire::revocation::RevocationList {
+        let day = rcgen::date_time_ymd(2026, 11, 28);
+        let entry = |device: &&Device| {
+            let roots = FleetRoots::new(std::slice::from_ref(&self.der)).unwrap();
+            let signer = headwater_core::wire::chain::verify_chain(
+                &device.chain,
+                &roots,
+                headwater_core::wire::chain::Role::Device,
+                now(0).utc,
+            );
+            let serial = signer.unwrap().serial;
+            let bytes: Vec<u8> = (0..serial.len() / 2)
+                .map(|n| u8::from_str_radix(&serial[2 * n..2 * n + 2], 16).unwrap())
+                .collect();
+            rcgen::RevokedCertParams {
+                serial_number: rcgen::SerialNumber::from_slice(&bytes),
+                revocation_time: day,
+                reason_code: Some(rcgen::RevocationReason::KeyCompromise),
+                invalidity_date: None,
+            }
+        };
+        let params = rcgen::CertificateRevocationListParams {
+            this_update: day,
+            next_update: rcgen::date_time_ymd(2036, 11, 28),
+            crl_number: rcgen::SerialNumber::from_slice(&[1]),
+            issuing_distribution_point: None,
+            revoked_certs: devices.iter().map(entry).collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        let der = params.signed_by(&self.issuer).unwrap().der().to_vec();
+        let roots = std::slice::from_ref(&self.der);
+        headwater_core::wire::revocation::RevocationList::read(&[der], roots, &[]).unwrap()
+    }
+
     /// A collector's key and chain.
     pub(crate) fn collector(&self) -> (SigningKey, Vec<Vec<u8>>) {
         let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();

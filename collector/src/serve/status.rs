@@ -1,10 +1,12 @@
 //! What the collector knows of itself, in one place for every page that shows it.
 
 use crate::land::{CommitMark, LandedWatch, LandingPosition, is_below};
+use crate::receive::task::CreditBoard;
 use crate::registry::Registry;
 use headwater_core::invariant::{Invariant, broken};
 use headwater_core::time::{NS_PER_MS, UtcNanos};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use tokio::sync::watch;
 
 /// A commit may be late by this many intervals (and at least by [`COMMIT_LATE_NS_MIN`]) before the collector
@@ -41,6 +43,8 @@ pub struct StatusBoard {
     pub commit_interval_ms: u64,
     /// Devices and their streams.
     pub registry: Registry,
+    /// The fleet's credit.
+    pub credit: watch::Receiver<CreditBoard>,
 }
 
 impl StatusBoard {
@@ -79,13 +83,31 @@ impl StatusBoard {
             Readiness::Ready => Vec::new(),
             Readiness::NotReady(reasons) => reasons,
         };
+        let credit = self.credit.borrow().clone();
+        let over: BTreeMap<_, _> =
+            credit.over_quota.iter().map(|(device, reason, today)| (device, (reason, today))).collect();
         let devices: Vec<Value> = self
             .registry
             .devices()
             .into_iter()
             .map(|(device, keys)| {
                 let serials: Vec<&str> = keys.iter().map(|key| key.signer.serial.as_str()).collect();
-                json!({ "device": device.device.as_str(), "key_serials": serials })
+                let over = over
+                    .get(&device)
+                    .map(|(reason, today)| json!({ "over": reason.as_str(), "bytes_today": today }));
+                let revoked: Vec<&str> = serials
+                    .iter()
+                    .copied()
+                    .filter(|serial| self.registry.revoked(serial).is_some())
+                    .collect();
+                let ends = keys.iter().map(|key| key.signer.not_after.0).max();
+                json!({
+                    "device": device.device.as_str(),
+                    "key_serials": serials,
+                    "quota": over,
+                    "revoked": revoked,
+                    "certificate_ends_ns": ends,
+                })
             })
             .collect();
         let broken: serde_json::Map<String, Value> = Invariant::ALL
@@ -111,6 +133,13 @@ impl StatusBoard {
                 "id": mark.commit.map(|id| id.to_string()),
                 "at_ns": mark.at.map(|at| at.0),
                 "landing_committed": is_below(&mark.cursors, &landed),
+            },
+            "credit": {
+                "charged_bytes": credit.state.charged,
+                "peak_bytes": credit.state.peak,
+                "limit_bytes": credit.state.limit,
+                "waiting_devices": credit.state.waiting,
+                "over_quota_devices": credit.state.over_quota,
             },
             "devices": devices,
             "broken_invariants": broken,
@@ -139,6 +168,7 @@ mod tests {
             commits,
             commit_interval_ms: 20_000,
             registry: Registry::new(),
+            credit: watch::channel(CreditBoard::default()).1,
         };
         let s = |n: i64| UtcNanos(n * 1_000_000_000);
         assert_eq!(board.readiness(s(100_000)), Readiness::Ready, "nothing was landed yet");

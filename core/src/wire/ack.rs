@@ -5,9 +5,11 @@ use super::hello::Capabilities;
 use super::primitives::{PrimitiveError, Reader, put_bytes, put_uv};
 use super::records::{
     self, RecordError, TAG_ACK_STREAM, TAG_CAPABILITIES, TAG_CLOCK_REPLY, TAG_COLLECTOR_CHAIN, TAG_COMMIT,
-    TAG_CREDIT, TAG_INCARNATION, TAG_MISSING, TAG_NEED_HELLO, TAG_NEED_SCHEMA, TAG_NONCE_ECHO, TAG_REFUSED,
-    WatermarkRanges, for_each, put_chain, put_ranges, put_record, read_chain, read_ranges, read_stream_id,
+    TAG_CREDIT, TAG_CREDIT_WAIT, TAG_INCARNATION, TAG_MISSING, TAG_NEED_HELLO, TAG_NEED_SCHEMA,
+    TAG_NONCE_ECHO, TAG_REFUSED, TAG_REVOCATIONS, TAG_REVOKED, WatermarkRanges, for_each, put_chain,
+    put_ranges, put_record, read_chain, read_ranges, read_stream_id,
 };
+use super::revocation::{REVOCATION_BYTES_SENT_MAX, REVOCATION_LISTS_MAX};
 use crate::gap::truncated;
 use crate::id::{IncarnationId, ObjectId, STREAMS_MAX, Seq, Sha256, StreamId};
 use crate::schema::Fingerprint;
@@ -142,6 +144,58 @@ pub struct ClockReply {
     pub source_id: u64,
 }
 
+/// Why a device gets no more credit for now; codes of the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WaitReason {
+    /// The fleet's credit is given out: its turn comes.
+    Turn,
+    /// The device used up what it may send in this time.
+    DeviceQuota,
+    /// Its tenant did.
+    TenantQuota,
+}
+
+impl WaitReason {
+    /// Wire code.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Turn => 1,
+            Self::DeviceQuota => 2,
+            Self::TenantQuota => 3,
+        }
+    }
+
+    /// Reads a wire code. A device does the same whatever the reason, so one it does not know is a turn.
+    #[must_use]
+    pub fn from_code(code: u8) -> Self {
+        match code {
+            2 => Self::DeviceQuota,
+            3 => Self::TenantQuota,
+            _ => Self::Turn,
+        }
+    }
+
+    /// Name in metrics and status.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Turn => "turn",
+            Self::DeviceQuota => "device_quota",
+            Self::TenantQuota => "tenant_quota",
+        }
+    }
+}
+
+/// The device is known to wait for credit: it has no reason to say hello for the lack of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CreditWait {
+    /// Why.
+    pub reason: WaitReason,
+    /// For how long nothing may be heard of it, ms; told again before that is over.
+    pub for_ms: u32,
+}
+
 /// One ack. Watermarks are cumulative, so any lost ack heals with the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ack {
@@ -161,6 +215,8 @@ pub struct Ack {
     pub refused: Vec<Refused>,
     /// Bytes the device may have sent since its hello, absolute.
     pub credit: Option<u64>,
+    /// The device waits for more of it.
+    pub wait: Option<CreditWait>,
     /// Newest commit that holds rows of this device.
     pub commit: Option<Sha256>,
     /// Clock exchange.
@@ -171,6 +227,11 @@ pub struct Ack {
     pub chain: Option<Vec<Vec<u8>>>,
     /// The receiver does not know this device's key: say hello.
     pub need_hello: bool,
+    /// The device's certificate counts no more, and why: nothing it sends is taken. At most 128 bytes, for a person.
+    pub revoked: Option<String>,
+    /// The fleet's revocation lists (CRLs, DER) that name collectors; with `nonce`. Their CAs signed them, so
+    /// whoever passes them on cannot forge them.
+    pub revocations: Vec<Vec<u8>>,
 }
 
 impl Ack {
@@ -186,11 +247,14 @@ impl Ack {
             missing: Vec::new(),
             refused: Vec::new(),
             credit: None,
+            wait: None,
             commit: None,
             clock: None,
             need_schema: Vec::new(),
             chain: None,
             need_hello: false,
+            revoked: None,
+            revocations: Vec::new(),
         }
     }
 
@@ -234,6 +298,11 @@ impl Ack {
         if let Some(credit) = self.credit {
             put_record(&mut out, TAG_CREDIT, &credit.to_le_bytes());
         }
+        if let Some(wait) = &self.wait {
+            let mut body = vec![wait.reason.code()];
+            body.extend_from_slice(&wait.for_ms.to_le_bytes());
+            put_record(&mut out, TAG_CREDIT_WAIT, &body);
+        }
         if let Some(commit) = &self.commit {
             put_record(&mut out, TAG_COMMIT, &commit.0);
         }
@@ -257,6 +326,15 @@ impl Ack {
         }
         if self.need_hello {
             put_record(&mut out, TAG_NEED_HELLO, &[]);
+        }
+        if let Some(why) = &self.revoked {
+            put_record(&mut out, TAG_REVOKED, truncated(why, REFUSAL_BYTES_MAX).as_bytes());
+        }
+        if !self.revocations.is_empty() {
+            let mut body = Vec::new();
+            put_uv(&mut body, self.revocations.len() as u64);
+            self.revocations.iter().for_each(|list| put_bytes(&mut body, list));
+            put_record(&mut out, TAG_REVOCATIONS, &body);
         }
         out
     }
@@ -286,6 +364,10 @@ impl Ack {
                 }
                 TAG_REFUSED => push(&mut ack.refused, read_refused(&mut record)?, ENTRIES_MAX)?,
                 TAG_CREDIT => ack.credit = Some(record.u64()?),
+                TAG_CREDIT_WAIT => {
+                    let reason = WaitReason::from_code(record.u8()?);
+                    ack.wait = Some(CreditWait { reason, for_ms: record.u32()? });
+                }
                 TAG_COMMIT => ack.commit = Some(Sha256(record.array()?)),
                 TAG_CLOCK_REPLY => ack.clock = Some(read_clock(&mut record)?),
                 TAG_NEED_SCHEMA => {
@@ -294,6 +376,11 @@ impl Ack {
                 }
                 TAG_COLLECTOR_CHAIN => ack.chain = Some(read_chain(record.take_rest())?),
                 TAG_NEED_HELLO => ack.need_hello = true,
+                TAG_REVOKED => {
+                    let text = record.take_rest();
+                    ack.revoked = Some(truncated(&String::from_utf8_lossy(text), REFUSAL_BYTES_MAX));
+                }
+                TAG_REVOCATIONS => ack.revocations = read_revocations(record.take_rest())?,
                 _ => {}
             }
             Ok(())
@@ -331,6 +418,16 @@ fn read_refused(record: &mut Reader<'_>) -> Result<Refused, RecordError> {
     Ok(Refused { stream, seq_lo: Seq(seq_lo), seq_hi: Seq(seq_hi), refusal: Refusal { reason, text } })
 }
 
+fn read_revocations(body: &[u8]) -> Result<Vec<Vec<u8>>, RecordError> {
+    if body.len() > REVOCATION_BYTES_SENT_MAX {
+        let limit = REVOCATION_BYTES_SENT_MAX;
+        return Err(RecordError::Limit { what: "bytes of revocation lists", limit });
+    }
+    let mut reader = Reader::new(body);
+    let n = reader.len(REVOCATION_LISTS_MAX)?;
+    (0..n).map(|_| Ok(reader.bytes(REVOCATION_BYTES_SENT_MAX)?.to_vec())).collect()
+}
+
 fn read_clock(record: &mut Reader<'_>) -> Result<ClockReply, RecordError> {
     let t1 = Sent { boot_ordinal: record.u32()?, ns: record.i64()? };
     let (t2_ns, t3_ns, e_c_ns) = (record.i64()?, record.i64()?, record.i64()?);
@@ -366,6 +463,7 @@ mod tests {
                 refusal: Refusal { reason: RefusalReason::Quarantine, text: "not an image".into() },
             }],
             credit: Some(1 << 20),
+            wait: Some(CreditWait { reason: WaitReason::DeviceQuota, for_ms: 60_000 }),
             commit: Some(Sha256([4; 32])),
             clock: Some(ClockReply {
                 t1: Sent { boot_ordinal: 1, ns: 2 },
@@ -378,6 +476,8 @@ mod tests {
             need_schema: vec![(StreamId(1), Fingerprint(7))],
             chain: Some(vec![vec![8; 99]]),
             need_hello: true,
+            revoked: Some("certificate 07 is revoked: key_compromise".into()),
+            revocations: vec![vec![1; 300], vec![2; 5]],
             ..Ack::new(IncarnationId([2; 16]), 77)
         }
     }

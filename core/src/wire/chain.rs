@@ -4,10 +4,12 @@
 //! webpki does not show them. A device's signing certificate carries the extended key usage
 //! clientAuth, a collector's serverAuth, and neither carries both: so a device cannot sign acks.
 
+use super::revocation::RevocationList;
 use super::sign::{SignError, VerifyingKey};
 use crate::id::{DeviceId, DevicePath, NameError, TenantId};
 use crate::time::{NS_PER_S, UtcNanos};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use std::sync::Arc;
 use std::time::Duration;
 use webpki::ring::{ECDSA_P256_SHA256, ED25519};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
@@ -47,12 +49,22 @@ pub enum ChainError {
     /// CN or O is missing.
     #[error("certificate has no {0}")]
     Missing(&'static str),
+    /// It, or a CA above it, counts no more.
+    #[error("certificate {serial} is revoked: {reason}")]
+    Revoked {
+        /// Serial number, lower-case hex.
+        serial: String,
+        /// Why.
+        reason: &'static str,
+    },
 }
 
-/// The fleet's roots.
+/// The fleet's roots, and what is known to be revoked below them.
 #[derive(Debug, Clone)]
 pub struct FleetRoots {
     anchors: Vec<TrustAnchor<'static>>,
+    ders: Vec<Vec<u8>>,
+    revocations: Arc<RevocationList>,
 }
 
 impl FleetRoots {
@@ -72,7 +84,28 @@ impl FleetRoots {
                     .map_err(|error| ChainError::Malformed(error.to_string()))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { anchors })
+        Ok(Self { anchors, ders: roots.to_vec(), revocations: Arc::default() })
+    }
+
+    /// The root certificates, DER.
+    #[must_use]
+    pub fn ders(&self) -> &[Vec<u8>] {
+        &self.ders
+    }
+
+    /// What is known to be revoked: [`verify_chain`] refuses it.
+    #[must_use]
+    pub fn revocations(&self) -> &RevocationList {
+        &self.revocations
+    }
+
+    /// Takes over what a list revokes; what was known stays so. True if that is news.
+    pub fn revoke(&mut self, list: &RevocationList) -> bool {
+        let news = !self.revocations.covers(list);
+        if news {
+            Arc::make_mut(&mut self.revocations).extend(list);
+        }
+        news
     }
 }
 
@@ -126,7 +159,39 @@ pub fn verify_chain(
             None,
         )
         .map_err(|error| ChainError::Path(error.to_string()))?;
+    if let Some(revoked) = roots.revocations.find(chain) {
+        return Err(ChainError::Revoked { serial: revoked.serial.clone(), reason: revoked.reason });
+    }
     read_signer(leaf, role)
+}
+
+/// [`verify_chain`] for who does not trust his clock to be late enough: a chain that holds up to the root and begins
+/// after `now` proves that `now` is past, so it is verified as of its start.
+///
+/// # Errors
+/// [`ChainError`] names the first check that failed.
+pub fn verify_chain_or_later(
+    chain: &[Vec<u8>],
+    roots: &FleetRoots,
+    role: Role,
+    now: UtcNanos,
+) -> Result<Signer, ChainError> {
+    let start = chain.iter().filter_map(|der| not_before(der).ok()).max().unwrap_or(now);
+    verify_chain(chain, roots, role, now.max(start))
+}
+
+/// Days before the end of a certificate at which people are told.
+pub const EXPIRY_NOTICE_DAYS: [u32; 3] = [30, 7, 1];
+
+/// The nearest of [`EXPIRY_NOTICE_DAYS`] that has begun at `now` for a certificate that ends at `not_after`; 0 once it has
+/// ended, `None` while there is time.
+#[must_use]
+pub fn expiry_notice(not_after: UtcNanos, now: UtcNanos) -> Option<u32> {
+    let left_s = not_after.0.saturating_sub(now.0) / NS_PER_S;
+    if not_after < now {
+        return Some(0);
+    }
+    EXPIRY_NOTICE_DAYS.into_iter().rev().find(|days| left_s <= i64::from(*days).saturating_mul(86_400))
 }
 
 /// The organisation (O) a certificate (DER) names.
@@ -139,6 +204,16 @@ pub fn organization(certificate: &[u8]) -> Result<String, ChainError> {
     let mut names = certificate.subject().iter_organization();
     let name = names.next().and_then(|o| o.as_str().ok()).ok_or(ChainError::Missing("O"))?;
     Ok(name.to_owned())
+}
+
+/// End of a certificate's validity (DER), not verified.
+///
+/// # Errors
+/// [`ChainError::Malformed`].
+pub fn not_after(certificate: &[u8]) -> Result<UtcNanos, ChainError> {
+    let (_, certificate) =
+        X509Certificate::from_der(certificate).map_err(|error| ChainError::Malformed(error.to_string()))?;
+    Ok(UtcNanos(certificate.validity().not_after.timestamp().saturating_mul(NS_PER_S)))
 }
 
 /// Start of a certificate's validity (DER), not verified: the present cannot be earlier for whoever holds it.
@@ -224,6 +299,37 @@ mod tests {
         let signer = verify_chain(&[der], &roots, Role::Device, NOW).unwrap();
         assert_eq!(signer.path.to_string(), "acme/pi-1");
         assert_eq!(signer.key.raw(), key.public_key_raw());
+    }
+
+    #[test]
+    fn a_chain_that_begins_later_proves_the_clock_behind_and_no_more() {
+        let ca = ca();
+        let issue = |from: i32, to: i32| {
+            let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+            let mut params = CertificateParams::new(vec![]).unwrap();
+            params.distinguished_name.push(DnType::CommonName, "hq");
+            params.distinguished_name.push(DnType::OrganizationName, "acme");
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+            params.not_before = rcgen::date_time_ymd(from, 1, 1);
+            params.not_after = rcgen::date_time_ymd(to, 1, 1);
+            vec![params.signed_by(&key, &ca.issuer).unwrap().der().to_vec()]
+        };
+        let roots = FleetRoots::new(std::slice::from_ref(&ca.der)).unwrap();
+        let at = |chain: &[Vec<u8>], now| verify_chain_or_later(chain, &roots, Role::Collector, now);
+        assert!(at(&issue(2060, 2070), NOW).is_ok());
+        assert!(verify_chain(&issue(2060, 2070), &roots, Role::Collector, NOW).is_err());
+        assert!(at(&issue(2010, 2020), NOW).is_err(), "what has ended stays so");
+        let foreign = super::tests::ca();
+        let others = FleetRoots::new(std::slice::from_ref(&foreign.der)).unwrap();
+        assert!(verify_chain_or_later(&issue(2060, 2070), &others, Role::Collector, NOW).is_err());
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_announced() {
+        let end = UtcNanos(NOW.0 + 100 * 86_400 * NS_PER_S);
+        let at = |days_left: i64| expiry_notice(end, UtcNanos(end.0 - days_left * 86_400 * NS_PER_S));
+        let notices = [31, 30, 8, 7, 2, 1, 0, -1].map(at);
+        assert_eq!(notices, [None, Some(30), Some(30), Some(7), Some(7), Some(1), Some(1), Some(0)]);
     }
 
     #[test]

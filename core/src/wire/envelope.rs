@@ -200,19 +200,30 @@ impl Unsigned {
     /// The message, sent at `sent` and signed by `key`. Costs one signature and 20 bytes of hashing.
     #[must_use]
     pub fn sign(&self, sent: Sent, key: &SigningKey) -> Vec<u8> {
+        let signed = self.sign_with(sent, key.key_id(), |digest| Some(key.sign(digest)));
+        signed.unwrap_or_default()
+    }
+
+    /// The same where the key is elsewhere: `sign` gives the signature of a digest, or `None` if it cannot now.
+    pub fn sign_with(
+        &self,
+        sent: Sent,
+        key_id: KeyId,
+        sign: impl FnOnce(&Sha256) -> Option<[u8; 64]>,
+    ) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(self.message_len());
         out.extend_from_slice(&self.bytes);
         let mut covered = sent.to_bytes().to_vec();
-        covered.extend_from_slice(&key.key_id().0);
+        covered.extend_from_slice(&key_id.0);
         let mut hash = self.hash.clone();
         hash.update(&covered);
         let digest = finish(hash);
         let mut trailer = covered;
-        trailer.extend_from_slice(&key.sign(&digest));
+        trailer.extend_from_slice(&sign(&digest)?);
         let crc = crc32c::crc32c_append(self.crc, &trailer);
         out.extend_from_slice(&trailer);
         out.extend_from_slice(&crc.to_le_bytes());
-        out
+        Some(out)
     }
 
     /// Bytes of the signed message.

@@ -2,6 +2,7 @@
 
 mod ack;
 pub mod blob;
+pub mod certificate;
 pub mod chain;
 mod declaration;
 mod envelope;
@@ -9,11 +10,14 @@ mod hello;
 pub mod object;
 pub mod primitives;
 mod records;
+pub mod request;
+pub mod revocation;
 mod sign;
 mod topic;
 
 pub use ack::{
-    Ack, AckStream, ClockReply, MISSING_RANGES_MAX, Missing, RANGES_MAX, Refusal, RefusalReason, Refused,
+    Ack, AckStream, ClockReply, CreditWait, MISSING_RANGES_MAX, Missing, RANGES_MAX, Refusal, RefusalReason,
+    Refused, WaitReason,
 };
 pub use declaration::{Declaration, DeclarationError};
 pub use envelope::{
@@ -52,6 +56,8 @@ mod tests {
             ("`CHAIN_BYTES_MAX`", super::records::CHAIN_BYTES_MAX),
             ("[`RANGES_MAX`]", super::RANGES_MAX),
             ("`ENTRIES_MAX`", super::ack::ENTRIES_MAX),
+            ("[`revocation::REVOCATION_LISTS_MAX`]", super::revocation::REVOCATION_LISTS_MAX),
+            ("[`revocation::REVOCATION_BYTES_SENT_MAX`]", super::revocation::REVOCATION_BYTES_SENT_MAX),
             ("`REFUSAL_BYTES_MAX`, `SOFTWARE_BYTES_MAX`", super::ack::REFUSAL_BYTES_MAX),
             ("`REFUSAL_BYTES_MAX`, `SOFTWARE_BYTES_MAX`", super::hello::SOFTWARE_BYTES_MAX),
             ("[`object::OBJECT_BYTES_MAX`]", super::object::OBJECT_BYTES_MAX),

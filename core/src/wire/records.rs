@@ -21,6 +21,9 @@ pub(super) const TAG_NEED_SCHEMA: u64 = 24;
 pub(super) const TAG_COLLECTOR_CHAIN: u64 = 25;
 pub(super) const TAG_INCARNATION: u64 = 26;
 pub(super) const TAG_NEED_HELLO: u64 = 27;
+pub(super) const TAG_CREDIT_WAIT: u64 = 28;
+pub(super) const TAG_REVOKED: u64 = 30;
+pub(super) const TAG_REVOCATIONS: u64 = 31;
 
 /// Most certificates of a signing chain.
 pub(super) const CHAIN_CERTIFICATES_MAX: usize = 4;

@@ -1,6 +1,7 @@
 //! The simulated world: fakes of every port, deterministic by seed, for the tests of every crate; and one real disk
 //! whose power can be cut.
 
+pub mod broker;
 pub mod clock;
 pub mod device;
 pub mod disk;

@@ -216,7 +216,7 @@ fn pop<T>(due: &mut Due<T>) -> Result<T, Option<Instant>> {
 }
 
 fn closed(reason: &str) -> LinkClosed {
-    LinkClosed { reason: reason.to_owned(), transient: true }
+    LinkClosed::transient(reason)
 }
 
 impl Uplink for SimUplink {

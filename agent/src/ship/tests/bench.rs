@@ -23,6 +23,11 @@ pub(super) struct Bench {
     pub(super) clocks: usize,
     pub(super) reports: Vec<ShipError>,
     pub(super) rewinds: usize,
+    pub(super) rereads: usize,
+    /// Ship lanes of telemetry and media.
+    pub(super) lanes: [Lane; 2],
+    /// Revocation lists to be kept.
+    pub(super) lists_kept: Vec<Vec<Vec<u8>>>,
     pub(super) limit: usize,
 }
 
@@ -54,6 +59,9 @@ impl Bench {
             clocks: 0,
             reports: Vec::new(),
             rewinds: 0,
+            rereads: 0,
+            lanes: [Lane::LiveTelemetry, Lane::LiveMedia],
+            lists_kept: Vec::new(),
             limit: 128 * 1024,
         }
     }
@@ -82,11 +90,16 @@ impl Bench {
                 Action::Trim(sets) => self.spool.trim_now(sets),
                 Action::Gap(gap) => self.gaps.push(gap),
                 Action::Clock(_) => self.clocks += 1,
+                Action::Reread => {
+                    self.cursor = Cursor::default();
+                    self.rereads += 1;
+                }
                 Action::Rewind => {
                     self.cursor = Cursor::default();
                     self.rewinds += 1;
                 }
                 Action::Reconnect(_) => {}
+                Action::Revoked(lists) => self.lists_kept.push(lists),
                 Action::Report(error) => self.reports.push(error),
             }
         }
@@ -97,8 +110,7 @@ impl Bench {
         self.act();
         self.shipper.set_streams(self.spool.states());
         let mut end = self.cursor;
-        for (from, lane) in [(SpoolLane::Telemetry, Lane::LiveTelemetry), (SpoolLane::Media, Lane::LiveMedia)]
-        {
+        for (from, lane) in [SpoolLane::Telemetry, SpoolLane::Media].into_iter().zip(self.lanes) {
             if !self.shipper.wants(lane) {
                 continue;
             }

@@ -13,7 +13,8 @@ use headwater_core::time::{ClockDomain, StampKind, UtcNanos};
 use headwater_core::wire::SigningKey;
 use headwater_core::wire::chain::FleetRoots;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_ED25519,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ED25519,
 };
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
@@ -37,6 +38,7 @@ impl Fleet {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let der = params.self_signed(&key).unwrap().der().to_vec();
         Self { issuer: Issuer::new(params, key), roots: FleetRoots::new(&[der]).unwrap() }
     }
@@ -63,6 +65,35 @@ impl Fleet {
     /// A device's certificate must not sign acks.
     pub(super) fn device_signer(&self) -> Signer {
         self.signer("acme", "pi-2", ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    /// The fleet's list (CRL, DER) in which these certificates are revoked.
+    pub(super) fn revocation_list(&self, number: u8, chains: &[&Vec<Vec<u8>>]) -> Vec<u8> {
+        use headwater_core::wire::chain::{Role, verify_chain};
+        let day = rcgen::date_time_ymd(2026, 11, 28);
+        let entry = |chain: &&Vec<Vec<u8>>| {
+            let roles = [Role::Collector, Role::Device];
+            let signer = roles.iter().find_map(|role| verify_chain(chain, &self.roots, *role, UTC).ok());
+            let serial = signer.unwrap().serial;
+            let digits: Vec<u8> = (0..serial.len() / 2)
+                .map(|n| u8::from_str_radix(&serial[2 * n..2 * n + 2], 16).unwrap())
+                .collect();
+            rcgen::RevokedCertParams {
+                serial_number: rcgen::SerialNumber::from_slice(&digits),
+                revocation_time: day,
+                reason_code: Some(rcgen::RevocationReason::KeyCompromise),
+                invalidity_date: None,
+            }
+        };
+        let params = rcgen::CertificateRevocationListParams {
+            this_update: day,
+            next_update: rcgen::date_time_ymd(2036, 11, 28),
+            crl_number: rcgen::SerialNumber::from_slice(&[number]),
+            issuing_distribution_point: None,
+            revoked_certs: chains.iter().map(entry).collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().der().to_vec()
     }
 
     pub(super) fn device(&self) -> ShipIdentity {

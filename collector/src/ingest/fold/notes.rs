@@ -13,7 +13,40 @@ use headwater_core::time::UtcNanos;
 use headwater_core::wire::{Declaration, Hello};
 use std::sync::Arc;
 
+/// `state` in `ops.devices` of a device whose certificate was revoked.
+pub(in crate::ingest) const REVOKED: &str = "revoked";
+
 impl Folder {
+    /// `ops.devices`: keys that were revoked since this was asked last. True if there are any.
+    pub(in crate::ingest) fn note_revoked(&mut self, now: UtcNanos) -> bool {
+        let mut any = false;
+        for key in self.registry.take_revoked() {
+            if !self.revoked.insert(key.serial.clone()) {
+                continue;
+            }
+            any = true;
+            let device = &key.device.device;
+            let of_device = self.agents.keys().filter(|(known, _)| known == device);
+            let mut epochs: Vec<Option<String>> =
+                of_device.map(|(_, epoch)| Some(epoch.to_string())).collect();
+            if epochs.is_empty() {
+                epochs.push(None);
+            }
+            for epoch in epochs {
+                let mut cells = self.group.event(now, device);
+                cells.extend([
+                    ("epoch", epoch.into()),
+                    ("state", REVOKED.into()),
+                    ("sign_key_id", key.key_id.to_string().into()),
+                    ("sign_serial", key.serial.as_str().into()),
+                    ("note", key.why.as_str().into()),
+                ]);
+                self.group.devices.push(cells);
+            }
+        }
+        any
+    }
+
     /// `ops.batches`: one row per landed message, so that every row traces to a signed one.
     pub(super) fn note_message(&mut self, message: &LandedMessage, rows: u64) {
         let receiver = if message.imported { crate::land::IMPORTED } else { self.settings.receiver.as_str() };
