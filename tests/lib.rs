@@ -7,6 +7,7 @@
 //! | [`world`] | folders, certificates and configuration of one run |
 //! | [`players`] | what plays the recordings: a microcontroller and a receiver on pseudo-terminals, a camera's folder |
 //! | [`procs`] | child processes: start, kill -9, restart, stop, memory |
+//! | [`proxy`] | a bad link between two processes: slow, cut, half-open |
 //! | [`truth`] | what was emitted, against what the lake holds |
 //! | [`simulated`] | the simulated world: agents, broker, collector, disks and clocks from one seed |
 
@@ -19,6 +20,8 @@ pub mod fleet;
 pub mod players;
 #[path = "loopback/procs.rs"]
 pub mod procs;
+#[path = "loopback/proxy/mod.rs"]
+pub mod proxy;
 #[path = "loopback/pty.rs"]
 pub mod pty;
 #[path = "loopback/roles.rs"]

@@ -3,6 +3,7 @@
 //! Prints a table for people, or with `--json` one line per figure:
 //! `{"measure","case":{…},"metric","value","unit","beside":{name:value,…}}`.
 
+mod delivery;
 mod figure;
 mod first_light;
 mod fleet;
@@ -33,12 +34,17 @@ struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// `spool`: where stores are made (default: beside the program). The device below is what is measured, so a
-    /// file system that nobody else writes to gives the best figures. `gateway`: where its spools are made.
+    /// file system that nobody else writes to gives the best figures. `gateway`, `delivery`: where spools are made.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// `spool`: backlogs to fill, kill and open, such as 1GB,10GB (the default).
+    /// `spool`: backlogs to fill, kill and open, such as 1GB,10GB (the default). `delivery`: the one to drain
+    /// beside live rows (default 256MB).
     #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = spool::size::parse)]
     backlog: Vec<u64>,
+    /// `delivery`: payload of each case of throughput, MB (default 200); with it the backlog is as large, unless
+    /// `--backlog` says another.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    mb: Option<u64>,
     /// `spool`: everything small, to see that it runs; the figures mean nothing.
     #[arg(long)]
     quick: bool,
@@ -72,6 +78,9 @@ enum Name {
     Fleet,
     /// Throughput, CPU, device writes, memory and opening of the spool, beside SQLite, redb and sled.
     Spool,
+    /// MB/s and CPU from a full spool through mosquitto until landed, beside a bare MQTT client; latency of live rows
+    /// beside a backlog; bytes on the wire on good and bad links.
+    Delivery,
     /// Simulated worlds: agents, broker, network, collector, disks and clocks from a seed, with an oracle. A soak for as
     /// many seeds as wanted; a failing one prints its plan and the command that replays it.
     World,
@@ -81,13 +90,15 @@ fn main() -> ExitCode {
     if let Some(code) = headwater_tests::roles::dispatch() {
         return code;
     }
-    if let Some(code) = spool::dispatch().or_else(gateway::dispatch) {
+    if let Some(code) = spool::dispatch().or_else(gateway::dispatch).or_else(delivery::dispatch) {
         return code;
     }
     let args = Args::parse();
     let folder = match args.name {
         Name::FirstLight => "data/demo",
-        Name::Wire | Name::Gateway | Name::Spool | Name::Fleet | Name::World => "data/streams",
+        Name::Wire | Name::Gateway | Name::Spool | Name::Delivery | Name::Fleet | Name::World => {
+            "data/streams"
+        }
     };
     let data = args.data.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder));
     let mut sheet = Sheet::new(args.json);
@@ -97,6 +108,10 @@ fn main() -> ExitCode {
         Name::Gateway => {
             let camera = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/demo/camera");
             gateway::measure(&data, &camera, args.dir.as_deref(), &mut sheet)
+        }
+        Name::Delivery => {
+            let backlog = args.backlog.first().copied();
+            delivery::measure(&delivery::Options { dir: args.dir, mb: args.mb, backlog }, &mut sheet)
         }
         Name::Fleet => {
             let options = fleet::Options {

@@ -233,8 +233,9 @@ impl Fleet {
     }
 }
 
-/// Debian installs mosquitto where a user's path does not look.
-fn mosquitto_program() -> PathBuf {
+/// mosquitto: Debian installs it where a user's path does not look.
+#[must_use]
+pub fn mosquitto_program() -> PathBuf {
     let sbin = PathBuf::from("/usr/sbin/mosquitto");
     if sbin.exists() { sbin } else { PathBuf::from("mosquitto") }
 }

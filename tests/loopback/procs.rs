@@ -9,12 +9,16 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+/// Clock ticks per second in `/proc/<pid>/stat`: 100 on every Linux, whatever the kernel's own rate.
+const TICKS_PER_S: f64 = 100.0;
+
 /// A process that is started again by the same words after a kill.
 #[derive(Debug)]
 pub struct Proc {
     name: &'static str,
     program: PathBuf,
     args: Vec<OsString>,
+    env: Vec<(&'static str, OsString)>,
     log: PathBuf,
     own_group: bool,
     child: Option<Child>,
@@ -26,7 +30,8 @@ impl Proc {
     /// Describes a process; its output goes to `log`, appended.
     #[must_use]
     pub fn new(name: &'static str, program: PathBuf, args: Vec<OsString>, log: PathBuf) -> Self {
-        Self { name, program, args, log, own_group: false, child: None, rss_max_kib: 0, kills: 0 }
+        let env = Vec::new();
+        Self { name, program, args, env, log, own_group: false, child: None, rss_max_kib: 0, kills: 0 }
     }
 
     /// Keeps a terminal's Ctrl-C from it, which is for the run alone: the run stops its processes in order. Only for
@@ -34,6 +39,13 @@ impl Proc {
     #[must_use]
     pub fn in_own_group(mut self) -> Self {
         self.own_group = true;
+        self
+    }
+
+    /// Gives it a word of environment.
+    #[must_use]
+    pub fn with_env(mut self, key: &'static str, value: OsString) -> Self {
+        self.env.push((key, value));
         self
     }
 
@@ -45,6 +57,7 @@ impl Proc {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(&self.program);
         command.args(&self.args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.envs(self.env.iter().map(|(key, value)| (key, value)));
         if self.own_group {
             command.process_group(0);
         }
@@ -79,6 +92,21 @@ impl Proc {
                 self.log.display(),
                 self.last_words()
             ))),
+        }
+    }
+
+    /// True once it ended by itself and well.
+    ///
+    /// # Errors
+    /// It ended with a failure: its last words.
+    pub fn is_over(&mut self) -> io::Result<bool> {
+        let Some(child) = &mut self.child else { return Ok(true) };
+        match child.try_wait()? {
+            None => Ok(false),
+            Some(status) if status.success() => Ok(true),
+            Some(status) => {
+                Err(io::Error::other(format!("{} failed ({status}):\n{}", self.name, self.last_words())))
+            }
         }
     }
 
@@ -131,6 +159,17 @@ impl Proc {
         {
             self.rss_max_kib = self.rss_max_kib.max(kib);
         }
+    }
+
+    /// User and system time of its present life so far, s (`/proc/<pid>/stat`).
+    #[must_use]
+    pub fn cpu_s(&self) -> Option<f64> {
+        let pid = self.child.as_ref()?.id();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may hold anything, so what counts follows the last one.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let ticks = fields.next()?.parse::<u32>().ok()?.checked_add(fields.next()?.parse().ok()?)?;
+        Some(f64::from(ticks) / TICKS_PER_S)
     }
 
     /// Greatest resident memory of all its lives, bytes.

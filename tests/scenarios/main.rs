@@ -2,13 +2,18 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 
 mod agent_cli;
+mod broker_death;
 mod card;
+mod clock_1970;
 mod hostile;
 mod interrupt;
 mod kills;
+mod links;
+mod measured;
 mod outage;
 mod peer;
 mod reach;
 mod replay;
 mod setup;
+mod site;
 mod trust;

@@ -32,7 +32,8 @@ pub(super) const CREDIT_START: u64 = 256 * 1024;
 /// Bytes of batches and blobs of one lane kept in memory until durable; a lane may hold one unit more.
 const HELD_CONTROL_MAX: usize = 256 * 1024;
 const HELD_LIVE_MAX: usize = 2 << 20;
-const HELD_BACKLOG_MAX: usize = 2 << 20;
+/// As much as the pipe takes: a landing log is synced every 30 ms, and what waits for that is held.
+const HELD_BACKLOG_MAX: usize = 4 << 20;
 /// What a live lane holds on a slow link, in time.
 const HELD_MOMENT_NS: i64 = 10 * NS_PER_S;
 /// Time without credit after which hello starts the count anew: bytes the broker lost never come back as credit.

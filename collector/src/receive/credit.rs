@@ -35,8 +35,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub const CREDIT_BYTES: u64 = 56 << 20;
 /// Least of `receive.credit_bytes`: a turn of some dozen devices.
 pub const CREDIT_BYTES_MIN: u64 = 4 << 20;
-/// Farthest a single device's credit reaches ahead: at 100 ms round trip this allows 10 MB/s.
-pub const WINDOW_BYTES_MAX: u64 = 1 << 20;
+/// Farthest a single device's credit reaches ahead: as much as it keeps in its pipe to the broker. At 100 ms round trip
+/// this allows 40 MB/s.
+pub const WINDOW_BYTES_MAX: u64 = 4 << 20;
 /// What a small turn fills up to: some seconds of ordinary telemetry.
 const SMALL_BYTES: u64 = 16 << 10;
 /// Part of the pool that only small turns may use.

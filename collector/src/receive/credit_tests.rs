@@ -193,7 +193,7 @@ fn turns_go_round_by_one_message_while_others_wait() {
 
 #[test]
 fn a_lonely_device_gets_a_wide_window() {
-    let mut pool = pool();
+    let mut pool = CreditPool::new(CREDIT_BYTES, QuotaSettings::default());
     pool.hello(&owner(1), MESSAGE, true, sent(0), now(0));
     pool.serve(now(0));
     assert_eq!(left(&pool, 1), 4 * MESSAGE);
