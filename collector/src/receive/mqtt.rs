@@ -9,7 +9,7 @@ use crate::telemetry;
 use headwater_core::ports::{Clock, Delivery, Inbox};
 use headwater_core::time::{BootNanos, NS_PER_S};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, Publish};
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, Publish, SubAck, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -234,7 +234,10 @@ async fn one_connection(
                         telemetry::mqtt_connected(true);
                     }
                 }
-                Packet::SubAck(_) => {
+                Packet::SubAck(ack) => {
+                    if let Some(refused) = refused_filter(&ack) {
+                        return refused;
+                    }
                     connected.send_replace(true);
                     telemetry::mqtt_connected(true);
                 }
@@ -305,6 +308,18 @@ fn options(target: &MqttTarget) -> MqttOptions {
     options
 }
 
+/// A collector that may not subscribe would wait for ever on a connection that looks sound.
+fn refused_filter(ack: &SubAck) -> Option<String> {
+    let code = ack.return_codes.iter().find(|code| !matches!(code, SubscribeReasonCode::Success(_)))?;
+    let cure = match code {
+        SubscribeReasonCode::SharedSubscriptionsNotSupported => {
+            "mqtt.share = \"shards\" needs no shared subscriptions"
+        }
+        _ => "let this user read hw/1/in/# (in a group $share/+/hw/1/in/#) in the broker's access list",
+    };
+    Some(format!("the broker refuses the subscription ({code:?}); {cure}"))
+}
+
 fn reason(error: &ConnectionError) -> String {
     match error {
         ConnectionError::ConnectionRefused(
@@ -313,5 +328,62 @@ fn reason(error: &ConnectionError) -> String {
             format!("{error}; check identity.tls_cert and mqtt.client_id")
         }
         error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> AsyncClient {
+        AsyncClient::new(MqttOptions::new("test", "127.0.0.1", 1), 8).0
+    }
+
+    fn publish(pkid: u16) -> InboxEvent {
+        let mut publish = Publish::new("hw/1/in/00/acme/pi-1/1", QoS::AtLeastOnce, vec![7], None);
+        publish.pkid = pkid;
+        InboxEvent::Message(1, Box::new(publish))
+    }
+
+    /// Packet ids of an old connection mean other messages on the new one.
+    #[tokio::test]
+    async fn manual_acks_of_an_old_connection_are_not_paid_on_the_new_one() {
+        let (to_inbox, events) = mpsc::channel(8);
+        let mut inbox = MqttInbox {
+            events,
+            client: None,
+            connection: 0,
+            next_token: 0,
+            unsettled: BTreeMap::new(),
+            owed: VecDeque::new(),
+            connected: watch::channel(true).1,
+        };
+        to_inbox.send(InboxEvent::Connected(1, client())).await.unwrap();
+        to_inbox.send(publish(1)).await.unwrap();
+        let old = inbox.next().await;
+        to_inbox.send(publish(2)).await.unwrap();
+        to_inbox.send(InboxEvent::Connected(2, client())).await.unwrap();
+        let InboxEvent::Message(_, late) = publish(3) else { panic!() };
+        to_inbox.send(InboxEvent::Message(1, late)).await.unwrap();
+        let InboxEvent::Message(_, fresh) = publish(1) else { panic!() };
+        to_inbox.send(InboxEvent::Message(2, fresh)).await.unwrap();
+        // Not settled, and of the first connection: the broker sends it again.
+        assert_eq!(inbox.next().await.token >> 32, 1);
+        let fresh = inbox.next().await;
+        assert_eq!(fresh.token >> 32, 2, "what came late of the first connection is passed over");
+        inbox.settle(old.token).await;
+        assert_eq!((inbox.unsettled.len(), inbox.owed.len()), (1, 0), "only the new one is held");
+        inbox.settle(fresh.token).await;
+        assert!(inbox.unsettled.is_empty());
+    }
+
+    #[test]
+    fn a_refused_subscription_is_told_with_its_cure() {
+        let ack = |code| SubAck { pkid: 1, return_codes: vec![code], properties: None };
+        assert_eq!(refused_filter(&ack(SubscribeReasonCode::Success(QoS::AtLeastOnce))), None);
+        let denied = refused_filter(&ack(SubscribeReasonCode::NotAuthorized)).unwrap();
+        assert!(denied.contains("hw/1/in/#"), "{denied}");
+        let shared = refused_filter(&ack(SubscribeReasonCode::SharedSubscriptionsNotSupported)).unwrap();
+        assert!(shared.contains("shards"), "{shared}");
     }
 }
