@@ -43,6 +43,8 @@ impl CertTime {
     /// certificates raises it to that end only: later than that nothing could be shipped anyway.
     pub fn promised(&self, at: BootNanos, utc: UtcNanos) -> UtcNanos {
         self.with(|known| {
+            // Later than that no certificate of a broker could be believed any more, until a restart.
+            let utc = utc.min(known.until);
             let later = known.collector.is_none_or(|(then, was)| was.plus_ns(at.since(then)) < utc);
             if later {
                 known.collector = Some((at, utc));

@@ -6,7 +6,7 @@
 //! taken or acked are passed over.
 
 use headwater_core::id::BootOrdinal;
-use headwater_core::ports::{Cursor, SlabTime, SpooledSlab};
+use headwater_core::ports::{Cursor, Position, SERIES_PER_LANE, SlabTime, SpooledSlab};
 use headwater_core::time::BootNanos;
 
 /// Stretches of backlog told apart; beyond it the oldest two become one, read again where they are apart.
@@ -24,11 +24,26 @@ pub enum BacklogOrder {
     Newest,
 }
 
+/// Beyond the end of every series: nothing is read of one that stands here.
+const PARKED: Position = Position { segno: u64::MAX, offset: u64::MAX };
+
 /// From a place up to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stretch {
     pub(super) from: Cursor,
     pub(super) until: Cursor,
+}
+
+impl Stretch {
+    /// The same, without the series that have nothing in it.
+    fn parked(mut self) -> Self {
+        for series in 0..SERIES_PER_LANE {
+            if self.from.at(series) >= self.until.at(series) {
+                self.from = self.from.moved(series, PARKED);
+            }
+        }
+        self
+    }
 }
 
 /// What the backlog needs next.
@@ -146,7 +161,7 @@ impl Feed {
         }
         match self.order {
             BacklogOrder::Oldest if !self.waiting.is_empty() => {
-                let stretch = self.waiting.remove(0);
+                let stretch = self.waiting.remove(0).parked();
                 self.reading = Some(stretch);
                 Some(Need::Read(stretch.from))
             }
@@ -160,26 +175,31 @@ impl Feed {
         let Some(newest) = self.waiting.pop() else { return };
         let at = at.max(&newest.from);
         if at == newest.from || at == newest.until {
-            self.reading = Some(newest);
+            self.reading = Some(newest.parked());
         } else {
             self.waiting.push(Stretch { from: newest.from, until: at });
-            self.reading = Some(Stretch { from: at, until: newest.until });
+            self.reading = Some(Stretch { from: at, until: newest.until }.parked());
         }
     }
 
-    /// Backlog was read: what of it lies in the stretch, the rest being live's. A read without such ends the stretch.
+    /// Backlog was read: what of it lies in the stretch, the rest being live's. A series that reached its end in the
+    /// stretch is read no further; a read that gives nothing ends the stretch.
     pub(super) fn took_backlog(&mut self, slabs: Vec<SpooledSlab>) -> Vec<SpooledSlab> {
         let Some(reading) = self.reading else { return Vec::new() };
         let (mut at, until) = (reading.from, reading.until);
-        let inside: Vec<SpooledSlab> = slabs
-            .into_iter()
-            .filter(|slab| {
-                let series = slab.next.series_moved(&at);
-                at = slab.next;
-                series.is_none_or(|series| slab.next.at(series) <= until.at(series))
-            })
-            .collect();
-        self.reading = (!inside.is_empty()).then_some(Stretch { from: at, until });
+        let any = !slabs.is_empty();
+        let mut ended = Vec::new();
+        let mut inside = Vec::with_capacity(slabs.len());
+        for slab in slabs {
+            let moved = slab.next.series_moved(&at);
+            at = slab.next;
+            match moved {
+                Some(series) if slab.next.at(series) > until.at(series) => ended.push(series),
+                _ => inside.push(slab),
+            }
+        }
+        let from = ended.into_iter().fold(at, |at, series| at.moved(series, PARKED));
+        self.reading = any.then_some(Stretch { from, until });
         inside
     }
 
@@ -198,11 +218,19 @@ impl Feed {
 mod tests {
     use super::*;
     use crate::ship::tests::fixture::{EPOCH, scalar_rows};
-    use headwater_core::ports::{Position, Slab};
+    use headwater_core::ports::Slab;
     use proptest::prelude::*;
 
     fn at(offset: u64) -> Cursor {
         Cursor::default().moved(0, Position { segno: 0, offset })
+    }
+
+    /// Where the one series is read from.
+    fn from(need: Option<Need>) -> u64 {
+        match need {
+            Some(Need::Read(from)) => from.at(0).offset,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// A lane of one series: slab `n` lies from offset `n` to `n + 1`.
@@ -224,13 +252,13 @@ mod tests {
         assert!(feed.jump(at(90)));
         assert!(!feed.jump(at(40)), "never back");
         assert_eq!(feed.live(), Some(at(90)));
-        assert_eq!(feed.backlog(), Some(Need::Read(at(0))));
+        assert_eq!(from(feed.backlog()), 0);
         assert_eq!(feed.took_backlog(slabs(0..60)).len(), 60);
-        assert_eq!(feed.backlog(), Some(Need::Read(at(60))));
-        // A read goes past the border: those are live's.
+        assert_eq!(from(feed.backlog()), 60);
+        // A read goes past the border: those are live's, and nothing more is read.
         assert_eq!(feed.took_backlog(slabs(60..100)).len(), 30);
-        assert_eq!(feed.backlog(), Some(Need::Read(at(100))));
-        assert!(feed.took_backlog(slabs(100..120)).is_empty());
+        assert_eq!(from(feed.backlog()), u64::MAX);
+        assert!(feed.took_backlog(Vec::new()).is_empty());
         assert_eq!(feed.backlog(), None);
         assert!(!feed.has_backlog());
     }
@@ -242,14 +270,60 @@ mod tests {
         let whole = Stretch { from: at(0), until: at(50) };
         assert_eq!(feed.backlog(), Some(Need::Split(whole)));
         feed.split(at(30));
-        assert_eq!(feed.backlog(), Some(Need::Read(at(30))));
+        assert_eq!(from(feed.backlog()), 30);
         assert_eq!(feed.took_backlog(slabs(30..55)).len(), 20);
-        assert!(feed.took_backlog(slabs(55..56)).is_empty());
+        assert!(feed.took_backlog(Vec::new()).is_empty());
         assert_eq!(feed.backlog(), Some(Need::Split(Stretch { from: at(0), until: at(30) })));
         // While that goes on, live falls behind again: the newest is first.
         feed.jump(at(80));
         feed.split(at(60));
-        assert_eq!(feed.backlog(), Some(Need::Read(at(60))));
+        assert_eq!(from(feed.backlog()), 60);
+    }
+
+    /// Slab `n` of a lane of two series: the even ones lie in one, the odd ones in the other, both at offset `n`.
+    fn read_two(after: Cursor, end: u64, limit: usize) -> Vec<SpooledSlab> {
+        let mut at = after;
+        let mut out = Vec::new();
+        for slab in slabs(0..end) {
+            let n = slab.next.at(0).offset - 1;
+            let series = usize::try_from(n % 2).unwrap();
+            let place = Position { segno: 0, offset: n };
+            if place >= after.at(series) && out.len() < limit {
+                at = at.moved(series, Position { segno: 0, offset: n + 1 });
+                out.push(SpooledSlab { next: at, ..slab });
+            }
+        }
+        out
+    }
+
+    /// A read of small pieces met only slabs of a series that had reached its end, and gave up what the other had left.
+    #[test]
+    fn a_stretch_is_read_to_the_end_of_each_of_its_series() {
+        let two = |even: u64, odd: u64| {
+            let place = |offset| Position { segno: 0, offset };
+            Cursor::default().moved(0, place(even)).moved(1, place(odd))
+        };
+        for limit in [1, 2, 3, 50] {
+            let mut feed = Feed::new(BacklogOrder::Newest);
+            feed.jump(two(200, 201));
+            assert!(matches!(feed.backlog(), Some(Need::Split(_))));
+            // One series goes back further than the other, and the next stretch ends askew.
+            feed.split(two(20, 101));
+            let mut seen = std::collections::BTreeSet::new();
+            let mut turns = 0;
+            while let Some(need) = feed.backlog() {
+                turns += 1;
+                assert!(turns < 2_000, "it ends");
+                match need {
+                    Need::Split(stretch) => feed.split(stretch.from),
+                    Need::Read(after) => {
+                        let took = feed.took_backlog(read_two(after, 260, limit));
+                        seen.extend(took.iter().map(|slab| slab.slab.rows.first_seq.0));
+                    }
+                }
+            }
+            assert_eq!(seen, (0..200).collect(), "limit {limit}");
+        }
     }
 
     #[test]
@@ -288,7 +362,7 @@ mod tests {
                         Need::Split(s) => feed.split(at(s.until.at(0).offset.saturating_sub(back))),
                         Need::Read(from) => {
                             let from = from.at(0).offset;
-                            let took = feed.took_backlog(slabs(from..(from + back).min(end)));
+                            let took = feed.took_backlog(slabs(from..from.saturating_add(back).min(end)));
                             note(&took);
                         }
                     }
@@ -302,7 +376,7 @@ mod tests {
                     Need::Split(s) => feed.split(at(s.until.at(0).offset.saturating_sub(back))),
                     Need::Read(from) => {
                         let from = from.at(0).offset;
-                        let took = feed.took_backlog(slabs(from..(from + back).min(end)));
+                        let took = feed.took_backlog(slabs(from..from.saturating_add(back).min(end)));
                         note(&took);
                     }
                 }

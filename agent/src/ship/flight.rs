@@ -72,8 +72,9 @@ pub(super) struct Flight {
     lost: BTreeSet<u64>,
     /// Rows of such units that were complained of before.
     complained: BTreeMap<StreamId, IntervalSet>,
-    /// Times in a row that units were lost without one of them landing.
-    losses: u32,
+    /// Rows of units that were lost, with how often a unit of their stream was tried: they wait ever longer until
+    /// they land.
+    tried: BTreeMap<StreamId, (IntervalSet, u32)>,
 }
 
 /// Units on their way at once: beyond it no more is read.
@@ -121,8 +122,12 @@ impl Flight {
                 .get(&hold.stream)
                 .is_some_and(|rows| !rows.present_in(hold.seqs.clone()).is_empty())
         });
-        // Read again after a complaint, it goes for the second time.
-        let tried = u32::from(again);
+        let lost = holds.iter().filter_map(|hold| {
+            let (rows, tries) = self.tried.get(&hold.stream)?;
+            (!rows.present_in(hold.seqs.clone()).is_empty()).then_some(*tries)
+        });
+        // Read again, it does not go for the first time.
+        let tried = lost.max().unwrap_or(0).max(u32::from(again));
         let unit = Unit {
             lane,
             holds,
@@ -133,7 +138,7 @@ impl Flight {
             queued: true,
             sent_at: None,
             idle_since: None,
-            complained: tried,
+            complained: if again { tried } else { 0 },
         };
         self.units.insert(id, unit);
         self.fresh.entry(lane).or_default().push_back(id);
@@ -258,9 +263,7 @@ impl Flight {
         let due: Vec<u64> = self
             .units
             .iter()
-            .filter(|(id, unit)| {
-                !self.lost.contains(id) && unit.due_at(rtt_ns, self.losses).is_some_and(|at| now >= at)
-            })
+            .filter(|(id, unit)| !self.lost.contains(id) && unit.due_at(rtt_ns).is_some_and(|at| now >= at))
             .map(|(id, _)| *id)
             .collect();
         let n = due.len() as u64;
@@ -269,7 +272,7 @@ impl Flight {
     }
 
     pub(super) fn deadline(&self, rtt_ns: i64) -> Option<BootNanos> {
-        self.units.values().filter_map(|unit| unit.due_at(rtt_ns, self.losses)).min()
+        self.units.values().filter_map(|unit| unit.due_at(rtt_ns)).min()
     }
 
     /// The collector lacks byte ranges of an object: they go again at once, less what is on its way.
@@ -340,8 +343,15 @@ impl Flight {
         if lost.is_empty() {
             return Vec::new();
         }
-        self.losses = self.losses.saturating_add(1);
-        self.release_those(|id, _| lost.contains(&id))
+        let units = self.release_those(|id, _| lost.contains(&id));
+        for unit in &units {
+            for hold in &unit.holds {
+                let (rows, tries) = self.tried.entry(hold.stream).or_default();
+                rows.insert(hold.seqs.clone());
+                *tries = (*tries).max(unit.attempts);
+            }
+        }
+        units
     }
 
     /// Remembers that rows of a unit that is away were complained of, and has them read again.
@@ -356,12 +366,15 @@ impl Flight {
     /// Lets go of units that landed.
     pub(super) fn landed(&mut self, over: impl Fn(&Unit) -> bool) -> Vec<Unit> {
         let landed = self.release(over);
-        if landed.iter().any(Unit::is_away) {
-            self.losses = 0;
-        }
         for hold in landed.iter().flat_map(|unit| &unit.holds) {
             if let Some(rows) = self.complained.get_mut(&hold.stream) {
                 rows.remove(hold.seqs.clone());
+            }
+            if let Some((rows, _)) = self.tried.get_mut(&hold.stream) {
+                rows.remove(hold.seqs.clone());
+                if rows.is_empty() {
+                    self.tried.remove(&hold.stream);
+                }
             }
         }
         landed
@@ -415,9 +428,9 @@ fn within(ranges: &[Range<u64>], len: u64) -> IntervalSet {
 
 impl Unit {
     /// When it is sent again, if no ack comes: it is out of the pipe, so only the collector can have it.
-    fn due_at(&self, rtt_ns: i64, losses: u32) -> Option<BootNanos> {
+    fn due_at(&self, rtt_ns: i64) -> Option<BootNanos> {
         let first = RESEND_NS_MIN.max(rtt_ns.saturating_mul(4));
-        let tries = self.attempts.saturating_sub(1).max(if self.is_away() { losses } else { 0 });
+        let tries = self.attempts.saturating_sub(1);
         let doubled = first.saturating_mul(1 << tries.min(10));
         self.idle_since.map(|since| since.plus_ns(doubled.min(RESEND_NS_MAX.max(first))))
     }

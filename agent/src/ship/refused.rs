@@ -6,6 +6,7 @@ use super::pipe::Freight;
 use super::shipper::{Action, Shipper};
 use headwater_core::ports::RefusedFor;
 use headwater_core::time::BootNanos;
+use headwater_core::wire::Lane;
 
 /// Messages are not cut below this, bytes: a hello and a declaration must pass.
 const MESSAGE_BYTES_MIN: usize = 8 * 1024;
@@ -17,6 +18,7 @@ impl Shipper {
         let Some((freight, bytes)) = self.pipe.refused(now, number) else { return };
         self.counters.publishes_refused = self.counters.publishes_refused.saturating_add(1);
         let smaller = why == RefusedFor::TooLarge && self.lower_limit(bytes);
+        self.give_back(number, &freight, bytes);
         match freight {
             // Hello, declarations and probes have timers of their own.
             Freight::Control => {}
@@ -33,6 +35,15 @@ impl Shipper {
             RefusedFor::TooLarge | RefusedFor::NotAuthorized | RefusedFor::Other(_) => {}
         }
         self.actions.push(Action::Report(ShipError::RefusedByBroker { why }));
+    }
+
+    /// The collector never sees it, so it costs no credit; one from before the hello was not counted since.
+    fn give_back(&mut self, number: u64, freight: &Freight, bytes: usize) {
+        let (Freight::Batch(id) | Freight::Part(id, _)) = freight else { return };
+        let counted = self.flight.get(*id).is_some_and(|unit| unit.lane != Lane::Control);
+        if counted && number > self.hello_number {
+            self.credit.used = self.credit.used.saturating_sub(bytes as u64);
+        }
     }
 
     /// Lowers the largest message to half of what was refused, for the life of this process; batches above are read

@@ -53,7 +53,9 @@ impl Shipper {
         self.session.said(now, nonce, message.clone());
         self.credit = Credit::anew();
         self.counters.hellos = self.counters.hellos.saturating_add(1);
-        Some(self.hand_over(now, Lane::Control, &message, Freight::Control))
+        let said = self.hand_over(now, Lane::Control, &message, Freight::Control);
+        self.hello_number = said.number;
+        Some(said)
     }
 
     pub(super) fn probe(&mut self, now: BootNanos) -> Option<HandOver> {

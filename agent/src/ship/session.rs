@@ -197,7 +197,7 @@ impl Session {
                 return Err(AckError::Nonce);
             }
             let above = chain.get(1..).unwrap_or_default();
-            let revocations = RevocationList::read(&ack.revocations, me.roots.ders(), above)?;
+            let revocations = RevocationList::read_known(&ack.revocations, me.roots.ders(), above)?;
             if let Some(revoked) = revocations.find(&chain) {
                 let Revoked { serial, reason, .. } = revoked.clone();
                 return Err(ChainError::Revoked { serial, reason }.into());
@@ -208,7 +208,11 @@ impl Session {
             self.peer = Some(Peer { incarnation: ack.incarnation, key: signer.key });
             self.state = State::Quiet;
             self.answered_once = true;
-            let moved = self.last_peer.replace(ack.incarnation) != Some(ack.incarnation);
+            // One that shuts us out says nothing of what it has: it still counts as another when it takes us in.
+            let moved = self.last_peer != Some(ack.incarnation);
+            if ack.revoked.is_none() {
+                self.last_peer = Some(ack.incarnation);
+            }
             return Ok(Heard::Answer { ack, moved, rtt_ns, revocations });
         }
         let Some(peer) = self.peer else { return Err(AckError::Early) };

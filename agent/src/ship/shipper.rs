@@ -168,6 +168,8 @@ pub struct Shipper {
     pub(super) exchanges: Exchanges,
     pub(super) pipe: Pipe,
     pub(super) credit: Credit,
+    /// Number of the newest hello on this link.
+    pub(super) hello_number: u64,
     pub(super) linked: bool,
     pub(super) link: u64,
     pub(super) message_bytes_max: usize,
@@ -220,6 +222,7 @@ impl Shipper {
             pipe: Pipe::new(settings.message_bytes_max, settings.keepalive_s.into())
                 .with_window_max(settings.window_bytes_max),
             credit: Credit::anew(),
+            hello_number: 0,
             linked: false,
             link: 0,
             message_bytes_max: settings.message_bytes_max,
@@ -362,7 +365,13 @@ impl Shipper {
             Lane::LiveTelemetry | Lane::LiveMedia => HELD_LIVE_MAX.min(self.carried_in(HELD_MOMENT_NS)),
             Lane::BacklogTelemetry | Lane::BacklogMedia => HELD_BACKLOG_MAX,
         };
-        if self.flight.len() >= UNITS_MAX { 0 } else { limit.saturating_sub(self.flight.held(lane)) }
+        // Pictures that wait for their hours must not shut out alarms, nor numbers.
+        let units_max = match lane {
+            Lane::Control => usize::MAX,
+            Lane::LiveTelemetry => UNITS_MAX.saturating_mul(2),
+            _ => UNITS_MAX,
+        };
+        if self.flight.len() >= units_max { 0 } else { limit.saturating_sub(self.flight.held(lane)) }
     }
 
     /// Bytes the link takes in this time, as far as is known and allowed; at least a message.
@@ -454,7 +463,9 @@ impl Shipper {
             // The collector counts from the newest hello it has. One that is not answered earns nothing more.
             self.credit = self.credit.carried();
             self.counters.hellos = self.counters.hellos.saturating_add(1);
-            return Some(self.hand_over(now, Lane::Control, &hello, Freight::Control));
+            let said = self.hand_over(now, Lane::Control, &hello, Freight::Control);
+            self.hello_number = said.number;
+            return Some(said);
         }
         if self.restored || self.shut_out.is_some() || !self.session.may_ship(now) {
             return None;

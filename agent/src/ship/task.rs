@@ -256,6 +256,11 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
         uplink: &mut U,
     ) -> End {
         loop {
+            // Looked at here too: while a backlog drains, something of the link is always ready before it below.
+            if !self.spool_gone && self.synced.has_changed().unwrap_or(false) {
+                self.synced.borrow_and_update();
+                self.news().await;
+            }
             if let Err(closed) = self.hand_over(link).await {
                 return End::Lost(closed);
             }
@@ -265,9 +270,6 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
             let pulled = self.pull().await;
             self.look_around().await;
             self.publish();
-            if pulled {
-                continue;
-            }
             let now = self.clock.boot();
             if let Some(stop_at) = self.stop_at
                 && (now >= stop_at || self.shipper.is_drained())
@@ -306,13 +308,20 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                 },
                 changed = self.synced.changed(), if !self.spool_gone => {
                     self.spool_gone = changed.is_err();
-                    self.refresh_streams().await;
-                    self.feeds.iter_mut().for_each(Feed::news);
+                    self.news().await;
                 }
                 Some(renewal) = renewals.recv() => self.renew(renewal, uplink),
+                // More is to be read; what the link says and the word to end come between.
+                () = std::future::ready(()), if pulled => {}
                 () = self.clock.sleep_until(wake) => {}
             }
         }
+    }
+
+    /// The spool has more.
+    async fn news(&mut self) {
+        self.refresh_streams().await;
+        self.feeds.iter_mut().for_each(Feed::news);
     }
 
     /// Tells that there is no link, and why. What only a person mends is an alarm.

@@ -82,6 +82,33 @@ impl RevocationList {
         Ok(out)
     }
 
+    /// [`RevocationList::read`], but a list of an issuer that is not known here by name says nothing and harms nobody: it may
+    /// be of another site of the fleet.
+    ///
+    /// # Errors
+    /// As there, for every other fault.
+    pub fn read_known(
+        lists: &[Vec<u8>],
+        roots: &[Vec<u8>],
+        intermediates: &[Vec<u8>],
+    ) -> Result<Self, RevocationError> {
+        if lists.len() > REVOCATION_LISTS_MAX {
+            return Err(RevocationError::Limit { what: "pieces", limit: REVOCATION_LISTS_MAX });
+        }
+        let mut out = Self::default();
+        for list in lists {
+            match Self::read(std::slice::from_ref(list), roots, intermediates) {
+                Ok(read) => out.extend(&read),
+                Err(RevocationError::Issuer(name))
+                    if !authorities(roots, intermediates)
+                        .iter()
+                        .any(|ca| ca.subject().to_string() == name) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(out)
+    }
+
     fn add(&mut self, der: &[u8], issuers: &[X509Certificate<'_>]) -> Result<(), RevocationError> {
         let malformed = |error: String| RevocationError::Malformed(error);
         let (rest, list) =

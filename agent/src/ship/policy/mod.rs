@@ -104,8 +104,8 @@ pub struct LinkPolicy {
     rules: Vec<(LinkRules, Account)>,
     /// Which are in force; past the end: none, so everything is free.
     in_force: usize,
-    /// When a rate would have sent all that was sent so far.
-    paid_upto: BootNanos,
+    /// When the rate of each of the rules would have sent all that was sent under it.
+    paid_upto: Vec<BootNanos>,
     /// UTC less boot time, ns, while the wall clock is known.
     utc_offset_ns: Option<i64>,
 }
@@ -123,7 +123,8 @@ impl LinkPolicy {
             })
             .collect();
         let in_force = rules.len();
-        Self { rules, in_force, paid_upto: BootNanos(i64::MIN), utc_offset_ns: None }
+        let paid_upto = vec![BootNanos(i64::MIN); rules.len()];
+        Self { rules, in_force, paid_upto, utc_offset_ns: None }
     }
 
     /// A link over this interface begins; `None` if it is not known. Gives the rules in force.
@@ -173,7 +174,8 @@ impl LinkPolicy {
         }
         if let Some(rate) = rules.rate_bytes_per_s {
             let burst_ns = span_ns(rules.burst_bytes.max(BURST_BYTES_MIN), rate);
-            let until = self.paid_upto.plus_ns(-burst_ns);
+            let paid_upto = self.paid_upto.get(self.in_force).copied().unwrap_or(BootNanos(i64::MIN));
+            let until = paid_upto.plus_ns(-burst_ns);
             if now < until {
                 return Err(Hold { why: HoldWhy::Rate, until });
             }
@@ -185,9 +187,10 @@ impl LinkPolicy {
     pub fn charge(&mut self, now: BootNanos, bytes: usize) {
         let Some((rules, account)) = self.rules.get_mut(self.in_force) else { return };
         account.charge(bytes as u64);
-        if let Some(rate) = rules.rate_bytes_per_s {
+        if let (Some(rate), Some(paid_upto)) = (rules.rate_bytes_per_s, self.paid_upto.get_mut(self.in_force))
+        {
             // The end of what is paid for never lies more than a burst back: a pause saves up no more.
-            self.paid_upto = self.paid_upto.max(now).plus_ns(span_ns(bytes as u64, rate));
+            *paid_upto = (*paid_upto).max(now).plus_ns(span_ns(bytes as u64, rate));
         }
     }
 

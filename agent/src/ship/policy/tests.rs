@@ -68,6 +68,23 @@ fn a_rate_holds_over_time_and_alarms_pass_it() {
 }
 
 #[test]
+fn what_a_slow_link_owes_does_not_follow_to_a_fast_one() {
+    let named = |interface: &str, rate| {
+        rules(|r| {
+            r.interface = interface.into();
+            r.rate_bytes_per_s = Some(rate);
+        })
+    };
+    let mut policy = LinkPolicy::new(vec![named("wwan*", 2_000), named("wlan*", 1_000_000)], &[]);
+    policy.linked(Some("wwan0"));
+    assert!(spend(&mut policy, BootNanos(0), Lane::LiveTelemetry) >= BURST_BYTES_MIN);
+    policy.linked(Some("wlan0"));
+    assert_eq!(policy.allows(BootNanos(0), Lane::LiveTelemetry, 10_000), Ok(()));
+    policy.linked(Some("wwan0"));
+    assert!(policy.allows(BootNanos(0), Lane::LiveTelemetry, 10_000).is_err(), "nor is it forgiven");
+}
+
+#[test]
 fn a_budget_ends_the_day_leaves_its_end_to_live_telemetry_and_carries_over() {
     let mut policy = policy(rules(|r| r.budget.day_bytes = Some(10 * MB)));
     let at = |days: i64| BootNanos(days * DAY_NS);
