@@ -207,7 +207,7 @@ pub fn enroll(enrolling: &Enrolling<'_>, now: UtcNanos) -> Result<Enrolled, Enro
         }
         None => files_in(dir),
     };
-    write_files(&granted, &keys, &files)?;
+    write_files(&granted, &keys, &files, true)?;
     if kept.is_none() {
         write_config(config, &signer.path, &files, url, &granted.brokers)?;
     }
@@ -257,7 +257,7 @@ pub fn renew(
     if signer.path != identity.signer.path {
         return Err(unusable(format!("it is for {}", signer.path)));
     }
-    write_files(&granted, &keys, files)?;
+    write_files(&granted, &keys, files, false)?;
     Ok(signer)
 }
 
@@ -290,16 +290,23 @@ fn proven(granted: &Granted, keys: &Keys, name: &DeviceId, now: UtcNanos) -> Res
     Ok(signer)
 }
 
-fn write_files(granted: &Granted, keys: &Keys, files: &IdentityFiles) -> Result<(), EnrollError> {
+/// The roots only `with_ca`: a renewal leaves them alone, for there may be more of them than the service names.
+fn write_files(
+    granted: &Granted,
+    keys: &Keys,
+    files: &IdentityFiles,
+    with_ca: bool,
+) -> Result<(), EnrollError> {
     let (tls_key, sign_key) = (pem("PRIVATE KEY", &keys.tls.pkcs8), pem("PRIVATE KEY", &keys.sign.pkcs8));
+    let ca = with_ca.then_some((&files.ca, &granted.ca, false));
     let fresh = [
-        (&files.ca, &granted.ca, false),
         (&files.tls_cert, &granted.tls_cert, false),
         (&files.tls_key, &tls_key, true),
         (&files.sign_cert, &granted.sign_cert, false),
         (&files.sign_key, &sign_key, true),
     ];
-    let fresh = fresh.map(|(path, text, secret)| Fresh { path, text, secret });
+    let fresh: Vec<Fresh<'_>> =
+        ca.into_iter().chain(fresh).map(|(path, text, secret)| Fresh { path, text, secret }).collect();
     let folder = files.sign_cert.parent().unwrap_or(Path::new(".")).to_path_buf();
     let failed = |source| EnrollError::Write { file: folder.clone(), source };
     for file in &fresh {
@@ -393,4 +400,29 @@ fn write_config(
 pub fn host_name() -> Result<DeviceId, NameError> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_lowercase().parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renewal_leaves_the_roots_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = files_in(dir.path());
+        let keys = Keys::new(&"pi-1".parse().unwrap()).unwrap();
+        let granted = |cert: &str| Granted {
+            ca: "one".to_owned(),
+            tls_cert: cert.to_owned(),
+            sign_cert: cert.to_owned(),
+            brokers: Vec::new(),
+        };
+        let read = |file: &Path| std::fs::read_to_string(file).unwrap();
+        write_files(&granted("first"), &keys, &files, true).unwrap();
+        assert_eq!(read(&files.ca), "one");
+        std::fs::write(&files.ca, "one and another").unwrap();
+        write_files(&granted("second"), &keys, &files, false).unwrap();
+        assert_eq!(read(&files.ca), "one and another");
+        assert_eq!(read(&files.sign_cert), "second");
+    }
 }

@@ -23,6 +23,8 @@ use tokio_util::task::TaskTracker;
 const LOOK_MS: u64 = 5_000;
 /// Least time between two tries to renew, ns: the service may be away for days, and there is a third of the validity left.
 const RENEW_AGAIN_NS: i64 = 3_600 * NS_PER_S;
+/// Between two tries to read files again that could not be used, ns, unless they change before.
+const RELOAD_AGAIN_NS: i64 = 60 * NS_PER_S;
 const DAY_NS: i64 = 86_400 * NS_PER_S;
 
 /// How our certificates are, for the status.
@@ -63,7 +65,7 @@ impl<C: Clock> Keeper<C> {
         let files = self.settings.identity.all();
         // As they were when they were read: a change since then is one.
         let (mut used, mut before) = (self.used.clone(), stamps(&files));
-        let (mut told, mut renew_at, mut problem) = (None, None, None);
+        let (mut told, mut renew_at, mut reload_at, mut problem) = (None, None, None, None);
         loop {
             let boot = self.clock.boot();
             let now = self.time.at(boot, self.clock.read().real);
@@ -88,11 +90,18 @@ impl<C: Clock> Keeper<C> {
             let seen = stamps(&files);
             let still = seen == before;
             before.clone_from(&seen);
+            let boot = self.clock.boot();
             // A renewal writes several files: they are read once they keep still.
-            if still && seen != used {
-                used = seen;
+            if !still {
+                reload_at = None;
+            } else if seen != used && reload_at.is_none_or(|at| boot >= at) {
                 problem = self.reload().await.err();
-                (told, renew_at) = (None, None);
+                if problem.is_none() {
+                    used = seen;
+                    (told, renew_at, reload_at) = (None, None, None);
+                } else {
+                    reload_at = Some(boot.plus_ns(RELOAD_AGAIN_NS));
+                }
             }
         }
     }
@@ -165,9 +174,14 @@ impl<C: Clock> Keeper<C> {
         let above = self.identity.sign_chain.get(1..).unwrap_or_default();
         let known = self.trust.revocations(&self.identity.roots, above);
         let news = RevocationList::read(lists, self.identity.roots.ders(), above);
-        // Lists only ever grow: one that says less than what is kept is older.
-        if news.is_ok_and(|news| !news.covers(&known)) {
-            return;
+        match news {
+            // Lists only ever grow: one that says less than what is kept is older.
+            Ok(news) if !news.covers(&known) => return,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "revocation lists are not kept; those of before stay in use");
+                return;
+            }
         }
         if let Err(error) = self.trust.keep_revocations(lists) {
             tracing::warn!(%error, "revocation lists cannot be kept");

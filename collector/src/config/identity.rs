@@ -229,7 +229,16 @@ impl Lists {
             Ok(lists)
         };
         let all = read(&paths.crl, paths.crl_needed)?;
-        let collectors = read(&paths.collectors_crl(), false)?;
+        let mut collectors = read(&paths.collectors_crl(), false)?;
+        // Devices know no CAs but the roots and those of our chain, and refuse an answer with a list of another.
+        let above = chain.get(1..).unwrap_or_default();
+        collectors.retain(|list| match RevocationList::read(std::slice::from_ref(list), roots, above) {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(%error, "a revocation list of collectors is not sent to devices: they cannot prove it");
+                false
+            }
+        });
         let bytes: usize = collectors.iter().map(Vec::len).sum();
         let collectors = if bytes <= REVOCATION_BYTES_SENT_MAX {
             collectors
@@ -309,4 +318,47 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityErr
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
     PrivateKeyDer::from_pem_file(path)
         .map_err(|error| IdentityError::Pem { path: path.to_owned(), why: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::{COLLECTORS_LIST, Reason, Subject, init, intermediate, issue, revoke};
+    use headwater_core::time::NS_PER_S;
+    use std::fs;
+
+    const NOW: UtcNanos = UtcNanos(1_790_000_000 * NS_PER_S);
+
+    #[test]
+    fn devices_are_given_only_lists_that_they_can_prove() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        init(dir.path(), "acme", NOW).unwrap();
+        intermediate(dir.path(), "site", &at("site"), NOW).unwrap();
+        let collector =
+            |name: &str| Subject::Collector { name: name.into(), hosts: vec!["localhost".into()] };
+        issue(dir.path(), &collector("hq"), &at("hq"), NOW).unwrap();
+        issue(dir.path(), &collector("old"), &at("old"), NOW).unwrap();
+        issue(&at("site"), &collector("yard"), &at("yard"), NOW).unwrap();
+        revoke(dir.path(), "old", Reason::CessationOfOperation, NOW).unwrap();
+        revoke(&at("site"), "yard", Reason::CessationOfOperation, NOW).unwrap();
+        let list = |folder: &Path| fs::read_to_string(folder.join(COLLECTORS_LIST)).unwrap();
+        let both = format!("{}{}", list(dir.path()), list(&at("site")));
+        let hq = |name: &str| at("hq").join(name);
+        fs::write(hq(COLLECTORS_LIST), both).unwrap();
+        let paths = IdentityPaths {
+            ca: hq("ca.pem"),
+            tls_cert: hq("tls.pem"),
+            tls_key: hq("tls.key"),
+            sign_cert: hq("sign.pem"),
+            sign_key: SignKey::File(hq("sign.key")),
+            crl: hq("ca.crl"),
+            crl_needed: false,
+        };
+        let identity = Identity::load(&paths, &"acme".parse().unwrap(), NOW).unwrap();
+        assert_eq!(identity.revocations.len(), 4, "both pairs");
+        assert_eq!(identity.collector_lists.len(), 1);
+        let sent = RevocationList::read(&identity.collector_lists, &identity.root_ders, &[]).unwrap();
+        assert_eq!(sent.len(), 2, "the root's");
+    }
 }

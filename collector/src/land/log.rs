@@ -147,8 +147,17 @@ impl<D: Disk> Log<D> {
         let bytes = records.concat();
         if let Err(error) = self.write_synced(&bytes) {
             tracing::warn!(path = %self.path.display(), %error, "landing segment given up after a failed sync");
-            self.next_segment(now)?;
-            self.write_synced(&bytes).map_err(|e| io("write and sync", &self.path, e))?;
+            let (path, end) = (self.path.clone(), self.offset);
+            let again = self
+                .next_segment(now)
+                .and_then(|()| self.write_synced(&bytes).map_err(|e| io("write and sync", &self.path, e)));
+            if again.is_err() {
+                self.cut(&path, end);
+                if self.path != path {
+                    self.cut(&self.path, self.offset);
+                }
+            }
+            again?;
         }
         let mut spans = Vec::with_capacity(records.len());
         for record in &records {
@@ -162,6 +171,18 @@ impl<D: Disk> Log<D> {
     fn write_synced(&self, bytes: &[u8]) -> std::io::Result<()> {
         self.file.write_at(bytes, self.offset)?;
         self.file.sync()
+    }
+
+    /// Takes a group that was given up out of its segment: what lies in the system's cache would read as landed to a
+    /// later process, and may never reach the disk.
+    fn cut(&self, path: &Path, end: u64) {
+        let cut = self.disk.open(path).and_then(|file| {
+            file.truncate(end)?;
+            file.sync()
+        });
+        if let Err(error) = cut {
+            tracing::warn!(path = %path.display(), %error, "landing segment given up may keep records that are not synced");
+        }
     }
 
     fn next_segment(&mut self, now: UtcNanos) -> Result<(), LandError> {

@@ -303,6 +303,7 @@ fn a_failed_sync_writes_the_group_again_to_another_segment() {
     let end = log.end();
     assert!(matches!(log.append(&group[3..], NOW), Err(LandError::Io { .. })));
     assert_eq!(log.end(), end);
+    assert_eq!(read_all(folder.path()).len(), 5, "what was given up is not read as landed");
 }
 
 /// The golden segment: written by this build it has the same bytes, and every build reads it.

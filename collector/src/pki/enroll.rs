@@ -74,6 +74,9 @@ pub enum EnrollError {
     /// It is revoked.
     #[error("the certificate in use is revoked; enrol with a new token")]
     Revoked,
+    /// The register does not have it.
+    #[error("the certificate in use is none that this CA issued to {0}; enrol with a new token")]
+    Unknown(DeviceId),
     /// Files of the CA.
     #[error("the service cannot issue now; see its log")]
     Pki(#[from] PkiError),
@@ -191,13 +194,21 @@ impl Desk {
     /// [`EnrollError`].
     pub fn renew(&self, request: &RenewRequest, now: UtcNanos) -> Result<Granted, EnrollError> {
         let authority = Authority::open(&self.dir)?;
-        let signer = self.signer(&authority, request, now)?;
+        let signer = Self::signer(&authority, request, now)?;
         let name = signer.path.device;
         let keys = Keys::read(&request.tls_request, &request.sign_request, &name)?;
+        // From here on nobody revokes it unseen.
         let _held = files::lock(&self.dir)?;
+        let mut register = issued(&self.dir)?;
+        register.retain(|entry| entry.name == name.as_str());
+        if !register.iter().any(|entry| entry.role == Role::Device && entry.serial == signer.serial) {
+            return Err(EnrollError::Unknown(name));
+        }
+        if revoked(&self.dir)?.iter().any(|revoked| revoked.serial == signer.serial) {
+            return Err(EnrollError::Revoked);
+        }
         let since = now.0.div_euclid(NS_PER_S).saturating_sub(DAY_S);
-        let today = issued(&self.dir)?;
-        let today = today.iter().filter(|entry| entry.name == name.as_str() && entry.issued_s > since);
+        let today = register.iter().filter(|entry| entry.issued_s > since);
         if today.count() >= ISSUED_PER_DAY {
             return Err(EnrollError::TooOften(name));
         }
@@ -212,20 +223,14 @@ impl Desk {
         Ok(files::read_if_there(&self.dir.join(COLLECTORS_LIST))?.unwrap_or_default())
     }
 
-    fn signer(
-        &self,
-        authority: &Authority,
-        request: &RenewRequest,
-        now: UtcNanos,
-    ) -> Result<Signer, EnrollError> {
+    /// Whose request it is. Only what our own CA issued counts: what another revoked is not known here.
+    fn signer(authority: &Authority, request: &RenewRequest, now: UtcNanos) -> Result<Signer, EnrollError> {
         let unusable = |why: &str| EnrollError::Request(why.to_owned());
         let roots = FleetRoots::new(&certificates(&authority.root_pem)).map_err(EnrollError::Certificate)?;
-        let chain = certificates(&request.certificate);
+        let leaf = certificates(&request.certificate).into_iter().take(1);
+        let chain: Vec<Vec<u8>> = leaf.chain(certificates(&authority.chain_pem)).collect();
         let signer =
             verify_chain(&chain, &roots, SignerRole::Device, now).map_err(EnrollError::Certificate)?;
-        if revoked(&self.dir)?.iter().any(|revoked| revoked.serial == signer.serial) {
-            return Err(EnrollError::Revoked);
-        }
         let RenewRequest { certificate, tls_request, sign_request, signature } = request;
         let signature =
             parse_hex::<64>(signature.as_bytes()).ok_or_else(|| unusable("signature is no hex"))?;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::pki::token::{NewToken, create};
-use crate::pki::{Subject, init, issue, revoke};
+use crate::pki::{Subject, init, intermediate, issue, revoke};
 use headwater_core::wire::SigningKey;
 use headwater_core::wire::request::{new_key, pem};
 use ring::rand::SystemRandom;
@@ -182,4 +182,20 @@ fn the_key_in_use_renews_and_no_other() {
         }
     }
     assert!(matches!(last, Err(EnrollError::TooOften(_))));
+}
+
+#[test]
+fn only_what_this_very_ca_issued_is_renewed() {
+    let bench = Bench::new();
+    let out = bench.dir.path().join("site");
+    intermediate(bench.dir.path(), "site", &out, NOW).unwrap();
+    let site = Desk::new(&out, Offer { brokers: Vec::new(), days: 90 });
+    let token = create(&out, &NewToken { name: "pi-1".into(), valid_s: 3_600, uses: 1 }, NOW).unwrap().1;
+    let asking = asking(&token, "pi-1");
+    let granted = site.enroll(address(1), &asking.request, NOW).unwrap();
+    let (request, _) = renewal(&granted, &asking.key, "pi-1");
+    assert!(matches!(bench.desk.renew(&request, NOW), Err(EnrollError::Certificate(_))), "another CA's");
+    assert!(site.renew(&request, NOW).is_ok());
+    std::fs::write(out.join("issued.jsonl"), "").unwrap();
+    assert!(matches!(site.renew(&request, NOW), Err(EnrollError::Unknown(_))), "not in its register");
 }

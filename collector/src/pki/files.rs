@@ -2,7 +2,7 @@
 
 use super::PkiError;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -35,10 +35,18 @@ pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), PkiError> {
     replace(path, text, 0o600)
 }
 
-/// Adds a line to a file that only grows, and syncs it.
+/// Adds a line to a file that only grows, and syncs it. An unterminated last line, which a power cut may leave, goes:
+/// nobody was given what it says.
 pub(super) fn append(path: &Path, line: &str) -> Result<(), PkiError> {
     let failed = |source| PkiError::File { what: "write", path: path.to_owned(), source };
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o644).open(path).map_err(failed)?;
+    let mut file =
+        OpenOptions::new().read(true).append(true).create(true).mode(0o644).open(path).map_err(failed)?;
+    let mut there = Vec::new();
+    file.read_to_end(&mut there).map_err(failed)?;
+    let whole = there.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end.saturating_add(1));
+    if whole < there.len() {
+        file.set_len(whole as u64).map_err(failed)?;
+    }
     file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
 }
 

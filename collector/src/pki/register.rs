@@ -65,7 +65,9 @@ pub fn issued(dir: &Path) -> Result<Vec<Issued>, PkiError> {
             reason: format!("line {}: {error}", at.saturating_add(1)),
         })
     };
-    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(entry).collect()
+    // An unterminated last line was never handed out; the next entry takes its place.
+    let whole = text.rfind('\n').and_then(|end| text.get(..end)).unwrap_or_default();
+    whole.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(entry).collect()
 }
 
 /// Adds a certificate. To be called before it is handed out: one that is not here cannot be revoked by name.

@@ -209,7 +209,10 @@ async fn answer(
 
 fn status_of(error: &EnrollError) -> StatusCode {
     match error {
-        EnrollError::Token(_) | EnrollError::Certificate(_) | EnrollError::Revoked => StatusCode::FORBIDDEN,
+        EnrollError::Token(_)
+        | EnrollError::Certificate(_)
+        | EnrollError::Revoked
+        | EnrollError::Unknown(_) => StatusCode::FORBIDDEN,
         EnrollError::TooMany | EnrollError::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
         EnrollError::Taken(_) | EnrollError::TooWide(_) | EnrollError::Reserved(_) => StatusCode::CONFLICT,
         EnrollError::Request(_) => StatusCode::BAD_REQUEST,

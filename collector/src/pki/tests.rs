@@ -156,3 +156,21 @@ fn an_intermediate_issues_and_revokes_what_is_its_own() {
     assert_eq!(list(&root, ALL_LIST).find(&chain(pi.join("sign.pem"))).unwrap().reason, "ca_compromise");
     assert_eq!(list(&root, COLLECTORS_LIST).len(), 1);
 }
+
+#[test]
+fn a_torn_line_of_the_register_stops_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    init(dir.path(), "acme", NOW).unwrap();
+    let issue_for = |name: &str| {
+        issue(dir.path(), &Subject::Device(name.into()), &dir.path().join(name), NOW).unwrap();
+        issued(dir.path()).unwrap().len()
+    };
+    assert_eq!(issue_for("pi-1"), 2);
+    let path = dir.path().join("issued.jsonl");
+    let whole = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{whole}{{\"serial\":\"4a")).unwrap();
+    assert_eq!(issued(dir.path()).unwrap().len(), 2);
+    assert_eq!(issue_for("pi-2"), 4);
+    assert!(fs::read_to_string(&path).unwrap().starts_with(&format!("{whole}{{\"serial\":\"")));
+    revoke(dir.path(), "pi-2", Reason::KeyCompromise, NOW).unwrap();
+}

@@ -247,6 +247,13 @@ impl AckDesk {
         is_new
     }
 
+    /// A device got a new key: an older one may have been in hands that said hello with a time far ahead.
+    pub(super) fn forget_newest_hello(&mut self, owner: &DeviceEpoch) {
+        if let Some(outbox) = self.outboxes.get_mut(owner) {
+            outbox.newest_hello = None;
+        }
+    }
+
     /// Another receiver got a hello of the device; if it is the newest, that one speaks to it from now on.
     pub fn heard_elsewhere(&mut self, owner: &DeviceEpoch, sent: Sent, incarnation: IncarnationId) {
         let outbox = self.outboxes.entry(owner.clone()).or_default();

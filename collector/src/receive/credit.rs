@@ -25,6 +25,7 @@ use super::Now;
 use super::quota::{QuotaSettings, Quotas, Room};
 use super::reassemble::DeviceEpoch;
 use account::{Account, Queue, Turn};
+use headwater_core::id::Epoch;
 use headwater_core::time::{BootNanos, NS_PER_MS, NS_PER_S, UtcNanos};
 use headwater_core::wire::{CreditWait, MESSAGE_BYTES_ACCEPTED_MAX, Sent, WaitReason};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -117,9 +118,17 @@ impl CreditPool {
         self.in_order = false;
     }
 
-    /// A device said hello: its count starts anew, and what it held before is free. `backlog`: it has rows that
+    /// A device said hello: its count starts anew, and what it held before is free, also in another epoch. `backlog`: it has rows that
     /// are not here, so a little would not help it.
     pub fn hello(&mut self, owner: &DeviceEpoch, message_max: u64, backlog: bool, sent: Sent, now: Now) {
+        // Its spool lives once, so the other epochs are over.
+        let from = (owner.0.clone(), Epoch(0));
+        let of_device =
+            self.accounts.range(from..).map(|(other, _)| other).take_while(|other| other.0 == owner.0);
+        let over: Vec<DeviceEpoch> = of_device.filter(|other| *other != owner).cloned().collect();
+        for other in &over {
+            self.forget(other);
+        }
         let message_max = message_max.clamp(SMALL_BYTES, MESSAGE_BYTES_ACCEPTED_MAX as u64);
         let anew = Account {
             granted: 0,

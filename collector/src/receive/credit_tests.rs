@@ -282,3 +282,16 @@ fn who_is_over_its_quota_waits_with_that_reason_and_comes_back() {
     let (_, wait) = pool.told(&owner(1), now(60_000).boot);
     assert!(wait.is_none_or(|wait| wait.reason == WaitReason::DeviceQuota));
 }
+
+#[test]
+fn a_device_holds_credit_in_one_epoch_only() {
+    let mut pool = pool();
+    for n in 0..1_000_u32 {
+        let of_epoch = (path("pi-1"), Epoch(n.into()));
+        pool.hello(&of_epoch, MESSAGE, true, sent(1), now(n.into()));
+        pool.serve(now(n.into()));
+        pool.check();
+    }
+    assert_eq!(pool.accounts.len(), 1);
+    assert!((1..=MESSAGE * WINDOW_MESSAGES).contains(&pool.charged));
+}

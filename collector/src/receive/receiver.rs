@@ -16,7 +16,7 @@ use crate::land::{
 };
 use crate::registry::{DeclareError, DeclaredStream, DeviceKey, Registry};
 use headwater_core::batch::StreamRef;
-use headwater_core::id::{DevicePath, IncarnationId, Seq, StreamId};
+use headwater_core::id::{DevicePath, IncarnationId, KeyId, Seq, StreamId};
 use headwater_core::sample::BlobRef;
 use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_core::wire::chain::{Role, verify_chain};
@@ -219,6 +219,7 @@ impl Receiver {
                     .streams
                     .iter()
                     .any(|stream| stream.next_seq.0 > self.landed.durable_upto(owner, stream.id));
+                self.meet_key(owner, key.signer.key.key_id());
                 if !self.desk.hello(owner, hello, backlog, sent, now) {
                     return Taken::Kept;
                 }
@@ -234,6 +235,13 @@ impl Receiver {
                 land(Note::Plain(owner.clone()))
             }
             Body::Part(part) => self.take_part(owner, &part, record, now),
+        }
+    }
+
+    /// A hello of this key is about to be taken: if it is the first, no hello of another key stands in its way.
+    fn meet_key(&mut self, owner: &DeviceEpoch, key_id: KeyId) {
+        if self.admission.registry.signer(&owner.0, key_id).is_none() {
+            self.desk.forget_newest_hello(owner);
         }
     }
 
@@ -443,6 +451,7 @@ impl Receiver {
         let owner = (landed.device.clone(), landed.epoch);
         let Ok(envelope) = Envelope::parse(&landed.message) else { return false };
         if envelope.kind == MessageKind::Hello {
+            self.meet_key(&owner, envelope.key_id);
             self.desk.remember_hello(&owner, envelope.sent, landed.position.incarnation);
             return self.replay_key(&envelope, &landed.device, landed.received);
         }

@@ -502,3 +502,16 @@ fn messages_on_anothers_topic_never_reach_its_data() {
     assert_eq!(bench.take(&victim, &batch, 1), Some(RefusalKind::UnknownKey));
     assert_eq!(bench.landed.len(), landed);
 }
+
+#[test]
+fn a_new_key_is_let_in_whatever_an_older_one_said() {
+    let mut bench = Bench::new();
+    let (stolen, new) = (bench.ca.device("pi-1"), bench.ca.device("pi-1"));
+    let far_ahead = stolen.sign_at(MessageKind::Hello, &stolen.hello_body(1), i64::MAX);
+    assert_eq!(bench.take(&stolen, &far_ahead, 0), None);
+    assert_eq!(bench.take(&new, &new.hello(2), 10), None);
+    assert_eq!(bench.landed.len(), 2, "its hello is landed, so that its key is known after a restart");
+    assert_eq!(bench.take(&new, &new.sign(MessageKind::Probe, &[]), 20), None);
+    let acks = bench.acks(1_000);
+    assert!(acks.iter().any(|ack| ack.nonce == Some([2; 16]) && ack.credit.is_some_and(|credit| credit > 0)));
+}

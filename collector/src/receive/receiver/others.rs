@@ -32,6 +32,9 @@ impl Receiver {
         let owner = (device.clone(), epoch);
         if let Landed::Message(message) = landed {
             if message.kind == MessageKind::Hello {
+                if let Ok(envelope) = Envelope::parse(&message.message) {
+                    self.meet_key(&owner, envelope.key_id);
+                }
                 self.desk.heard_elsewhere(&owner, message.sent, message.position.incarnation);
                 self.replay(landed);
                 return None;
