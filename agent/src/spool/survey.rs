@@ -190,6 +190,11 @@ impl<D: Disk> Survey<'_, D> {
                 self.tables.push(table);
             }
         }
+        // A process that was killed may have left a file whose name is in the page cache only: what is read from it now
+        // is shipped, and must not go with the power.
+        if let Err(error) = self.disk.sync_dir(&dir) {
+            tracing::warn!(%error, series = id.dir_name(), "names of segments may not outlive a power cut");
+        }
         broken.into_iter().for_each(|segno| self.between(id, segno, series));
         // Segments that were set aside do not count: tables never named one that was not finished.
         series.created_upto = series.closed.keys().next_back().map_or(1, |last| last.saturating_add(1));
