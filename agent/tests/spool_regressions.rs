@@ -201,3 +201,65 @@ fn each_of_two_damaged_frames_in_a_row_is_told() {
     assert_eq!(told(&spool.take_gaps()), std::iter::once(5..15).collect());
     assert_eq!(readable(&mut spool, T, opened.epoch, imu).iter().collect::<Vec<_>>(), [0..5, 15..20]);
 }
+
+/// A start whose syncs failed read, and shipped, rows that a killed process had left in the page cache. A power cut took
+/// them, so the collector knew more than the card.
+#[test]
+fn rows_of_an_unsealed_segment_are_read_once_they_are_proven_durable() {
+    for failing in 1..6 {
+        let (disk, index) = (SimDisk::new(), MemIndex::default());
+        let (mut spool, _) = open(&disk, 1, &index);
+        let imu = declare(&mut spool, "imu", T);
+        spool.append(slab(imu, 0, 5)).unwrap();
+        spool.sync().unwrap();
+        spool.append(slab(imu, 5, 5)).unwrap();
+        drop(spool);
+        disk.fail(Call::Sync, 0, failing);
+        let (mut spool, opened) = open(&disk, 2, &index);
+        declare(&mut spool, "imu", T);
+        let before = readable(&mut spool, T, opened.epoch, imu);
+        for seed in 0..20 {
+            let (mut after, again) = open(&disk.crash(seed), 3, &MemIndex::default());
+            declare(&mut after, "imu", T);
+            let here = readable(&mut after, T, again.epoch, imu);
+            let gone = before.iter().flat_map(|seqs| here.missing_in(seqs));
+            assert_eq!((again.new_epoch, gone.count()), (false, 0), "{failing} failed syncs, seed {seed}");
+        }
+        // The disk works again: a copy takes the place of what may be in memory only.
+        disk.fail(Call::Sync, 0, 0);
+        spool.append(slab(imu, 10, 5)).unwrap();
+        spool.sync().unwrap();
+        spool.maintain();
+        assert_eq!(readable(&mut spool, T, opened.epoch, imu), IntervalSet::below(15));
+        for seed in 0..20 {
+            let (mut after, again) = open(&disk.crash(seed), 3, &MemIndex::default());
+            declare(&mut after, "imu", T);
+            assert_eq!(readable(&mut after, T, again.epoch, imu), IntervalSet::below(15), "seed {seed}");
+        }
+    }
+}
+
+/// What a failed sync left in a segment that was given up was in the page cache only. The next start of the process
+/// could not tell, and adopted it.
+#[test]
+fn what_a_failed_sync_left_behind_is_not_adopted() {
+    let (disk, index) = (SimDisk::new(), MemIndex::default());
+    let (mut spool, _) = open(&disk, 1, &index);
+    let imu = declare(&mut spool, "imu", T);
+    spool.append(slab(imu, 0, 5)).unwrap();
+    spool.sync().unwrap();
+    spool.append(slab(imu, 5, 5)).unwrap();
+    disk.fail_syncs(40);
+    spool.sync().unwrap_err();
+    drop(spool);
+    disk.fail_syncs(0);
+    let (mut spool, opened) = open(&disk, 2, &index);
+    declare(&mut spool, "imu", T);
+    let before = readable(&mut spool, T, opened.epoch, imu);
+    for seed in 0..20 {
+        let (mut after, again) = open(&disk.crash(seed), 3, &MemIndex::default());
+        declare(&mut after, "imu", T);
+        let here = readable(&mut after, T, again.epoch, imu);
+        assert!(before.iter().all(|seqs| here.covers(seqs)), "seed {seed}: {before:?} and then {here:?}");
+    }
+}

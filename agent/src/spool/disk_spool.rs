@@ -456,6 +456,7 @@ impl<D: Disk> Spool for DiskSpool<D> {
 
     fn maintain(&mut self) {
         self.free_checked_at = None;
+        self.prove_doubtful();
         self.keep_reserve();
         self.find_room(0);
         self.free_evicted();

@@ -7,6 +7,7 @@
 #![doc = include_str!("FORMAT.md")]
 
 pub mod disk;
+mod adopt;
 mod disk_spool;
 mod evict;
 pub mod frame;

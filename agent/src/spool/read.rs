@@ -104,8 +104,12 @@ impl<D: Disk> DiskSpool<D> {
     pub(super) fn readable(&self, id: SeriesId, from: u64) -> Vec<u64> {
         let Some(series) = self.series.get(&id) else { return Vec::new() };
         let open = series.open.as_ref().map(|open| open.segno).filter(|segno| *segno >= from);
-        let closed = series.closed.range(from..).filter(|(_, closed)| !closed.evicted);
-        closed.map(|(segno, _)| *segno).chain(open).collect()
+        let closed = || series.closed.range(from..).filter(|(_, closed)| !closed.evicted);
+        // What follows a segment that may yet be proven waits with it: readers pass over nothing that comes later. One
+        // that can only be looked at again by another start holds up nobody.
+        let stop = closed().find(|(_, closed)| closed.doubtful && !closed.unreadable).map(|(segno, _)| *segno);
+        let sound = closed().filter(|(_, closed)| !closed.doubtful).map(|(segno, _)| *segno);
+        sound.chain(open).filter(|segno| stop.is_none_or(|stop| *segno < stop)).collect()
     }
 
     /// When the next slab of a series has its turn; `None` without one.

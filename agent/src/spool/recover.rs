@@ -6,7 +6,7 @@ use super::ident;
 use super::index::{Index, NoIndex, Remembered, SpoolIndex};
 use super::payload::LostRange;
 use super::read::QUARANTINE_BYTES_MAX;
-use super::series::Series;
+use super::series::{Closed, Series};
 use super::series_id::SeriesId;
 use super::sled_index::SledIndex;
 use super::survey::{Lost, Survey};
@@ -180,7 +180,8 @@ impl<D: Disk> DiskSpool<D> {
         }
         for (id, segno) in changes {
             // What could not be read is looked at again at the next start.
-            let closed = spool.series(id).closed.get(&segno).filter(|closed| !closed.unreadable);
+            let looked_at = |closed: &&Closed| !closed.unreadable && !closed.doubtful;
+            let closed = spool.series(id).closed.get(&segno).filter(looked_at);
             if let Some((len, summary)) = closed.map(|closed| (closed.len, closed.summary.clone())) {
                 spool.index.put_segment(id, segno, len, &summary);
             }

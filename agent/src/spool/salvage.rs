@@ -1,11 +1,10 @@
 //! What is left of a segment that was not sealed: a power cut, a crash, a disk error.
 
-use super::frame::{FrameKind, HEAD_BYTES, Place, SegmentHeader, frame_bytes};
+use super::frame::{FrameKind, HEAD_BYTES, SegmentHeader, frame_bytes};
 use super::payload::{LostRange, StreamTable, Summary, read_slab};
 use super::read::copy;
 use super::scan::{Damage, scan};
 use super::series::Closed;
-use super::write::put_footer;
 use headwater_core::batch::{Rows, StreamRef};
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::StreamId;
@@ -125,21 +124,4 @@ pub(crate) fn gap_rows(rows: &Rows) -> Vec<GapRecord> {
             GapRecord::from_values(&values)
         })
         .collect()
-}
-
-/// Cuts a segment to what is sound and seals it, so that the next open need not look again. A disk that
-/// refuses leaves it as it is; it is then gone through again.
-pub(super) fn seal<F: DiskFile>(file: &F, segno: u64, mut closed: Closed) -> Closed {
-    let mut bytes = Vec::new();
-    put_footer(&mut bytes, Place { segno, offset: closed.len }, &closed.summary);
-    let sealed = file
-        .truncate(closed.len)
-        .and_then(|()| file.sync())
-        .and_then(|()| file.write_at(&bytes, closed.len))
-        .and_then(|()| file.sync());
-    match sealed {
-        Ok(()) => closed.len = closed.len.saturating_add(bytes.len() as u64),
-        Err(error) => tracing::warn!(%error, segno, "segment could not be sealed"),
-    }
-    closed
 }

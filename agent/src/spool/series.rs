@@ -45,12 +45,15 @@ pub(super) struct Closed {
     pub(super) evicted: bool,
     /// Some of it could not be read when the spool was opened, so the summary may not tell all of it.
     pub(super) unreadable: bool,
+    /// It could not be synced when the spool was opened: a power cut may take rows that still read. It is not read, nor
+    /// what came after it in its series, until a copy of it is durable.
+    pub(super) doubtful: bool,
 }
 
 impl Closed {
     /// A segment of which nothing bad is known.
     pub(super) fn new(len: u64, summary: Summary) -> Self {
-        Self { len, summary, bad: Vec::new(), evicted: false, unreadable: false }
+        Self { len, summary, bad: Vec::new(), evicted: false, unreadable: false, doubtful: false }
     }
 }
 

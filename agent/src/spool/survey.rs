@@ -1,11 +1,12 @@
 //! What the files of a spool say, before anything is decided.
 
+use super::adopt::{COPY_SUFFIX, seal};
 use super::frame::{FrameKind, HEADER_BYTES, SegmentHeader};
 use super::ident::set_folder_aside;
 use super::index::Remembered;
 use super::payload::{Declared, StreamTable, Summary, TableEntry, read_declaration};
 use super::read::{copy, write_aside};
-use super::salvage::{Salvaged, salvage, seal};
+use super::salvage::{Salvaged, salvage};
 use super::scan::{FrameReader, read_footer, read_header, read_table, scan};
 use super::series::{Closed, Series, Stream, segment_name};
 use super::series_id::{Rank, SeriesId};
@@ -106,7 +107,13 @@ impl<D: Disk> Survey<'_, D> {
     /// Looks at the segments of a series, newest first: only those that are not sealed are gone through.
     fn series(&mut self, id: SeriesId, series: &mut Series<D::File>) -> io::Result<()> {
         let dir = self.dir.join("seg").join(id.dir_name());
-        let mut segnos: Vec<u64> = self.disk.list(&dir)?.iter().filter_map(|path| segno_of(path)).collect();
+        let there = self.disk.list(&dir)?;
+        for path in there.iter().filter(|path| path.extension().is_some_and(|end| end == COPY_SUFFIX)) {
+            if let Err(error) = self.disk.unlink(path) {
+                tracing::warn!(%error, path = %path.display(), "incomplete copy of a segment stays");
+            }
+        }
+        let mut segnos: Vec<u64> = there.iter().filter_map(|path| segno_of(path)).collect();
         segnos.sort_unstable();
         let newest_any = segnos.last().copied().unwrap_or(0);
         series.next_segno = newest_any.saturating_add(1);
@@ -250,9 +257,7 @@ impl<D: Disk> Survey<'_, D> {
         if !newest && (torn.is_some() || !closed.bad.is_empty() || closed.unreadable) {
             self.complete(header.series, header.segno, table, &mut closed, series);
         }
-        if !closed.unreadable {
-            closed = seal(file, header.segno, closed);
-        }
+        closed = seal(file, header.segno, closed);
         if newest {
             self.unproven = self.unproven.or(unproven);
             if torn.is_some() {

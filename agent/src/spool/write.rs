@@ -193,6 +193,10 @@ impl<D: Disk> DiskSpool<D> {
                 segno = open.segno,
                 "segment given up after a disk error"
             );
+            // A start after this one would read what was not synced, and could not tell that it is only in memory.
+            if let Err(error) = open.file.truncate(open.body.len) {
+                tracing::warn!(%error, segno = open.segno, "what was not synced stays behind the sound part");
+            }
             series.closed.insert(open.segno, open.body);
         }
     }

@@ -251,7 +251,8 @@ impl<D: Disk> LandingReader<D> {
     /// The header; `None` if the file ends before it or it is torn.
     fn header(&self, path: &Path) -> Result<Option<SegmentHeader>, LandError> {
         let file = self.disk.open(path).map_err(|e| io("open", path, e))?;
-        if file.len().map_err(|e| io("measure", path, e))? < HEADER_BYTES as u64 {
+        let len = file.len().map_err(|e| io("measure", path, e))?;
+        if len < HEADER_BYTES as u64 {
             return Ok(None);
         }
         let mut bytes = [0; HEADER_BYTES];
@@ -268,10 +269,13 @@ impl<D: Disk> LandingReader<D> {
             Ok((SegmentHeader { generation, incarnation, segment, created }, reader.u32()?))
         };
         let (header, crc) = fields().map_err(|_| foreign())?;
-        if !is_ours_or_torn(&bytes) {
+        let whole = crc32c::crc32c(bytes.get(..60).unwrap_or_default()) == crc;
+        // A record is written behind a header that is synced: without one, a header that adds up to nothing was torn by
+        // a power cut, whatever it looks like.
+        if !is_ours_or_torn(&bytes) && (whole || len > HEADER_BYTES as u64) {
             return Err(foreign());
         }
-        Ok((crc32c::crc32c(bytes.get(..60).unwrap_or_default()) == crc).then_some(header))
+        Ok(whole.then_some(header))
     }
 
     fn read_log(

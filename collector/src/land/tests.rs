@@ -392,3 +392,21 @@ fn told(landed: &Landed) -> String {
         ),
     }
 }
+
+/// A power cut left garbage where the header of a segment was being written, and no collector started on it again.
+#[test]
+fn a_header_that_a_power_cut_turned_to_garbage_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    log(folder.path(), 1).append(&messages(2), NOW).unwrap();
+    drop(log(folder.path(), 2));
+    let path = folder.path().join("hq").join(incarnation(2).to_string()).join("00000000.log");
+    let whole = std::fs::read(&path).unwrap();
+    for from in 0..whole.len() {
+        let garbage = whole.iter().enumerate().map(|(at, byte)| if at < from { *byte } else { !byte });
+        std::fs::write(&path, garbage.collect::<Vec<u8>>()).unwrap();
+        assert_eq!(read_all(folder.path()).len(), 2, "garbage from {from}");
+        let reader = LandingReader::new(StdDisk, folder.path());
+        assert_eq!(reader.incarnations().unwrap(), [incarnation(1)]);
+        assert!(reader.next_generation().unwrap() > 1);
+    }
+}

@@ -27,8 +27,17 @@ fn schema(kind: &str, modality: Modality, time_exp: u8, fields: &[(&str, Logical
 
 /// Kind `clock`, stream `hw/clock`: what the gateway knows of UTC. Times in ns.
 ///
-/// `row_kind`: 0 boot, 1 sample, 2 exchange, 3 event. `source` and `grade` are codes of
-/// [`crate::time::Grade`] and the list below.
+/// `row_kind` says which fields a row has; `source` is where its time came from, `grade` a code of
+/// [`crate::time::Grade`]: what the source may claim.
+///
+/// | row_kind | fields |
+/// |---|---|
+/// | boot | `b1` `real` `b2` `raw` `boot_id` `detail` |
+/// | sample | `b1` `real` `b2` `raw` `half` (of the source) `freq_ppb` `detail`: real was right within half somewhere in \[b1, b2\] |
+/// | exchange | `t1` `t4` (boot time) `t2` `t3` (UTC) `e_c` `source_id`; `t1`, `t2` or `t3`, `t4` may be null |
+/// | edge | `b1` (boot time of a pulse's edge, or of the end of a sentence) `real` (its UTC second) `half` (declared latency: real ≤ U(b1) ≤ real + half; null = no upper bound) |
+/// | device_exchange | `domain` `t1` `t4` (boot time) `t2` `t3` (device time, ns) `w_ping` `w_pong` (least time on the wire) `rho_ppb` `detail` |
+/// | event | `event` `b1` `real` `step` (wall clock after minus before) `domain` `detail`: each opens a segment |
 #[must_use]
 pub fn clock() -> Schema {
     let sources = [
@@ -41,8 +50,11 @@ pub fn clock() -> Schema {
         "gps_pps",
         "rtc",
         "manual",
+        "ptp",
+        "device",
     ];
-    let kinds = ["boot", "sample", "exchange", "event"];
+    let kinds = ["boot", "sample", "exchange", "event", "edge", "device_exchange"];
+    let events = ["step", "leap", "suspend", "resume", "source_change", "device_restart"];
     let list = |names: &[&str]| Logical::Enum(names.iter().map(|name| (*name).to_owned()).collect());
     schema(
         "clock",
@@ -65,6 +77,13 @@ pub fn clock() -> Schema {
             ("source_id", Logical::I64, "1", true),
             ("boot_id", Logical::Fixed(16), "1", true),
             ("detail", Logical::Utf8, "1", true),
+            ("event", list(&events), "1", true),
+            ("step", Logical::I64, "ns", true),
+            ("freq_ppb", Logical::I64, "1", true),
+            ("domain", Logical::U32, "1", true),
+            ("w_ping", Logical::I64, "ns", true),
+            ("w_pong", Logical::I64, "ns", true),
+            ("rho_ppb", Logical::I64, "1", true),
         ],
     )
 }
