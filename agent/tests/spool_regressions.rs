@@ -215,7 +215,7 @@ fn rows_of_an_unsealed_segment_are_read_once_they_are_proven_durable() {
         spool.append(slab(imu, 5, 5)).unwrap();
         drop(spool);
         disk.fail(Call::Sync, 0, failing);
-        let (mut spool, opened) = open(&disk, 2, &index);
+        let (mut spool, opened) = open(&disk, 1, &index);
         declare(&mut spool, "imu", T);
         let before = readable(&mut spool, T, opened.epoch, imu);
         for seed in 0..20 {
@@ -253,7 +253,7 @@ fn what_a_failed_sync_left_behind_is_not_adopted() {
     spool.sync().unwrap_err();
     drop(spool);
     disk.fail_syncs(0);
-    let (mut spool, opened) = open(&disk, 2, &index);
+    let (mut spool, opened) = open(&disk, 1, &index);
     declare(&mut spool, "imu", T);
     let before = readable(&mut spool, T, opened.epoch, imu);
     for seed in 0..20 {

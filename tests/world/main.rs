@@ -7,7 +7,7 @@ mod scenes;
 use headwater_tests::simulated::{Mutant, Plan, Scale, Soak, Tally, happen, report};
 
 /// Worlds of a run: all seeds from 0 on.
-const MINUTES: u64 = 1_000;
+const MINUTES: u64 = 10_000;
 const WEEKS: u64 = 20;
 /// A mistake must be found within so many seeds.
 const MUTANT_SEEDS: u64 = 200;

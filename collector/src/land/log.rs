@@ -10,8 +10,12 @@ use std::path::{Path, PathBuf};
 /// A segment is closed above this: small enough to be read at once and trimmed early, and a whole blob
 /// of 64 MiB still fits one.
 pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
-/// Version of the format.
-pub(super) const VERSION: u16 = 1;
+/// Version of the format. A build that knows only version 1 would step over blobs of one part.
+pub(super) const VERSION: u16 = 2;
+/// Oldest version that is read.
+pub(super) const VERSION_MIN: u16 = 1;
+/// Memory kept for writing groups; what a larger one took is given back.
+const BUFFER_BYTES_MAX: usize = 8 << 20;
 /// Bytes before the first record.
 pub(super) const HEADER_BYTES: usize = 64;
 pub(super) const MAGIC: [u8; 4] = *b"HWLL";
@@ -71,6 +75,8 @@ pub struct Log<D: Disk> {
     /// Everything below is synced.
     offset: u64,
     segment_bytes_max: u64,
+    /// Bytes of a group: kept, since a fresh buffer for each costs more than what is written into it.
+    buffer: Vec<u8>,
 }
 
 impl<D: Disk> Log<D> {
@@ -110,6 +116,7 @@ impl<D: Disk> Log<D> {
             segment: 0,
             offset: HEADER_BYTES as u64,
             segment_bytes_max: SEGMENT_BYTES_MAX,
+            buffer: Vec::new(),
         })
     }
 
@@ -134,23 +141,39 @@ impl<D: Disk> Log<D> {
     /// [`LandError::Io`]; then nothing of the group may be acked, and this log must be given up.
     /// [`LandError::TooLarge`] before anything was written.
     pub fn append(&mut self, group: &[LandRecord], now: UtcNanos) -> Result<Vec<Span>, LandError> {
-        let records: Vec<Vec<u8>> = group.iter().map(LandRecord::to_bytes).collect();
-        for record in &records {
-            let found = record.len().saturating_sub(RECORD_HEAD_BYTES);
+        let mut bytes = std::mem::take(&mut self.buffer);
+        bytes.clear();
+        let spans = self.append_by(group, now, &mut bytes);
+        bytes.shrink_to(BUFFER_BYTES_MAX);
+        self.buffer = bytes;
+        spans
+    }
+
+    fn append_by(
+        &mut self,
+        group: &[LandRecord],
+        now: UtcNanos,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Vec<Span>, LandError> {
+        let mut ends = Vec::with_capacity(group.len());
+        for record in group {
+            let start = bytes.len();
+            record.put(bytes);
+            let found = bytes.len().saturating_sub(start).saturating_sub(RECORD_HEAD_BYTES);
             if found > RECORD_BYTES_MAX {
                 return Err(LandError::TooLarge { found, limit: RECORD_BYTES_MAX });
             }
+            ends.push(bytes.len() as u64);
         }
         if self.offset >= self.segment_bytes_max {
             self.next_segment(now)?;
         }
-        let bytes = records.concat();
-        if let Err(error) = self.write_synced(&bytes) {
+        if let Err(error) = self.write_synced(bytes) {
             tracing::warn!(path = %self.path.display(), %error, "landing segment given up after a failed sync");
             let (path, end) = (self.path.clone(), self.offset);
             let again = self
                 .next_segment(now)
-                .and_then(|()| self.write_synced(&bytes).map_err(|e| io("write and sync", &self.path, e)));
+                .and_then(|()| self.write_synced(bytes).map_err(|e| io("write and sync", &self.path, e)));
             if again.is_err() {
                 self.cut(&path, end);
                 if self.path != path {
@@ -159,10 +182,11 @@ impl<D: Disk> Log<D> {
             }
             again?;
         }
-        let mut spans = Vec::with_capacity(records.len());
-        for record in &records {
+        let start = self.offset;
+        let mut spans = Vec::with_capacity(group.len());
+        for end in ends {
             let position = self.end();
-            self.offset = self.offset.saturating_add(record.len() as u64);
+            self.offset = start.saturating_add(end);
             spans.push(Span { position, end: self.end() });
         }
         Ok(spans)

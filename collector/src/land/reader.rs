@@ -1,6 +1,6 @@
 //! The reader: everything landed after a set of cursors, for the committer and for a restart.
 
-use super::log::{HEADER_BYTES, MAGIC, SegmentHeader, VERSION, io, segment_path};
+use super::log::{HEADER_BYTES, MAGIC, SegmentHeader, VERSION, VERSION_MIN, io, segment_path};
 use super::record::{RECORD_HEAD_BYTES, RecordFault, check_body, read_body, read_head};
 use super::{LandError, Landed, LandedWatch, LandingCursors, LandingPosition};
 use headwater_core::id::{IncarnationId, parse_hex};
@@ -340,10 +340,12 @@ impl<D: Disk> LandingReader<D> {
 
 /// True if magic and version are ours, or stop being ours where zeros begin: a header whose write was cut off.
 fn is_ours_or_torn(header: &[u8; HEADER_BYTES]) -> bool {
-    let mut ours = true;
-    MAGIC.iter().chain(&VERSION.to_le_bytes()).zip(header).all(|(expected, found)| {
-        ours = ours && expected == found;
-        ours || *found == 0
+    (VERSION_MIN..=VERSION).any(|version| {
+        let mut ours = true;
+        MAGIC.iter().chain(&version.to_le_bytes()).zip(header).all(|(expected, found)| {
+            ours = ours && expected == found;
+            ours || *found == 0
+        })
     })
 }
 

@@ -3,7 +3,7 @@
 use super::{Landed, LandedBlob, LandedMessage, LandingPosition};
 use headwater_core::id::{DevicePath, Epoch, ObjectId};
 use headwater_core::time::UtcNanos;
-use headwater_core::wire::object::OBJECT_BYTES_MAX;
+use headwater_core::wire::object::{OBJECT_BYTES_MAX, Part};
 use headwater_core::wire::primitives::{PrimitiveError, Reader};
 use headwater_core::wire::{Envelope, EnvelopeError, Lane, MESSAGE_BYTES_ACCEPTED_MAX};
 use std::sync::Arc;
@@ -15,6 +15,8 @@ pub const RECORD_BYTES_MAX: usize = OBJECT_BYTES_MAX + MESSAGE_BYTES_ACCEPTED_MA
 
 const KIND_MESSAGE: u8 = 1;
 const KIND_BLOB: u8 = 2;
+/// A blob that came in one part: its bytes are those of the part, and stand here once.
+const KIND_WHOLE_BLOB: u8 = 3;
 
 /// A message to land.
 #[derive(Debug, Clone)]
@@ -90,18 +92,23 @@ impl LandRecord {
         }
     }
 
-    /// The record's bytes, head included.
-    #[must_use]
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.payload_bytes().saturating_add(256));
+    /// Appends the record's bytes, head included.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        let start = out.len();
         out.extend_from_slice(&[0; RECORD_HEAD_BYTES]);
         match self {
             Self::Message(record) => {
-                put_head(&mut out, KIND_MESSAGE, record);
+                put_head(out, KIND_MESSAGE, record);
                 out.extend_from_slice(&record.message);
             }
+            Self::Blob(record) if whole(&record.part.message) == Some(&record.bytes) => {
+                put_head(out, KIND_WHOLE_BLOB, &record.part);
+                out.extend_from_slice(&record.epoch.0.to_le_bytes());
+                out.extend_from_slice(&record.object.0);
+                out.extend_from_slice(&record.part.message);
+            }
             Self::Blob(record) => {
-                put_head(&mut out, KIND_BLOB, &record.part);
+                put_head(out, KIND_BLOB, &record.part);
                 out.extend_from_slice(&record.epoch.0.to_le_bytes());
                 out.extend_from_slice(&record.object.0);
                 let part_len = u32::try_from(record.part.message.len()).unwrap_or(u32::MAX);
@@ -110,15 +117,27 @@ impl LandRecord {
                 out.extend_from_slice(&record.bytes);
             }
         }
-        let length = u32::try_from(out.len().saturating_sub(RECORD_HEAD_BYTES)).unwrap_or(u32::MAX);
-        let length = length.to_le_bytes();
-        let crc = crc32c::crc32c(&length);
-        let crc = crc32c::crc32c_append(crc, out.get(RECORD_HEAD_BYTES..).unwrap_or_default());
-        for (to, from) in out.iter_mut().zip(length.into_iter().chain(crc.to_le_bytes())) {
+        let body = out.get(start.saturating_add(RECORD_HEAD_BYTES)..).unwrap_or_default();
+        let length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&length), body);
+        for (to, from) in out.iter_mut().skip(start).zip(length.into_iter().chain(crc.to_le_bytes())) {
             *to = from;
         }
+    }
+
+    /// The record's bytes, head included.
+    #[cfg(test)]
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.put(&mut out);
         out
     }
+}
+
+/// The object in a part that holds all of it.
+fn whole(message: &[u8]) -> Option<&[u8]> {
+    let part = Part::from_body(Envelope::body_of(message)?).ok()?;
+    (part.offset == 0 && part.total_len == part.bytes.len() as u64).then_some(part.bytes)
 }
 
 fn put_head(out: &mut Vec<u8>, kind: u8, record: &MessageRecord) {
@@ -204,6 +223,15 @@ pub(super) fn read_body(
                 part,
                 bytes,
             }))
+        }
+        KIND_WHOLE_BLOB => {
+            let epoch = Epoch(reader.u64()?);
+            let object = ObjectId(reader.array()?);
+            let part = reader.take_rest();
+            let bytes = whole(part).ok_or(RecordFault::Field("part"))?.into();
+            let part = part.into();
+            let blob = LandedBlob { position, end, device, epoch, received, object, key_serial, part, bytes };
+            Ok(Landed::Blob(blob))
         }
         kind => Err(RecordFault::Kind(kind)),
     }

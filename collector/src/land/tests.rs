@@ -214,7 +214,7 @@ fn strangers_beside_the_logs_are_left_alone_and_newer_versions_refused() {
     assert_eq!(read_all(folder.path()).len(), 1);
     let path = segment(folder.path(), 0);
     let mut newer = std::fs::read(&path).unwrap();
-    newer[4] = 2;
+    newer[4] = 3;
     std::fs::write(&path, &newer).unwrap();
     let refused = LandingReader::new(StdDisk, folder.path()).next_after(&LandingCursors::new(), 1);
     assert!(matches!(refused, Err(LandError::Foreign { .. })));
@@ -306,11 +306,12 @@ fn a_failed_sync_writes_the_group_again_to_another_segment() {
     assert_eq!(read_all(folder.path()).len(), 5, "what was given up is not read as landed");
 }
 
-/// The golden segment: written by this build it has the same bytes, and every build reads it.
+/// The golden segments: written by this build the newest has the same bytes, and every build reads all of them.
 #[test]
 fn golden_segment() {
     use headwater_core::wire::{Sent, SigningKey, Unsigned};
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/landing/v1");
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/landing");
+    let golden = goldens.join(format!("v{}", log::VERSION));
     let folder = tempfile::tempdir().unwrap();
     let mut seed = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
     seed.extend_from_slice(&[7; 32]);
@@ -357,9 +358,11 @@ fn golden_segment() {
         std::fs::write(golden.join("segment.txt"), list()).unwrap();
     }
     assert_eq!(written, std::fs::read(golden.join("segment.bin")).unwrap());
-    std::fs::copy(golden.join("segment.bin"), segment(folder.path(), 0)).unwrap();
-    let read = list();
-    assert_eq!(read, std::fs::read_to_string(golden.join("segment.txt")).unwrap());
+    for version in log::VERSION_MIN..=log::VERSION {
+        let golden = goldens.join(format!("v{version}"));
+        std::fs::copy(golden.join("segment.bin"), segment(folder.path(), 0)).unwrap();
+        assert_eq!(list(), std::fs::read_to_string(golden.join("segment.txt")).unwrap());
+    }
 }
 
 fn told(landed: &Landed) -> String {

@@ -274,13 +274,22 @@ impl Partial {
         if new.is_empty() {
             return PartOutcome::Known;
         }
+        if new.iter().any(|range| *range == (0..self.total_len)) {
+            return self.finish(part.object, part.bytes);
+        }
         for range in new {
             let Some(piece) = slice(part.bytes, part.offset, &range) else { continue };
             self.cost = self.cost.saturating_add(piece.len()).saturating_add(PIECE_OVERHEAD_BYTES);
             self.pieces.insert(range.start, piece.into());
             self.have.insert(range);
         }
-        if self.have.covers(0..self.total_len) { self.finish(part.object) } else { PartOutcome::Held }
+        if self.have.covers(0..self.total_len) {
+            let mut bytes = Vec::with_capacity(usize::try_from(self.total_len).unwrap_or(0));
+            self.pieces.values().for_each(|piece| bytes.extend_from_slice(piece));
+            self.finish(part.object, &bytes)
+        } else {
+            PartOutcome::Held
+        }
     }
 
     /// True if every byte both have is the same.
@@ -294,12 +303,11 @@ impl Partial {
         })
     }
 
-    fn finish(&mut self, object: ObjectId) -> PartOutcome {
-        let mut bytes = Vec::with_capacity(usize::try_from(self.total_len).unwrap_or(0));
-        self.pieces.values().for_each(|piece| bytes.extend_from_slice(piece));
-        let read = (object_id(&bytes) == object).then(|| BlobObject::from_bytes(&bytes));
+    /// Checks all of an object's bytes.
+    fn finish(&mut self, object: ObjectId, bytes: &[u8]) -> PartOutcome {
+        let read = (object_id(bytes) == object).then(|| BlobObject::from_bytes(bytes));
         let Some(Ok(blob)) = read else {
-            let row = claimed_row(&bytes);
+            let row = claimed_row(bytes);
             self.discard();
             return self.failed(row);
         };

@@ -3,6 +3,7 @@
 use super::child::{Task, Told};
 use super::stage::{Stage, last_line};
 use anyhow::{Context, Result};
+use headwater_tests::proxy::{Conditions, Mode, Proxy};
 use headwater_tests::world::{DEVICE, TENANT};
 use std::path::Path;
 use std::time::Duration;
@@ -21,8 +22,14 @@ pub(super) struct Bare {
     pub(super) subscriber_s_per_gb: f64,
 }
 
-/// Runs the loop through a fresh broker.
-pub(super) fn run(home: &Path, tls: bool, bytes: usize, messages: u64) -> Result<Bare> {
+/// Runs the loop through a fresh broker, its publisher behind a link if one is given.
+pub(super) fn run(
+    home: &Path,
+    tls: bool,
+    bytes: usize,
+    messages: u64,
+    link: Option<Conditions>,
+) -> Result<Bare> {
     let mut stage = Stage::new(home, tls)?;
     let topic = format!("hw/1/in/0/{TENANT}/{DEVICE}/1");
     let task = Task::Subscribe { door: stage.door("hq"), topic: topic.clone(), messages };
@@ -32,7 +39,18 @@ pub(super) fn run(home: &Path, tls: bool, bytes: usize, messages: u64) -> Result
         Ok(std::fs::read_to_string(&heard).is_ok_and(|text| text.contains("listening")))
     })?;
     let before = stage.cpu().broker;
-    let task = Task::Publish { door: stage.door("gateway"), topic, messages, bytes };
+    let mut door = stage.door("gateway");
+    let proxy = link
+        .map(|link| {
+            let proxy = Proxy::start(&stage.world.broker, 0)?;
+            proxy.set(Mode::Open(link));
+            anyhow::Ok(proxy)
+        })
+        .transpose()?;
+    if let Some(proxy) = &proxy {
+        door.broker = proxy.address();
+    }
+    let task = Task::Publish { door, topic, messages, bytes };
     let (mut publisher, said) = stage.child("publisher", &task)?;
     let told = |line: String| {
         serde_json::from_str::<Told>(&line).with_context(|| format!("no figures but {line:?}"))

@@ -40,6 +40,12 @@ const WIRE_BYTES_MAX: u64 = 8_000_000;
 const WIRE_RATE: u64 = 4_000_000;
 /// Chances in a thousand that a piece as large as a payload takes its connection with it.
 const LOSSES: [u64; 3] = [0, 10, 50];
+/// Links that are narrower than loopback, bytes/s each way: 10, 100 and 400 Mbit/s.
+const PACED_RATES: [u64; 3] = [1_250_000, 12_500_000, 50_000_000];
+/// Time on the way through them, each way.
+const PACED_DELAY: Duration = Duration::from_millis(10);
+/// Seconds a paced link is busy for, so that start and end weigh little.
+const PACED_SECONDS: u64 = 8;
 /// The same cuts in every run.
 const SEED: u64 = 0x6465_6c69_7665_7279;
 /// Live rows before the drain, and after it, so that percentiles stand on some.
@@ -100,7 +106,7 @@ pub(crate) fn measure(options: &Options, sheet: &mut Sheet) -> Result<()> {
     let bytes = options.mb.unwrap_or(MB_USUAL) * 1_000_000;
     // What is small on purpose is small everywhere.
     let backlog = options.backlog.unwrap_or(if options.mb.is_some() { bytes } else { BACKLOG_USUAL });
-    let cases = Payload::ALL.len() * 2 + 1 + LOSSES.len();
+    let cases = Payload::ALL.len() * 2 + PACED_RATES.len() + 1 + LOSSES.len();
     let progress = ProgressBar::new(cases as u64);
     progress.set_style(ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} {msg}")?);
     progress.enable_steady_tick(Duration::from_millis(250));
@@ -109,6 +115,9 @@ pub(crate) fn measure(options: &Options, sheet: &mut Sheet) -> Result<()> {
         for tls in [false, true] {
             bench.throughput(payload, tls, bytes)?;
         }
+    }
+    for rate in PACED_RATES {
+        bench.paced(rate, bytes)?;
     }
     bench.drain(backlog)?;
     for per_thousand in LOSSES {
@@ -147,7 +156,7 @@ impl Bench<'_> {
         let ours = drain(&mut stage, &watch, filled)?;
         let rss = stage.stop()?;
         drop((watch, stage));
-        let bare = bare::run(&self.home, tls, payload.bytes(), filled.rows)?;
+        let bare = bare::run(&self.home, tls, payload.bytes(), filled.rows, None)?;
         let gb = filled.payload_bytes as f64 / 1e9;
         let case = json!({"payload": payload.told(), "link": link, "mb": filled.payload_bytes / 1_000_000});
         let mb_per_s = gb * 1e3 / ours.seconds.max(1e-9);
@@ -167,6 +176,32 @@ impl Bench<'_> {
         ] {
             self.sheet.add(NAME, case.clone(), metric, cpu / gb, "s/GB", json!({ name: beside }));
         }
+        self.memory(case, rss);
+        self.progress.inc(1);
+        Ok(())
+    }
+
+    /// The same on a link that a field site may have: what is left of it for payload.
+    fn paced(&mut self, rate: u64, bytes: u64) -> Result<()> {
+        let payload = Payload::Blobs64Ki;
+        self.begin(format!("{} on a link of {}/s", payload.told(), shown(rate)));
+        let link = Conditions { rate: Some(rate), delay: Some(PACED_DELAY), cuts: None };
+        let mut stage = Stage::new(&self.home, true)?;
+        let filled = fill(&stage.world.path("spool"), payload, bytes.min(rate * PACED_SECONDS))?;
+        stage.start_collector()?;
+        let watch = AckWatch::start(&stage.door("gateway"))?;
+        let proxy = Proxy::start(&stage.world.broker, SEED)?;
+        proxy.set(Mode::Open(link));
+        stage.start_agent(Some(&proxy), None)?;
+        let ours = drain(&mut stage, &watch, filled)?;
+        let rss = stage.stop()?;
+        drop((proxy, watch, stage));
+        let bare = bare::run(&self.home, true, payload.bytes(), filled.rows, Some(link))?;
+        let case = json!({"payload": payload.told(), "link": "mTLS", "mb": filled.payload_bytes / 1_000_000,
+            "rate_mb_per_s": rate as f64 / 1e6, "delay_ms": PACED_DELAY.as_millis() as u64});
+        let mb_per_s = filled.payload_bytes as f64 / 1e6 / ours.seconds.max(1e-9);
+        let beside = json!({"bare_client": bare.mb_per_s, "ratio": mb_per_s / bare.mb_per_s});
+        self.sheet.add(NAME, case.clone(), "agent → link → mosquitto → landed", mb_per_s, "MB/s", beside);
         self.memory(case, rss);
         self.progress.inc(1);
         Ok(())

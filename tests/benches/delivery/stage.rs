@@ -27,6 +27,9 @@ pub(super) const SYNC_INTERVAL_MS: u64 = 200;
 /// Between two looks at what is awaited: short beside what is measured.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// Names the agent to measure, for example `target/release/headwater-agent`; else this program plays it.
+const AGENT_VARIABLE: &str = "HEADWATER_AGENT";
+
 /// CPU of the three, s.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Cpu {
@@ -102,9 +105,12 @@ impl Stage {
     pub(super) fn start_agent(&mut self, proxy: Option<&Proxy>, live: Option<&Path>) -> Result<()> {
         let broker = proxy.map_or_else(|| self.world.broker.clone(), Proxy::address);
         let config = agent_toml(&self.world, &self.program, self.tls, &broker, live)?;
-        let args = role_args("agent", "run", &config);
-        let mut proc =
-            Proc::new("agent", self.program.clone(), args, self.world.path("logs/agent.log")).in_own_group();
+        // This program is all parts of the product in one; a gateway's own is smaller, and its memory with it.
+        let (program, args) = match std::env::var_os(AGENT_VARIABLE) {
+            Some(program) => (program.into(), role_args("agent", "run", &config).split_off(2)),
+            None => (self.program.clone(), role_args("agent", "run", &config)),
+        };
+        let mut proc = Proc::new("agent", program, args, self.world.path("logs/agent.log")).in_own_group();
         proc.start()?;
         self.agent = Some(proc);
         Ok(())
