@@ -34,7 +34,7 @@ fn soak(seeds: u64, scale: Scale) -> Tally {
 }
 
 #[test]
-fn a_thousand_worlds_of_minutes() {
+fn ten_thousand_worlds_of_minutes() {
     let n = worlds(0, MINUTES);
     let tally = soak(n, Scale::Minutes);
     assert_eq!(tally.worlds, n);

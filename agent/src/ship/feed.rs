@@ -93,7 +93,7 @@ impl Feed {
         self.held_up = false;
     }
 
-    /// Reading failed: nothing more until there is news.
+    /// Reading failed: nothing more until there is news or it is worth another try.
     pub(super) fn failed(&mut self) {
         self.live_more = false;
         self.held_up = true;

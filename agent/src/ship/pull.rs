@@ -10,6 +10,9 @@ use headwater_core::wire::Lane;
 /// Bytes asked of the spool at once: a message of telemetry packs from several times its size.
 const READ_BYTES: usize = 512 * 1024;
 
+/// After a read that failed, this long until the next try: a gateway may have no news for hours.
+const READ_AGAIN_MS: u64 = 5_000;
+
 /// Which of its two ends a lane is read at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -21,6 +24,10 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
     /// Reads a little of each lane that has room; true if something was read.
     pub(super) async fn pull(&mut self) -> bool {
         let mut pulled = false;
+        let now = self.clock.boot();
+        if self.read_again_at.take_if(|at| *at <= now).is_some() {
+            self.feeds.iter_mut().for_each(Feed::news);
+        }
         for lane in SpoolLane::ALL {
             if self.stop_at.is_none() {
                 pulled |= self.pull_live(lane).await;
@@ -115,6 +122,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
     /// Tried again after the next sync.
     fn read_failed(&mut self, lane: SpoolLane, error: &SpoolError) -> bool {
         self.feed(lane).failed();
+        self.read_again_at = Some(self.clock.boot().plus_ms(READ_AGAIN_MS));
         self.spool_failed("read", error);
         false
     }

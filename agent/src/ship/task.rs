@@ -118,7 +118,7 @@ pub(super) struct Shell<C, S> {
     pub(super) live_window_ns: i64,
     /// By digit of their lane.
     batchers: [Batcher; Lane::ALL.len()],
-    feeds: [Feed; SpoolLane::ALL.len()],
+    pub(super) feeds: [Feed; SpoolLane::ALL.len()],
     catch_up: CatchUp,
     synced: watch::Receiver<u64>,
     spool_gone: bool,
@@ -132,6 +132,8 @@ pub(super) struct Shell<C, S> {
     state: ShipStatus,
     cancel: CancellationToken,
     pub(super) stop_at: Option<BootNanos>,
+    /// When a read of the spool that failed is tried again.
+    pub(super) read_again_at: Option<BootNanos>,
 }
 
 /// Ships until cancelled; then gives what is in flight up to 2 s. Nothing is lost by stopping at any line.
@@ -164,6 +166,7 @@ pub async fn run<C: Clock, U: Uplink, S: ShipSpool>(task: ShipTask<C, U, S>) {
         state: ShipStatus { since: Some(clock.boot()), ..ShipStatus::default() },
         cancel: task.cancel.clone(),
         stop_at: None,
+        read_again_at: None,
         clock,
     };
     let spent = shell.spent_before().await;
@@ -346,6 +349,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
         lingering
             .chain(self.shipper.deadline(now))
             .chain(self.stop_at)
+            .chain(self.read_again_at)
             .min()
             .unwrap_or(now.plus_ms(60_000))
             .max(now.plus_ms(REST_MS))

@@ -7,8 +7,11 @@ use super::scan::WINDOW_BYTES;
 use super::series::{Closed, segment_name};
 use super::series_id::SeriesId;
 use super::write::put_footer;
+use headwater_core::id::StreamId;
+use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{Disk, DiskFile};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 /// Ending of the copy of a segment that is not complete yet. One that a crash left is removed at the next open.
@@ -67,6 +70,21 @@ impl<D: Disk> DiskSpool<D> {
                 }
             }
         }
+    }
+
+    /// Rows of this life in doubtful segments that the collector has not.
+    pub(super) fn doubtful_seqs(&self) -> Vec<(StreamId, Range<u64>)> {
+        let closed = self.series.values().flat_map(|series| series.closed.values());
+        let doubtful =
+            closed.filter(|closed| closed.doubtful && !closed.evicted && closed.summary.epoch == self.epoch);
+        let parts = doubtful.flat_map(|closed| &closed.summary.streams);
+        let nothing = IntervalSet::new();
+        parts
+            .flat_map(|(id, part)| {
+                let acked = self.acked(self.epoch, *id).unwrap_or(&nothing);
+                part.seqs.iter().flat_map(|seqs| acked.missing_in(seqs)).map(|seqs| (*id, seqs))
+            })
+            .collect()
     }
 
     fn replace_with_copy(&mut self, id: SeriesId, segno: u64) -> io::Result<()> {

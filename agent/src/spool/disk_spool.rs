@@ -138,7 +138,7 @@ impl<D: Disk> DiskSpool<D> {
     }
 
     /// True if the collector has all rows of a part, or has been told that it will not get them.
-    fn settled(&self, epoch: Epoch, id: StreamId, part: &StreamPart) -> bool {
+    pub(super) fn settled(&self, epoch: Epoch, id: StreamId, part: &StreamPart) -> bool {
         let acked = self.acked(epoch, id);
         let explained = self.streams.get(&id).filter(|_| epoch == self.epoch).map(|stream| &stream.explained);
         part.seqs.iter().all(|range| {

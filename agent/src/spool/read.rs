@@ -97,25 +97,48 @@ impl<D: Disk> DiskSpool<D> {
             };
             slabs.extend(found.slabs);
         }
+        // Nothing to read now is not nothing to read: a reader that was told so would look no further.
+        if slabs.is_empty() && self.lane_waits(lane, after) {
+            let source = std::io::ErrorKind::WouldBlock.into();
+            return Err(SpoolError::Io { what: "read rows that are not proven durable yet", source });
+        }
         Ok(slabs)
     }
 
-    /// Segments of a series that may be read, from one on.
+    fn lane_waits(&self, lane: SpoolLane, after: Cursor) -> bool {
+        let of_lane = self.series.keys().filter(|id| id.lane == lane);
+        let mut segments = of_lane.flat_map(|id| {
+            let segnos = self.readable(*id, after.at(id.slot()).segno);
+            segnos.into_iter().map(|segno| (*id, segno))
+        });
+        segments.any(|(id, segno)| self.waits(id, segno))
+    }
+
+    /// Segments of a series that are there for readers, from one on. One that only another start can look at again holds
+    /// up nobody.
     pub(super) fn readable(&self, id: SeriesId, from: u64) -> Vec<u64> {
         let Some(series) = self.series.get(&id) else { return Vec::new() };
         let open = series.open.as_ref().map(|open| open.segno).filter(|segno| *segno >= from);
-        let closed = || series.closed.range(from..).filter(|(_, closed)| !closed.evicted);
-        // What follows a segment that may yet be proven waits with it: readers pass over nothing that comes later. One
-        // that can only be looked at again by another start holds up nobody.
-        let stop =
-            closed().find(|(_, closed)| closed.doubtful && !closed.unreadable).map(|(segno, _)| *segno);
-        let sound = closed().filter(|(_, closed)| !closed.doubtful).map(|(segno, _)| *segno);
-        sound.chain(open).filter(|segno| stop.is_none_or(|stop| *segno < stop)).collect()
+        let hidden = |closed: &Closed| closed.evicted || (closed.doubtful && closed.unreadable);
+        let closed = series.closed.range(from..).filter(|(_, closed)| !hidden(closed));
+        closed.map(|(segno, _)| *segno).chain(open).collect()
+    }
+
+    /// True if a segment is not read yet, and what follows it waits with it: a reader passes over nothing that comes
+    /// later.
+    fn waits(&self, id: SeriesId, segno: u64) -> bool {
+        let body = self.body(id, segno).filter(|body| body.doubtful);
+        body.is_some_and(|Closed { summary, .. }| {
+            summary.streams.iter().any(|(stream, part)| !self.settled(summary.epoch, *stream, part))
+        })
     }
 
     /// When the next slab of a series has its turn; `None` without one.
     fn turn(&mut self, id: SeriesId, from: Position) -> Result<Option<Turn>, SpoolError> {
         for segno in self.readable(id, from.segno) {
+            if self.waits(id, segno) {
+                return Ok(None);
+            }
             self.open_reader(id, segno)?;
             let (Some(body), Some((_, file))) = (self.body(id, segno), self.reader(id)) else { continue };
             let mut frames = FrameReader::with_window(file, segno, body.len, HEAD_BYTES);
@@ -147,6 +170,9 @@ impl<D: Disk> DiskSpool<D> {
         let after = run.cursor.at(id.slot());
         let mut all = Found::default();
         for segno in self.readable(id, after.segno) {
+            if self.waits(id, segno) {
+                break;
+            }
             let from = if segno == after.segno { after.offset.max(HEADER_BYTES) } else { HEADER_BYTES };
             let bytes = run.bytes.saturating_sub(all.bytes);
             let found = self.read_segment(id, segno, from, Run { bytes, ..run })?;

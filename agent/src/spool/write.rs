@@ -15,8 +15,8 @@ use std::io;
 const COPIED_BYTES_MAX: usize = 16 << 10;
 
 impl<D: Disk> DiskSpool<D> {
-    /// The stream table as far as it is durable: slabs not yet synced may vanish in a power cut, and the
-    /// seqs of vanished slabs are given again, not left out. So are skipped seqs at the end whose record would
+    /// The stream table as far as it is durable: slabs not yet synced may vanish in a power cut, those of doubtful
+    /// segments among them, and the seqs of vanished slabs are given again, not left out. So are skipped seqs at the end whose record would
     /// vanish; those before rows are told by the segment of these rows.
     pub(super) fn table(&self) -> StreamTable {
         let mut streams: BTreeMap<StreamId, TableEntry> =
@@ -24,6 +24,11 @@ impl<D: Disk> DiskSpool<D> {
         for item in self.series.values().flat_map(|series| &series.pending) {
             if let Some(entry) = streams.get_mut(&item.meta.stream) {
                 entry.next_seq = entry.next_seq.min(item.meta.seq_first);
+            }
+        }
+        for (id, seqs) in self.doubtful_seqs() {
+            if let Some(entry) = streams.get_mut(&id) {
+                entry.next_seq = entry.next_seq.min(Seq(seqs.start));
             }
         }
         for (id, entry) in &mut streams {
@@ -246,11 +251,17 @@ impl<D: Disk> DiskSpool<D> {
         self.note_gaps(&gaps);
     }
 
-    /// What a sealed segment tells of seqs that were skipped: nobody goes through it again to find the holes.
+    /// What a sealed segment tells of seqs that were skipped, or stand where a power cut may still take them: nobody goes
+    /// through it again to find the holes. What is here after all is not told as lost.
     fn untold_skips(&self, series: SeriesId) -> Vec<LostRange> {
-        let of_series = self.streams.iter().filter(|(_, stream)| series.takes(&stream.policy));
-        let skips = of_series.flat_map(|(id, stream)| stream.skipped.iter().map(|seqs| (*id, seqs)));
-        skips.map(|(stream, seqs)| LostRange { stream, seqs, cause: GapCause::Overrun }).collect()
+        let of_series = || self.streams.iter().filter(|(_, stream)| series.takes(&stream.policy));
+        let skips = of_series().flat_map(|(id, stream)| stream.skipped.iter().map(|seqs| (*id, seqs)));
+        let mut lost: Vec<LostRange> =
+            skips.map(|(stream, seqs)| LostRange { stream, seqs, cause: GapCause::Overrun }).collect();
+        let doubtful =
+            self.doubtful_seqs().into_iter().filter(|(id, _)| of_series().any(|(known, _)| known == id));
+        lost.extend(doubtful.map(|(stream, seqs)| LostRange { stream, seqs, cause: GapCause::TornTail }));
+        lost
     }
 
     /// Seals the open segment of a series with a footer.
