@@ -10,10 +10,11 @@ mod spool_world;
 
 use headwater_agent::spool::DiskSpool;
 use headwater_agent::spool::frame::{FrameKind, HEAD_BYTES, Place, read_head};
-use headwater_core::gap::GapRecord;
-use headwater_core::id::{Epoch, StreamId};
+use headwater_core::gap::{GapCause, GapRecord};
+use headwater_core::id::{BootOrdinal, Epoch, Seq, StreamId};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{Cursor, Spool, SpoolError, SpoolLane};
+use headwater_core::time::BootNanos;
 use headwater_sim::disk::{Call, SimDisk};
 use spool_world::*;
 use std::path::{Path, PathBuf};
@@ -269,5 +270,47 @@ fn what_a_failed_sync_left_behind_is_not_adopted() {
         declare(&mut after, "imu", T);
         let here = readable(&mut after, T, again.epoch, imu);
         assert!(before.iter().all(|seqs| here.covers(seqs)), "seed {seed}: {before:?} and then {here:?}");
+    }
+}
+
+/// A gap record told of seqs that no table knew yet. The start after it sealed the record's segment, lost its power before
+/// a table was written, and the next one did not read sealed segments: it gave seqs again that had been shipped.
+#[test]
+fn a_record_of_seqs_beyond_the_table_is_read_by_every_start() {
+    let (disk, index) = (SimDisk::new(), MemIndex::default());
+    let (mut spool, _) = open(&disk, 1, &index);
+    let imu = declare(&mut spool, "imu", T);
+    let records =
+        spool.declare(&"hw/gaps".parse().unwrap(), &gaps_schema(), SpoolLane::Control.into()).unwrap();
+    spool.append(slab(imu, 0, 5)).unwrap();
+    spool.sync().unwrap();
+    spool.skip(imu, 5).unwrap();
+    let gap = GapRecord {
+        stream: "imu".parse().unwrap(),
+        boot_ordinal: BootOrdinal(1),
+        seq_first: Seq(5),
+        seq_last: Seq(9),
+        cause: GapCause::Overrun,
+        stride: 0,
+        phase: 0,
+        rows: 5,
+        bytes: 0,
+        b_first: BootNanos(0),
+        b_last: BootNanos(0),
+        policy_version: 0,
+        note: String::new(),
+    };
+    spool.append(gap_slab(records, 0, &gap)).unwrap();
+    spool.sync().unwrap();
+    drop(spool);
+    for cut in 0..60 {
+        let cut_short = disk.crash(cut);
+        cut_short.cut_power_after(cut);
+        let (dir, none) = (Path::new(DIR), Box::new(MemIndex::default()));
+        let first = DiskSpool::open_with(cut_short.clone(), dir, boot(2), SMALL, Epoch(7), none);
+        drop(first);
+        let (spool, opened) = open(&cut_short.crash(cut), 3, &MemIndex::default());
+        assert!(!opened.new_epoch, "power cut after {cut} changes");
+        assert_eq!(next_seq(&spool, imu), 10, "power cut after {cut} changes");
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Options {
     /// `world`: worlds of weeks, most of them without a link, instead of minutes.
     #[arg(long)]
     weeks: bool,
-    /// `world`: tell what happens in each.
+    /// `world`: tell what happens in each, with the log of its agents and its collector (`RUST_LOG`).
     #[arg(long)]
     trace: bool,
 }
@@ -74,6 +74,10 @@ pub(crate) fn measure(options: Options, sheet: &mut Sheet) -> Result<()> {
 
 fn trace(from: u64, seeds: u64, scale: Scale) -> Result<()> {
     let mut failed = 0_u64;
+    // What the agents and the collector have to say, in the order of the world.
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let log = tracing_subscriber::fmt().without_time().with_ansi(false).with_env_filter(filter);
+    log.with_writer(std::io::stderr).init();
     for seed in (from..).take(usize::try_from(seeds).unwrap_or(usize::MAX)) {
         let plan = Plan::of(seed, scale);
         eprintln!("{plan}");

@@ -110,6 +110,19 @@ fn damaged_rows<F: DiskFile>(file: &F, damage: &Damage) -> Option<(StreamId, Ran
     }
 }
 
+/// All rows of `hw/gaps` in a segment.
+pub(super) fn stored_gap_rows<F: DiskFile>(file: &F, segno: u64, len: u64) -> Vec<GapRecord> {
+    let mut told = Vec::new();
+    scan(file, segno, len, |_, head, payload| {
+        if head.meta.kind == FrameKind::Slab
+            && let Some(slab) = read_slab(payload).filter(|slab| is_gap_rows(&slab.rows))
+        {
+            told.extend(gap_rows(&slab.rows));
+        }
+    });
+    told
+}
+
 /// True for rows of `hw/gaps`.
 pub(crate) fn is_gap_rows(rows: &Rows) -> bool {
     static GAPS: LazyLock<Fingerprint> = LazyLock::new(|| builtin::gaps().fingerprint());

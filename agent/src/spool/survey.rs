@@ -6,13 +6,13 @@ use super::ident::set_folder_aside;
 use super::index::Remembered;
 use super::payload::{Declared, StreamTable, Summary, TableEntry, read_declaration};
 use super::read::{copy, write_aside};
-use super::salvage::{Salvaged, salvage};
+use super::salvage::{Salvaged, salvage, stored_gap_rows};
 use super::scan::{FrameReader, read_footer, read_header, read_table, scan};
 use super::series::{Closed, Series, Stream, segment_name};
 use super::series_id::{Rank, SeriesId};
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{BootOrdinal, Epoch, Seq, StreamId};
-use headwater_core::ports::{Disk, DiskFile};
+use headwater_core::ports::{Disk, DiskFile, SpoolLane};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
@@ -187,7 +187,13 @@ impl<D: Disk> Survey<'_, D> {
             let ours = Some(header.epoch) == self.epoch;
             let newest = ours && !have_table;
             let closed = match read_footer(&file, segno, len) {
-                Some(summary) => Closed::new(len, summary),
+                Some(summary) => {
+                    // A start that sealed it may have ended before a table said what these rows raise.
+                    if newest && id.lane == SpoolLane::Control {
+                        self.gap_rows.extend(stored_gap_rows(&file, segno, len));
+                    }
+                    Closed::new(len, summary)
+                }
                 None => self.unsealed(&file, header, &table, newest, len, series)?,
             };
             series.closed.insert(segno, closed);
