@@ -27,6 +27,7 @@ pub mod policy;
 mod port;
 mod pull;
 mod refused;
+mod said;
 mod send;
 mod session;
 mod share;

@@ -10,6 +10,7 @@ use super::feed::Feed;
 use super::identity::ShipIdentity;
 use super::policy::{LinkPolicy, LinkRules, Spent};
 use super::port::ShipSpool;
+use super::said::Said;
 use super::shipper::{Action, Nonces, ShipSettings, Shipper};
 use super::status::{LinkDown, ShipStatus};
 use crate::batch::{BatchSettings, Batcher};
@@ -131,6 +132,7 @@ pub(super) struct Shell<C, S> {
     status: watch::Sender<ShipStatus>,
     state: ShipStatus,
     cancel: CancellationToken,
+    said: Said,
     pub(super) stop_at: Option<BootNanos>,
     /// When a read of the spool that failed is tried again.
     pub(super) read_again_at: Option<BootNanos>,
@@ -165,6 +167,7 @@ pub async fn run<C: Clock, U: Uplink, S: ShipSpool>(task: ShipTask<C, U, S>) {
         status: task.status,
         state: ShipStatus { since: Some(clock.boot()), ..ShipStatus::default() },
         cancel: task.cancel.clone(),
+        said: Said::default(),
         stop_at: None,
         read_again_at: None,
         clock,
@@ -511,12 +514,15 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
     }
 
     fn report(&mut self, error: &ShipError) {
+        // What any reconnect or slow link brings along; counted, not worth a person's time.
+        if let ShipError::Ack(AckError::Early | AckError::Nonce | AckError::Counter { .. }) = error {
+            tracing::debug!(%error, why = ?error, "ack not used");
+            return;
+        }
+        let text = error.to_string();
+        let news = self.said.is_news(&text, self.clock.boot());
         match error {
-            // What any reconnect or slow link brings along; counted, not worth a person's time.
-            ShipError::Ack(AckError::Early | AckError::Nonce | AckError::Counter { .. }) => {
-                tracing::debug!(%error, why = ?error, "ack not used");
-                return;
-            }
+            _ if !news => tracing::debug!(%error, "shipping, as told before"),
             ShipError::RefusedByBroker { why: RefusedFor::NotAuthorized } => {
                 tracing::error!(%error, "capture goes on");
             }
@@ -525,7 +531,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
             ShipError::Refused { released: true, .. } => tracing::error!(%error, "rows were given up"),
             error => tracing::warn!(%error, why = ?error, "shipping"),
         }
-        self.state.last_error = Some(error.to_string());
+        self.state.last_error = Some(text);
     }
 
     fn publish(&mut self) {
