@@ -3,6 +3,7 @@
 
 use super::disk_spool::DiskSpool;
 use super::frame::Place;
+use super::read::copy;
 use super::scan::WINDOW_BYTES;
 use super::series::{Closed, segment_name};
 use super::series_id::SeriesId;
@@ -17,20 +18,32 @@ use std::path::Path;
 /// Ending of the copy of a segment that is not complete yet. One that a crash left is removed at the next open.
 pub(super) const COPY_SUFFIX: &str = "copy";
 
-/// Cuts a segment to what is sound and seals it, so that the next open need not look again. A disk that refuses the
-/// footer leaves it without; one that does not sync what was found leaves it [doubtful](Closed::doubtful).
-pub(super) fn seal<F: DiskFile>(file: &F, segno: u64, closed: Closed) -> Closed {
-    if closed.unreadable {
-        return synced(file.sync(), segno, closed);
-    }
-    let mut closed = synced(file.truncate(closed.len).and_then(|()| file.sync()), segno, closed);
-    if closed.doubtful {
+/// Cuts a segment to what is sound and seals it, so that the next open need not look again. A disk that does not sync
+/// what was found leaves it [doubtful](Closed::doubtful); one that has no room for the footer leaves it with its torn
+/// end, which is all that tells of the rows in it.
+pub(super) fn seal<F: DiskFile>(file: &F, segno: u64, closed: Closed, torn: Option<&Range<u64>>) -> Closed {
+    let mut closed = synced(file.sync(), segno, closed);
+    if closed.doubtful || closed.unreadable {
         return closed;
     }
+    let evidence = torn.and_then(|torn| copy(file, torn));
     let bytes = footer(segno, &closed);
-    match file.write_at(&bytes, closed.len).and_then(|()| file.sync()) {
+    let sealed = file.truncate(closed.len).and_then(|()| {
+        file.write_at(&bytes, closed.len)?;
+        file.sync()
+    });
+    match sealed {
         Ok(()) => closed.len = closed.len.saturating_add(bytes.len() as u64),
-        Err(error) => tracing::warn!(%error, segno, "segment could not be sealed"),
+        Err(error) => {
+            tracing::warn!(%error, segno, "segment could not be sealed");
+            let back = file.truncate(closed.len).and_then(|()| {
+                evidence.map_or(Ok(()), |(at, bytes)| file.write_at(&bytes, at))?;
+                file.sync()
+            });
+            if let Err(error) = back {
+                tracing::warn!(%error, segno, "torn end of a segment could not be put back");
+            }
+        }
     }
     closed
 }

@@ -263,7 +263,7 @@ impl<D: Disk> Survey<'_, D> {
         if !newest && (torn.is_some() || !closed.bad.is_empty() || closed.unreadable) {
             self.complete(header.series, header.segno, table, &mut closed, series);
         }
-        closed = seal(file, header.segno, closed);
+        closed = seal(file, header.segno, closed, torn.as_ref());
         if newest {
             self.unproven = self.unproven.or(unproven);
             if torn.is_some() {
