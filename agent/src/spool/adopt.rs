@@ -59,7 +59,9 @@ impl<D: Disk> DiskSpool<D> {
             .collect();
         for (id, segno) in doubtful {
             match self.replace_with_copy(id, segno) {
-                Ok(()) => tracing::info!(series = id.dir_name(), segno, "segment is durable; its rows are read"),
+                Ok(()) => {
+                    tracing::info!(series = id.dir_name(), segno, "segment is durable; its rows are read")
+                }
                 Err(error) => {
                     tracing::warn!(%error, series = id.dir_name(), segno, "segment cannot be made durable yet");
                 }
@@ -72,7 +74,8 @@ impl<D: Disk> DiskSpool<D> {
         let Some(closed) = self.series.get(&id).and_then(|series| series.closed.get(&segno)) else {
             return Ok(());
         };
-        let (path, copy) = (dir.join(segment_name(segno)), dir.join(segment_name(segno)).with_extension(COPY_SUFFIX));
+        let (path, copy) =
+            (dir.join(segment_name(segno)), dir.join(segment_name(segno)).with_extension(COPY_SUFFIX));
         let end = footer(segno, closed);
         let len = write_copy(&self.disk, &path, &copy, closed.len, &end)?;
         self.disk.rename(&copy, &path)?;

@@ -6,8 +6,8 @@
 //!
 #![doc = include_str!("FORMAT.md")]
 
-pub mod disk;
 mod adopt;
+pub mod disk;
 mod disk_spool;
 mod evict;
 pub mod frame;

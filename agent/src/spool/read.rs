@@ -107,7 +107,8 @@ impl<D: Disk> DiskSpool<D> {
         let closed = || series.closed.range(from..).filter(|(_, closed)| !closed.evicted);
         // What follows a segment that may yet be proven waits with it: readers pass over nothing that comes later. One
         // that can only be looked at again by another start holds up nobody.
-        let stop = closed().find(|(_, closed)| closed.doubtful && !closed.unreadable).map(|(segno, _)| *segno);
+        let stop =
+            closed().find(|(_, closed)| closed.doubtful && !closed.unreadable).map(|(segno, _)| *segno);
         let sound = closed().filter(|(_, closed)| !closed.doubtful).map(|(segno, _)| *segno);
         sound.chain(open).filter(|segno| stop.is_none_or(|stop| *segno < stop)).collect()
     }

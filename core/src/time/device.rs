@@ -6,8 +6,8 @@
 
 use super::boots::{Query, Resolved};
 use super::cone::{Point, Rate};
-use super::envelope::{Envelope, Shape};
-use super::learn::{Observation, frequency_ppb};
+use super::envelope::{Cursor, Envelope, Shape};
+use super::learn::{Observation, learn, residual_ppb};
 use super::span::Span;
 use super::statement::DeviceExchange;
 use super::track::{Params, Placed};
@@ -15,6 +15,9 @@ use super::{BootNanos, Grade, UtcNanos};
 
 /// Largest deviation of a device's clock that does not say what it has, ppb: an RC oscillator.
 pub const DEVICE_RHO_PPB: i64 = 6_000_000;
+
+/// Points used on each side of a moment: a device is pinged often, and a slow adapter holds most answers back.
+pub const DEVICE_WINDOW: usize = 200;
 
 /// The compiled clock of one device between two of its restarts.
 #[derive(Debug, Clone)]
@@ -70,14 +73,14 @@ impl DeviceTrack {
         observations.sort_unstable();
         let outvotes = upper.len().min(lower.len()) > params.f;
         let f = if outvotes { params.f } else { 0 };
-        let built = |rate: Rate| Envelope::new(&upper, &lower, &[], Shape { rate, f, window: params.window });
-        let phi_ppb = frequency_ppb(&observations, rho_ppb);
-        let all = match phi_ppb {
-            Some(phi_ppb) => super::track::learned_envelope(params.residual_ppb, rho_ppb, |rho_ppb| {
-                built(Rate { phi_ppb, rho_ppb })
-            }),
-            None => built(Rate::datasheet(rho_ppb)),
-        };
+        let window = params.window.max(DEVICE_WINDOW);
+        let built = |rate: Rate| Envelope::new(&upper, &lower, &[], Shape { rate, f, window });
+        let learned = learn(&observations, rho_ppb);
+        let all = built(learned.map_or(Rate::datasheet(rho_ppb), |learned| Rate {
+            phi_ppb: learned.phi_ppb,
+            rho_ppb: residual_ppb(learned, params.residual_ppb, rho_ppb),
+        }));
+        let phi_ppb = learned.map(|learned| learned.phi_ppb);
         Self { promised: built(Rate::datasheet(rho_ppb)), all, outvotes, phi_ppb, rho_ppb }
     }
 
@@ -96,10 +99,10 @@ impl DeviceTrack {
     /// Places a moment of the device on the boot line.
     #[must_use]
     pub fn place(&self, d_ns: i64) -> OnBoot {
-        self.place_next(&mut (0, 0), d_ns)
+        self.place_next(&mut (Cursor::default(), Cursor::default()), d_ns)
     }
 
-    fn place_next(&self, cursor: &mut (usize, usize), d_ns: i64) -> OnBoot {
+    fn place_next(&self, cursor: &mut (Cursor, Cursor), d_ns: i64) -> OnBoot {
         let span = self.promised.at_cursor(&mut cursor.0, BootNanos(d_ns));
         let guess = self.all.at_cursor(&mut cursor.1, BootNanos(d_ns));
         let conflict = span.is_empty();
@@ -114,7 +117,7 @@ impl DeviceTrack {
         let mut order: Vec<(BootNanos, usize)> =
             queries.iter().enumerate().map(|(place, query)| (query.event, place)).collect();
         order.sort_unstable();
-        let mut cursor = (0, 0);
+        let mut cursor = (Cursor::default(), Cursor::default());
         let on_boot: Vec<OnBoot> = order.iter().map(|(d, _)| self.place_next(&mut cursor, d.0)).collect();
         let moments = |of: fn(&OnBoot) -> i64| -> Vec<BootNanos> {
             on_boot.iter().map(|one| BootNanos(of(one))).collect()

@@ -12,6 +12,7 @@
 //! Bounds are exact integers: 1e-9 ns inside, rounded outward once.
 
 mod best;
+mod line;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,8 @@ use super::cone::{Point, Rate, SCALE};
 use super::span::Span;
 use super::{BootNanos, clamp_i64};
 use best::{Best, K, Windows};
+pub use line::Cursor;
+use line::Line;
 
 /// A stretch between two readings of the raw clock in which the local line was slewed harder than its rate allows.
 ///
@@ -156,26 +159,28 @@ impl Envelope {
         self.in_gap(self.gap_of(b.0), b.0)
     }
 
-    /// The bounds at `b`, for questions that come in ascending order: `cursor` starts at 0 and is kept between them.
+    /// The bounds at `b`, for questions that mostly come in ascending order: `cursor` remembers where the last one was.
     #[must_use]
-    pub fn at_cursor(&self, cursor: &mut usize, b: BootNanos) -> Span {
-        let mut place = (*cursor).min(self.gaps.len().saturating_sub(1));
-        if self.gaps.get(place).is_some_and(|gap| place > 0 && b.0 < gap.start) {
-            place = self.gap_of(b.0);
+    pub fn at_cursor(&self, cursor: &mut Cursor, b: BootNanos) -> Span {
+        if let Some(line) = cursor.line.as_ref().filter(|line| line.holds(b.0)) {
+            return line.at(b.0);
         }
-        let mut steps = 0;
-        while let Some(next) = self.gaps.get(place + 1)
-            && next.start <= b.0
-        {
-            place += 1;
-            steps += 1;
-            // A long way is searched, not walked.
-            if steps == 16 {
-                place = self.gap_of(b.0);
-            }
-        }
-        *cursor = place;
+        let place = self.walked(cursor.gap, b.0);
+        cursor.gap = place;
+        let Some(gap) = self.gaps.get(place) else { return Span::OPEN };
+        let end = self.gaps.get(place + 1).map_or(i64::MAX, |next| next.start);
+        cursor.line = Line::of(gap, (self.upper, self.lower), b.0, end);
         self.in_gap(place, b.0)
+    }
+
+    /// The gap of `b`: near `from` in most cases, so some steps are walked before it is searched.
+    fn walked(&self, from: usize, b: i64) -> usize {
+        let starts_by = |place: usize| self.gaps.get(place).is_some_and(|gap| gap.start <= b);
+        if from > 0 && !starts_by(from) {
+            return self.gap_of(b);
+        }
+        let walked = (from..from + 16).find(|place| !starts_by(place + 1));
+        walked.unwrap_or_else(|| self.gap_of(b))
     }
 
     /// Share of the gaps whose bounds contradict one another, parts per thousand.

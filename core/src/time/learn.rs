@@ -10,6 +10,8 @@ use super::statement::Constraint;
 const BLOCKS: usize = 64;
 /// Fewer observations teach nothing.
 const OBSERVATIONS_MIN: usize = 16;
+/// Nor do fewer sharp ones.
+const KEPT_MIN: usize = 8;
 /// Nor does a shorter time, ns: 5 ms of noise over it are 1.4 ppm.
 const SPAN_MIN_NS: i64 = 3_600_000_000_000;
 
@@ -37,9 +39,21 @@ impl Observation {
     }
 }
 
-/// The deviation of U's rate from 1 in ppb, within ± `rho_ppb`; none if the observations, sorted, are too few or too close.
+/// What was learned of a clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Learned {
+    /// Deviation of U's rate from 1, ppb.
+    pub phi_ppb: i64,
+    /// By how much four of five slopes over a sixteenth of the time differ from it at most, ppb: temperature, wander and
+    /// what noise is left.
+    pub spread_ppb: i64,
+    /// What a sharp observation may be off by, over the whole time, ppb.
+    pub doubt_ppb: i64,
+}
+
+/// The frequency within ± `rho_ppb`; none if the observations, sorted, are too few or too close.
 #[must_use]
-pub fn frequency_ppb(observations: &[Observation], rho_ppb: i64) -> Option<i64> {
+pub fn learn(observations: &[Observation], rho_ppb: i64) -> Option<Learned> {
     let (first, last) = (observations.first()?, observations.last()?);
     let span = last.at.saturating_sub(first.at);
     if observations.len() < OBSERVATIONS_MIN || span < SPAN_MIN_NS {
@@ -59,18 +73,45 @@ pub fn frequency_ppb(observations: &[Observation], rho_ppb: i64) -> Option<i64> 
             }
         }
     }
-    let mut slopes = Vec::with_capacity(kept.len() * kept.len() / 2);
-    for (place, a) in kept.iter().enumerate() {
-        for b in kept.iter().skip(place + 1).filter(|b| b.at.saturating_sub(a.at) > span / 4) {
-            let run = i128::from(b.at) - i128::from(a.at);
-            let rise = i128::from(b.utc) - i128::from(a.utc) - run;
-            slopes.push(super::clamp_i64((rise * 1_000_000_000).div_euclid(run)));
-        }
+    // Round trips through a queue say next to nothing beside those that met none.
+    let mut widths: Vec<i64> = kept.iter().map(|one| one.width).collect();
+    let sharp = share_of(&mut widths, 200)?;
+    kept.retain(|one| one.width <= sharp.saturating_mul(4));
+    let doubt = (i128::from(sharp.max(0)) * 1_000_000_000).div_euclid(i128::from(span));
+    if kept.len() < KEPT_MIN || doubt > i128::from(rho_ppb / 2) {
+        return None;
     }
-    let middle = slopes.len() / 2;
-    (!slopes.is_empty())
-        .then(|| *slopes.select_nth_unstable(middle).1)
-        .map(|phi| phi.clamp(-rho_ppb, rho_ppb))
+    let slope = |a: &Observation, b: &Observation| {
+        let run = i128::from(b.at) - i128::from(a.at);
+        let rise = i128::from(b.utc) - i128::from(a.utc) - run;
+        super::clamp_i64((rise * 1_000_000_000).div_euclid(run.max(1)))
+    };
+    let mut slopes = Vec::with_capacity(kept.len() * kept.len() / 2);
+    let mut near = Vec::with_capacity(kept.len());
+    for (place, a) in kept.iter().enumerate() {
+        let rest = kept.get(place + 1..).unwrap_or_default();
+        let apart = |b: &&Observation, least: i64| b.at.saturating_sub(a.at) > least;
+        slopes.extend(rest.iter().filter(|b| apart(b, span / 4)).map(|b| slope(a, b)));
+        near.extend(rest.iter().find(|b| apart(b, span / 16)).map(|b| slope(a, b)));
+    }
+    let phi_ppb = share_of(&mut slopes, 500)?.clamp(-rho_ppb, rho_ppb);
+    let mut spread: Vec<i64> =
+        near.iter().map(|slope| slope.saturating_sub(phi_ppb).saturating_abs()).collect();
+    let spread_ppb = share_of(&mut spread, 800)?;
+    Some(Learned { phi_ppb, spread_ppb, doubt_ppb: super::clamp_i64(doubt) })
+}
+
+/// The value that `permille` of a thousand lie below.
+fn share_of(values: &mut [i64], permille: usize) -> Option<i64> {
+    let place = values.len() * permille / 1_000;
+    (!values.is_empty()).then(|| *values.select_nth_unstable(place).1)
+}
+
+/// The rate that is left beside a learned frequency, ppb: at least `least`, twice the spread and the
+/// doubt, and no more than was known before.
+#[must_use]
+pub fn residual_ppb(learned: Learned, least: i64, rho_ppb: i64) -> i64 {
+    learned.spread_ppb.saturating_mul(2).max(learned.doubt_ppb).max(least).min(rho_ppb).max(1)
 }
 
 #[cfg(test)]
@@ -92,17 +133,32 @@ mod tests {
             for place in lies {
                 observations[place].utc += 80_000_000;
             }
-            let found = frequency_ppb(&observations, 50_000).unwrap();
+            let found = learn(&observations, 50_000).unwrap().phi_ppb;
             // 5 ms over a quarter of five hours are 1.1 ppm; the median is far better.
             prop_assert!((found - ppb).abs() < 700, "{found} for {ppb}");
         }
     }
 
     #[test]
+    fn what_wanders_leaves_a_wide_residual() {
+        let swing = |at: i64, ppm: i64| (at / S) * (at / S) / 86_400 * ppm * 1_000;
+        let clock = |ppm: i64| -> Vec<Observation> {
+            let at = |n: i64| n * 64 * S;
+            (0..1_350).map(|n| Observation { at: at(n), utc: at(n) + swing(at(n), ppm), width: 1 }).collect()
+        };
+        // The rate grows by twice as many ppm over the day.
+        let still = learn(&clock(0), 50_000).unwrap();
+        assert_eq!((still.phi_ppb, residual_ppb(still, 8_000, 50_000)), (0, 8_000));
+        let swinging = learn(&clock(15), 50_000).unwrap();
+        assert!((14_000..16_000).contains(&swinging.phi_ppb), "{swinging:?}");
+        assert!(residual_ppb(swinging, 8_000, 50_000) >= 15_000, "{swinging:?}");
+    }
+
+    #[test]
     fn an_hour_is_needed() {
         let observations: Vec<Observation> =
             (0..50).map(|n| Observation { at: n * 64 * S, utc: n * 64 * S, width: 1 }).collect();
-        assert_eq!(frequency_ppb(&observations, 50_000), None);
-        assert_eq!(frequency_ppb(&[], 50_000), None);
+        assert_eq!(learn(&observations, 50_000), None);
+        assert_eq!(learn(&[], 50_000), None);
     }
 }

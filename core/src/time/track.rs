@@ -8,6 +8,7 @@ mod segment_track;
 mod tests;
 
 use super::cone::{FALSE_MAX, RESIDUAL_PPB, RHO_PPB, WINDOW};
+use super::envelope;
 use super::segment::{Break, breaks, stepped, tolls};
 use super::span::Span;
 use super::statement::{ClockEvent, ClockSource, Constraint, RawReading};
@@ -15,7 +16,6 @@ use super::{BootNanos, Grade, NS_PER_S, UtcNanos};
 use crate::id::Sha256;
 use segment_track::SegmentTrack;
 pub use segment_track::TrackSegment;
-pub(super) use segment_track::learned_envelope;
 use std::collections::BTreeSet;
 
 /// What tracks are made with. Part of their id.
@@ -97,7 +97,7 @@ pub struct Track {
 #[derive(Debug, Clone, Default)]
 pub struct Cursor {
     segment: usize,
-    places: Vec<(usize, usize)>,
+    places: Vec<(envelope::Cursor, envelope::Cursor)>,
 }
 
 impl Track {
@@ -143,7 +143,7 @@ impl Track {
     /// Places a moment; moments come in ascending order (others are right too, only slower).
     #[must_use]
     pub fn place_next(&self, cursor: &mut Cursor, b: BootNanos) -> Placed {
-        let segment = self.breaks.partition_point(|one| one.to <= b);
+        let segment = if self.breaks.is_empty() { 0 } else { self.breaks.partition_point(|one| one.to <= b) };
         if segment != cursor.segment {
             *cursor = Cursor { segment, places: Vec::new() };
         }

@@ -61,9 +61,20 @@ proptest! {
     fn the_cursor_gives_what_the_search_gives(upper in lists(), lower in lists(), asked in proptest::collection::vec(-100_i64..4_100, 1..80)) {
         let shape = Shape { rate: Rate::datasheet(RHO_PPB), f: FALSE_MAX, window: WINDOW };
         let envelope = Envelope::new(&points(&upper), &points(&lower), &[], shape);
-        let mut cursor = 0;
+        let mut cursor = Cursor::default();
         for b in asked {
             let b = BootNanos(b * MS);
+            prop_assert_eq!(envelope.at_cursor(&mut cursor, b), envelope.at(b));
+        }
+    }
+
+    #[test]
+    fn lines_are_exact_to_the_nanosecond_where_cones_cross(upper in lists(), lower in lists(), from in 0_i64..4_000, phi in -60_000_i64..60_000) {
+        let shape = Shape { rate: Rate { phi_ppb: phi, rho_ppb: 8_000 }, f: FALSE_MAX, window: WINDOW };
+        let envelope = Envelope::new(&points(&upper), &points(&lower), &[], shape);
+        let mut cursor = Cursor::default();
+        for step in 0..400 {
+            let b = BootNanos(from * MS + step * 104_729 + step % 3);
             prop_assert_eq!(envelope.at_cursor(&mut cursor, b), envelope.at(b));
         }
     }

@@ -2,14 +2,11 @@
 
 use super::{Params, Placed};
 use crate::time::cone::{Point, Rate};
-use crate::time::envelope::{Envelope, Shape, Toll};
-use crate::time::learn::{Observation, frequency_ppb};
+use crate::time::envelope::{Cursor, Envelope, Shape, Toll};
+use crate::time::learn::{Observation, learn, residual_ppb};
 use crate::time::span::{Span, agree};
 use crate::time::statement::{Claim, ClockSource, Constraint};
 use crate::time::{BootNanos, Grade};
-
-/// Gaps between points that may contradict one another before a residual rate is thought too small, per thousand.
-const CONTRADICTIONS_MAX_PERMILLE: usize = 10;
 
 /// What one source says.
 #[derive(Debug, Clone)]
@@ -115,23 +112,19 @@ impl SegmentTrack {
         let mut observations: Vec<Observation> =
             constraints.iter().filter_map(Observation::of).filter(|one| within(BootNanos(one.at))).collect();
         observations.sort_unstable();
-        let phi_ppb = frequency_ppb(&observations, rho_ppb);
+        let learned = learn(&observations, rho_ppb);
         let shape = |rate: Rate| Shape { rate, f: params.f, window: params.window };
-        let (residual_ppb, all) = match phi_ppb {
-            None => (rho_ppb, estimates(&points, &tolls, shape(Rate::datasheet(rho_ppb)))),
-            Some(phi_ppb) => {
-                let built = |rho_ppb: i64| estimates(&points, &tolls, shape(Rate { phi_ppb, rho_ppb }));
-                learned(params.residual_ppb, rho_ppb, built)
-            }
-        };
+        let rate = learned.map_or(Rate::datasheet(rho_ppb), |learned| Rate {
+            phi_ppb: learned.phi_ppb,
+            rho_ppb: residual_ppb(learned, params.residual_ppb, rho_ppb),
+        });
         let promised = shape(Rate::datasheet(rho_ppb));
         let voices: Vec<Voice> = points
             .iter()
-            .zip(all)
-            .map(|((source, points), all)| Voice {
+            .map(|(source, points)| Voice {
                 source: *source,
                 promised: points.envelope(Grade::Guaranteed, &tolls, promised),
-                all,
+                all: points.envelope(Grade::Estimated, &tolls, shape(rate)),
             })
             .collect();
         let moments =
@@ -141,8 +134,8 @@ impl SegmentTrack {
             to,
             spoken: moments().min().zip(moments().max()),
             rho_ppb,
-            phi_ppb,
-            residual_ppb,
+            phi_ppb: learned.map(|learned| learned.phi_ppb),
+            residual_ppb: rate.rho_ppb,
             points: points.iter().fold((0, 0), |(up, low), (_, p)| (up + p.upper.len(), low + p.lower.len())),
             tolls: tolls.len(),
             sources: voices.iter().map(|voice| voice.source).collect(),
@@ -155,23 +148,54 @@ impl SegmentTrack {
     }
 
     /// `cursors` has a place per voice, and is empty at first.
-    pub(super) fn place(&self, cursors: &mut Vec<(usize, usize)>, b: BootNanos) -> Placed {
-        cursors.resize(self.voices.len(), (0, 0));
+    pub(super) fn place(&self, cursors: &mut Vec<(Cursor, Cursor)>, b: BootNanos) -> Placed {
+        if cursors.len() != self.voices.len() {
+            cursors.resize(self.voices.len(), (Cursor::default(), Cursor::default()));
+        }
+        if let ([voice], [cursor]) = (self.voices.as_slice(), cursors.as_mut_slice()) {
+            let (mut promise, guess) =
+                (voice.promise(&mut cursor.0, b), voice.all.at_cursor(&mut cursor.1, b));
+            disbelieve(std::slice::from_mut(&mut promise), &[guess]);
+            return answer(&[promise], &[guess]);
+        }
         let mut promised = [Span::OPEN; ClockSource::ALL.len()];
         let mut all = [Span::OPEN; ClockSource::ALL.len()];
         let places = promised.iter_mut().zip(&mut all);
         for ((voice, cursor), (promise, guess)) in self.voices.iter().zip(cursors).zip(places) {
-            *promise = voice.promise(&mut cursor.0, b);
             *guess = voice.all.at_cursor(&mut cursor.1, b);
+            *promise = voice.promise(&mut cursor.0, b);
         }
         let n = self.voices.len();
-        answer(promised.get(..n).unwrap_or_default(), all.get(..n).unwrap_or_default())
+        let (promised, all) = (promised.get_mut(..n).unwrap_or_default(), all.get(..n).unwrap_or_default());
+        disbelieve(promised, all);
+        answer(promised, all)
+    }
+}
+
+/// A learned frequency shows lies that datasheet rates still allow: who contradicts himself, or all others, once it is known
+/// has more false points than may be, and his promise counts as the contradiction it is. Of two that contradict each other
+/// neither is believed.
+fn disbelieve(promised: &mut [Span], all: &[Span]) {
+    let speaks = |promise: &Span| *promise != Span::OPEN;
+    let guesses = promised.iter().zip(all).filter(|(promise, _)| speaks(promise));
+    let met = guesses.clone().fold(Span::OPEN, |met, (_, guess)| met.meet(*guess));
+    if !met.is_empty() {
+        return;
+    }
+    let verdict = agree(&guesses.map(|(_, guess)| *guess).collect::<Vec<Span>>());
+    for (promise, guess) in promised.iter_mut().zip(all).filter(|(promise, _)| speaks(promise)) {
+        let believed = !verdict.conflict && !guess.is_empty() && !guess.meet(verdict.span).is_empty();
+        if !believed && promise.is_closed() {
+            let Span { lo, hi } = promise.upright();
+            // Turned about, and empty even where it was a point.
+            *promise = Span { lo: hi.saturating_add(1), hi: lo };
+        }
     }
 }
 
 impl Voice {
     /// A side on which no more spoke than may lie promises nothing.
-    fn promise(&self, cursor: &mut usize, b: BootNanos) -> Span {
+    fn promise(&self, cursor: &mut Cursor, b: BootNanos) -> Span {
         let (upper, lower) = (self.promised.outvotes_upper(), self.promised.outvotes_lower());
         if !upper && !lower {
             return Span::OPEN;
@@ -192,27 +216,4 @@ fn answer(promised: &[Span], all: &[Span]) -> Placed {
     let ts = if guess.conflict || !guess.span.is_closed() { span.middle() } else { guess.span.middle() };
     let ts = if span.is_closed() { ts.clamp(span.lo, span.hi) } else { ts };
     Placed { span, ts, grade, conflict: verdict.conflict, outvoted: verdict.outvoted }
-}
-
-fn estimates(points: &[(ClockSource, Points)], tolls: &[Toll], shape: Shape) -> Vec<Envelope> {
-    points.iter().map(|(_, points)| points.envelope(Grade::Estimated, tolls, shape)).collect()
-}
-
-/// The least residual rate, doubled from `least` up to `most`, with which hardly any points contradict one another.
-fn learned(least: i64, most: i64, built: impl Fn(i64) -> Vec<Envelope>) -> (i64, Vec<Envelope>) {
-    let mut residual = least.clamp(1, most.max(1));
-    loop {
-        let envelopes = built(residual);
-        let worst = envelopes.iter().map(Envelope::contradictions_permille).max().unwrap_or(0);
-        if worst <= CONTRADICTIONS_MAX_PERMILLE || residual >= most {
-            return (residual, envelopes);
-        }
-        residual = residual.saturating_mul(2).min(most);
-    }
-}
-
-/// The same for one source.
-pub(in crate::time) fn learned_envelope(least: i64, most: i64, built: impl Fn(i64) -> Envelope) -> Envelope {
-    let (_, envelopes) = learned(least, most, |residual| vec![built(residual)]);
-    envelopes.into_iter().next().unwrap_or_else(|| built(most))
 }
