@@ -9,6 +9,7 @@ mod first_light;
 mod fleet;
 mod gateway;
 mod spool;
+mod time;
 mod wire;
 mod world;
 
@@ -81,6 +82,9 @@ enum Name {
     /// MB/s and CPU from a full spool through mosquitto until landed, beside a bare MQTT client; latency of live rows
     /// beside a backlog; bytes on the wire on good and bad links.
     Delivery,
+    /// Simulated clocks of a fleet: coverage, bounds, errors and violations of resolved time, beside a wall clock and
+    /// beside bounds from the past alone; samples placed a second.
+    Time,
     /// Simulated worlds: agents, broker, network, collector, disks and clocks from a seed, with an oracle. A soak for as
     /// many seeds as wanted; a failing one prints its plan and the command that replays it.
     World,
@@ -96,9 +100,13 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let folder = match args.name {
         Name::FirstLight => "data/demo",
-        Name::Wire | Name::Gateway | Name::Spool | Name::Delivery | Name::Fleet | Name::World => {
-            "data/streams"
-        }
+        Name::Wire
+        | Name::Gateway
+        | Name::Spool
+        | Name::Delivery
+        | Name::Fleet
+        | Name::Time
+        | Name::World => "data/streams",
     };
     let data = args.data.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder));
     let mut sheet = Sheet::new(args.json);
@@ -126,6 +134,7 @@ fn main() -> ExitCode {
             let options = spool::Options { dir: args.dir, backlog: args.backlog, quick: args.quick };
             spool::measure(&options, &mut sheet)
         }
+        Name::Time => time::measure(args.world.seeds, args.world.from, &mut sheet),
         Name::World => world::measure(args.world, &mut sheet),
     };
     match done {

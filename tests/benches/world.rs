@@ -16,12 +16,12 @@ const SEEDS_OF_WEEKS: u64 = 20;
 /// Which worlds.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Options {
-    /// `world`: how many worlds (default: 10000, or 20 of weeks).
+    /// `world`: how many worlds (default: 10000, or 20 of weeks). `time`: how many device-days (default: 1200).
     #[arg(long, value_name = "N")]
-    seeds: Option<u64>,
-    /// `world`: the first seed.
+    pub(crate) seeds: Option<u64>,
+    /// `world`, `time`: the first seed.
     #[arg(long, value_name = "S", default_value_t = 0)]
-    from: u64,
+    pub(crate) from: u64,
     /// `world`: worlds of weeks, most of them without a link, instead of minutes.
     #[arg(long)]
     weeks: bool,

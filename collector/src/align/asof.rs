@@ -86,7 +86,7 @@ pub struct Source {
 pub fn distance(left: &Instant, right: &Instant) -> (i64, i64, bool) {
     if left.place.boot == right.place.boot {
         let dt = left.place.event_ns.saturating_sub(right.place.event_ns);
-        let drift = headwater_core::time::clamp_i64(crate::resolve::bound::drift_ns(dt.into()));
+        let drift = headwater_core::time::clamp_i64(headwater_core::time::cone::drift_ns(dt.into()));
         (dt, left.half_ns.saturating_add(right.half_ns).saturating_add(drift), true)
     } else {
         (left.ts_ns.saturating_sub(right.ts_ns), left.err_ns.saturating_add(right.err_ns), false)

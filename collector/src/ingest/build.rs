@@ -112,7 +112,8 @@ fn resolve(folder: &Folder) -> Vec<Vec<Resolved>> {
             boots.entry(whose).or_default().push(place);
         } else if let Some(answer) = answers.get_mut(place) {
             let received = held.received.plus_ns(folder.settings.clock_half_ns);
-            *answer = folder.tracks.resolve_foreign(incoming(held), received, &events(held));
+            let (whose, domain) = (incoming(held), held.rows.domain);
+            *answer = folder.tracks.resolve_foreign(whose, domain, received, &events(held));
         }
     }
     let mut conflicts = 0_u64;

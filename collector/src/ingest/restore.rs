@@ -7,12 +7,12 @@ use super::replaying::Replay;
 use crate::commit::read::ScannedRows;
 use crate::commit::tables::Ops;
 use crate::dedup::StreamKey;
-use crate::resolve::{Constraint, Incoming};
+use crate::resolve::{ClockRow, Incoming, statements_of};
 use futures::TryStreamExt;
 use headwater_core::batch::StreamRef;
 use headwater_core::id::{BootOrdinal, DeviceId, DevicePath, Epoch, StreamId};
 use headwater_core::schema::Schema;
-use headwater_core::time::{BootNanos, Grade, NS_PER_S, UtcNanos};
+use headwater_core::time::{NS_PER_S, UtcNanos};
 use headwater_core::wire::Declaration;
 use headwater_lake::{CommitId, Lake, LakeError, RefName, ScanOptions};
 use std::sync::Arc;
@@ -168,38 +168,18 @@ fn constraint(folder: &mut Folder, rows: ScannedRows<'_>, row: usize) -> Option<
     let device: DeviceId = rows.text("device", row)?.parse().ok()?;
     let epoch = rows.text("epoch", row)?.parse().ok()?;
     let boot = BootOrdinal(u32::try_from(rows.long("boot_ordinal", row)?).ok()?);
-    let kind = rows.text("row_kind", row)?;
     let ours = rows.text("declared_by", row)? == "collector";
-    let claimed = rows.text("grade", row)?;
-    let grades = [Grade::OrderingOnly, Grade::Estimated, Grade::Guaranteed];
-    let grade = grades.into_iter().find(|grade| grade.as_str() == claimed)?;
-    let grade = grade.min(crate::resolve::grade_max(&rows.text("source", row)?));
     let long = |name: &str| rows.long(name, row);
     if ours && let Some(t1) = long("t1_ns") {
         let bucket = t1.div_euclid(64 * NS_PER_S);
         let last = folder.halves.entry((device.clone(), epoch, boot)).or_insert(bucket);
         *last = (*last).max(bucket);
     }
-    if grade == Grade::OrderingOnly {
-        return None;
+    let clock = ClockRow::from_table(|name| rows.text(name, row), long)?;
+    let received = long("ts_ns").and_then(|ts| folder.settings.latest(UtcNanos(ts)));
+    for statement in statements_of(&clock) {
+        folder.tracks.observe(Incoming { device: &device, epoch, boot }, statement, received);
     }
-    let constraint = match kind.as_str() {
-        "sample" => Constraint::Sample {
-            b1: BootNanos(long("b1_ns")?),
-            real: UtcNanos(long("real_ns")?),
-            b2: BootNanos(long("b2_ns")?),
-            half_ns: long("half_ns").filter(|half| *half >= 0)?,
-            grade,
-        },
-        "exchange" => Constraint::Exchange {
-            sent: long("t1_ns").zip(long("t2_ns")).map(|(t1, t2)| (BootNanos(t1), UtcNanos(t2))),
-            answered: long("t4_ns").zip(long("t3_ns")).map(|(t4, t3)| (BootNanos(t4), UtcNanos(t3))),
-            e_c_ns: long("e_c_ns").filter(|e_c| *e_c >= 0)?,
-            grade,
-        },
-        _ => return None,
-    };
-    folder.tracks.observe(Incoming { device: &device, epoch, boot }, constraint);
     Some(())
 }
 

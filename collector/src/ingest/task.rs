@@ -15,7 +15,7 @@ use crate::receive::clock::QualitySource;
 use crate::registry::Registry;
 use headwater_core::id::{Sha256, TenantId, parse_hex};
 use headwater_core::ports::Clock;
-use headwater_core::time::{BootNanos, Grade, UtcNanos};
+use headwater_core::time::{BootNanos, Grade, NS_PER_S, UtcNanos};
 use headwater_lake::{CommitId, CommitObject, Committed, Lake, LakeError, RefName, TableName};
 use std::path::PathBuf;
 use tokio::sync::watch;
@@ -71,6 +71,18 @@ impl IngestSettings {
             clock_grade: Grade::Estimated,
             config_hash: String::new(),
             requests: None,
+        }
+    }
+
+    /// No clock that reported by `received` can have shown a later time than this; `None` if our own clock is nothing to
+    /// judge others by. A clock of ours that is only an estimate is given a day: it still tells a week from a decade.
+    #[must_use]
+    pub(super) fn latest(&self, received: UtcNanos) -> Option<UtcNanos> {
+        let by_then = received.plus_ns(self.clock_half_ns);
+        match self.clock_grade {
+            Grade::Guaranteed => Some(by_then),
+            Grade::Estimated => Some(by_then.plus_ns(86_400 * NS_PER_S)),
+            Grade::OrderingOnly => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod clock;
+pub mod clocks;
 pub mod device;
 pub mod disk;
 pub mod loop_disk;

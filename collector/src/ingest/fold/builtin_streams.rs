@@ -4,12 +4,12 @@ use super::{Arriving, Folder, whose};
 use crate::dedup::StreamKey;
 use crate::ingest::group::{Reason, RecordedGap};
 use crate::land::LandedMessage;
-use crate::resolve::{ClockRow, ClockRowKind, Constraint, Incoming, constraint_of};
+use crate::resolve::{ClockRow, ClockRowKind, Constraint, Incoming, Statement, statements_of};
 use headwater_core::batch::{Rows, StreamRef};
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{BootOrdinal, Seq, Sha256};
 use headwater_core::sample::Value;
-use headwater_core::time::{BootNanos, NS_PER_S, UtcNanos};
+use headwater_core::time::{BootNanos, ClockDomain, NS_PER_S, UtcNanos};
 use std::ops::Range;
 
 /// How often the collector's own half of an exchange is recorded: as often as a quiet gateway asks the time.
@@ -25,8 +25,9 @@ impl Folder {
                 self.set_rows_aside(arriving, rows, seq..seq.saturating_add(1), Reason::Clock, detail);
                 continue;
             };
-            if let Some(constraint) = constraint_of(&clock) {
-                self.tracks.observe(whose(&arriving.key, rows.boot_ordinal), constraint);
+            let received = self.settings.latest(arriving.message.received);
+            for statement in statements_of(&clock) {
+                self.tracks.observe(whose(&arriving.key, rows.boot_ordinal), statement, received);
             }
             let stamp = rows.t_ns(row);
             let mut cells = self.group.event(arriving.message.received, &arriving.key.device);
@@ -50,10 +51,10 @@ impl Folder {
                 ("source", clock.source.into()),
                 ("source_id", clock.source_id.into()),
                 ("grade", clock.grade.as_str().into()),
-                ("domain", rows.domain.to_string().into()),
+                ("domain", clock.domain.map_or(rows.domain, ClockDomain).to_string().into()),
             ]);
             match clock.kind {
-                ClockRowKind::Event => cells.push(("event", clock.detail.into())),
+                ClockRowKind::Event => cells.push(("event", clock.event.or(clock.detail).into())),
                 _ => cells.push(("detail", clock.detail.into())),
             }
             self.group.clock.push(cells);
@@ -76,8 +77,8 @@ impl Folder {
             e_c_ns: half_ns,
             grade,
         };
-        self.tracks
-            .observe(Incoming { device: &message.device.device, epoch: message.epoch, boot }, constraint);
+        let whose = Incoming { device: &message.device.device, epoch: message.epoch, boot };
+        self.tracks.observe(whose, Statement::Constraint(constraint), None);
         let mut cells = self.group.event(message.received, &message.device.device);
         cells.extend([
             ("epoch", message.epoch.to_string().into()),

@@ -2,6 +2,31 @@
 //!
 //! Captures are stamped in `CLOCK_BOOTTIME` ([`BootNanos`]); UTC ([`UtcNanos`]) is derived later, at
 //! the collector, as an interval with a [`Grade`]. The two types do not convert into one another.
+//!
+//! How an interval comes about, pure and from the bottom up:
+//!
+//! | module | does |
+//! |---|---|
+//! | [`cone`] | what one bound at one moment says of every other moment |
+//! | [`envelope`] | the bounds of one source's points, f of which may be false, at every moment |
+//! | [`span`] | an interval, and how several sources' become one |
+//! | [`statement`] | what is said of a clock: constraints, raw readings, events |
+//! | [`learn`] | the frequency that follows |
+//! | [`track`] | all that is known of one boot, compiled |
+//! | [`boots`] | the boots of one spool's life: those without a clock lie between those with one |
+//! | [`device`] | an attached device's clock, mapped to boot time by the same means |
+//! | [`amend`] | which rows a better track changes |
+
+pub mod amend;
+pub mod boots;
+pub mod cone;
+pub mod device;
+pub mod envelope;
+pub mod learn;
+mod segment;
+pub mod span;
+pub mod statement;
+pub mod track;
 
 use crate::id::BootOrdinal;
 use serde::{Deserialize, Serialize};
