@@ -5,6 +5,7 @@ mod online;
 use crate::card::{self, SpoolArgs};
 use crate::config::{self, Settings, identity};
 use crate::decode::{self, Item, Values};
+use crate::domains::DomainNumbers;
 use crate::enroll::{self, HttpsUrl};
 use crate::source::AnySource;
 use crate::status::{self, AgentStatus};
@@ -483,7 +484,7 @@ async fn test(settings: &Settings, wait_s: u64, json: bool) -> Result<bool> {
         bail!("no [[source]] in the configuration");
     }
     let tasks = settings.sources.iter().map(|settings| async move {
-        let (mut source, _receipts) = AnySource::new(settings, BootClock);
+        let (mut source, _receipts) = AnySource::new(settings, BootClock, &DomainNumbers::from_reserved(1));
         let until = BootClock.boot().plus_ms(wait_s.saturating_mul(1_000));
         let found = first_readings(&mut source, until).await;
         source.close().await;
@@ -571,7 +572,7 @@ async fn first_readings<C: Clock>(
                 }
             }
             Ok(SourceEvent::SetAside { why, .. }) => problem = Some(why),
-            Ok(SourceEvent::Lost { .. }) => {}
+            Ok(SourceEvent::Lost { .. } | SourceEvent::DeviceClock(_)) => {}
             Err(SourceError::Ended) => return (readings, problem),
             Err(error) => return (readings, Some(error.to_string())),
         }

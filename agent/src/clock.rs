@@ -72,6 +72,18 @@ pub fn kernel_sync() -> KernelSync {
     }
 }
 
+/// Time this boot spent suspended (BOOTTIME less MONOTONIC), ns; true to within the narrowest bracket.
+#[must_use]
+pub fn asleep_ns() -> i64 {
+    let bracket = || {
+        let (b1, mono, b2) =
+            (clock_ns(libc::CLOCK_BOOTTIME), clock_ns(libc::CLOCK_MONOTONIC), clock_ns(libc::CLOCK_BOOTTIME));
+        (b2.saturating_sub(b1), b1.saturating_sub(mono))
+    };
+    let (_, asleep) = (1..BRACKETS).map(|_| bracket()).fold(bracket(), std::cmp::min);
+    asleep
+}
+
 impl Clock for BootClock {
     fn boot(&self) -> BootNanos {
         BootNanos(clock_ns(libc::CLOCK_BOOTTIME))

@@ -17,6 +17,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod decode;
+pub mod domains;
 pub mod enroll;
 pub mod pipeline;
 pub mod quarantine;

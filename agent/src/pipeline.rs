@@ -33,6 +33,7 @@ pub use shipping::{mqtt_settings, told};
 
 use crate::clock::{BootClock, kernel_sync};
 use crate::config::{Retention, Settings, SourceSettings};
+use crate::domains::{DomainNumbers, RESERVED_AT_ONCE};
 use crate::quarantine::Quarantine;
 use crate::ship::ShipStatus;
 use crate::source::AnySource;
@@ -143,6 +144,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
     let quarantine = Quarantine::open(&settings.spool.dir)
         .map_err(|source| RunError::Quarantine { dir: settings.spool.dir.display().to_string(), source })?;
     let quarantine = Arc::new(Mutex::new(quarantine));
+    let numbers = device_numbers(&settings.spool.dir).await;
     let tasks = Tasks::default();
 
     let (events_in, events) = mpsc::channel(EVENTS_MAX);
@@ -156,7 +158,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
     let mut receipts = Vec::new();
     let room = room_for_pictures();
     for (place, settings_of_one) in settings.sources.iter().enumerate() {
-        let (source, receipts_of_one) = AnySource::new(settings_of_one, clock);
+        let (source, receipts_of_one) = AnySource::new(settings_of_one, clock, &numbers);
         let line = Line {
             place,
             stream: settings_of_one.stream.clone(),
@@ -281,6 +283,27 @@ fn retentions(sources: &[SourceSettings]) -> Vec<(StreamName, Retention)> {
         (preview.stream.clone(), Retention { lane: Some(SpoolLane::Telemetry), ..Retention::default() })
     });
     of.chain(previews).collect()
+}
+
+/// Names for clocks of attached devices, set aside on disk. A disk that refuses costs no clock its name: they begin at a
+/// random place then, where nobody has been.
+async fn device_numbers(dir: &Path) -> DomainNumbers {
+    let mut seed = [0_u8; 4];
+    if let Err(error) = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut seed) {
+        tracing::warn!(%error, "no randomness for names of device clocks");
+    }
+    let elsewhere = u32::from_le_bytes(seed) | 1 << 31;
+    let dir = dir.to_path_buf();
+    let reserving = tokio::task::spawn_blocking(move || {
+        crate::spool::reserve_domains(&RealDisk, &dir, RESERVED_AT_ONCE, elsewhere)
+    });
+    match reserving.await.map_err(io::Error::other).and_then(|reserved| reserved) {
+        Ok(first) => DomainNumbers::from_reserved(first),
+        Err(error) => {
+            tracing::warn!(%error, "names of device clocks cannot be kept; they begin at a random place");
+            DomainNumbers::from_reserved(elsewhere)
+        }
+    }
 }
 
 fn preview_of(source: &SourceSettings, place: usize) -> Option<Previewer> {

@@ -7,6 +7,7 @@ pub use delivery::{DeliveryStatus, SpentStatus};
 use crate::config::SpoolSettings;
 use crate::spool::{DegradedMode, HealthReport};
 use crate::stamp::SLAB_MS_MAX;
+use crate::telemetry::DeviceClockStatus;
 use headwater_core::gap::truncated;
 use headwater_core::id::{BootId, BootOrdinal, DevicePath, Epoch};
 use headwater_core::ports::{Clock, SpoolUsage, StreamState};
@@ -60,6 +61,12 @@ pub struct AgentStatus {
     pub counters: BTreeMap<String, u64>,
     /// Sources that are away, and why.
     pub sources_down: BTreeMap<String, String>,
+    /// What is wrong with sources that work.
+    #[serde(default)]
+    pub source_troubles: BTreeMap<String, String>,
+    /// Clocks of attached devices, by source.
+    #[serde(default)]
+    pub device_clocks: BTreeMap<String, DeviceClockStatus>,
     /// Last reasons for setting something aside, oldest first.
     pub set_aside: Vec<String>,
     /// Resident memory, bytes; 0 if unknown.
@@ -309,6 +316,8 @@ impl AgentStatus {
             clock_grade: parts.grade,
             counters: crate::telemetry::counts(),
             sources_down: crate::telemetry::sources_down(),
+            source_troubles: crate::telemetry::troubles(),
+            device_clocks: crate::telemetry::device_clocks(),
             set_aside: crate::telemetry::set_aside_reasons(),
             rss_bytes: rss_bytes(),
         }
@@ -410,6 +419,9 @@ impl AgentStatus {
         let own = |stream: &StreamStatus| stream.name.starts_with("hw/");
         if !self.streams.is_empty() && self.streams.iter().all(own) {
             problems.push("no source has yielded anything yet: try `headwater-agent test`".to_owned());
+        }
+        for (stream, why) in &self.source_troubles {
+            problems.push(format!("source {stream} works, but not as it should: {why}"));
         }
         for (stream, why) in &self.sources_down {
             problems.push(format!("source of {stream} is away ({why}): check its cable, power or program"));

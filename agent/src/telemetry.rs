@@ -4,6 +4,7 @@
 
 use headwater_core::id::StreamName;
 use headwater_core::ports::SourceError;
+use headwater_core::time::{BootNanos, ClockDomain};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -47,6 +48,18 @@ counters! {
     ClockRows "clock_rows" #[doc = "Rows written to hw/clock."],
     ControlHeld "control_held" #[doc = "Times a slab of a control stream had to wait for room."],
     Undeclared "undeclared" #[doc = "Readings of a stream that could not be declared: no seq, no row."],
+    DeviceClocks "device_clocks" #[doc = "Clocks of attached devices that began: each is a name of its own."],
+    DeviceClocksRefused "device_clocks_refused" #[doc = "Frames of a device that began clocks too fast, stamped by arrival."],
+    DeviceTimesRefused "device_times_refused" #[doc = "Frames whose device time is none, stamped by arrival."],
+    DeviceExchanges "device_exchanges" #[doc = "Exchanges with clocks of attached devices."],
+    PingsUnanswered "pings_unanswered" #[doc = "Questions for a device's time without an answer in time."],
+    PongsRefused "pongs_refused" #[doc = "Answers that nobody asked for, came twice, or cannot be."],
+    PacedRefuted "paced_refuted" #[doc = "Lines declared paced whose answers came faster than such a line can carry."],
+    SourceStalls "source_stalls" #[doc = "Times a device let pass without samples and without numbers for them."],
+    CameraStampsRefused "camera_stamps_refused" #[doc = "Stamps of cameras that cannot be: repeated, ahead of now, old."],
+    CameraStampsMissing "camera_stamps_missing" #[doc = "Frames whose program said nothing of them in time."],
+    LinesBundled "lines_bundled" #[doc = "Lines a program printed many at once: as old as the print before."],
+    LatencyCut "latency_cut" #[doc = "Readings older than a stamp can say, 4.29 s."],
     ReceiptsLost "receipts_lost" #[doc = "Receipts a source could not be given: its pictures are captured twice."],
 }
 
@@ -75,6 +88,90 @@ static REASONS: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 #[must_use]
 pub fn set_aside_reasons() -> Vec<String> {
     REASONS.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+}
+
+static TROUBLES: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+
+/// Says what is wrong with a source that works, or that nothing is any more.
+pub fn trouble(stream: &StreamName, why: Option<&str>) {
+    let mut troubles = TROUBLES.lock().unwrap_or_else(PoisonError::into_inner);
+    match why {
+        Some(why) => {
+            warn!(stream = %stream, why, "source works, but not as it should");
+            troubles.insert(stream.to_string(), headwater_core::gap::truncated(why, REASON_BYTES_MAX));
+        }
+        None => {
+            if troubles.remove(stream.as_str()).is_some() {
+                info!(stream = %stream, "source works as it should again");
+            }
+        }
+    }
+}
+
+/// What is wrong with sources that work; at most one word a source.
+#[must_use]
+pub fn troubles() -> BTreeMap<String, String> {
+    TROUBLES.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// A clock of an attached device, when it was last compared with ours.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DeviceClockStatus {
+    /// Its name, `device:N`.
+    pub domain: String,
+    /// How long the exchange was under way, µs: the offset is known to half of it.
+    pub rtt_us: i64,
+    /// Boot time of it, ns.
+    pub at_boot_ns: i64,
+}
+
+static DEVICE_CLOCKS: Mutex<BTreeMap<String, DeviceClockStatus>> = Mutex::new(BTreeMap::new());
+
+/// Clocks of attached devices, by source.
+#[must_use]
+pub fn device_clocks() -> BTreeMap<String, DeviceClockStatus> {
+    DEVICE_CLOCKS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// The clock of an attached device met ours.
+#[derive(Debug)]
+pub struct DeviceMet<'a> {
+    /// Stream of its source.
+    pub stream: &'a StreamName,
+    /// The clock.
+    pub domain: ClockDomain,
+    /// How long it took, ns.
+    pub rtt_ns: i64,
+    /// When.
+    pub at: BootNanos,
+}
+
+impl DeviceMet<'_> {
+    /// Logs, and keeps it for the status.
+    pub fn emit(&self) {
+        let Self { stream, domain, rtt_ns, at } = self;
+        tracing::trace!(%stream, %domain, rtt_ns, "clocks met");
+        let status =
+            DeviceClockStatus { domain: domain.to_string(), rtt_us: rtt_ns / 1_000, at_boot_ns: at.0 };
+        DEVICE_CLOCKS.lock().unwrap_or_else(PoisonError::into_inner).insert(stream.to_string(), status);
+    }
+}
+
+/// A device let time pass without samples and without numbers for them.
+#[derive(Debug)]
+pub struct SourceStall<'a> {
+    /// The stream.
+    pub stream: &'a StreamName,
+    /// How long, ms of its clock.
+    pub ms: u64,
+}
+
+impl SourceStall<'_> {
+    /// Logs and counts.
+    pub fn emit(&self) {
+        count(Counter::SourceStalls, 1);
+        warn!(stream = %self.stream, ms = self.ms, "device took no samples for a while and lost no numbers: it was held up");
+    }
 }
 
 static DOWN: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());

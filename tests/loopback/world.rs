@@ -204,6 +204,9 @@ type = "serial"
 stream = "imu"
 port = "{imu}"
 framing = "link"
+# The recipe places samples on the gateway's own line, and players share a busy machine with the agent.
+clock = "arrival"
+latency_ms = 20
 
 [[source]]
 type = "serial"

@@ -61,7 +61,7 @@ pub(super) fn numbers(
     let nonces = (0..rows).map(|row| (nonce << 16 | row).cast_signed()).collect();
     let xs = (0..rows).map(|row| (mixed(nonce ^ (first + row)) >> 40) as f64 / 16.0).collect();
     let fields = vec![Column { values: Values::F64(xs), valid: None }, Column::integers(nonces)];
-    Slab { rows: Rows { fields, ..frame(stream, first, rows, boot, now) }, blob: None }
+    Slab { rows: Rows { fields, ..frame(stream, first, rows, boot, now) }, blob: None, arrived: None }
 }
 
 /// A picture of `len` bytes with its row.
@@ -95,7 +95,7 @@ pub(super) fn picture(
         assert!(column.push(value), "the image schema has changed");
     }
     let rows = Rows { fingerprint: schema.fingerprint(), fields, ..frame(stream, seq, 1, boot, now) };
-    Slab { rows, blob: Some(Blob { mime: "image/jpeg".into(), bytes: bytes.into() }) }
+    Slab { rows, blob: Some(Blob { mime: "image/jpeg".into(), bytes: bytes.into() }), arrived: None }
 }
 
 /// One row of a built-in stream.
@@ -116,7 +116,7 @@ pub(super) fn built_in(
     let sample = StampedSample { stream, seq: Seq(seq), stamp, values: reading.values, blob: None };
     let mut rows = Rows::starting_at(&sample, schema, schema.fingerprint());
     assert!(rows.push(&sample), "the row fits its own schema");
-    Slab { rows, blob: None }
+    Slab { rows, blob: None, arrived: None }
 }
 
 /// A gap record as the row that tells it.

@@ -42,7 +42,12 @@ fn rows(stream: u16, first: u64, n: usize, noise: u64) -> Rows {
 }
 
 fn spooled(rows: Rows) -> SpooledSlab {
-    SpooledSlab { epoch: EPOCH, slab: Slab { rows, blob: None }, older_schema: None, next: Cursor::default() }
+    SpooledSlab {
+        epoch: EPOCH,
+        slab: Slab { rows, blob: None, arrived: None },
+        older_schema: None,
+        next: Cursor::default(),
+    }
 }
 
 fn batches(sealed: &[Sealed]) -> Vec<&SealedBatch> {
@@ -97,8 +102,10 @@ fn a_blob_becomes_an_object_beside_its_row() {
     let mut batcher =
         Batcher::new(BatchSettings { linger_ms: 0, message_bytes_max: 96 * 1024, effort: Effort::Wire });
     let blob = Blob { mime: "image/jpeg".into(), bytes: vec![7; 200_000].into() };
-    let slab =
-        SpooledSlab { slab: Slab { rows: rows(2, 9, 1, 1), blob: Some(blob) }, ..spooled(rows(2, 9, 1, 1)) };
+    let slab = SpooledSlab {
+        slab: Slab { rows: rows(2, 9, 1, 1), blob: Some(blob), arrived: None },
+        ..spooled(rows(2, 9, 1, 1))
+    };
     let out = batcher.push(BootNanos(0), slab);
     let [Sealed::Blob(blob)] = &out[..] else { panic!("the blob at once, the row with its batch") };
     assert_eq!(blob.id, object_id(&blob.object));

@@ -212,7 +212,7 @@ fn record(
         let mut rows = Rows::starting_at(&first, &schema, schema.fingerprint());
         let pushed = rows.push(&first) && samples.all(|sample| rows.push(&sample));
         debug_assert!(pushed, "records follow one schema, stamp and boot");
-        spool.append(Slab { rows, blob: None })?;
+        spool.append(Slab { rows, blob: None, arrived: None })?;
     }
     spool.sync()
 }

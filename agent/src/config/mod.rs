@@ -16,8 +16,8 @@ mod value;
 pub use identity::{Identity, IdentityError};
 pub use mistake::{Mistake, Mistakes};
 pub use settings::{
-    After, CommandLine, Framing, IdentityFiles, LineFormat, LineSettings, PreviewSettings, Retention,
-    Settings, SourceKind, SourceSettings, SpoolSettings, UplinkSettings,
+    After, CommandLine, FrameStamps, Framing, IdentityFiles, LineFormat, LineSettings, PreviewSettings,
+    Retention, SerialLine, Settings, SourceKind, SourceSettings, SpoolSettings, UplinkSettings,
 };
 
 use std::path::Path;

@@ -204,12 +204,22 @@ pub struct RawSource {
     /// What eviction leaves of each of its streams, such as `"64MiB"`. Default nothing.
     #[schemars(with = "Option<String>")]
     pub keep_min: Option<Value>,
-    /// Greatest delay between event and arrival, ms, 0 to 4000. The default depends on the type.
+    /// Greatest delay between event and arrival, ms, 0 to 4000. Where it is not said it follows from the type, the time
+    /// bytes take on the wire and how long the adapter holds them. With a board's own clock: between event and stamp,
+    /// default 0.
     pub latency_ms: Option<i64>,
+    /// Least delay between event and arrival, ms, not above `latency_ms`. Default 0.
+    pub latency_min_ms: Option<i64>,
     /// serial: the port, such as `/dev/ttyUSB0`.
     pub port: Option<String>,
     /// serial: baud rate. Default 115200, for nmea 9600.
     pub baud: Option<i64>,
+    /// serial: true if a real UART at this rate lies between (ttyS, ttyAMA, FTDI, CP210x, CH340), so that bytes cannot
+    /// come faster and their time on the wire is taken off. Never for USB-CDC (most ttyACM). Default false.
+    pub paced: Option<bool>,
+    /// link: samples are stamped by the `device`, whose clock is compared with ours all the time, or by `arrival`.
+    /// Default `device`.
+    pub clock: Option<String>,
     /// serial: `link`, `nmea` or `lines`.
     pub framing: Option<String>,
     /// lines and exec: schema family, such as `env`.
@@ -220,6 +230,9 @@ pub struct RawSource {
     pub separator: Option<String>,
     /// exec: `csv` or `json` (one object per line). Default `csv`.
     pub format: Option<String>,
+    /// camera_command: the program writes when each frame was exposed to the file `{stamps}` in its command: `rpicam`
+    /// (`rpicam-vid --metadata {stamps}`) or `v4l2-ctl` (`v4l2-ctl --verbose … 2> {stamps}`). Default none: arrival.
+    pub stamps: Option<String>,
     /// camera_command and exec: program and arguments.
     pub command: Option<Vec<String>>,
     /// exec: do not start it again when it ends. Default false.

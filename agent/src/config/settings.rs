@@ -4,10 +4,10 @@ use crate::enroll::HttpsUrl;
 use crate::ship::mqtt::{BrokerUrl, ProfileLimits, Proxy, Versions};
 use crate::ship::policy::LinkRules;
 use crate::ship::{BacklogOrder, RetainUntil};
+use crate::source::arrival::Declared;
 use headwater_core::id::{DevicePath, StreamName};
 use headwater_core::ports::{EvictFirst, SpoolLane, StreamClass};
 use headwater_core::schema::Schema;
-use headwater_core::time::Latency;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -145,8 +145,8 @@ pub struct SourceSettings {
     pub retention: Retention,
     /// Previews of its pictures.
     pub preview: Option<PreviewSettings>,
-    /// How much earlier than its arrival an event may be.
-    pub latency: Latency,
+    /// How much earlier than its arrival an event is, as far as it was said.
+    pub delay: Declared,
     /// What it is.
     pub kind: SourceKind,
 }
@@ -156,10 +156,8 @@ pub struct SourceSettings {
 pub enum SourceKind {
     /// A serial port.
     Serial {
-        /// Device file.
-        port: PathBuf,
-        /// Baud rate.
-        baud: u32,
+        /// The line.
+        line: SerialLine,
         /// What the bytes are.
         framing: Framing,
     },
@@ -174,6 +172,8 @@ pub enum SourceKind {
     CameraCommand {
         /// Program.
         command: CommandLine,
+        /// What it says of its frames beside them.
+        stamps: Option<FrameStamps>,
     },
     /// A program that prints lines.
     Exec {
@@ -199,11 +199,34 @@ impl SourceKind {
     }
 }
 
+/// A serial line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SerialLine {
+    /// Device file.
+    pub port: PathBuf,
+    /// Baud rate.
+    pub baud: u32,
+    /// A real UART at that rate lies between.
+    pub paced: bool,
+}
+
+/// Who says when a program's frames were exposed, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameStamps {
+    /// `rpicam-vid --metadata`.
+    Rpicam,
+    /// `v4l2-ctl --verbose`.
+    V4l2Ctl,
+}
+
 /// What the bytes of a serial port are.
 #[derive(Debug, Clone)]
 pub enum Framing {
     /// Link frames of a board that runs `headwater-shims`.
-    Link,
+    Link {
+        /// Its samples are stamped by its own clock; else by their arrival.
+        device_clock: bool,
+    },
     /// Sentences of a GPS receiver.
     Nmea,
     /// Lines of declared fields.

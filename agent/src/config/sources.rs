@@ -3,14 +3,15 @@
 use super::mistake::{Mistake, Mistakes};
 use super::raw::{RawField, RawSource};
 use super::settings::{
-    After, CommandLine, Framing, LineFormat, LineSettings, PreviewSettings, Retention, SourceKind,
-    SourceSettings,
+    After, CommandLine, FrameStamps, Framing, LineFormat, LineSettings, PreviewSettings, Retention,
+    SerialLine, SourceKind, SourceSettings,
 };
 use super::value;
+use crate::source::STAMPS_PLACE;
+use crate::source::arrival::Declared;
 use headwater_core::id::{FieldName, KindName, StreamName};
 use headwater_core::ports::{EvictFirst, StreamClass};
 use headwater_core::schema::{Field, Logical, Modality, Schema, check_unit};
-use headwater_core::time::Latency;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -54,16 +55,13 @@ pub(super) fn sources(
             mistakes.push(Mistake::new(format!("{path}.stream"), "a name of its own", found));
         }
         let kind = kind(source, &path, folder, mistakes);
-        let default = kind.as_ref().map_or(1_000, latency_default_ms);
-        let latency =
-            value::number(source.latency_ms, default, 0..=4_000, &format!("{path}.latency_ms"), mistakes);
+        let delay = delay(source, &path, mistakes);
         let retention = retention(source, &path, mistakes);
         let preview = stream.as_ref().and_then(|stream| preview(source, stream, &path, mistakes));
-        if let (Some(stream), Some(kind), Some(latency), Some(retention), Some(preview)) =
-            (stream, kind, latency, retention, preview)
+        if let (Some(stream), Some(kind), Some(delay), Some(retention), Some(preview)) =
+            (stream, kind, delay, retention, preview)
         {
-            let latency = Latency::at_most_ms(latency);
-            good.push(SourceSettings { stream, retention, preview, latency, kind });
+            good.push(SourceSettings { stream, retention, preview, delay, kind });
         }
     }
     (good.len() == raw.len()).then_some(good)
@@ -110,18 +108,29 @@ fn retention(raw: &RawSource, path: &str, mistakes: &mut Mistakes) -> Option<Ret
     })
 }
 
-/// Delays seen in practice, rounded up. A bound that is too wide costs precision, one too narrow costs truth.
-fn latency_default_ms(kind: &SourceKind) -> i64 {
-    match kind {
-        // A USB serial adapter holds bytes for up to 16 ms.
-        SourceKind::Serial { framing: Framing::Link, .. } => 20,
-        // Receivers report a fix 10 to 700 ms after its second.
-        SourceKind::Serial { framing: Framing::Nmea, .. } => 1_000,
-        SourceKind::Serial { framing: Framing::Lines(_), .. } => 100,
-        // A program may take a picture long before it closes the file.
-        SourceKind::CameraDir { .. } => 2_000,
-        SourceKind::CameraCommand { .. } => 500,
-        SourceKind::Exec { .. } => 1_000,
+/// What is said of the delay between event and arrival.
+fn delay(raw: &RawSource, path: &str, mistakes: &mut Mistakes) -> Option<Declared> {
+    let ns = |ms: Option<i64>, key: &str, mistakes: &mut Mistakes| {
+        let ms: u32 = value::number(ms, 0, 0..=4_000, &format!("{path}.{key}"), mistakes)?;
+        Some(ms.saturating_mul(1_000_000))
+    };
+    let most = ns(raw.latency_ms, "latency_ms", mistakes);
+    let least = ns(raw.latency_min_ms, "latency_min_ms", mistakes);
+    let (most_ns, least_ns) = (most?, least?);
+    match raw.latency_ms {
+        Some(greatest) if least_ns > most_ns => {
+            let expected = format!("a number from 0 to latency_ms, {greatest}");
+            let found = raw.latency_min_ms.unwrap_or_default().to_string();
+            mistakes.push(Mistake::new(format!("{path}.latency_min_ms"), expected, found));
+            None
+        }
+        None if least_ns > 0 => {
+            let hint = "a least delay says nothing of the greatest: write both";
+            mistakes
+                .push(Mistake::new(format!("{path}.latency_ms"), "the greatest delay", "nothing").hint(hint));
+            None
+        }
+        said => Some(Declared { least_ns, most_ns: said.map(|_| most_ns) }),
     }
 }
 
@@ -165,12 +174,17 @@ fn kind(raw: &RawSource, path: &str, folder: &Path, mistakes: &mut Mistakes) -> 
                 required(raw.port.as_deref(), path, "port", "a port such as \"/dev/ttyUSB0\"", mistakes);
             let default = if framing == Some(Bytes::Nmea) { 9_600 } else { 115_200 };
             let baud = value::number(raw.baud, default, 300..=4_000_000, &format!("{path}.baud"), mistakes);
+            let clocks = [("device", true), ("arrival", false)];
+            let device_clock =
+                value::word(raw.clock.as_deref(), &clocks, Some(true), &format!("{path}.clock"), mistakes);
             let framing = match framing? {
-                Bytes::Link => Some(Framing::Link),
+                Bytes::Link => device_clock.map(|device_clock| Framing::Link { device_clock }),
                 Bytes::Nmea => Some(Framing::Nmea),
                 Bytes::Lines => lines(raw, path, LineFormat::Csv(b','), mistakes).map(Framing::Lines),
             };
-            Some(SourceKind::Serial { port: folder.join(port?), baud: baud?, framing: framing? })
+            let paced = raw.paced.unwrap_or(false);
+            let line = SerialLine { port: folder.join(port?), baud: baud?, paced };
+            Some(SourceKind::Serial { line, framing: framing? })
         }
         Type::CameraDir => {
             let dir = required(raw.dir.as_deref(), path, "dir", "the folder pictures appear in", mistakes);
@@ -184,7 +198,11 @@ fn kind(raw: &RawSource, path: &str, folder: &Path, mistakes: &mut Mistakes) -> 
             );
             Some(SourceKind::CameraDir { dir: folder.join(dir?), after: after? })
         }
-        Type::CameraCommand => Some(SourceKind::CameraCommand { command: command(raw, path, mistakes)? }),
+        Type::CameraCommand => {
+            let command = command(raw, path, mistakes);
+            let stamps = stamps(raw, path, mistakes);
+            Some(SourceKind::CameraCommand { command: command?, stamps: stamps? })
+        }
         Type::Exec => {
             let command = command(raw, path, mistakes);
             let formats = [("csv", LineFormat::Csv(b',')), ("json", LineFormat::Json)];
@@ -211,6 +229,9 @@ fn only_known_keys(raw: &RawSource, kind: Type, framing: Option<Bytes>, path: &s
     let keys = [
         ("port", raw.port.is_some(), kind == Type::Serial),
         ("baud", raw.baud.is_some(), kind == Type::Serial),
+        ("paced", raw.paced.is_some(), kind == Type::Serial),
+        ("clock", raw.clock.is_some(), framing == Some(Bytes::Link) || unsure),
+        ("stamps", raw.stamps.is_some(), kind == Type::CameraCommand),
         ("framing", raw.framing.is_some(), kind == Type::Serial),
         ("kind", raw.kind.is_some(), lines || unsure),
         ("fields", raw.fields.is_some(), lines || unsure),
@@ -253,6 +274,28 @@ fn command(raw: &RawSource, path: &str, mistakes: &mut Mistakes) -> Option<Comma
             mistakes.push(Mistake::new(format!("{path}.command"), expected, "nothing"));
             None
         }
+    }
+}
+
+/// Who says when frames were exposed, if anybody; the command must name the file it says it in.
+fn stamps(raw: &RawSource, path: &str, mistakes: &mut Mistakes) -> Option<Option<FrameStamps>> {
+    let words = [("rpicam", Some(FrameStamps::Rpicam)), ("v4l2-ctl", Some(FrameStamps::V4l2Ctl))];
+    let path = format!("{path}.stamps");
+    let stamps = value::word(raw.stamps.as_deref(), &words, Some(None), &path, mistakes)?;
+    let named = raw.command.iter().flatten().any(|arg| arg.contains(STAMPS_PLACE));
+    match (stamps, named) {
+        (Some(_), false) => {
+            let mistake = Mistake::new(path, format!("a command with {STAMPS_PLACE} in it"), "none");
+            let hint = "\"--metadata\", \"{stamps}\" for rpicam-vid; sh -c \"exec v4l2-ctl --verbose … 2> {stamps}\"";
+            mistakes.push(mistake.hint(hint));
+            None
+        }
+        (None, true) => {
+            let found = format!("nothing, though the command has {STAMPS_PLACE}");
+            mistakes.push(Mistake::new(path, "one of rpicam, v4l2-ctl", found));
+            None
+        }
+        (stamps, _) => Some(stamps),
     }
 }
 

@@ -76,8 +76,9 @@ impl Previewer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::frame_stamp::FrameTime;
     use crate::source::image::{check, reading};
-    use headwater_core::time::Latency;
+    use headwater_core::time::{Latency, StampKind};
 
     fn frame(at_ms: i64) -> SourceEvent {
         let mut jpeg = Vec::new();
@@ -85,7 +86,9 @@ mod tests {
         let encoder = jpeg_encoder::Encoder::new(&mut jpeg, 80);
         encoder.encode(&pixels, 320, 240, jpeg_encoder::ColorType::Luma).unwrap();
         let picture = check(&jpeg).unwrap();
-        let reading = reading(&picture, jpeg, None, BootNanos(at_ms * 1_000_000), Latency::NONE);
+        let t = BootNanos(at_ms * 1_000_000);
+        let time = FrameTime { t, latency: Latency::NONE, kind: StampKind::Arrival };
+        let reading = reading(&picture, jpeg, None, time);
         SourceEvent::Reading { stream: "camera".parse().unwrap(), reading }
     }
 

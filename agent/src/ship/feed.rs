@@ -238,7 +238,7 @@ mod tests {
         range
             .map(|n| SpooledSlab {
                 epoch: EPOCH,
-                slab: Slab { rows: scalar_rows(1, n..n + 1), blob: None },
+                slab: Slab { rows: scalar_rows(1, n..n + 1), blob: None, arrived: None },
                 older_schema: None,
                 next: at(n + 1),
             })

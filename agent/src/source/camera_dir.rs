@@ -5,6 +5,7 @@
 
 use super::RECEIPTS_MAX;
 use super::backoff::Backoff;
+use super::frame_stamp::FrameTime;
 use super::image::{self, IMAGE_BYTES_MAX, ImageFault};
 use crate::config::After;
 use crate::receipt::Receipt;
@@ -13,7 +14,7 @@ use headwater_core::gap::GapCause;
 use headwater_core::id::StreamName;
 use headwater_core::ports::{Clock, Source, SourceError, SourceEvent};
 use headwater_core::schema::builtin;
-use headwater_core::time::{BootNanos, Latency};
+use headwater_core::time::{BootNanos, Latency, StampKind};
 use inotify::{EventMask, Inotify, WatchMask};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::Metadata;
@@ -251,7 +252,8 @@ impl<C: Clock> CameraDirSource<C> {
         let (number, folder) = match verdict {
             Ok(picture) => {
                 let t = self.arrival(&candidate, metadata);
-                let reading = image::reading(&picture, bytes, Some(candidate.name.clone()), t, self.latency);
+                let time = FrameTime { t, latency: self.latency, kind: StampKind::Arrival };
+                let reading = image::reading(&picture, bytes, Some(candidate.name.clone()), time);
                 let folder = (self.after == After::Keep).then_some("done");
                 (self.push(SourceEvent::Reading { stream, reading }), folder)
             }

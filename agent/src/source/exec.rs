@@ -1,5 +1,6 @@
 //! A program that prints a line per reading.
 
+use super::arrival::Reads;
 use super::child::{Output, Program};
 use super::framing::Decoded;
 use super::lines::LineDecoder;
@@ -19,6 +20,7 @@ pub struct ExecSource<C> {
     once: bool,
     over: bool,
     decoded: Decoded,
+    reads: Reads,
     buffer: Vec<u8>,
 }
 
@@ -31,7 +33,8 @@ impl<C: Clock> ExecSource<C> {
         once: bool,
     ) -> Self {
         let buffer = vec![0; READ_BYTES];
-        Self { clock, stream, program, lines, once, over: false, decoded: Decoded::default(), buffer }
+        let (decoded, reads) = (Decoded::default(), Reads::default());
+        Self { clock, stream, program, lines, once, over: false, decoded, reads, buffer }
     }
 
     pub(super) async fn close(&mut self) {
@@ -48,14 +51,19 @@ impl<C: Clock> Source for ExecSource<C> {
             if self.over {
                 return Err(SourceError::Ended);
             }
+            let waited_from = self.clock.boot();
             let output = self.program.read(&mut self.buffer).await;
             let now = self.clock.boot();
             match output {
                 Output::Bytes(bytes) => {
-                    self.lines.push(self.buffer.get(..bytes).unwrap_or_default(), now, &mut self.decoded);
+                    let read = self.reads.read(waited_from, now, bytes < READ_BYTES);
+                    self.lines.push(self.buffer.get(..bytes).unwrap_or_default(), read, &mut self.decoded);
                 }
+                // Its lines are all it says.
+                Output::Stamps(_) => {}
                 Output::Ended(_) => {
                     self.lines.ended(now, &mut self.decoded);
+                    self.reads.opened(now);
                     self.over = self.once;
                 }
             }

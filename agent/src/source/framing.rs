@@ -3,13 +3,15 @@
 //! Decoders are pure: bytes and times come in as arguments, events and notices go out as values.
 //! The shells around them wait for ports and programs.
 
+use super::arrival::ReadAt;
 use super::lines::LineDecoder;
 use super::link::LinkDecoding;
 use super::nmea::NmeaDecoding;
-use crate::telemetry::{Counter, DeviceLog, count};
+use crate::telemetry::{self, Counter, DeviceLog, DeviceMet, SourceStall, count};
 use headwater_core::id::StreamName;
 use headwater_core::ports::SourceEvent;
-use headwater_core::time::BootNanos;
+use headwater_core::sample::Reading;
+use headwater_core::time::{BootNanos, ClockDomain};
 use std::collections::VecDeque;
 
 /// What a decoder made of some bytes.
@@ -35,6 +37,26 @@ pub enum Notice {
     Noise(u64),
     /// A link frame that failed its check.
     LinkError,
+    /// Something worth a count and nothing more.
+    Count(Counter, u64),
+    /// The clock of a device met ours.
+    ClockMet {
+        /// Its name.
+        domain: ClockDomain,
+        /// How long the exchange was under way, ns.
+        rtt_ns: i64,
+        /// When.
+        at: BootNanos,
+    },
+    /// A stream's device let time pass without samples and without numbers for them.
+    Stall {
+        /// The stream.
+        stream: StreamName,
+        /// How long, ms of the device's clock.
+        ms: u64,
+    },
+    /// What is wrong with a source that works, for people; `None` once it is not.
+    Trouble(Option<String>),
 }
 
 impl Decoded {
@@ -45,8 +67,20 @@ impl Decoded {
                 Notice::DeviceLog { level, text } => DeviceLog { stream, level, text: &text }.emit(),
                 Notice::Noise(bytes) => count(Counter::NoiseBytes, bytes),
                 Notice::LinkError => count(Counter::LinkErrors, 1),
+                Notice::Count(counter, n) => count(counter, n),
+                Notice::ClockMet { domain, rtt_ns, at } => DeviceMet { stream, domain, rtt_ns, at }.emit(),
+                Notice::Stall { stream, ms } => SourceStall { stream: &stream, ms }.emit(),
+                Notice::Trouble(why) => telemetry::trouble(stream, why.as_deref()),
             }
         }
+    }
+
+    /// Hands a reading on; a latency that fits no stamp is cut, and counted.
+    pub(super) fn reading(&mut self, stream: StreamName, reading: Reading) {
+        if reading.latency.hi_ns == u32::MAX {
+            self.notices.push(Notice::Count(Counter::LatencyCut, 1));
+        }
+        self.events.push_back(SourceEvent::Reading { stream, reading });
     }
 
     /// Counts bytes of noise, joining neighbours.
@@ -71,19 +105,28 @@ pub enum Decoder {
 }
 
 impl Decoder {
-    /// Takes bytes that arrived at `at`.
-    pub fn push(&mut self, bytes: &[u8], at: BootNanos, out: &mut Decoded) {
+    /// The port holds bytes back for up to `hold_ns`.
+    pub fn port(&mut self, hold_ns: i64) {
         match self {
-            Self::Link(link) => link.push(bytes, at, out),
-            Self::Nmea(nmea) => nmea.push(bytes, at, out),
-            Self::Lines(lines) => lines.push(bytes, at, out),
+            Self::Link(link) => link.port(hold_ns),
+            Self::Nmea(nmea) => nmea.port(hold_ns),
+            Self::Lines(lines) => lines.port(hold_ns),
+        }
+    }
+
+    /// Takes the bytes of a read.
+    pub fn push(&mut self, bytes: &[u8], read: ReadAt, out: &mut Decoded) {
+        match self {
+            Self::Link(link) => link.push(bytes, read, out),
+            Self::Nmea(nmea) => nmea.push(bytes, read, out),
+            Self::Lines(lines) => lines.push(bytes, read, out),
         }
     }
 
     /// The port was opened (again): what was half read is worth nothing, and rows may be missing.
     pub fn reopened(&mut self, now: BootNanos, out: &mut Decoded) {
         match self {
-            Self::Link(link) => link.reopened(now),
+            Self::Link(link) => link.reopened(now, out),
             Self::Nmea(nmea) => nmea.reopened(out),
             Self::Lines(lines) => lines.reopened(out),
         }
@@ -92,7 +135,7 @@ impl Decoder {
     /// Does what is due: bytes to send go to `outbox`.
     pub fn poll(&mut self, now: BootNanos, outbox: &mut Vec<u8>, out: &mut Decoded) {
         match self {
-            Self::Link(link) => link.poll(now, outbox),
+            Self::Link(link) => link.poll(now, outbox, out),
             Self::Nmea(nmea) => nmea.poll(now, out),
             Self::Lines(_) => {}
         }

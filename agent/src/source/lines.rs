@@ -3,14 +3,16 @@
 //! CSV here is plain: no quotes; blanks around values are dropped; an empty value is a missing one.
 //! Empty lines and lines that begin with `#` are skipped.
 
-use super::framing::Decoded;
+use super::arrival::{Arrivals, ReadAt};
+use super::framing::{Decoded, Notice};
 use crate::config::{LineFormat, LineSettings};
+use crate::telemetry::Counter;
 use headwater_core::gap::GapCause;
 use headwater_core::id::StreamName;
 use headwater_core::ports::SourceEvent;
 use headwater_core::sample::{Reading, Value};
 use headwater_core::schema::{Field, Logical};
-use headwater_core::time::{BootNanos, ClockDomain, Latency, StampKind};
+use headwater_core::time::{BootNanos, ClockDomain, StampKind};
 
 /// Longest line, bytes: 64 numbers of full precision are below 2 KiB.
 pub const LINE_BYTES_MAX: usize = 16 * 1_024;
@@ -19,10 +21,14 @@ pub const LINE_BYTES_MAX: usize = 16 * 1_024;
 #[derive(Debug)]
 pub struct LineDecoder {
     stream: StreamName,
-    latency: Latency,
+    arrivals: Arrivals,
+    /// Programs keep lines back to print many at once, serial lines do not.
+    program: bool,
     settings: LineSettings,
     declared: bool,
     line: Vec<u8>,
+    /// Bytes since the last line end, those of a line that is skipped among them.
+    open_bytes: usize,
     state: State,
 }
 
@@ -38,26 +44,45 @@ enum State {
 impl LineDecoder {
     /// Lines of a program: the first byte begins the first line.
     #[must_use]
-    pub fn of_program(stream: StreamName, latency: Latency, settings: LineSettings) -> Self {
-        Self { stream, latency, settings, declared: false, line: Vec::new(), state: State::Collecting }
+    pub fn of_program(stream: StreamName, arrivals: Arrivals, settings: LineSettings) -> Self {
+        Self {
+            stream,
+            arrivals,
+            program: true,
+            settings,
+            declared: false,
+            line: Vec::new(),
+            open_bytes: 0,
+            state: State::Collecting,
+        }
     }
 
     /// Lines of a serial port: what comes before the first line end is skipped.
     #[must_use]
-    pub fn of_port(stream: StreamName, latency: Latency, settings: LineSettings) -> Self {
-        Self { state: State::Hunting, ..Self::of_program(stream, latency, settings) }
+    pub fn of_port(stream: StreamName, arrivals: Arrivals, settings: LineSettings) -> Self {
+        Self { state: State::Hunting, program: false, ..Self::of_program(stream, arrivals, settings) }
     }
 
-    /// Takes bytes that arrived at `at`.
-    pub fn push(&mut self, bytes: &[u8], at: BootNanos, out: &mut Decoded) {
+    /// The port holds bytes back for up to `hold_ns`.
+    pub fn port(&mut self, hold_ns: i64) {
+        self.arrivals.hold_ns = hold_ns;
+    }
+
+    /// Takes the bytes of a read.
+    pub fn push(&mut self, bytes: &[u8], read: ReadAt, out: &mut Decoded) {
         self.declare(out);
-        for byte in bytes {
+        let read = self.bundled(bytes, read, out);
+        let at = read.at;
+        for (place, byte) in bytes.iter().enumerate() {
+            let own = self.open_bytes.saturating_add(1);
+            self.open_bytes = if *byte == b'\n' { 0 } else { own };
             match (self.state, *byte) {
                 (State::Hunting | State::Skipping, b'\n') => self.state = State::Collecting,
                 (State::Hunting | State::Skipping, _) => out.noise(1),
                 (State::Collecting, b'\n') => {
                     let line = std::mem::take(&mut self.line);
-                    self.line(&line, at, out);
+                    let after = bytes.len().saturating_sub(place).saturating_sub(1);
+                    self.line(&line, read, (own, after), out);
                 }
                 (State::Collecting, byte) if self.line.len() < LINE_BYTES_MAX => self.line.push(byte),
                 (State::Collecting, _) => {
@@ -69,13 +94,25 @@ impl LineDecoder {
         }
     }
 
+    /// Lines of a program that came together may have waited in its own buffer since the read before: unless their delay
+    /// is declared, they are as old as that.
+    fn bundled(&self, bytes: &[u8], read: ReadAt, out: &mut Decoded) -> ReadAt {
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+        if !self.program || self.arrivals.declared.most_ns.is_some() || lines < 2 {
+            return read;
+        }
+        out.notices.push(Notice::Count(Counter::LinesBundled, lines as u64));
+        ReadAt { away_ns: read.away_ns.max(read.since_ns), ..read }
+    }
+
     /// The program ended: a last line without its end counts too.
     pub fn ended(&mut self, at: BootNanos, out: &mut Decoded) {
         if self.state == State::Collecting {
             let line = std::mem::take(&mut self.line);
-            self.line(&line, at, out);
+            self.line(&line, ReadAt::prompt(at), (line.len(), 0), out);
         }
         self.line.clear();
+        self.open_bytes = 0;
         self.state = State::Collecting;
     }
 
@@ -83,6 +120,7 @@ impl LineDecoder {
     pub fn reopened(&mut self, out: &mut Decoded) {
         out.noise(self.line.len() as u64);
         self.line.clear();
+        self.open_bytes = 0;
         self.state = State::Hunting;
     }
 
@@ -93,7 +131,8 @@ impl LineDecoder {
         }
     }
 
-    fn line(&mut self, line: &[u8], at: BootNanos, out: &mut Decoded) {
+    fn line(&mut self, line: &[u8], read: ReadAt, (own, after): (usize, usize), out: &mut Decoded) {
+        let at = read.at;
         let text = line.trim_ascii();
         if text.is_empty() || text.starts_with(b"#") {
             return;
@@ -101,8 +140,9 @@ impl LineDecoder {
         match self.values(text) {
             Ok(values) => {
                 let (kind, domain) = (StampKind::Arrival, ClockDomain::BOOT);
-                let reading = Reading { t: at, latency: self.latency, kind, domain, values, blob: None };
-                out.events.push_back(SourceEvent::Reading { stream: self.stream.clone(), reading });
+                let latency = self.arrivals.latency(read, own, after);
+                let reading = Reading { t: at, latency, kind, domain, values, blob: None };
+                out.reading(self.stream.clone(), reading);
             }
             Err(why) => self.refuse(text, why, at, out),
         }
@@ -190,6 +230,7 @@ fn from_json(field: &Field, json: &serde_json::Value) -> Result<Value, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::arrival::Declared;
     use super::*;
     use headwater_core::schema::{Modality, Schema};
     use proptest::prelude::*;
@@ -214,12 +255,16 @@ mod tests {
             ],
         };
         let settings = LineSettings { schema, format };
-        LineDecoder::of_program("room".parse().unwrap(), Latency::NONE, settings)
+        LineDecoder::of_program(
+            "room".parse().unwrap(),
+            Arrivals::of_program(Declared::default(), 1_000_000_000),
+            settings,
+        )
     }
 
     fn decode(format: LineFormat, text: &str) -> Vec<SourceEvent> {
         let (mut decoder, mut out) = (decoder(format), Decoded::default());
-        decoder.push(text.as_bytes(), BootNanos(7), &mut out);
+        decoder.push(text.as_bytes(), ReadAt::prompt(BootNanos(7)), &mut out);
         decoder.ended(BootNanos(8), &mut out);
         out.events.into_iter().skip(1).collect()
     }
@@ -273,12 +318,45 @@ mod tests {
         let mut decoder = decoder(LineFormat::Csv(b','));
         decoder.state = State::Hunting;
         let mut out = Decoded::default();
-        decoder.push(b"5,1,1,half\n1,2,1,x\n", BootNanos(0), &mut out);
+        decoder.push(b"5,1,1,half\n1,2,1,x\n", ReadAt::prompt(BootNanos(0)), &mut out);
         assert_eq!(rows(&out.events.make_contiguous()[1..]).len(), 1);
-        decoder.push(&vec![b'9'; 3 * LINE_BYTES_MAX], BootNanos(0), &mut out);
-        decoder.push(b"\n1,2,1,x\n", BootNanos(0), &mut out);
+        decoder.push(&vec![b'9'; 3 * LINE_BYTES_MAX], ReadAt::prompt(BootNanos(0)), &mut out);
+        decoder.push(b"\n1,2,1,x\n", ReadAt::prompt(BootNanos(0)), &mut out);
         assert_eq!(rows(out.events.make_contiguous()).len(), 2);
         assert_eq!(out.events.iter().filter(|e| matches!(e, SourceEvent::SetAside { .. })).count(), 1);
+    }
+
+    fn latencies(decoder: &mut LineDecoder, text: &str, read: ReadAt) -> Vec<(u32, u32)> {
+        let mut out = Decoded::default();
+        decoder.push(text.as_bytes(), read, &mut out);
+        let readings = out.events.into_iter().filter_map(|event| match event {
+            SourceEvent::Reading { reading, .. } => Some(reading.latency),
+            _ => None,
+        });
+        readings.map(|latency| (latency.lo_ns / 100_000, latency.hi_ns / 100_000)).collect()
+    }
+
+    #[test]
+    fn a_line_that_came_with_others_is_older_by_their_bytes() {
+        let wire = super::super::arrival::WireTime { baud: 9_600, paced: true };
+        let arrivals = Arrivals { wire, ..Arrivals::of_program(Declared::default(), 100_000_000) };
+        let settings = decoder(LineFormat::Csv(b',')).settings;
+        let mut port = LineDecoder::of_port("room".parse().unwrap(), arrivals, settings);
+        // Eight bytes a line, 8.3 ms; the first line end is where it joins.
+        let text = "\n1,2,1,x\n1,2,1,y\n";
+        let read = ReadAt { since_ns: 5_000_000_000, ..ReadAt::prompt(BootNanos(0)) };
+        assert_eq!(latencies(&mut port, text, read), [(159, 1_274), (79, 1_187)]);
+    }
+
+    #[test]
+    fn lines_a_program_printed_at_once_are_as_old_as_the_print_before() {
+        let read = ReadAt { since_ns: 2_000_000_000, ..ReadAt::prompt(BootNanos(0)) };
+        let mut program = decoder(LineFormat::Csv(b','));
+        assert_eq!(latencies(&mut program, "1,2,1,x\n", read), [(0, 10_100)]);
+        assert_eq!(latencies(&mut program, "1,2,1,x\n1,2,1,y\n", read), [(0, 30_100); 2]);
+        // Declared, it is believed.
+        program.arrivals.declared = Declared { least_ns: 1_000_000, most_ns: Some(50_000_000) };
+        assert_eq!(latencies(&mut program, "1,2,1,x\n1,2,1,y\n", read), [(10, 500); 2]);
     }
 
     proptest! {
@@ -286,7 +364,7 @@ mod tests {
         fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400), json in any::<bool>()) {
             let mut decoder = decoder(if json { LineFormat::Json } else { LineFormat::Csv(b';') });
             let mut out = Decoded::default();
-            decoder.push(&bytes, BootNanos(0), &mut out);
+            decoder.push(&bytes, ReadAt::prompt(BootNanos(0)), &mut out);
             decoder.ended(BootNanos(0), &mut out);
             for row in rows(out.events.make_contiguous()) {
                 prop_assert_eq!(row.len(), 4);

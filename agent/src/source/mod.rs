@@ -3,29 +3,37 @@
 //! Each is a pure decoder ([`link`], [`nmea`], [`lines`], [`image`]) and a thin shell that waits for a
 //! port, a folder or a program, opens it again when it vanished, and never gives up.
 
+pub mod arrival;
 mod backoff;
 pub mod camera_command;
 pub mod camera_dir;
 mod child;
 pub mod exec;
+pub mod frame_stamp;
 pub mod framing;
 pub mod image;
 pub mod lines;
 pub mod link;
 pub mod nmea;
+pub mod port_info;
 pub mod preview;
 pub mod serial;
 
-use crate::config::{Framing, SourceKind, SourceSettings};
+use crate::clock::asleep_ns;
+use crate::config::{Framing, SerialLine, SourceKind, SourceSettings};
+use crate::domains::DomainNumbers;
 use crate::receipt::Receipt;
+use arrival::{Arrivals, ReadAt, WireTime};
 use camera_command::CameraCommandSource;
 use camera_dir::CameraDirSource;
 use child::Program;
+pub use child::STAMPS_PLACE;
 use exec::ExecSource;
 use framing::Decoder;
 use headwater_core::ports::{Clock, Source, SourceError, SourceEvent};
+use headwater_core::time::NS_PER_MS;
 use lines::LineDecoder;
-use link::LinkDecoding;
+use link::{ClockUse, LinkDecoding};
 use nmea::NmeaDecoding;
 use serial::{SerialSource, TtyPort};
 use tokio::sync::mpsc;
@@ -48,33 +56,45 @@ pub enum AnySource<C: Clock> {
 
 impl<C: Clock> AnySource<C> {
     /// The source of `settings`, and where it wants its receipts. Nothing is opened before the first
-    /// [`Source::next`].
-    pub fn new(settings: &SourceSettings, clock: C) -> (Self, Option<mpsc::Sender<Receipt>>) {
-        let (stream, latency) = (settings.stream.clone(), settings.latency);
+    /// [`Source::next`]. Clocks of attached devices are named by `numbers`.
+    pub fn new(
+        settings: &SourceSettings,
+        clock: C,
+        numbers: &DomainNumbers,
+    ) -> (Self, Option<mpsc::Sender<Receipt>>) {
+        let stream = settings.stream.clone();
+        let arrivals = arrivals(settings);
         match &settings.kind {
-            SourceKind::Serial { port, baud, framing } => {
+            SourceKind::Serial { line: SerialLine { port, baud, .. }, framing } => {
                 let decoder = match framing {
-                    Framing::Link => Decoder::Link(Box::new(LinkDecoding::new(stream.clone(), latency))),
-                    Framing::Nmea => Decoder::Nmea(Box::new(NmeaDecoding::new(stream.clone(), latency))),
+                    Framing::Link { device_clock } => {
+                        let numbers = device_clock.then(|| numbers.clone());
+                        let uses = ClockUse { numbers, wire: arrivals.wire };
+                        Decoder::Link(Box::new(LinkDecoding::new(stream.clone(), arrivals, uses)))
+                    }
+                    Framing::Nmea => Decoder::Nmea(Box::new(NmeaDecoding::new(stream.clone(), arrivals))),
                     Framing::Lines(lines) => {
-                        Decoder::Lines(LineDecoder::of_port(stream.clone(), latency, lines.clone()))
+                        Decoder::Lines(LineDecoder::of_port(stream.clone(), arrivals, lines.clone()))
                     }
                 };
                 let opener = TtyPort { path: port.clone(), baud: *baud, clock: clock.clone() };
                 (Self::Serial(Box::new(SerialSource::new(clock, opener, stream, decoder))), None)
             }
             SourceKind::CameraDir { dir, after } => {
+                // A file that was closed is seen at once; nothing but the program before it delays it.
+                let latency = arrivals.latency(ReadAt::prompt(clock.boot()), 0, 0);
                 let (source, receipts) = CameraDirSource::new(clock, stream, latency, dir.clone(), *after);
                 (Self::CameraDir(Box::new(source)), Some(receipts))
             }
-            SourceKind::CameraCommand { command } => {
+            SourceKind::CameraCommand { command, stamps } => {
                 let program = Program::new(clock.clone(), stream.clone(), command.clone());
-                let source = CameraCommandSource::new(clock, program, stream, latency);
+                let clocks = (clock, asleep_ns as fn() -> i64);
+                let source = CameraCommandSource::new(clocks, program, stream, arrivals, *stamps);
                 (Self::CameraCommand(Box::new(source)), None)
             }
             SourceKind::Exec { command, once, lines } => {
                 let program = Program::new(clock.clone(), stream.clone(), command.clone());
-                let lines = LineDecoder::of_program(stream.clone(), latency, lines.clone());
+                let lines = LineDecoder::of_program(stream.clone(), arrivals, lines.clone());
                 (Self::Exec(Box::new(ExecSource::new(clock, stream, program, lines, *once))), None)
             }
         }
@@ -100,6 +120,33 @@ impl<C: Clock> Source for AnySource<C> {
             Self::Exec(source) => source.next().await,
         }
     }
+}
+
+/// Delays before a source's first byte that are seen in practice, rounded up. A bound that is too wide costs precision,
+/// one too narrow costs truth.
+fn device_ms(kind: &SourceKind) -> i64 {
+    match kind {
+        // A board sends what it took at once.
+        SourceKind::Serial { framing: Framing::Link { .. }, .. } => 1,
+        // Receivers report a fix 10 to 700 ms after its second.
+        SourceKind::Serial { framing: Framing::Nmea, .. } => 1_000,
+        SourceKind::Serial { framing: Framing::Lines(_), .. } => 100,
+        // A program may take a picture long before it closes the file.
+        SourceKind::CameraDir { .. } => 2_000,
+        SourceKind::CameraCommand { .. } => 500,
+        SourceKind::Exec { .. } => 1_000,
+    }
+}
+
+fn arrivals(settings: &SourceSettings) -> Arrivals {
+    let device_ns = device_ms(&settings.kind).saturating_mul(NS_PER_MS);
+    let wire = match &settings.kind {
+        SourceKind::Serial { line: SerialLine { baud, paced, .. }, .. } => {
+            WireTime { baud: *baud, paced: *paced }
+        }
+        _ => WireTime::NONE,
+    };
+    Arrivals { declared: settings.delay, device_ns, wire, hold_ns: 0 }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Small previews of pictures: a link that is paid for can show what a camera sees before, or instead of, the frames.
 
+use super::frame_stamp::FrameTime;
 use super::image::{Picture, reading};
 use headwater_core::sample::Reading;
-use headwater_core::time::BootNanos;
 use jpeg_decoder::{Decoder, PixelFormat};
 use jpeg_encoder::{ColorType, Encoder};
 
@@ -73,8 +73,9 @@ pub fn preview(jpeg: &[u8], side: u16) -> Result<(Picture, Vec<u8>), PreviewErro
 pub fn preview_of(frame: &Reading, side: u16) -> Result<Reading, PreviewError> {
     let bytes = frame.blob.as_ref().map_or(&[][..], |blob| &blob.bytes);
     let (picture, small) = preview(bytes, side)?;
-    let made = reading(&picture, small, None, BootNanos(0), frame.latency);
-    Ok(Reading { t: frame.t, kind: frame.kind, domain: frame.domain, ..made })
+    let time = FrameTime { t: frame.t, latency: frame.latency, kind: frame.kind };
+    let made = reading(&picture, small, None, time);
+    Ok(Reading { domain: frame.domain, ..made })
 }
 
 /// Both sides, the longer one at most `side`.
@@ -122,7 +123,7 @@ fn shrink(pixels: &[u8], from: (u16, u16), to: (u16, u16), channels: usize) -> V
 mod tests {
     use super::*;
     use crate::source::image::check;
-    use headwater_core::time::Latency;
+    use headwater_core::time::{BootNanos, Latency, StampKind};
 
     /// A frame of two halves, dark and bright.
     fn frame(width: u16, height: u16, colour: ColorType, channels: usize) -> Vec<u8> {
@@ -170,7 +171,9 @@ mod tests {
     fn it_is_captured_when_its_frame_was() {
         let bytes = frame(320, 200, ColorType::Rgb, 3);
         let picture = check(&bytes).unwrap();
-        let of = reading(&picture, bytes, Some("a.jpg".into()), BootNanos(77), Latency::at_most_ms(9));
+        let time =
+            FrameTime { t: BootNanos(77), latency: Latency::at_most_ms(9), kind: StampKind::ExposureMid };
+        let of = reading(&picture, bytes, Some("a.jpg".into()), time);
         let small = preview_of(&of, 64).unwrap();
         assert_eq!((small.t, small.latency, small.kind), (of.t, of.latency, of.kind));
         assert!(small.blob.unwrap().bytes.len() < of.blob.unwrap().bytes.len());

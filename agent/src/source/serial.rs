@@ -1,14 +1,16 @@
 //! A serial port: opened again whenever it vanished, read without pause, written to rarely.
 
+use super::arrival::Reads;
 use super::backoff::Backoff;
 use super::framing::{Decoded, Decoder};
+use super::port_info::port_kind;
 use crate::telemetry::{SourceDown, SourceUp};
 use headwater_core::id::StreamName;
 use headwater_core::ports::{Clock, Source, SourceError, SourceEvent};
 use headwater_core::time::BootNanos;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
@@ -28,6 +30,10 @@ pub trait OpenPort: Send {
     fn open(&mut self) -> impl Future<Output = io::Result<Self::Port>> + Send;
     /// Its name, for a person.
     fn name(&self) -> String;
+    /// How long it may hold bytes back before they can be read, ns; asked once it is open.
+    fn hold_ns(&self) -> i64 {
+        0
+    }
 }
 
 /// A serial port of this machine, USB adapters and pseudo terminals among them.
@@ -56,6 +62,12 @@ impl<C: Clock> OpenPort for TtyPort<C> {
     fn name(&self) -> String {
         self.path.display().to_string()
     }
+
+    fn hold_ns(&self) -> i64 {
+        let kind = port_kind(&self.path, Path::new("/sys"));
+        tracing::debug!(port = %self.path.display(), kind = kind.as_str(), hold_ns = kind.hold_ns(self.baud), "port");
+        kind.hold_ns(self.baud)
+    }
 }
 
 /// The same error, with what to do about it where that is known.
@@ -83,6 +95,7 @@ pub struct SerialSource<C, O: OpenPort> {
     open_at: Option<BootNanos>,
     backoff: Backoff,
     decoded: Decoded,
+    reads: Reads,
     outbox: Vec<u8>,
     buffer: Vec<u8>,
 }
@@ -99,6 +112,7 @@ impl<C: Clock, O: OpenPort> SerialSource<C, O> {
             open_at: None,
             backoff: Backoff::default(),
             decoded: Decoded::default(),
+            reads: Reads::default(),
             outbox: Vec::new(),
             buffer: vec![0; READ_BYTES],
         }
@@ -113,6 +127,8 @@ impl<C: Clock, O: OpenPort> SerialSource<C, O> {
                 let now = self.clock.boot();
                 self.port = Some(tokio::io::split(port));
                 self.outbox.clear();
+                self.reads.opened(now);
+                self.decoder.port(self.opener.hold_ns());
                 self.decoder.reopened(now, &mut self.decoded);
                 self.backoff.up(now);
                 SourceUp { stream: &self.stream, what: &self.opener.name() }.emit();
@@ -158,17 +174,10 @@ impl<C: Clock, O: OpenPort> Source for SerialSource<C, O> {
                     None => std::future::pending().await,
                 }
             };
+            let waited_from = self.clock.boot();
             let failed = tokio::select! {
-                read = reader.read(&mut self.buffer) => match read {
-                    Ok(0) => Some("the port is gone".to_owned()),
-                    Ok(bytes) => {
-                        let at = self.clock.boot();
-                        let bytes = self.buffer.get(..bytes).unwrap_or_default();
-                        self.decoder.push(bytes, at, &mut self.decoded);
-                        None
-                    }
-                    Err(error) => Some(error.to_string()),
-                },
+                // What we say is short, and its time was read just now.
+                biased;
                 written = writer.write(&self.outbox), if !self.outbox.is_empty() => match written {
                     Ok(bytes) => {
                         self.outbox.drain(..bytes.min(self.outbox.len()));
@@ -176,7 +185,21 @@ impl<C: Clock, O: OpenPort> Source for SerialSource<C, O> {
                     }
                     Err(error) => Some(error.to_string()),
                 },
-                () = due => None,
+                read = reader.read(&mut self.buffer) => match read {
+                    Ok(0) => Some("the port is gone".to_owned()),
+                    Ok(bytes) => {
+                        let read = self.reads.read(waited_from, self.clock.boot(), bytes < READ_BYTES);
+                        let bytes = self.buffer.get(..bytes).unwrap_or_default();
+                        self.decoder.push(bytes, read, &mut self.decoded);
+                        None
+                    }
+                    Err(error) => Some(error.to_string()),
+                },
+                // There was nothing to read before this.
+                () = due => {
+                    self.reads.looked(self.clock.boot());
+                    None
+                }
             };
             if let Some(why) = failed {
                 self.down(&why);

@@ -9,7 +9,6 @@ use super::series::Closed;
 use super::series::{Pending, Series, Stream, segment_name};
 use super::series_id::SeriesId;
 use super::survey::SeriesMap;
-use super::task::span;
 use headwater_core::batch::{Encoder, Rows, StreamRef};
 use headwater_core::gap::GapRecord;
 use headwater_core::id::{BootId, BootOrdinal, Epoch, STREAMS_MAX, Seq, StreamId, StreamName};
@@ -19,7 +18,7 @@ use headwater_core::ports::{
     StreamPolicy, StreamState,
 };
 use headwater_core::schema::Schema;
-use headwater_core::time::ClockDomain;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -243,13 +242,14 @@ impl<D: Disk> DiskSpool<D> {
     }
 }
 
-fn slab_meta(id: StreamId, rows: &Rows) -> FrameMeta {
+fn slab_meta(id: StreamId, slab: &Slab) -> FrameMeta {
+    let rows = &slab.rows;
     FrameMeta {
         kind: FrameKind::Slab,
         stream: id,
         rows: u32::try_from(rows.len()).unwrap_or(u32::MAX),
         seq_first: rows.first_seq,
-        times: (rows.domain == ClockDomain::BOOT).then(|| span(rows)),
+        times: slab.span(),
     }
 }
 
@@ -348,7 +348,7 @@ impl<D: Disk> Spool for DiskSpool<D> {
         if seqs.is_empty() {
             return Ok(());
         }
-        let meta = slab_meta(id, &slab.rows);
+        let meta = slab_meta(id, &slab);
         let series = SeriesId::of(&policy, &slab, self.is_crowded());
         let gaps = if is_gap_rows(&slab.rows) { gap_rows(&slab.rows) } else { Vec::new() };
         let slab = Slab { rows: Rows { stream: StreamRef::Id(id), ..slab.rows }, ..slab };

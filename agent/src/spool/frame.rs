@@ -139,7 +139,7 @@ pub struct FrameMeta {
     pub rows: u32,
     /// Seq of its first row.
     pub seq_first: Seq,
-    /// Boot times of its first and last row, if they are stamped in boot time.
+    /// Boot times of its first and last row: of capture, or of arrival if an attached device's clock stamped them.
     pub times: Option<(BootNanos, BootNanos)>,
 }
 

@@ -1,4 +1,5 @@
-//! The files `epoch` and `boot`: which life of the spool this is, and which boot of the gateway.
+//! The files `epoch`, `boot` and `domains`: which life of the spool this is, which boot of the gateway, and which
+//! clocks of attached devices had a number already.
 
 use headwater_core::id::{BootId, BootOrdinal, Epoch};
 use headwater_core::ports::{Disk, DiskFile};
@@ -7,6 +8,7 @@ use std::path::Path;
 
 const EPOCH_MAGIC: &[u8; 8] = b"HWEPOCH1";
 const BOOT_MAGIC: &[u8; 8] = b"HWBOOT_1";
+const DOMAINS_MAGIC: &[u8; 8] = b"HWDOMNS1";
 /// Longest identity file; anything longer is damaged.
 const IDENT_BYTES_MAX: u64 = 64;
 
@@ -45,6 +47,25 @@ pub(super) fn store_boot<D: Disk>(disk: &D, dir: &Path, ordinal: BootOrdinal, id
     let mut body = ordinal.0.to_le_bytes().to_vec();
     body.extend_from_slice(&id.0);
     store(disk, dir, "boot", BOOT_MAGIC, &body)
+}
+
+/// Sets `count` numbers for clocks of attached devices aside, of which none was given before, and gives the first. They
+/// are set aside durably before one of them is used: a power cut gives no number twice. A damaged file begins anew at
+/// `elsewhere`, a random place, since what it held is not known.
+///
+/// # Errors
+/// What the disk says.
+pub fn reserve_domains<D: Disk>(disk: &D, dir: &Path, count: u32, elsewhere: u32) -> io::Result<u32> {
+    let path = dir.join("domains");
+    let missing = matches!(disk.open(&path), Err(error) if error.kind() == io::ErrorKind::NotFound);
+    let kept =
+        read(disk, &path, DOMAINS_MAGIC)?.and_then(|body| Some(u32::from_le_bytes(body.try_into().ok()?)));
+    let first = kept.unwrap_or(if missing { 1 } else { elsewhere }).max(1);
+    // 0 is the gateway's own clock: after four thousand million of them they begin again.
+    let (first, next) =
+        first.checked_add(count).map_or((1, 1_u32.saturating_add(count)), |next| (first, next));
+    store(disk, dir, "domains", DOMAINS_MAGIC, &next.to_le_bytes())?;
+    Ok(first)
 }
 
 fn read<D: Disk>(disk: &D, path: &Path, magic: &[u8; 8]) -> io::Result<Option<Vec<u8>>> {
@@ -110,5 +131,26 @@ fn store<D: Disk>(disk: &D, dir: &Path, name: &str, magic: &[u8; 8], body: &[u8]
             file.sync()
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headwater_sim::disk::SimDisk;
+
+    #[test]
+    fn a_clock_of_a_device_never_gets_a_name_twice() {
+        let (disk, dir) = (SimDisk::new(), Path::new("/spool"));
+        disk.create_dir_all(dir).unwrap();
+        let reserve = |count| reserve_domains(&disk, dir, count, 1 << 31).unwrap();
+        assert_eq!((reserve(10), reserve(5), reserve(1)), (1, 11, 16));
+        // Damaged: nobody knows what was given, so it begins where nobody was.
+        let file = disk.open(&dir.join("domains")).unwrap();
+        file.write_at(&[0xff], 9).unwrap();
+        assert_eq!((reserve(10), reserve(10)), (1 << 31, (1 << 31) + 10));
+        // After the last name the first ones come again, and never the gateway's own clock.
+        store(&disk, dir, "domains", DOMAINS_MAGIC, &(u32::MAX - 1).to_le_bytes()).unwrap();
+        assert_eq!((reserve(10), reserve(1)), (1, 11));
     }
 }

@@ -39,7 +39,7 @@ pub use gaps::{GAPS_HELD_MAX, GapList, LostRows};
 pub use group::{GroupCommit, SyncPolicy};
 pub use handle::{QueueFull, SpoolHandle};
 pub use health::{DegradedMode, Health, HealthReport};
-pub use ident::{SpoolIdentity, identity_of};
+pub use ident::{SpoolIdentity, identity_of, reserve_domains};
 pub use lock::{LockError, SpoolLock};
 pub use recover::Opened;
 pub(crate) use salvage::{gap_rows, is_gap_rows};

@@ -212,7 +212,7 @@ pub fn read_slab(bytes: &[u8]) -> Option<Slab> {
     let mut sections = batch.sections.into_iter();
     match (sections.next(), sections.next()) {
         (Some(Section::Rows(rows)), None) if matches!(rows.stream, StreamRef::Id(_)) => {
-            Some(Slab { rows, blob })
+            Some(Slab { rows, blob, arrived: None })
         }
         _ => None,
     }
@@ -416,9 +416,12 @@ mod tests {
             lat_hi: vec![1; 85],
             fields: vec![field.clone(); 9],
         };
-        assert!(slab_payload(Slab { rows: rows.clone(), blob: None }, &mut slab_encoder()).is_err());
+        assert!(
+            slab_payload(Slab { rows: rows.clone(), blob: None, arrived: None }, &mut slab_encoder())
+                .is_err()
+        );
         let payload = slab_payload(
-            Slab { rows: Rows { fields: vec![field; 2], ..rows }, blob: None },
+            Slab { rows: Rows { fields: vec![field; 2], ..rows }, blob: None, arrived: None },
             &mut slab_encoder(),
         )
         .unwrap();

@@ -259,7 +259,9 @@ impl<D: Disk> DiskSpool<D> {
                     break;
                 }
                 let slab = match frames.frame(at) {
-                    Ok((_, payload)) => read_slab(payload).filter(|slab| agrees(slab, &head.meta)),
+                    Ok((_, payload)) => read_slab(payload)
+                        .filter(|slab| agrees(slab, &head.meta))
+                        .map(|slab| slab.dated(head.meta.times)),
                     Err(_) => None,
                 };
                 let Some(slab) = slab else { return Ok(damaged(found, at)) };

@@ -5,7 +5,7 @@ use super::group::{GroupCommit, SyncPolicy};
 use super::handle::slab_bytes;
 use super::health::{Health, HealthReport};
 use super::salvage::{gap_rows, is_gap_rows};
-use headwater_core::batch::{Rows, StreamRef};
+use headwater_core::batch::StreamRef;
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
@@ -13,7 +13,7 @@ use headwater_core::ports::{
     Cursor, Slab, SlabTime, Spool, SpoolError, SpoolLane, SpoolUsage, SpooledSlab, StreamPolicy, StreamState,
 };
 use headwater_core::schema::Schema;
-use headwater_core::time::{BootNanos, ClockDomain};
+use headwater_core::time::BootNanos;
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -251,7 +251,7 @@ impl<S: Spool> Keeper<'_, S> {
             boot_ordinal: slab.rows.boot_ordinal,
             seqs: slab.rows.seqs(),
             bytes,
-            span: span(&slab.rows),
+            span: slab.span().unwrap_or((BootNanos(0), BootNanos(0))),
         };
         let first = slab.rows.first_seq;
         if first < expected {
@@ -348,13 +348,4 @@ impl<S: Spool> Keeper<'_, S> {
             );
         }
     }
-}
-
-/// Boot times of the first and the last row; zero for stamps of an attached device's clock.
-pub(super) fn span(rows: &Rows) -> (BootNanos, BootNanos) {
-    let at = |row: usize| match rows.domain {
-        ClockDomain::BOOT => BootNanos(rows.t_ns(row).unwrap_or(0)),
-        _ => BootNanos(0),
-    };
-    (at(0), at(rows.len().saturating_sub(1)))
 }

@@ -4,6 +4,7 @@
 //! missing, [`track`] says what the clocks show); [`run`] waits. What has a seq is either in a slab or
 //! in a gap record (invariant D2), and nothing here waits for the network (A3).
 
+mod device_rows;
 mod gaps;
 mod policy;
 mod slab;

@@ -5,7 +5,7 @@ use headwater_core::id::StreamId;
 use headwater_core::ports::Slab;
 use headwater_core::sample::{StampedSample, Value};
 use headwater_core::schema::{Fingerprint, Schema};
-use headwater_core::time::BootNanos;
+use headwater_core::time::{BootNanos, ClockDomain};
 use std::collections::BTreeMap;
 
 /// Longest span of a slab, ms: what a power cut may take before the spool even saw it.
@@ -21,6 +21,15 @@ struct Open {
     bytes: usize,
     first_t: BootNanos,
     since: BootNanos,
+    /// When its newest row came.
+    newest: BootNanos,
+}
+
+impl Open {
+    fn slab(self) -> Slab {
+        let foreign = self.rows.domain != ClockDomain::BOOT;
+        Slab { arrived: foreign.then_some((self.since, self.newest)), rows: self.rows, blob: None }
+    }
 }
 
 /// The builder. Closed slabs come out in the order in which they must be appended.
@@ -45,7 +54,8 @@ impl SlabBuilder {
             let mut rows = Rows::starting_at(sample, schema, fingerprint);
             let taken = rows.push(sample);
             debug_assert!(taken, "an empty run takes its first row");
-            closed.push(Slab { rows, blob: Some(blob.clone()) });
+            let arrived = (rows.domain != ClockDomain::BOOT).then_some((now, now));
+            closed.push(Slab { rows, blob: Some(blob.clone()), arrived });
             return closed;
         }
         let span_ns = i64::try_from(SLAB_MS_MAX).unwrap_or(0).saturating_mul(1_000_000);
@@ -59,19 +69,21 @@ impl SlabBuilder {
             && joins(open)
         {
             open.bytes = open.bytes.saturating_add(bytes);
+            open.newest = now;
             return closed;
         }
         closed.extend(self.close(sample.stream));
         let mut rows = Rows::starting_at(sample, schema, fingerprint);
         let taken = rows.push(sample);
         debug_assert!(taken, "an empty run takes its first row");
-        self.open.insert(sample.stream, Open { rows, bytes, first_t: sample.stamp.t, since: now });
+        self.open
+            .insert(sample.stream, Open { rows, bytes, first_t: sample.stamp.t, since: now, newest: now });
         closed
     }
 
     /// Closes the slab of one stream, if one is open.
     pub fn close(&mut self, stream: StreamId) -> Option<Slab> {
-        self.open.remove(&stream).map(|open| Slab { rows: open.rows, blob: None })
+        self.open.remove(&stream).map(Open::slab)
     }
 
     /// Closes what has been open for a second.
@@ -93,10 +105,7 @@ impl SlabBuilder {
 
     /// Closes everything.
     pub fn finish(&mut self) -> Vec<Slab> {
-        std::mem::take(&mut self.open)
-            .into_values()
-            .map(|open| Slab { rows: open.rows, blob: None })
-            .collect()
+        std::mem::take(&mut self.open).into_values().map(Open::slab).collect()
     }
 }
 

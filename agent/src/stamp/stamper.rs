@@ -65,11 +65,16 @@ impl Stamper {
         self.streams.iter().map(|(name, stream)| (name, stream.next_seq))
     }
 
-    /// Numbers a reading; true in the second place if its stamp had to be moved.
+    /// Numbers a reading that came at `came`; true in the second place if its stamp had to be moved.
     ///
     /// # Errors
     /// [`Refused`]; a reading that does not fit has taken its seq.
-    pub fn stamp(&mut self, name: &StreamName, reading: Reading) -> Result<(StampedSample, bool), Refused> {
+    pub fn stamp(
+        &mut self,
+        name: &StreamName,
+        reading: Reading,
+        came: BootNanos,
+    ) -> Result<(StampedSample, bool), Refused> {
         let stream = self.streams.get_mut(name).ok_or(Refused::Undeclared)?;
         let fields = &stream.schema.fields;
         let unfit = if reading.values.len() != fields.len() {
@@ -87,14 +92,15 @@ impl Stamper {
             )
         };
         if let Some(note) = unfit {
-            let (cause, at) = (GapCause::RejectedSchema, reading.t);
-            return match self.lose(name, 1, cause, at, note) {
+            return match self.lose(name, 1, GapCause::RejectedSchema, came, note) {
                 Some(record) => Err(Refused::Unfit(Box::new(record))),
                 None => Err(Refused::Undeclared),
             };
         }
         let (t, latency, moved) =
             forward(reading.t, reading.latency, stream.newest.get(&reading.domain).copied());
+        // A device's clock never comes back under its name: the one before is forgotten.
+        stream.newest.retain(|domain, _| *domain == ClockDomain::BOOT || *domain == reading.domain);
         stream.newest.insert(reading.domain, t);
         let seq = stream.next_seq;
         stream.next_seq = seq.plus(1);

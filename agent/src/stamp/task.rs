@@ -1,5 +1,6 @@
 //! The waiting half of the stamp stage: source events in, slabs out to the spool.
 
+use super::device_rows;
 use super::gaps::GapQueue;
 use super::policy::policy_of;
 use super::slab::SlabBuilder;
@@ -269,6 +270,7 @@ impl<C: Clock> Shell<C> {
                 self.try_declare(name, schema).await?;
             }
             SourceEvent::Reading { stream, reading } => self.reading(&stream, reading, pending).await?,
+            SourceEvent::DeviceClock(event) => self.clock_row(device_rows::device_clock(&event)),
             SourceEvent::Lost { stream, rows, cause, at, note } => {
                 self.lose(&stream, rows, cause, at, note, Counter::RowsLost).await?;
                 self.lost.push(pending);
@@ -318,15 +320,17 @@ impl<C: Clock> Shell<C> {
         pending: Pending,
     ) -> Result<(), SpoolError> {
         self.declare_again(stream).await?;
+        // Gap records speak of boot time, whatever clock a reading was stamped by.
+        let came = if reading.domain == ClockDomain::BOOT { reading.t } else { self.clock.boot() };
         if self.undeclared.contains_key(stream) {
             let (cause, note) = (GapCause::EvictedDiskFull, "its schema found no room");
-            return self.lose(stream, 1, cause, reading.t, note.into(), Counter::RowsRejected).await;
+            return self.lose(stream, 1, cause, came, note.into(), Counter::RowsRejected).await;
         }
         let Some((_, schema, fingerprint)) = self.stamper.stream(stream) else {
             count(Counter::Undeclared, 1);
             return Ok(());
         };
-        match self.stamper.stamp(stream, reading) {
+        match self.stamper.stamp(stream, reading, came) {
             Ok((sample, moved)) => {
                 count(Counter::Readings, 1);
                 count(Counter::Reordered, moved.into());
@@ -484,7 +488,8 @@ impl<C: Clock> Shell<C> {
     fn control_row(&mut self, stream: &str, row: Reading) {
         let stream = name(stream);
         let Some((_, schema, fingerprint)) = self.stamper.stream(&stream) else { return };
-        match self.stamper.stamp(&stream, row) {
+        let at = row.t;
+        match self.stamper.stamp(&stream, row, at) {
             Ok((sample, _)) => {
                 for slab in self.builder.push(&sample, &schema, fingerprint, self.clock.boot()) {
                     self.offer(slab, None);

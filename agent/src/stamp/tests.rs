@@ -74,7 +74,7 @@ proptest! {
                 continue;
             }
             let before = reading(t, x);
-            match stamper.stamp(&stream, before.clone()) {
+            match stamper.stamp(&stream, before.clone(), before.t) {
                 Ok((sample, moved)) => {
                     prop_assert!(x < 256);
                     prop_assert_eq!(sample.seq, Seq(next));
@@ -118,7 +118,7 @@ proptest! {
             if what == 1 {
                 reading.kind = StampKind::Instant;
             }
-            let (sample, _) = stamper.stamp(&stream, reading).unwrap();
+            let (sample, _) = stamper.stamp(&stream, reading, BootNanos(0)).unwrap();
             slabs.extend(builder.push(&sample, &schema, fingerprint, now));
             sent += 1;
             prop_assert!(builder.deadline().is_none_or(|due| due <= now.plus_ms(SLAB_MS_MAX)));
@@ -197,7 +197,7 @@ fn rows_of_the_clock_fit_their_schema_and_claim_no_more_than_is_known() {
     assert_eq!((at(2, "half"), at(2, "grade")), (Value::Null, Value::I64(0)));
     assert_eq!((at(3, "t3"), at(3, "grade"), at(3, "b1")), (Value::I64(3), Value::I64(2), Value::Null));
     for row in rows {
-        stamper.stamp(&name(builtin::CLOCK_STREAM), row).unwrap();
+        stamper.stamp(&name(builtin::CLOCK_STREAM), row, BootNanos(0)).unwrap();
     }
     let start = BootNanos(0);
     assert_eq!(track::next_sample(start, BootNanos(1)), BootNanos(16_000_000_001));
@@ -699,4 +699,36 @@ async fn rows_of_an_alarm_go_at_once() {
     assert_eq!(seqs("room"), std::iter::once(0..2).collect::<Vec<_>>());
     let alarm = memory.streams().into_iter().find(|s| s.name.as_str() == "alarm").unwrap();
     assert_eq!(alarm.policy, SpoolLane::Control.into());
+}
+
+#[test]
+fn rows_of_a_devices_clock_keep_the_time_of_their_arrival_and_old_clocks_are_forgotten() {
+    let mut stamper = Stamper::new(BootOrdinal(3));
+    let stream = name("imu");
+    stamper.declare(&stream, StreamId(4), env(), Seq(0));
+    let (_, schema, fingerprint) = stamper.stream(&stream).unwrap();
+    let mut builder = SlabBuilder::default();
+    let mut slabs = Vec::new();
+    for n in 1..=3_000_i64 {
+        // Each restart of the board is another clock, which begins at 0.
+        let domain = ClockDomain(u32::try_from(n / 100).unwrap() + 1);
+        let came = BootNanos(1_000_000_000_000 + n * 1_000_000);
+        let of = Reading { domain, ..reading(n % 100 * 1_000_000, 1) };
+        let (sample, moved) = stamper.stamp(&stream, of, came).unwrap();
+        assert!(!moved, "clocks do not order each other");
+        slabs.extend(builder.push(&sample, &schema, fingerprint, came));
+    }
+    slabs.extend(builder.finish());
+    assert_eq!(slabs.len(), 31);
+    for slab in &slabs {
+        let (first, last) = slab.span().unwrap();
+        assert!(first.0 > 1_000_000_000_000 && last.since(first) == (slab.rows.len() as i64 - 1) * 1_000_000);
+        assert_eq!(slab.time(), Some((BootOrdinal(3), last)));
+    }
+    // A row that does not fit is told in boot time, not in the board's.
+    let unfit = Reading { domain: ClockDomain(99), ..reading(5, 9_999) };
+    let Err(Refused::Unfit(record)) = stamper.stamp(&stream, unfit, BootNanos(77)) else {
+        panic!("it does not fit")
+    };
+    assert_eq!((record.b_first, record.b_last), (BootNanos(77), BootNanos(77)));
 }

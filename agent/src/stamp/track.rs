@@ -33,7 +33,7 @@ pub fn next_sample(started: BootNanos, now: BootNanos) -> BootNanos {
 }
 
 /// Fields by name; what is not given is unknown, never 0.
-fn row(t: BootNanos, given: &[(&str, Value)]) -> Reading {
+pub(super) fn row(t: BootNanos, given: &[(&str, Value)]) -> Reading {
     let given: BTreeMap<&str, &Value> = given.iter().map(|(name, value)| (*name, value)).collect();
     let schema = builtin::clock();
     debug_assert!(given.keys().all(|name| schema.fields.iter().any(|field| field.name.as_str() == *name)));

@@ -113,7 +113,7 @@ pub(crate) fn slab(stream: StreamId, first: u64, n: u64) -> Slab {
             },
         ],
     };
-    Slab { rows, blob: None }
+    Slab { rows, blob: None, arrived: None }
 }
 
 pub(crate) fn gaps_schema() -> Schema {
@@ -136,7 +136,7 @@ pub(crate) fn gap_slab(stream: StreamId, seq: u64, gap: &GapRecord) -> Slab {
     };
     let mut rows = Rows::starting_at(&sample, &gaps_schema(), gaps_schema().fingerprint());
     assert!(rows.push(&sample));
-    Slab { rows, blob: None }
+    Slab { rows, blob: None, arrived: None }
 }
 
 pub(crate) fn blob_slab(stream: StreamId, first: u64, bytes: usize) -> Slab {

@@ -13,7 +13,7 @@ mod spool;
 pub use clock::Clock;
 pub use disk::{Disk, DiskFile};
 pub use link::{Cause, Delivery, Inbox, Link, LinkClosed, LinkEvent, RefusedFor, SPAN_MAX, Uplink};
-pub use source::{Source, SourceError, SourceEvent};
+pub use source::{DeviceClockEvent, DeviceExchange, Source, SourceError, SourceEvent};
 pub use spool::{
     Cursor, EvictFirst, NOTE_BYTES_MAX, Position, SERIES_PER_LANE, Slab, SlabTime, Spool, SpoolError,
     SpoolLane, SpoolUsage, SpooledSlab, StreamClass, StreamPolicy, StreamState,

@@ -106,6 +106,9 @@ pub struct Slab {
     pub rows: Rows,
     /// The blob of the only row.
     pub blob: Option<Blob>,
+    /// Boot times at which the first and the last row came, of rows stamped by an attached device's clock: what their
+    /// age is judged by. `None` for stamps in boot time, and where it is not known.
+    pub arrived: Option<(BootNanos, BootNanos)>,
 }
 
 /// A place in one series of segments.
@@ -177,12 +180,27 @@ pub struct SpooledSlab {
 }
 
 impl Slab {
-    /// When its newest row was captured; `None` for stamps of an attached device's clock.
+    /// When its newest row was captured, or came if an attached device's clock stamped it; `None` if neither is known.
     #[must_use]
     pub fn time(&self) -> Option<SlabTime> {
+        self.span().map(|(_, last)| (self.rows.boot_ordinal, last))
+    }
+
+    /// The same, read back with the boot times that were kept beside it.
+    #[must_use]
+    pub fn dated(self, times: Option<(BootNanos, BootNanos)>) -> Self {
+        let foreign = self.rows.domain != ClockDomain::BOOT;
+        Self { arrived: times.filter(|_| foreign), ..self }
+    }
+
+    /// Boot times of its first and last row: of capture, or of arrival if an attached device's clock stamped them.
+    #[must_use]
+    pub fn span(&self) -> Option<(BootNanos, BootNanos)> {
+        if self.rows.domain != ClockDomain::BOOT {
+            return self.arrived;
+        }
         let last = self.rows.len().checked_sub(1)?;
-        let of_boot = self.rows.domain == ClockDomain::BOOT;
-        of_boot.then_some((self.rows.boot_ordinal, BootNanos(self.rows.t_ns(last)?)))
+        Some((BootNanos(self.rows.t_ns(0)?), BootNanos(self.rows.t_ns(last)?)))
     }
 }
 

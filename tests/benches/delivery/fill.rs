@@ -100,7 +100,7 @@ pub(super) fn fill(dir: &Path, payload: Payload, bytes: u64) -> Result<Filled> {
             lat_hi: vec![20_000_000; many],
             fields,
         };
-        spool.append(Slab { rows: slab, blob })?;
+        spool.append(Slab { rows: slab, blob, arrived: None })?;
         rows += n;
         unsynced += many * payload.bytes();
         if unsynced >= SYNC_BYTES {

@@ -179,7 +179,7 @@ fn one(
             )]
             let upto = ((second + 1) as f64 * played.rows_per_s) as usize;
             if upto > *done {
-                let slab = Slab { rows: rows(played, id, *done..upto), blob: None };
+                let slab = Slab { rows: rows(played, id, *done..upto), blob: None, arrived: None };
                 *done = upto;
                 sealed.append(&mut telemetry.push(at(second), spooled(slab)));
             }
@@ -188,7 +188,7 @@ fn one(
             let n = second * gateway.pictures_per_s + n;
             let (blob, packed) = pictures.at(n).context("no pictures")?;
             let id = u16::try_from(streams).unwrap_or(u16::MAX);
-            let slab = Slab { rows: picture_row(id, n, blob), blob: Some(blob.clone()) };
+            let slab = Slab { rows: picture_row(id, n, blob), blob: Some(blob.clone()), arrived: None };
             let packed = packed.clone().filter(|_| lepton);
             sealed.append(&mut media.push_packed(at(second), spooled(slab), packed));
         }

@@ -201,7 +201,7 @@ impl<'a> Player<'a> {
 
     fn reading(&mut self, now: BootNanos, name: &StreamName, reading: Reading) -> Result<()> {
         let Some((_, schema, fingerprint)) = self.stamper.stream(name) else { bail!("{name} is undeclared") };
-        let stamped = self.stamper.stamp(name, reading);
+        let stamped = self.stamper.stamp(name, reading, now);
         let Ok((sample, _)) = stamped else { bail!("a row of {name} does not fit: {stamped:?}") };
         self.done.rows += 1;
         let closed = self.builder.push(&sample, &schema, fingerprint, now);

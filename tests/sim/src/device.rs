@@ -60,6 +60,31 @@ pub struct SimDevice {
     dropped: u16,
     dropped_before: bool,
     started: bool,
+    about: SimTicks,
+}
+
+/// What a board says of its clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SimTicks {
+    /// How far its clock may run off, ppm.
+    pub clock_ppm: u16,
+    /// Its tick, ns.
+    pub tick_ns: u32,
+    /// Which byte of a PING its t2 belongs to.
+    pub t2_point: T2Point,
+}
+
+impl Default for SimTicks {
+    fn default() -> Self {
+        Self { clock_ppm: 50, tick_ns: 1_000, t2_point: T2Point::FirstByte }
+    }
+}
+
+/// Device time `t_us` after its start of a clock that is off by `ppm`, as the KNOB of a test build makes it.
+#[must_use]
+pub fn skewed_us(t_us: u64, ppm: i32) -> u64 {
+    let off = i128::from(t_us) * i128::from(ppm) / 1_000_000;
+    u64::try_from((i128::from(t_us) + off).max(0)).unwrap_or(u64::MAX)
 }
 
 impl SimDevice {
@@ -76,13 +101,20 @@ impl SimDevice {
             dropped: 0,
             dropped_before: false,
             started: false,
+            about: SimTicks::default(),
         }
+    }
+
+    /// The same with another clock.
+    #[must_use]
+    pub fn ticking(self, about: SimTicks) -> Self {
+        Self { about, ..self }
     }
 
     /// Restarts the board: numbers begin at 0, and it says HELLO again.
     pub fn reset(&mut self, boot_nonce: u32) {
         let streams = std::mem::take(&mut self.streams);
-        *self = Self::new(streams, boot_nonce);
+        *self = Self::new(streams, boot_nonce).ticking(self.about);
     }
 
     /// Number of the next sample of a stream.
@@ -114,18 +146,31 @@ impl SimDevice {
     /// # Errors
     /// As [`SimDevice::poll`].
     pub fn receive(&mut self, bytes: &[u8], now_us: u64, out: &mut Vec<u8>) -> Result<(), BuildError> {
+        self.answer(bytes, (now_us, now_us), out)
+    }
+
+    /// The same with the device times at which the bytes came and at which the answer goes.
+    ///
+    /// # Errors
+    /// As [`SimDevice::poll`].
+    pub fn answer(
+        &mut self,
+        bytes: &[u8],
+        (t2_us, t3_us): (u64, u64),
+        out: &mut Vec<u8>,
+    ) -> Result<(), BuildError> {
         for byte in bytes {
             let heard = match self.decoder.push(*byte) {
                 Some(Ok(frame)) => frame.header,
                 _ => continue,
             };
             match heard.link_type {
-                LinkType::HelloReq => self.hello(now_us, out)?,
+                LinkType::HelloReq => self.hello(t3_us, out)?,
                 LinkType::Ping => {
                     self.hello_at = None;
                     let pong = Pong {
                         t1_us: heard.t_us,
-                        t2_us: now_us,
+                        t2_us,
                         boot_nonce: self.boot_nonce,
                         schema_crc: self.with_descriptors(schema_crc)?,
                         dropped: self.dropped,
@@ -133,7 +178,7 @@ impl SimDevice {
                     let mut payload = [0; 64];
                     let len = pong.encode(&mut payload)?;
                     let payload = payload.get(..len).unwrap_or_default().to_vec();
-                    self.frame(LinkType::Pong, Flags::NONE, heard.seq, now_us, &payload, out);
+                    self.frame(LinkType::Pong, Flags::NONE, heard.seq, t3_us, &payload, out);
                 }
                 _ => {}
             }
@@ -187,11 +232,11 @@ impl SimDevice {
         let schema_crc = self.with_descriptors(schema_crc)?;
         let identity = Identity {
             caps: Caps::NONE,
-            t2_point: T2Point::FirstByte,
+            t2_point: self.about.t2_point,
             boot_nonce: self.boot_nonce,
             max_rx: 64,
-            tick_ns: 1_000,
-            clock_ppm: 50,
+            tick_ns: self.about.tick_ns,
+            clock_ppm: self.about.clock_ppm,
             schema_crc,
             uid: "sim-1",
             firmware: "1.0.0",

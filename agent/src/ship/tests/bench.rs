@@ -71,7 +71,7 @@ impl Bench {
     }
 
     pub(super) fn append(&mut self, seqs: std::ops::Range<u64>) {
-        self.spool.append(Slab { rows: scalar_rows(1, seqs), blob: None });
+        self.spool.append(Slab { rows: scalar_rows(1, seqs), blob: None, arrived: None });
     }
 
     pub(super) fn connect(&mut self) {

@@ -175,7 +175,7 @@ pub(super) fn picture(stream: u16, seq: u64, len: usize) -> Slab {
     }
     let rows =
         Rows { fingerprint: builtin::image().fingerprint(), fields, ..scalar_rows(stream, seq..seq + 1) };
-    Slab { rows, blob: Some(Blob { mime: "image/jpeg".into(), bytes: bytes.into() }) }
+    Slab { rows, blob: Some(Blob { mime: "image/jpeg".into(), bytes: bytes.into() }), arrived: None }
 }
 
 #[derive(Debug)]

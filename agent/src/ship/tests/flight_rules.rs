@@ -218,7 +218,7 @@ fn telemetry_and_media_share_by_weight_and_control_goes_first() {
         bench.wait_ms(1);
         bench.shipper.sent(bench.now, message.number);
         if n == 5 {
-            let slab = Slab { rows: scalar_rows(3, 0..1), blob: None };
+            let slab = Slab { rows: scalar_rows(3, 0..1), blob: None, arrived: None };
             bench.spool.append(slab);
             bench.shipper.set_streams(bench.spool.states());
             for slab in bench.spool.read_now(SpoolLane::Control, Cursor::default(), usize::MAX) {
@@ -335,7 +335,7 @@ fn a_backlog_of_an_older_schema_is_declared_with_it() {
     bench.settle();
     let older = Schema { salt: 7, ..scalar_schema() };
     let rows = Rows { fingerprint: older.fingerprint(), ..scalar_rows(1, 0..10) };
-    bench.spool.append(Slab { rows, blob: None });
+    bench.spool.append(Slab { rows, blob: None, arrived: None });
     let lane = Lane::LiveTelemetry;
     for mut slab in bench.spool.read_now(SpoolLane::Telemetry, Cursor::default(), usize::MAX) {
         slab.older_schema = Some(std::sync::Arc::new(older.clone()));
@@ -457,7 +457,7 @@ fn a_batch_is_kept_until_the_rows_of_every_stream_in_it_are_durable() {
     let mut bench = Bench::durable();
     bench.spool.declare(4, "env", scalar_schema(), SpoolLane::Telemetry);
     bench.append(0..10);
-    bench.spool.append(Slab { rows: scalar_rows(4, 0..10), blob: None });
+    bench.spool.append(Slab { rows: scalar_rows(4, 0..10), blob: None, arrived: None });
     bench.settle();
     bench.pull();
     let sent = bench.send_all();

@@ -132,8 +132,12 @@ impl World {
     /// `seconds` of captures: 200 Hz scalars, a clock row, and a picture each third second.
     fn capture(&self, first_second: u64, seconds: u64) {
         for second in first_second..first_second + seconds {
-            self.spool.append(Slab { rows: scalar_rows(1, second * 200..(second + 1) * 200), blob: None });
-            self.spool.append(Slab { rows: scalar_rows(3, second..second + 1), blob: None });
+            self.spool.append(Slab {
+                rows: scalar_rows(1, second * 200..(second + 1) * 200),
+                blob: None,
+                arrived: None,
+            });
+            self.spool.append(Slab { rows: scalar_rows(3, second..second + 1), blob: None, arrived: None });
             if second.is_multiple_of(3) {
                 self.spool.append(picture(2, second / 3, 60_000 + 9_000 * usize::try_from(second).unwrap()));
             }

@@ -10,8 +10,9 @@ mod png;
 pub use jpeg::{JpegWalk, Walked};
 pub use mjpeg::{IMAGE_BYTES_MAX, Mjpeg, MjpegEvent};
 
+use super::frame_stamp::FrameTime;
 use headwater_core::sample::{Blob, BlobRef, Reading, Value};
-use headwater_core::time::{BootNanos, ClockDomain, Latency, StampKind};
+use headwater_core::time::ClockDomain;
 
 /// A whole picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,15 +66,9 @@ pub fn check(bytes: &[u8]) -> Result<Picture, ImageFault> {
     }
 }
 
-/// The reading of a picture that arrived at `t`.
+/// The reading of a picture that was taken at `time`.
 #[must_use]
-pub fn reading(
-    picture: &Picture,
-    bytes: Vec<u8>,
-    name: Option<String>,
-    t: BootNanos,
-    latency: Latency,
-) -> Reading {
+pub fn reading(picture: &Picture, bytes: Vec<u8>, name: Option<String>, time: FrameTime) -> Reading {
     let values = vec![
         BlobRef::to(&bytes).to_value(),
         Value::Utf8(picture.mime.to_owned()),
@@ -82,7 +77,8 @@ pub fn reading(
         name.map_or(Value::Null, Value::Utf8),
     ];
     let blob = Some(Blob { mime: picture.mime.to_owned(), bytes: bytes.into() });
-    Reading { t, latency, kind: StampKind::Arrival, domain: ClockDomain::BOOT, values, blob }
+    let FrameTime { t, latency, kind } = time;
+    Reading { t, latency, kind, domain: ClockDomain::BOOT, values, blob }
 }
 
 #[cfg(test)]

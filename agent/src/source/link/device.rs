@@ -1,11 +1,13 @@
 //! What is known of the board at the other end, and what its frames mean because of it.
 
+use super::super::arrival::{Arrivals, ReadAt};
 use super::super::framing::{Decoded, Notice};
-use super::stream::LinkStream;
+use super::clock::{Came, ClockUse, DeviceClock};
+use super::stream::{DeviceStamping, LinkStream, Stamping};
 use headwater_core::gap::GapCause;
 use headwater_core::id::StreamName;
 use headwater_core::ports::SourceEvent;
-use headwater_core::time::{BootNanos, Latency};
+use headwater_core::time::{BootNanos, ClockDomain, Latency, StampKind};
 use headwater_shims::link::{
     Flags, Header, Hello, HelloBody, Identity, LinkFrame, LinkType, Log, Pong, Sample, SchemaCrc,
     StreamDescriptor,
@@ -20,11 +22,27 @@ const WAITING_HEADS_MAX: usize = 4_096;
 #[derive(Debug)]
 enum Waiting {
     /// A SAMPLE; the payload is gone if the buffer was full.
-    Sample { header: Header, stream: u8, count: u8, payload: Option<Vec<u8>>, at: BootNanos },
+    Sample { header: Header, stream: u8, count: u8, payload: Option<Vec<u8>>, heard: Heard },
     /// `next_seq` of a descriptor, in its place among the samples.
     Mark { stream: u8, next_seq: u32, t_us: u64, at: BootNanos },
     /// Another boot of the device begins.
     Restart,
+}
+
+/// A SAMPLE's arrival, and the clock its times are on.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    at: BootNanos,
+    arrival: Latency,
+    clock: Option<ClockDomain>,
+}
+
+/// A frame's place in its read: its own bytes on the wire, and those behind it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) read: ReadAt,
+    pub(super) own: usize,
+    pub(super) after: usize,
 }
 
 /// Descriptors of a HELLO that is not complete yet.
@@ -39,7 +57,8 @@ struct Pieces {
 #[derive(Debug)]
 pub(super) struct Device {
     base: StreamName,
-    latency: Latency,
+    pub(super) arrivals: Arrivals,
+    pub(super) clock: DeviceClock,
     boot_nonce: Option<u32>,
     schema_crc: Option<u16>,
     /// The streams are those of `schema_crc`.
@@ -69,10 +88,11 @@ pub(super) struct Evidence {
 }
 
 impl Device {
-    pub(super) fn new(base: StreamName, latency: Latency) -> Self {
+    pub(super) fn new(base: StreamName, arrivals: Arrivals, uses: ClockUse) -> Self {
         Self {
+            clock: DeviceClock::new(base.clone(), uses),
             base,
-            latency,
+            arrivals,
             boot_nonce: None,
             schema_crc: None,
             known: false,
@@ -101,18 +121,22 @@ impl Device {
         self.evidence.failed = self.evidence.failed.saturating_add(1);
     }
 
-    pub(super) fn reopened(&mut self) {
+    pub(super) fn reopened(&mut self, now: BootNanos, out: &mut Decoded) {
         self.evidence.opened = self.evidence.opened.saturating_add(1);
+        self.clock.reopened(now, out);
     }
 
-    pub(super) fn frame(&mut self, frame: LinkFrame<'_>, at: BootNanos, out: &mut Decoded) {
+    pub(super) fn frame(&mut self, frame: LinkFrame<'_>, place: Place, out: &mut Decoded) {
+        let at = place.read.at;
         if frame.header.flags.contains(Flags::DROPPED_BEFORE) {
             self.evidence.dropped = self.evidence.dropped.saturating_add(1);
         }
         let refused = match frame.header.link_type {
-            LinkType::Sample => self.sample(frame, at, out).err(),
+            LinkType::Sample => self.sample(frame, place, out).err(),
             LinkType::Hello => self.hello(frame, at, out).err(),
-            LinkType::Pong => Pong::parse(frame.payload).map(|pong| self.pong(&pong)).err(),
+            LinkType::Pong => {
+                Pong::parse(frame.payload).map(|pong| self.pong(frame.header, &pong, place, out)).err()
+            }
             LinkType::Log => Log::parse(frame.payload)
                 .map(|log| {
                     let text = log.text.to_owned();
@@ -132,12 +156,13 @@ impl Device {
     fn sample(
         &mut self,
         frame: LinkFrame<'_>,
-        at: BootNanos,
+        place: Place,
         out: &mut Decoded,
     ) -> Result<(), headwater_shims::link::PayloadError> {
         let sample = Sample::parse(frame.payload)?;
+        let heard = self.heard(frame.header, &sample, place, out);
         if self.known && self.waiting.is_empty() {
-            self.rows(frame.header, sample.stream(), sample.count(), Some(frame.payload), at, out);
+            self.rows(frame.header, sample.stream(), sample.count(), Some(frame.payload), heard, out);
             return Ok(());
         }
         self.waiting.push_back(Waiting::Sample {
@@ -145,11 +170,27 @@ impl Device {
             stream: sample.stream(),
             count: sample.count(),
             payload: Some(frame.payload.to_vec()),
-            at,
+            heard,
         });
         self.whole = self.whole.saturating_add(1);
         self.bound_waiting();
         Ok(())
+    }
+
+    /// What the arrival of a SAMPLE tells of when its newest row was taken.
+    fn heard(&mut self, header: Header, sample: &Sample<'_>, place: Place, out: &mut Decoded) -> Heard {
+        let Place { read, own, after } = place;
+        let arrival = self.arrivals.latency(read, own, after);
+        let span = u64::from(sample.dt_us()).saturating_mul(sample.count().saturating_sub(1).into());
+        let came = Came {
+            stream: sample.stream(),
+            first: header.flags.contains(Flags::FIRST_SINCE_BOOT),
+            t_us: header.t_us,
+            newest_us: header.t_us.saturating_add(span),
+            at: read.at,
+            latency: arrival,
+        };
+        Heard { at: read.at, arrival, clock: self.clock.sample(came, out) }
     }
 
     fn bound_waiting(&mut self) {
@@ -180,7 +221,10 @@ impl Device {
     ) -> Result<(), headwater_shims::link::PayloadError> {
         let hello = Hello::parse(frame.payload)?;
         match hello.body {
-            HelloBody::Identity(identity) => self.identity(&identity, hello.total),
+            HelloBody::Identity(identity) => {
+                self.identity(&identity, hello.total);
+                self.clock.identity(&identity, at, out);
+            }
             HelloBody::Stream(stream) => {
                 let mark = Waiting::Mark {
                     stream: stream.stream,
@@ -195,6 +239,7 @@ impl Device {
                 self.bound_waiting();
             }
         }
+        self.clock.time(frame.header.t_us, at, out);
         self.complete(at, out);
         Ok(())
     }
@@ -206,8 +251,9 @@ impl Device {
         }
     }
 
-    fn pong(&mut self, pong: &Pong) {
+    fn pong(&mut self, header: Header, pong: &Pong, place: Place, out: &mut Decoded) {
         self.saw(pong.boot_nonce, pong.schema_crc);
+        self.clock.pong(header, pong, place.read, (place.own, place.after), out);
         if self.pong_dropped.replace(pong.dropped).is_some_and(|before| before != pong.dropped) {
             self.evidence.dropped = self.evidence.dropped.saturating_add(1);
         }
@@ -289,8 +335,8 @@ impl Device {
         }
         while let Some(entry) = self.waiting.pop_front() {
             match entry {
-                Waiting::Sample { header, stream, count, payload, at } => {
-                    self.rows(header, stream, count, payload.as_deref(), at, out);
+                Waiting::Sample { header, stream, count, payload, heard } => {
+                    self.rows(header, stream, count, payload.as_deref(), heard, out);
                 }
                 Waiting::Mark { stream, next_seq, t_us, at } => {
                     if let Some(stream) = self.streams.get_mut(&stream) {
@@ -313,16 +359,17 @@ impl Device {
         number: u8,
         count: u8,
         payload: Option<&[u8]>,
-        at: BootNanos,
+        heard: Heard,
         out: &mut Decoded,
     ) {
+        let (at, stamping) = (heard.at, self.stamping(header, heard));
         let Some(stream) = self.streams.get_mut(&number) else {
             let why = format!("{count} rows of stream {number}, which the device does not describe");
             return self.set_aside(why, payload.unwrap_or_default(), at, out);
         };
         stream.step(header, count, at, self.evidence, self.overflowed, out);
         match payload {
-            Some(payload) => stream.readings(payload, at, self.latency, out),
+            Some(payload) => stream.readings(header.t_us, payload, stamping, out),
             None => stream.lost(
                 count.into(),
                 GapCause::Overrun,
@@ -332,6 +379,22 @@ impl Device {
             ),
         }
         self.hello_wanted |= stream.is_unsettled();
+    }
+
+    /// How the rows of a frame are stamped: by the board's own clock, with the delay declared for it, or by arrival.
+    fn stamping(&self, header: Header, heard: Heard) -> Stamping {
+        let cut_ns = self.clock.cut_ns();
+        let declared = self.arrivals.declared;
+        let queued = header.flags.contains(Flags::ENQUEUE_TIME);
+        // A time of queueing is later than the event by what the board does before: as unknown as before a first byte.
+        let unsaid = if queued { u32::try_from(self.arrivals.device_ns).unwrap_or(u32::MAX) } else { 0 };
+        let latency = Latency {
+            lo_ns: declared.least_ns,
+            hi_ns: declared.most_ns.unwrap_or(unsaid).max(declared.least_ns).saturating_add(cut_ns),
+        };
+        let kind = if queued { StampKind::Arrival } else { StampKind::Instant };
+        let device = heard.clock.map(|domain| DeviceStamping { domain, kind, latency, cut_ns });
+        Stamping { at: heard.at, arrival: heard.arrival, device }
     }
 
     fn set_aside(&self, why: String, bytes: &[u8], at: BootNanos, out: &mut Decoded) {

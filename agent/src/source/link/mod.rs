@@ -3,16 +3,22 @@
 //! A board names its streams itself (HELLO), so nothing but the port stands in the configuration.
 //! Frames that arrive before the board introduced itself wait in a small buffer.
 
+mod clock;
 mod device;
 mod stream;
 
-use super::framing::{Decoded, Notice};
-use device::Device;
-use headwater_core::id::StreamName;
-use headwater_core::time::{BootNanos, Latency};
-use headwater_shims::link::{Flags, Header, LinkDecoder, LinkType, RAW_BYTES_MAX, WIRE_BYTES_MAX, encode};
+pub use clock::ClockUse;
 
-/// Between two frames to the board, ms: it repeats HELLO every 2 s until it hears a PING.
+use super::arrival::{Arrivals, ReadAt};
+use super::framing::{Decoded, Notice};
+use device::{Device, Place};
+use headwater_core::id::StreamName;
+use headwater_core::time::BootNanos;
+use headwater_shims::link::{
+    CRC_BYTES, Flags, HEADER_BYTES, Header, LinkDecoder, LinkType, RAW_BYTES_MAX, WIRE_BYTES_MAX, encode,
+};
+
+/// Between two requests for a HELLO, ms: a board repeats it every 2 s until it hears a PING.
 const TALK_MS: u64 = 1_000;
 
 /// State of one link.
@@ -20,7 +26,9 @@ const TALK_MS: u64 = 1_000;
 pub struct LinkDecoding {
     frames: LinkDecoder<RAW_BYTES_MAX>,
     device: Device,
-    talk_at: BootNanos,
+    /// Bytes since the last delimiter.
+    open_bytes: usize,
+    hello_at: BootNanos,
     sent: u16,
     opened: bool,
 }
@@ -28,22 +36,33 @@ pub struct LinkDecoding {
 impl LinkDecoding {
     /// A link whose device's streams are called `base`, or hang below it if there are several.
     #[must_use]
-    pub fn new(base: StreamName, latency: Latency) -> Self {
+    pub fn new(base: StreamName, arrivals: Arrivals, uses: ClockUse) -> Self {
         Self {
             frames: LinkDecoder::new(),
-            device: Device::new(base, latency),
-            talk_at: BootNanos(i64::MIN),
+            device: Device::new(base, arrivals, uses),
+            open_bytes: 0,
+            hello_at: BootNanos(i64::MIN),
             sent: 0,
             opened: true,
         }
     }
 
-    /// Takes bytes that arrived at `at`.
-    pub fn push(&mut self, bytes: &[u8], at: BootNanos, out: &mut Decoded) {
-        for byte in bytes {
+    /// The port holds bytes back for up to `hold_ns`.
+    pub fn port(&mut self, hold_ns: i64) {
+        self.device.arrivals.hold_ns = hold_ns;
+    }
+
+    /// Takes the bytes of a read.
+    pub fn push(&mut self, bytes: &[u8], read: ReadAt, out: &mut Decoded) {
+        for (at, byte) in bytes.iter().enumerate() {
+            let own = self.open_bytes.saturating_add(1);
+            self.open_bytes = if *byte == 0 { 0 } else { own };
             match self.frames.push(*byte) {
                 None => {}
-                Some(Ok(frame)) => self.device.frame(frame, at, out),
+                Some(Ok(frame)) => {
+                    let after = bytes.len().saturating_sub(at).saturating_sub(1);
+                    self.device.frame(frame, Place { read, own, after }, out);
+                }
                 Some(Err(_)) => {
                     self.device.frame_failed();
                     out.notices.push(Notice::LinkError);
@@ -51,44 +70,58 @@ impl LinkDecoding {
             }
         }
         if self.device.take_hello_wanted() {
-            self.talk_at = at;
+            self.hello_at = read.at;
         }
     }
 
     /// The port was opened again: hunts for the next frame, and asks who is there.
-    pub fn reopened(&mut self, now: BootNanos) {
+    pub fn reopened(&mut self, now: BootNanos, out: &mut Decoded) {
         self.frames.hunt();
-        self.device.reopened();
-        self.talk_at = now;
+        self.open_bytes = 0;
+        self.device.reopened(now, out);
+        self.hello_at = now;
         self.opened = true;
     }
 
-    /// Writes HELLO_REQ until the device is known, then PING.
-    pub fn poll(&mut self, now: BootNanos, outbox: &mut Vec<u8>) {
-        if now < self.talk_at {
-            return;
+    /// Writes HELLO_REQ until the device is known, then PING; gives out exchanges that are complete.
+    pub fn poll(&mut self, now: BootNanos, outbox: &mut Vec<u8>, out: &mut Decoded) {
+        self.device.clock.poll(now, out);
+        if !self.device.is_known() {
+            if now >= self.hello_at {
+                self.hello_at = now.plus_ms(TALK_MS);
+                self.sent = self.sent.wrapping_add(1);
+                let t_us = u64::try_from(now.0 / 1_000).unwrap_or(0);
+                self.say(LinkType::HelloReq, self.sent, t_us, outbox);
+            }
+        } else if let Some((seq, t_us)) = self.device.clock.ask(now, PING_BYTES, out) {
+            self.say(LinkType::Ping, seq, t_us, outbox);
         }
-        self.talk_at = now.plus_ms(TALK_MS);
+    }
+
+    fn say(&mut self, link_type: LinkType, seq: u16, t_us: u64, outbox: &mut Vec<u8>) {
         // A delimiter first, so that line noise cannot swallow our first frame.
         if std::mem::take(&mut self.opened) {
             outbox.push(0);
         }
-        let link_type = if self.device.is_known() { LinkType::Ping } else { LinkType::HelloReq };
-        let t_us = u64::try_from(now.0 / 1_000).unwrap_or(0);
-        let header = Header { link_type, flags: Flags::NONE, seq: self.sent, t_us };
-        self.sent = self.sent.wrapping_add(1);
+        let header = Header { link_type, flags: Flags::NONE, seq, t_us };
         let mut wire = [0; WIRE_BYTES_MAX];
         if let Ok(len) = encode(&mut wire, header, &[]) {
             outbox.extend_from_slice(wire.get(..len).unwrap_or_default());
         }
     }
 
-    /// When [`LinkDecoding::poll`] has something to send.
+    /// When [`LinkDecoding::poll`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> BootNanos {
-        self.talk_at
+        let talk = if self.device.is_known() { self.device.clock.ask_at() } else { self.hello_at };
+        self.device.clock.window_ends().map_or(talk, |ends| talk.min(ends))
     }
 }
 
+/// Bytes a PING takes on the wire: a header, a checksum, the byte stuffing of both and the delimiter.
+const PING_BYTES: usize = HEADER_BYTES + CRC_BYTES + 2;
+
+#[cfg(test)]
+mod pty_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! One stream of an attached board: its schema, what is missing of it, and its rows as readings.
 
-use super::super::framing::Decoded;
+use super::super::framing::{Decoded, Notice};
 use super::device::Evidence;
 use headwater_core::gap::GapCause;
 use headwater_core::id::StreamName;
@@ -11,10 +11,13 @@ use headwater_core::time::{BootNanos, ClockDomain, Latency, StampKind};
 use headwater_shims::link::{
     Field as LinkField, FieldType, Flags, Header, Sample, StreamDescriptor, Value as LinkValue,
 };
-use headwater_shims::rx::{LinkStreamState, Missing, Settled};
+use headwater_shims::rx::{LinkStreamState, Missing, SeqStep, Settled};
 
 /// Stamps travel in µs, the unit of the link.
 const TIME_EXP: u8 = 3;
+/// Silence of a stream on the board's own clock that is a stall: so many periods, and at least this long, µs.
+const STALL_PERIODS: u64 = 8;
+const STALL_US_MIN: u64 = 1_000_000;
 /// Powers of ten that an `i64` numerator or denominator holds.
 const SCALE_MAX: u32 = 18;
 
@@ -29,6 +32,30 @@ pub(super) struct LinkStream {
     period_us: u32,
     state: LinkStreamState,
     seen: Evidence,
+    /// Device time of the newest row.
+    newest_us: Option<u64>,
+}
+
+/// How a SAMPLE's rows are stamped.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stamping {
+    /// When it came.
+    pub(super) at: BootNanos,
+    /// How much earlier its newest row was taken, as far as its arrival tells.
+    pub(super) arrival: Latency,
+    /// How the board stamped them, if it did.
+    pub(super) device: Option<DeviceStamping>,
+}
+
+/// Stamps of the board's own clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DeviceStamping {
+    pub(super) domain: ClockDomain,
+    pub(super) kind: StampKind,
+    /// How much earlier than its stamp a row was taken, with `cut_ns`.
+    pub(super) latency: Latency,
+    /// Ticks cut a time by up to this, ns: it is added to stamps, so that their event lies before them.
+    pub(super) cut_ns: u32,
 }
 
 impl LinkStream {
@@ -51,6 +78,7 @@ impl LinkStream {
             period_us: descriptor.period_us,
             state: LinkStreamState::new(descriptor.period_us),
             seen,
+            newest_us: None,
         })
     }
 
@@ -58,7 +86,7 @@ impl LinkStream {
     pub(super) fn continues(&mut self, before: LinkStream) -> bool {
         self.state = before.state;
         self.state.set_period_us(self.period_us);
-        self.seen = before.seen;
+        (self.seen, self.newest_us) = (before.seen, before.newest_us);
         self.name == before.name && self.schema == before.schema
     }
 
@@ -72,6 +100,7 @@ impl LinkStream {
 
     pub(super) fn restart(&mut self) {
         self.state.restart();
+        self.newest_us = None;
     }
 
     /// A descriptor told the next number: settles what was open.
@@ -94,6 +123,7 @@ impl LinkStream {
     ) {
         let first = header.flags.contains(Flags::FIRST_SINCE_BOOT);
         let step = self.state.sample(header.seq, header.t_us, first, count);
+        self.stalled(header.t_us, step, out);
         if let Missing::Samples(rows) = step.missing {
             let (cause, note) = if overflowed {
                 (GapCause::Overrun, "the device's schema was not known in time".to_owned())
@@ -106,6 +136,16 @@ impl LinkStream {
         // What is unsettled keeps its evidence until a HELLO settles it.
         if !matches!(step.missing, Missing::Unsettled(_)) {
             self.seen = now;
+        }
+    }
+
+    /// Time that passed on the board without samples and without numbers for them: it was held up before it took any.
+    fn stalled(&mut self, t_us: u64, step: SeqStep, out: &mut Decoded) {
+        let before = self.newest_us.filter(|_| !step.restarted && matches!(step.missing, Missing::None));
+        let Some(silent_us) = before.and_then(|before| t_us.checked_sub(before)) else { return };
+        let usual = u64::from(self.period_us).saturating_mul(STALL_PERIODS);
+        if self.period_us > 0 && silent_us > usual.max(STALL_US_MIN) {
+            out.notices.push(Notice::Stall { stream: self.name.clone(), ms: silent_us / 1_000 });
         }
     }
 
@@ -128,8 +168,9 @@ impl LinkStream {
         out.events.push_back(SourceEvent::Lost { stream, rows, cause, at, note });
     }
 
-    /// The rows of a SAMPLE that arrived at `at`; the last of them is the newest.
-    pub(super) fn readings(&self, payload: &[u8], at: BootNanos, latency: Latency, out: &mut Decoded) {
+    /// The rows of a SAMPLE; the last of them is the newest.
+    pub(super) fn readings(&mut self, t_us: u64, payload: &[u8], stamping: Stamping, out: &mut Decoded) {
+        let at = stamping.at;
         let rows = Sample::parse(payload).and_then(|sample| {
             let dt_ns = i64::from(sample.dt_us()).saturating_mul(1_000);
             sample.rows(&self.types).map(|rows| (rows, dt_ns, sample.count()))
@@ -144,20 +185,27 @@ impl LinkStream {
                 return self.lost(count.into(), GapCause::RejectedQuarantine, at, &why, out);
             }
         };
+        let mut newest_us = t_us;
         for row in rows {
-            let after = i64::from(count.saturating_sub(1).saturating_sub(row.index));
+            let row_us = t_us.saturating_add(row.offset_us.into());
+            newest_us = newest_us.max(row_us);
+            let (t, latency, kind, domain) = match stamping.device {
+                Some(DeviceStamping { domain, kind, latency, cut_ns }) => {
+                    let ns = i64::try_from(row_us).unwrap_or(i64::MAX).saturating_mul(1_000);
+                    (BootNanos(ns.saturating_add(cut_ns.into())), latency, kind, domain)
+                }
+                None => {
+                    let after = i64::from(count.saturating_sub(1).saturating_sub(row.index));
+                    let t = at.plus_ns(after.saturating_mul(dt_ns).saturating_neg());
+                    (t, stamping.arrival, StampKind::Arrival, ClockDomain::BOOT)
+                }
+            };
             let values =
                 row.values().zip(&self.factors).zip(&self.schema.fields).map(|((v, f), s)| value(v, *f, s));
-            let reading = Reading {
-                t: at.plus_ns(after.saturating_mul(dt_ns).saturating_neg()),
-                latency,
-                kind: StampKind::Arrival,
-                domain: ClockDomain::BOOT,
-                values: values.collect(),
-                blob: None,
-            };
-            out.events.push_back(SourceEvent::Reading { stream: self.name.clone(), reading });
+            let reading = Reading { t, latency, kind, domain, values: values.collect(), blob: None };
+            out.reading(self.name.clone(), reading);
         }
+        self.newest_us = Some(newest_us);
     }
 }
 

@@ -35,13 +35,15 @@ struct Fix {
     date: Option<NaiveDate>,
 }
 
+/// Arrival of a sentence, and how much earlier its instant was.
+type Came = (BootNanos, Latency);
+
 /// The instant being gathered, and what is known of those before.
 #[derive(Debug)]
 pub(super) struct Cycle {
     stream: StreamName,
-    latency: Latency,
-    /// Time of day, when its first sentence arrived, what it holds.
-    open: Option<(i64, BootNanos, Fix)>,
+    /// Time of day, when its first sentence arrived and how old it was by then, what it holds.
+    open: Option<(i64, Came, Fix)>,
     done: Option<i64>,
     /// UTC of the last fix, ns.
     last: Option<i64>,
@@ -50,8 +52,8 @@ pub(super) struct Cycle {
 }
 
 impl Cycle {
-    pub(super) fn new(stream: StreamName, latency: Latency) -> Self {
-        Self { stream, latency, open: None, done: None, last: None, period: None, damaged: 0 }
+    pub(super) fn new(stream: StreamName) -> Self {
+        Self { stream, open: None, done: None, last: None, period: None, damaged: 0 }
     }
 
     /// A sentence failed its checksum; if it was half of a fix, that fix may be missing.
@@ -62,7 +64,7 @@ impl Cycle {
         }
     }
 
-    pub(super) fn sentence(&mut self, sentence: &Sentence, at: BootNanos, out: &mut Decoded) {
+    pub(super) fn sentence(&mut self, sentence: &Sentence, at: Came, out: &mut Decoded) {
         match sentence {
             Sentence::Rmc { tod: Some(tod), valid, position, sog, cog, date } => {
                 let Some(fix) = self.at(*tod, at, out) else { return };
@@ -108,7 +110,7 @@ impl Cycle {
     }
 
     /// The fix of `tod`; closes the one before. `None` if that instant was given out already.
-    fn at(&mut self, tod: i64, at: BootNanos, out: &mut Decoded) -> Option<&mut Fix> {
+    fn at(&mut self, tod: i64, at: Came, out: &mut Decoded) -> Option<&mut Fix> {
         if self.open.as_ref().is_some_and(|(open, _, _)| *open != tod) {
             self.close(out);
         }
@@ -120,7 +122,7 @@ impl Cycle {
     }
 
     pub(super) fn deadline(&self) -> Option<BootNanos> {
-        self.open.as_ref().map(|(_, at, _)| at.plus_ms(WAIT_MS))
+        self.open.as_ref().map(|(_, (at, _), _)| at.plus_ms(WAIT_MS))
     }
 
     pub(super) fn poll(&mut self, now: BootNanos, out: &mut Decoded) {
@@ -130,7 +132,7 @@ impl Cycle {
     }
 
     fn close(&mut self, out: &mut Decoded) {
-        let Some((tod, at, fix)) = self.open.take() else { return };
+        let Some((tod, (at, latency), fix)) = self.open.take() else { return };
         self.done = Some(tod);
         let utc = self.utc(tod, fix.date);
         self.count_holes(utc, at, out);
@@ -152,8 +154,8 @@ impl Cycle {
             utc.map_or(Value::Null, Value::I64),
         ];
         let (kind, domain) = (StampKind::Arrival, ClockDomain::BOOT);
-        let reading = Reading { t: at, latency: self.latency, kind, domain, values, blob: None };
-        out.events.push_back(SourceEvent::Reading { stream: self.stream.clone(), reading });
+        let reading = Reading { t: at, latency, kind, domain, values, blob: None };
+        out.reading(self.stream.clone(), reading);
     }
 
     /// UTC of a time of day: with its own date, or on the day next to the last fix.

@@ -6,12 +6,13 @@
 mod cycle;
 mod sentence;
 
+use super::arrival::{Arrivals, ReadAt};
 use super::framing::Decoded;
 use cycle::Cycle;
 use headwater_core::id::StreamName;
 use headwater_core::ports::SourceEvent;
 use headwater_core::schema::builtin;
-use headwater_core::time::{BootNanos, Latency};
+use headwater_core::time::BootNanos;
 
 /// Longest sentence, bytes: the standard says 82, receivers with many satellites send several hundred.
 pub const SENTENCE_BYTES_MAX: usize = 1_024;
@@ -20,6 +21,7 @@ pub const SENTENCE_BYTES_MAX: usize = 1_024;
 #[derive(Debug)]
 pub struct NmeaDecoding {
     stream: StreamName,
+    arrivals: Arrivals,
     declared: bool,
     /// Bytes since `$`; `None` between sentences.
     open: Option<Vec<u8>>,
@@ -29,22 +31,28 @@ pub struct NmeaDecoding {
 impl NmeaDecoding {
     /// A receiver whose fixes go to `stream`.
     #[must_use]
-    pub fn new(stream: StreamName, latency: Latency) -> Self {
-        Self { cycle: Cycle::new(stream.clone(), latency), stream, declared: false, open: None }
+    pub fn new(stream: StreamName, arrivals: Arrivals) -> Self {
+        Self { cycle: Cycle::new(stream.clone()), stream, arrivals, declared: false, open: None }
     }
 
-    /// Takes bytes that arrived at `at`.
-    pub fn push(&mut self, bytes: &[u8], at: BootNanos, out: &mut Decoded) {
+    /// The port holds bytes back for up to `hold_ns`.
+    pub fn port(&mut self, hold_ns: i64) {
+        self.arrivals.hold_ns = hold_ns;
+    }
+
+    /// Takes the bytes of a read.
+    pub fn push(&mut self, bytes: &[u8], read: ReadAt, out: &mut Decoded) {
         if !std::mem::replace(&mut self.declared, true) {
             let (name, schema) = (self.stream.clone(), builtin::gps_fix());
             out.events.push_back(SourceEvent::Stream { name, schema });
         }
-        for byte in bytes {
-            self.byte(*byte, at, out);
+        for (place, byte) in bytes.iter().enumerate() {
+            let after = bytes.len().saturating_sub(place).saturating_sub(1);
+            self.byte(*byte, read, after, out);
         }
     }
 
-    fn byte(&mut self, byte: u8, at: BootNanos, out: &mut Decoded) {
+    fn byte(&mut self, byte: u8, read: ReadAt, after: usize, out: &mut Decoded) {
         match (byte, &mut self.open) {
             (b'$', open) => {
                 let cut = open.replace(Vec::new()).map_or(0, |cut| cut.len().saturating_add(1));
@@ -52,7 +60,7 @@ impl NmeaDecoding {
             }
             (b'\r' | b'\n', open) => {
                 if let Some(line) = open.take() {
-                    self.line(&line, at, out);
+                    self.line(&line, read, after, out);
                 }
             }
             (0x20..=0x7e, Some(line)) if line.len() < SENTENCE_BYTES_MAX => line.push(byte),
@@ -65,9 +73,14 @@ impl NmeaDecoding {
         }
     }
 
-    fn line(&mut self, line: &[u8], at: BootNanos, out: &mut Decoded) {
+    fn line(&mut self, line: &[u8], read: ReadAt, after: usize, out: &mut Decoded) {
+        let at = read.at;
         match sentence::checked(line) {
-            Ok(body) => self.cycle.sentence(&sentence::parse(body), at, out),
+            Ok(body) => {
+                // The `$` and the line end are its own too.
+                let latency = self.arrivals.latency(read, line.len().saturating_add(2), after);
+                self.cycle.sentence(&sentence::parse(body), (at, latency), out);
+            }
             Err(why) => {
                 self.cycle.damaged(line);
                 let mut bytes = vec![b'$'];

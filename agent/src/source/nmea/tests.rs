@@ -2,13 +2,14 @@
 //!
 //! Recordings: gpsd's `test/daemon` logs (BSD-2-Clause, see the folder's COPYING), without their heads.
 
+use super::super::arrival::Declared;
 use super::*;
 use headwater_core::gap::GapCause;
 use headwater_core::sample::Value;
 use proptest::prelude::*;
 
 fn decoding() -> NmeaDecoding {
-    NmeaDecoding::new("gps".parse().unwrap(), Latency::at_most_ms(1_000))
+    NmeaDecoding::new("gps".parse().unwrap(), Arrivals::of_program(Declared::default(), 1_000_000_000))
 }
 
 fn sentence(body: &str) -> String {
@@ -26,7 +27,7 @@ fn gga(time: &str) -> String {
 
 fn decode(text: &str) -> Vec<SourceEvent> {
     let (mut nmea, mut out) = (decoding(), Decoded::default());
-    nmea.push(text.as_bytes(), BootNanos(7), &mut out);
+    nmea.push(text.as_bytes(), ReadAt::prompt(BootNanos(7)), &mut out);
     nmea.poll(BootNanos(i64::MAX), &mut out);
     out.events.into_iter().skip(1).collect()
 }
@@ -65,7 +66,7 @@ fn rmc_and_gga_of_one_second_are_one_fix() {
 #[test]
 fn half_a_cycle_is_a_fix_with_what_it_has_after_half_a_second() {
     let (mut nmea, mut out) = (decoding(), Decoded::default());
-    nmea.push(rmc("081411.000").as_bytes(), BootNanos(0), &mut out);
+    nmea.push(rmc("081411.000").as_bytes(), ReadAt::prompt(BootNanos(0)), &mut out);
     assert_eq!(nmea.deadline(), Some(BootNanos(500_000_000)));
     nmea.poll(BootNanos(499_999_999), &mut out);
     assert_eq!(out.events.len(), 1);
@@ -114,7 +115,7 @@ fn noise_is_counted_and_an_endless_sentence_is_bounded() {
     bytes.extend(vec![b'A'; 5_000]);
     bytes.extend_from_slice(b"\r\n");
     bytes.extend_from_slice((rmc("081411.000") + &gga("081411.000")).as_bytes());
-    nmea.push(&bytes, BootNanos(0), &mut out);
+    nmea.push(&bytes, ReadAt::prompt(BootNanos(0)), &mut out);
     assert_eq!(rows(out.events.make_contiguous()).len(), 1);
     let noise: u64 = out
         .notices
@@ -131,7 +132,7 @@ fn noise_is_counted_and_an_endless_sentence_is_bounded() {
 fn recorded(bytes: &[u8]) -> Vec<Vec<Value>> {
     let (mut nmea, mut out) = (decoding(), Decoded::default());
     for (chunk, at) in bytes.chunks(64).zip(0..) {
-        nmea.push(chunk, BootNanos(at), &mut out);
+        nmea.push(chunk, ReadAt::prompt(BootNanos(at)), &mut out);
     }
     nmea.poll(BootNanos(i64::MAX), &mut out);
     rows(out.events.make_contiguous())

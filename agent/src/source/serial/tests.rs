@@ -2,7 +2,7 @@
 
 use super::super::nmea::NmeaDecoding;
 use super::*;
-use headwater_core::time::Latency;
+use crate::source::arrival::{Arrivals, Declared};
 use headwater_sim::clock::SimClock;
 use std::collections::VecDeque;
 use tokio::io::DuplexStream;
@@ -29,7 +29,10 @@ const CYCLE: [&str; 2] = [
 ];
 
 fn nmea() -> Decoder {
-    Decoder::Nmea(Box::new(NmeaDecoding::new("gps".parse().unwrap(), Latency::at_most_ms(1_000))))
+    Decoder::Nmea(Box::new(NmeaDecoding::new(
+        "gps".parse().unwrap(),
+        Arrivals::of_program(Declared::default(), 1_000_000_000),
+    )))
 }
 
 #[tokio::test(start_paused = true)]

@@ -144,7 +144,7 @@ impl Store for Ours {
             }
         };
         let rows = self.rows(first_seq, usize::try_from(rows_per_piece(workload))?, fields);
-        Ok(self.spool.append(Slab { rows, blob })?)
+        Ok(self.spool.append(Slab { rows, blob, arrived: None })?)
     }
 
     fn read_next(&mut self) -> Result<Option<u64>> {

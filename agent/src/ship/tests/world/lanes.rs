@@ -19,7 +19,7 @@ fn at_ms(mut slab: Slab, ms: u64) -> Slab {
 
 fn numbers(world: &World, second: u64, ms: u64) {
     let rows = scalar_rows(1, second * ROWS..(second + 1) * ROWS);
-    world.spool.append(at_ms(Slab { rows, blob: None }, ms));
+    world.spool.append(at_ms(Slab { rows, blob: None, arrived: None }, ms));
 }
 
 fn photo(world: &World, n: u64, ms: u64) {
@@ -27,7 +27,7 @@ fn photo(world: &World, n: u64, ms: u64) {
 }
 
 fn alarm(world: &World, n: u64, ms: u64) {
-    world.spool.append(at_ms(Slab { rows: scalar_rows(3, n..n + 1), blob: None }, ms));
+    world.spool.append(at_ms(Slab { rows: scalar_rows(3, n..n + 1), blob: None, arrived: None }, ms));
     world.spool.sync();
 }
 
