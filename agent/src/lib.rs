@@ -18,6 +18,7 @@ pub mod clock;
 pub mod config;
 pub mod decode;
 pub mod enroll;
+pub mod observe;
 pub mod pipeline;
 pub mod quarantine;
 pub mod receipt;
