@@ -4,6 +4,7 @@
 mod agent_cli;
 mod broker_death;
 mod card;
+mod gps_live;
 mod hostile;
 mod interrupt;
 mod kills;

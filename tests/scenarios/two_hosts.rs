@@ -19,6 +19,8 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(180);
 /// The wall clock there is ahead by this, ns.
 const WRONG_NS: i64 = 3_700_000_000;
+/// What chronyd's bound may add to its own offset once it has settled, ns: half the round trip, and some dispersion.
+const SETTLED_NS: i64 = 200_000_000;
 /// NTP's way there takes the longer.
 const UP: Duration = Duration::from_millis(45);
 const DOWN: Duration = Duration::from_millis(5);
@@ -110,13 +112,14 @@ fn truth_lies_in_every_interval_between_two_hosts() {
     };
     let mut site = Site::start(&plan);
     let words = || format!("{}\n{}", server.last_words(), client.last_words());
-    site.wait(LIMIT, "chrony's word and the collector's", |site| {
+    // At first its own dispersion is seconds.
+    site.wait(LIMIT, "chrony's word when it has settled, and the collector's", |site| {
         let status = site.status().map(|status| status.json()["clock"]["sources"].clone());
-        let heard = |name: &str| {
-            let sources = status.as_ref().and_then(|sources| sources.as_array()).cloned().unwrap_or_default();
-            sources.iter().any(|source| source["source"] == name && source["half_ns"].is_i64())
+        let half = |name: &str| {
+            let sources = status.as_ref()?.as_array()?;
+            sources.iter().find(|source| source["source"] == name)?["half_ns"].as_i64()
         };
-        heard("chrony") && heard("collector_exchange")
+        half("chrony").is_some_and(|ns| ns < WRONG_NS + SETTLED_NS) && half("collector_exchange").is_some()
     });
     // Two more rounds of both.
     let rows = site.stream("hw/clock").map_or(0, |clock| clock.1);
@@ -133,11 +136,11 @@ fn truth_lies_in_every_interval_between_two_hosts() {
     for (off, half) in daemons.iter().chain(&exchanges) {
         assert!(off.abs() <= *half, "truth is {off} ns off, the bound says {half}\n{}", words());
     }
-    for (off, half) in &daemons {
+    for (off, _) in &daemons {
         // The delays differ by 40 ms, so that the daemon itself is off by 20.
         assert!((off + WRONG_NS).abs() < 1_000_000, "{off}");
-        assert!(*half < WRONG_NS + 200_000_000, "{half}");
     }
+    assert!(daemons.iter().any(|(_, half)| *half < WRONG_NS + SETTLED_NS), "{daemons:?}");
     let rows = runtime.block_on(raw_rows(&lake)).0;
     for (seq, row) in &rows {
         assert!((row.ts - row.utc).abs() <= row.err, "row {seq}: {row:?}");
@@ -162,7 +165,9 @@ async fn judge(location: &str, truth: i64) -> (Vec<(i64, i64)>, Vec<(i64, i64)>)
         match (kinds[n].as_deref(), sources[n].as_deref()) {
             (Some("sample"), Some("chrony")) => {
                 let middle = b1[n].unwrap() + (b2[n].unwrap() - b1[n].unwrap()) / 2;
-                daemons.push((truth + middle - real[n].unwrap(), half[n].unwrap()));
+                // Before it is synchronised it claims nothing.
+                let Some(half) = half[n] else { continue };
+                daemons.push((truth + middle - real[n].unwrap(), half));
             }
             (Some("exchange"), _) => {
                 let (Some(t1), Some(t2), Some(t3), Some(t4)) = (t1[n], t2[n], t3[n], t4[n]) else { continue };

@@ -32,7 +32,15 @@ pub(super) enum NoAnswer {
 
 /// Asks once; `asked` is now.
 pub(super) async fn ask(settings: &ChronySettings, asked: BootNanos) -> Result<Report, NoAnswer> {
-    let mut command = Command::new("chronyc");
+    ask_through("chronyc".as_ref(), settings, asked).await
+}
+
+async fn ask_through(
+    program: &Path,
+    settings: &ChronySettings,
+    asked: BootNanos,
+) -> Result<Report, NoAnswer> {
+    let mut command = Command::new(program);
     // Numbers instead of names: a name server may be out of reach for minutes.
     command.args(["-n", "-c"]);
     if let Pick::This(host) = &settings.daemon {
@@ -114,6 +122,61 @@ fn confs(folder: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const ANSWER: &str = "7F000001,127.0.0.1,9,1795860209.567333534,-0.000001219,-0.000000000,0.000001564,0.015,0.000,0.072,0.000006489,0.000053358,0.3,Normal";
+
+    /// Asks a chronyc that does this.
+    async fn asked(script: &str) -> Result<Report, NoAnswer> {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("chronyc");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let conf = dir.path().join("chrony.conf");
+        std::fs::write(&conf, "maxclockerror 50").unwrap();
+        let settings = ChronySettings { daemon: Pick::Auto, conf: Some(conf) };
+        loop {
+            let asked = ask_through(&program, &settings, BootNanos(7)).await;
+            // A fork of another test may hold the file we wrote for a moment.
+            match asked {
+                Err(NoAnswer::Silent(why)) if why.contains("Text file busy") => {}
+                asked => return asked,
+            }
+        }
+    }
+
+    fn silence(asked: Result<Report, NoAnswer>) -> String {
+        match asked {
+            Err(NoAnswer::Silent(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_reported_with_what_its_configuration_promises() {
+        // Numbers, one line, and nobody's environment: as it is called for real.
+        let answered = asked(&format!("[ \"$*\" = '-n -c tracking' ] && echo '{ANSWER}'")).await;
+        let Ok(Report::Chrony { tracking, asked, guaranteed }) = answered else { panic!("{answered:?}") };
+        assert_eq!((tracking.stratum, asked, guaranteed), (9, BootNanos(7), true));
+    }
+
+    #[tokio::test]
+    async fn rubbish_floods_and_failures_are_silence() {
+        assert!(silence(asked("echo '506 Cannot talk to daemon'; exit 1").await).contains("not running"));
+        assert!(silence(asked("exit 1").await).contains("not running"));
+        assert!(silence(asked("echo a,b,c").await).contains("3 fields"));
+        assert!(silence(asked("exec yes a,b,c").await).contains("3 fields"), "it ends when nobody reads");
+        assert!(silence(asked("exec head -c 100000 /dev/zero").await).contains("1 fields"));
+        let settings = ChronySettings { daemon: Pick::Auto, conf: None };
+        let none = ask_through("/nowhere/chronyc".as_ref(), &settings, BootNanos(0)).await;
+        assert!(matches!(none, Err(NoAnswer::NoProgram)));
+    }
+
+    /// Time is tokio's here: it passes at once when all wait.
+    #[tokio::test(start_paused = true)]
+    async fn one_that_hangs_is_given_up() {
+        assert_eq!(silence(asked("exec sleep 1000").await), "chronyc does not answer");
+    }
 
     #[test]
     fn a_configuration_is_read_with_what_it_takes_in() {

@@ -1,8 +1,9 @@
 //! Which sources of time there are here, and what each may claim: for `headwater-agent check`.
 
 use super::kernel::{GatewayKernel, Kernel};
+use super::look::kernel_claim;
 use super::report::Report;
-use super::{chronyc, devices, gpsd_client, ioctl, observer};
+use super::{chronyc, devices, gpsd_client, ioctl};
 use crate::clock::BootClock;
 use crate::config::{ClockSettings, Framing, GPSD_DEFAULT, Pick, SourceKind, SourceSettings};
 use crate::stamp::track::TimeSource;
@@ -40,7 +41,7 @@ pub async fn find(settings: &ClockSettings, sources: &[SourceSettings]) -> Vec<F
 }
 
 fn kernel(settings: &ClockSettings) -> Found {
-    let claim = observer::kernel_claim(&GatewayKernel::new(BootClock, settings.timesyncd).look());
+    let claim = kernel_claim(&GatewayKernel::new(BootClock, settings.timesyncd).look());
     match claim.half_ns {
         Some(half) => found(claim.source, format_args!("synchronised, estimated ± {} ms", half / NS_PER_MS)),
         None => found(claim.source, "not synchronised; claims nothing"),

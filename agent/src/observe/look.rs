@@ -4,11 +4,15 @@
 //! someone sets the wall clock, or by a leap second. It is known to half a bracket, a tenth of a microsecond.
 
 use crate::clock::KernelSync;
-use headwater_core::time::{BootNanos, ClockReading, UtcNanos};
+use crate::stamp::track::{Claim, TimeSource};
+use headwater_core::time::{BootNanos, ClockReading, Grade, NS_PER_MS, UtcNanos};
 
 /// Rounding of the two clocks against each other, ns: each cuts its fraction of a nanosecond off on its own.
 const ROUNDING_NS: i64 = 50;
 
+/// Half width claimed for a kernel that says it is synchronised, ns, beside its own `maxerror`: timesyncd writes that as
+/// zero, so its word is taken for no better than its own accuracy constant (NTP_ACCURACY_SEC).
+const KERNEL_HALF_NS: i64 = 200 * NS_PER_MS;
 /// Longest way of a word about the wall clock, from the instant it tells to the observer, ns.
 pub(super) const WORD_AGE_NS_MAX: i64 = 10_000_000_000;
 
@@ -117,6 +121,23 @@ impl Wall {
     pub(super) fn at(&self, boot: BootNanos) -> UtcNanos {
         UtcNanos(boot.0.saturating_add(self.offset.mid()))
     }
+}
+
+/// What the kernel's word is worth.
+pub(super) fn kernel_claim(look: &Look) -> Claim {
+    let Look { reading, kernel, timesyncd, .. } = look;
+    let source = if *timesyncd { TimeSource::Timesyncd } else { TimeSource::Kernel };
+    let tai = kernel.tai_s.map_or_else(|| "unset".to_owned(), |s| s.to_string());
+    let detail = format!(
+        "status {:#x} maxerror_us {} esterror_us {} tai {tai} leap {}",
+        kernel.status,
+        kernel.max_error_us,
+        kernel.est_error_us,
+        kernel.leap.as_str()
+    );
+    let error = kernel.max_error_us.max(0).saturating_mul(1_000);
+    let half = KERNEL_HALF_NS.saturating_add(error).saturating_add(reading.b2.since(reading.b1));
+    Claim::new(source, kernel.synced.then_some(half), Grade::Estimated, detail)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use super::edges::Receivers;
 use super::gps::{Anchor, Sentence};
 use super::heard::{Memory, Word};
-use super::look::{Look, WORD_AGE_NS_MAX, Wall};
+use super::look::{Look, WORD_AGE_NS_MAX, Wall, kernel_claim};
 use super::report::{Arrival, Report};
 use super::status::ClockStatus;
 use crate::clock::Leap;
@@ -24,9 +24,6 @@ const LOOK_MS: u64 = 1_000;
 const STEP_NS_MIN: i64 = 100_000;
 /// Least time asleep that is a suspend, ns: above any bracket that was preempted five times.
 const SLEEP_NS_MIN: i64 = 10 * NS_PER_MS;
-/// Half width claimed for a kernel that says it is synchronised, ns, beside its own `maxerror`: timesyncd writes that as
-/// zero, so its word is taken for no better than its own accuracy constant (NTP_ACCURACY_SEC).
-const KERNEL_HALF_NS: i64 = 200 * NS_PER_MS;
 /// Steps told at once; later ones are told together, as the budget of one a minute allows, or with the next sample.
 const EVENTS_BURST: u32 = 16;
 /// Between two events when steps do not end, ms.
@@ -403,21 +400,4 @@ impl Observer {
         }
         self.rows.push_back(row);
     }
-}
-
-/// What the kernel's word is worth.
-pub(super) fn kernel_claim(look: &Look) -> Claim {
-    let Look { reading, kernel, timesyncd, .. } = look;
-    let source = if *timesyncd { TimeSource::Timesyncd } else { TimeSource::Kernel };
-    let tai = kernel.tai_s.map_or_else(|| "unset".to_owned(), |s| s.to_string());
-    let detail = format!(
-        "status {:#x} maxerror_us {} esterror_us {} tai {tai} leap {}",
-        kernel.status,
-        kernel.max_error_us,
-        kernel.est_error_us,
-        kernel.leap.as_str()
-    );
-    let error = kernel.max_error_us.max(0).saturating_mul(1_000);
-    let half = KERNEL_HALF_NS.saturating_add(error).saturating_add(reading.b2.since(reading.b1));
-    Claim::new(source, kernel.synced.then_some(half), Grade::Estimated, detail)
 }
