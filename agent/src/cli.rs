@@ -7,6 +7,7 @@ use crate::config::{self, Settings, identity};
 use crate::decode::{self, Item, Values};
 use crate::domains::DomainNumbers;
 use crate::enroll::{self, HttpsUrl};
+use crate::observe;
 use crate::source::AnySource;
 use crate::status::{self, AgentStatus};
 use crate::trust::TrustFiles;
@@ -324,6 +325,10 @@ fn check(config: &Path, online: bool, json: bool) -> Result<bool> {
     }
     for source in &settings.sources {
         say(format_args!("captures {} from {}", source.stream, source.kind.as_str()))?;
+    }
+    for found in runtime()?.block_on(observe::find(&settings.clock, &settings.sources)) {
+        good &= !found.is_problem;
+        say(format_args!("{}time from {}", if found.is_problem { "! " } else { "" }, found.told))?;
     }
     if online && good {
         good = online::check(&settings, false)?;

@@ -1,4 +1,4 @@
-//! Reads the kernel's clocks; the one place of the agent that does, and its only unsafe code.
+//! Reads the kernel's clocks; the one place of the agent that does.
 //!
 //! Clocks are read through libc, so that tools that shift time (libfaketime, time namespaces) shift
 //! ours too.
@@ -19,7 +19,7 @@ pub struct BootClock;
 /// What the kernel says of its own synchronisation (`adjtimex`), none of it a proven bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KernelSync {
-    /// `STA_UNSYNC` is clear.
+    /// `STA_UNSYNC` is clear. chrony without `rtcsync` leaves it set although it is synchronised.
     pub synced: bool,
     /// `maxerror`, µs. timesyncd writes 0 here, so it bounds nothing by itself.
     pub max_error_us: i64,
@@ -27,12 +27,97 @@ pub struct KernelSync {
     pub est_error_us: i64,
     /// Status bits.
     pub status: i32,
+    /// What the kernel adds to the rate of its clocks (`freq` and `tick`), ppb; BOOTTIME runs by it too.
+    pub freq_ppb: Option<i64>,
+    /// TAI − UTC, s. The kernel's 0 means that nobody told it.
+    pub tai_s: Option<i32>,
+    /// What it will do at the end of the UTC day.
+    pub leap: Leap,
 }
+
+/// A leap second that was announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Leap {
+    /// None.
+    #[default]
+    None,
+    /// The last minute of the UTC day will have 61 seconds.
+    Insert,
+    /// It will have 59.
+    Delete,
+}
+
+impl Leap {
+    /// Name in rows and status.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Insert => "insert",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// What `adjtimex` wrote, in the kernel's units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timex {
+    /// What it returned: a state of the clock, negative on failure.
+    pub state: i32,
+    /// Status bits.
+    pub status: i32,
+    /// µs.
+    pub maxerror: i64,
+    /// µs.
+    pub esterror: i64,
+    /// 2⁻¹⁶ ppm.
+    pub freq: i64,
+    /// µs between ticks.
+    pub tick: i64,
+    /// s.
+    pub tai: i32,
+}
+
+/// µs of a tick that is not adjusted, at the kernel's `USER_HZ` of 100.
+const TICK_US: i64 = 10_000;
+/// ppb by which one µs more per tick makes the clock run faster.
+const PPB_PER_TICK_US: i64 = 100_000;
 
 impl KernelSync {
     /// A kernel that knows nothing.
-    pub const UNKNOWN: KernelSync =
-        KernelSync { synced: false, max_error_us: 0, est_error_us: 0, status: libc::STA_UNSYNC };
+    pub const UNKNOWN: KernelSync = KernelSync {
+        synced: false,
+        max_error_us: 0,
+        est_error_us: 0,
+        status: libc::STA_UNSYNC,
+        freq_ppb: None,
+        tai_s: None,
+        leap: Leap::None,
+    };
+
+    /// What the kernel's answer means (adjtimex(2)).
+    #[must_use]
+    pub fn of(timex: &Timex) -> Self {
+        if timex.state < 0 {
+            return Self::UNKNOWN;
+        }
+        let bit = |bit| timex.status & bit != 0;
+        let rate = timex.freq.saturating_mul(1_000) / (1 << 16);
+        let tick = timex.tick.saturating_sub(TICK_US).saturating_mul(PPB_PER_TICK_US);
+        Self {
+            synced: !bit(libc::STA_UNSYNC) && timex.state != libc::TIME_ERROR,
+            max_error_us: timex.maxerror,
+            est_error_us: timex.esterror,
+            status: timex.status,
+            freq_ppb: Some(if timex.tick > 0 { rate.saturating_add(tick) } else { rate }),
+            tai_s: (timex.tai != 0).then_some(timex.tai),
+            leap: match (bit(libc::STA_INS), bit(libc::STA_DEL)) {
+                (true, false) => Leap::Insert,
+                (false, true) => Leap::Delete,
+                _ => Leap::None,
+            },
+        }
+    }
 }
 
 /// C's integers are 32 bits wide on some of our targets and 64 on others.
@@ -61,15 +146,15 @@ pub fn kernel_sync() -> KernelSync {
         let mut timex: libc::timex = std::mem::zeroed();
         (libc::adjtimex(&raw mut timex), timex)
     };
-    if state < 0 {
-        return KernelSync::UNKNOWN;
-    }
-    KernelSync {
-        synced: timex.status & libc::STA_UNSYNC == 0 && state != libc::TIME_ERROR,
-        max_error_us: wide(timex.maxerror),
-        est_error_us: wide(timex.esterror),
+    KernelSync::of(&Timex {
+        state,
         status: timex.status,
-    }
+        maxerror: wide(timex.maxerror),
+        esterror: wide(timex.esterror),
+        freq: wide(timex.freq),
+        tick: wide(timex.tick),
+        tai: timex.tai,
+    })
 }
 
 /// Time this boot spent suspended (BOOTTIME less MONOTONIC), ns; true to within the narrowest bracket.
@@ -138,7 +223,39 @@ mod tests {
     #[test]
     fn the_kernel_answers_for_its_synchronisation() {
         let sync = kernel_sync();
-        assert_eq!(sync.synced, sync.status & libc::STA_UNSYNC == 0 && sync != KernelSync::UNKNOWN);
+        assert!(!sync.synced || sync.status & libc::STA_UNSYNC == 0);
         assert!(sync.max_error_us >= 0);
+        assert!(sync.freq_ppb.is_some_and(|ppb| ppb.abs() < 200_000_000), "{sync:?}");
+        assert!(asleep_ns() > -NS_PER_S);
+    }
+
+    /// As timesyncd leaves the kernel: PLL, nanoseconds, errors written as zero, no TAI.
+    const TIMESYNCD: Timex =
+        Timex { state: 0, status: 0x2001, maxerror: 0, esterror: 0, freq: -1_507_328, tick: 10_000, tai: 0 };
+
+    #[test]
+    fn tai_zero_is_unset() {
+        assert_eq!(KernelSync::of(&TIMESYNCD).tai_s, None);
+        assert_eq!(KernelSync::of(&Timex { tai: 37, ..TIMESYNCD }).tai_s, Some(37));
+    }
+
+    #[test]
+    fn the_rate_is_frequency_and_tick() {
+        assert_eq!(KernelSync::of(&TIMESYNCD).freq_ppb, Some(-23_000));
+        assert_eq!(KernelSync::of(&Timex { tick: 10_001, ..TIMESYNCD }).freq_ppb, Some(77_000));
+        assert_eq!(
+            KernelSync::of(&Timex { freq: i64::MIN, tick: i64::MAX, ..TIMESYNCD }).freq_ppb.map(|_| ()),
+            Some(())
+        );
+        assert_eq!(KernelSync::of(&Timex { state: -1, ..TIMESYNCD }), KernelSync::UNKNOWN);
+    }
+
+    #[test]
+    fn a_leap_is_announced_by_one_flag_and_an_error_is_no_synchronisation() {
+        let leap = |status| KernelSync::of(&Timex { status, ..TIMESYNCD }).leap;
+        assert_eq!((leap(0x11), leap(0x21), leap(0x31)), (Leap::Insert, Leap::Delete, Leap::None));
+        assert!(KernelSync::of(&TIMESYNCD).synced);
+        assert!(!KernelSync::of(&Timex { state: libc::TIME_ERROR, ..TIMESYNCD }).synced);
+        assert!(!KernelSync::of(&Timex { status: 0x2041, ..TIMESYNCD }).synced);
     }
 }

@@ -19,6 +19,7 @@ pub mod config;
 pub mod decode;
 pub mod domains;
 pub mod enroll;
+pub mod observe;
 pub mod pipeline;
 pub mod quarantine;
 pub mod receipt;

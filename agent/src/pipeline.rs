@@ -5,7 +5,7 @@
 //!  camera ──┼─ forward ──events──► stamp ──slabs──► spool ──► batch ──► ship ══► collector
 //!  exec ────┘    │                  ▲  ▲              │                  │
 //!                └ quarantine       │  └── gaps ──────┴──────────────────┤
-//!                ▲                  └───── clock exchanges ──────────────┘
+//!                ▲                  └── observe ◄── clock exchanges ───┘
 //!                └──── receipts (on disk) ── stamp
 //! ```
 //!
@@ -31,9 +31,10 @@ mod shipping;
 
 pub use shipping::{mqtt_settings, told};
 
-use crate::clock::{BootClock, kernel_sync};
-use crate::config::{Retention, Settings, SourceSettings};
+use crate::clock::BootClock;
+use crate::config::{Framing, Retention, Settings, SourceKind, SourceSettings};
 use crate::domains::{DomainNumbers, RESERVED_AT_ONCE};
+use crate::observe::{self, ClockStatus, GatewayKernel, ObserveTask, REPORTS_MAX, SentenceTap};
 use crate::quarantine::Quarantine;
 use crate::ship::ShipStatus;
 use crate::source::AnySource;
@@ -41,10 +42,11 @@ use crate::spool::disk::RealDisk;
 use crate::spool::{DiskSpool, LockError, Opened, SpoolHandle, SpoolLock, SyncPolicy, TaskSettings};
 use crate::stamp::{self, EVENTS_MAX, StampTask};
 use crate::status;
+use crate::trust::TrustFiles;
 use board::Board;
 use headwater_core::id::{BootId, StreamName};
 use headwater_core::ports::{Clock, SpoolError, SpoolLane};
-use headwater_core::time::Grade;
+use headwater_core::time::UtcNanos;
 use line::{Line, forward, room_for_pictures};
 use preview::Previewer;
 use shipping::Shipping;
@@ -150,7 +152,9 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
     let (events_in, events) = mpsc::channel(EVENTS_MAX);
     let (gaps_in, gaps) = mpsc::channel(SIDE_MAX);
     let (exchanges_in, exchanges) = mpsc::channel(SIDE_MAX);
-    let (grade, grade_seen) = watch::channel(Grade::OrderingOnly);
+    let (clock_rows_in, clock_rows) = mpsc::channel(SIDE_MAX);
+    let (reports_in, reports) = mpsc::channel(REPORTS_MAX);
+    let (clock_status, clock_seen) = watch::channel(ClockStatus::default());
     let (ship_status, ship_seen) = watch::channel(ShipStatus::default());
     let (certificates, certificates_seen) = watch::channel(keeper::IdentityStatus::default());
 
@@ -164,6 +168,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
             stream: settings_of_one.stream.clone(),
             can_wait: receipts_of_one.is_some(),
             events: events_in.clone(),
+            tap: tap_of(settings_of_one, &settings, &reports_in),
             preview: preview_of(settings_of_one, settings.sources.len().saturating_add(place)),
             room: Arc::clone(&room),
             quarantine: Arc::clone(&quarantine),
@@ -179,18 +184,18 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
     let (stamped, stamp_done) = tokio::sync::oneshot::channel();
     let stamp_task = StampTask {
         clock,
-        kernel: kernel_sync,
+        rtc: observe::rtc_set_the_clock(),
+        rho_ppb: settings.clock.rho_ppb,
         spool: spool.clone(),
         boot: opened.boot_ordinal,
         boot_id,
         events,
-        exchanges,
+        clock_rows,
         gaps,
         gaps_in: gaps_in.clone(),
         retentions: retentions(&settings.sources),
         receipts,
         receipt_interval: settings.spool.sync_interval,
-        grade,
     };
     tasks.spawn("stamp", async move {
         let done = stamp::run(stamp_task).await;
@@ -198,6 +203,21 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
             tracing::error!("nobody waits for the end of stamp");
         }
     });
+
+    // observe
+    let observing = ObserveTask {
+        clock,
+        kernel: GatewayKernel::new(clock, settings.clock.timesyncd),
+        settings: settings.clock.clone(),
+        floor: TrustFiles::of_spool(&settings.spool.dir).floor().unwrap_or(UtcNanos(i64::MIN)),
+        exchanges,
+        reports: (reports_in, reports),
+        rows: clock_rows_in,
+        status: clock_status,
+        tasks: tasks.tracker.clone(),
+        cancel: cancel.clone(),
+    };
+    tasks.spawn("observe", observe::run(observing));
 
     // ship: ends after capture, so that the last rows still get their chance
     let ship_cancel = CancellationToken::new();
@@ -223,7 +243,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
         spool: spool.clone(),
         ship: ship_seen,
         certificates: certificates_seen,
-        grade: grade_seen,
+        clock: clock_seen,
     };
     let last_look = CancellationToken::new();
     tasks.spawn("status", board.run(clock, cancel.clone(), last_look.clone()));
@@ -304,6 +324,15 @@ async fn device_numbers(dir: &Path) -> DomainNumbers {
             DomainNumbers::from_reserved(elsewhere)
         }
     }
+}
+
+fn tap_of(
+    source: &SourceSettings,
+    settings: &Settings,
+    reports: &mpsc::Sender<observe::Report>,
+) -> Option<SentenceTap> {
+    let nmea = matches!(&source.kind, SourceKind::Serial { framing: Framing::Nmea, .. });
+    (nmea && settings.clock.gps_serial).then(|| SentenceTap::new(&source.stream, reports.clone()))
 }
 
 fn preview_of(source: &SourceSettings, place: usize) -> Option<Previewer> {

@@ -5,6 +5,7 @@ mod delivery;
 pub use delivery::{DeliveryStatus, SpentStatus};
 
 use crate::config::SpoolSettings;
+use crate::observe::ClockStatus;
 use crate::spool::{DegradedMode, HealthReport};
 use crate::stamp::SLAB_MS_MAX;
 use crate::telemetry::DeviceClockStatus;
@@ -57,6 +58,9 @@ pub struct AgentStatus {
     pub link: LinkStatus,
     /// Best grade the gateway's clock can claim.
     pub clock_grade: Grade,
+    /// Sources of time, and what became of the wall clock.
+    #[serde(default)]
+    pub clock: ClockStatus,
     /// Counters since start.
     pub counters: BTreeMap<String, u64>,
     /// Sources that are away, and why.
@@ -272,7 +276,7 @@ pub struct Parts<'a> {
     /// Link.
     pub link: LinkStatus,
     /// Clock.
-    pub grade: Grade,
+    pub clock: ClockStatus,
     /// Shutting down.
     pub stopping: bool,
 }
@@ -313,7 +317,8 @@ impl AgentStatus {
                 sync_interval_ms: Some(ms(parts.spool.sync_interval)),
             },
             link: parts.link,
-            clock_grade: parts.grade,
+            clock_grade: parts.clock.grade,
+            clock: parts.clock,
             counters: crate::telemetry::counts(),
             sources_down: crate::telemetry::sources_down(),
             source_troubles: crate::telemetry::troubles(),
@@ -456,6 +461,7 @@ impl AgentStatus {
                 "the clock is not synchronised: captures keep their order, and their times are put right later".to_owned(),
             );
         }
+        problems.extend(self.clock.problems(now));
         problems
     }
 
@@ -489,7 +495,9 @@ impl AgentStatus {
                 "syncs take {sync_p50_ms} ms, p99 {sync_p99_ms} ms; a power cut costs at most {loss_window_ms} ms"
             ),
         );
-        line("clock", self.clock_grade.as_str().to_owned());
+        for (label, of) in std::iter::once("clock").chain(std::iter::repeat("")).zip(self.clock.lines(now)) {
+            line(label, of);
+        }
         if let Some(days) = link.certificate_days_left {
             line("certs", format!("{days} days left"));
         }
@@ -616,7 +624,7 @@ mod tests {
                 retain_until: crate::ship::RetainUntil::Committed,
             },
             link: LinkStatus { broker: "mqtts://hq:8883".into(), ..LinkStatus::default() },
-            grade: Grade::Estimated,
+            clock: ClockStatus { grade: Grade::Estimated, ..ClockStatus::default() },
             stopping: false,
         })
     }

@@ -14,13 +14,16 @@ use headwater_agent::card::{
 };
 use headwater_agent::spool::disk::RealDisk;
 use headwater_agent::spool::{DiskSpool, Settings, SpoolLock};
+use headwater_agent::stamp::{SlabBuilder, Stamper};
 use headwater_core::batch::{Limits, decode_batch};
 use headwater_core::export::{ExportReader, Exported};
 use headwater_core::gap::{GapCause, GapRecord};
-use headwater_core::id::{BootOrdinal, DevicePath, Seq, StreamId};
+use headwater_core::id::{BootOrdinal, DevicePath, Seq, StreamId, StreamName};
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{Spool, SpoolLane};
-use headwater_core::time::BootNanos;
+use headwater_core::sample::{Reading, Value};
+use headwater_core::schema::{Logical, Schema, builtin};
+use headwater_core::time::{BootNanos, ClockDomain, Latency, StampKind};
 use headwater_core::wire::{Declaration, MessageKind};
 use spool_world::{blob_slab, boot, declare, gap_slab, gaps_schema, slab};
 use std::fs;
@@ -380,5 +383,62 @@ fn the_command_has_the_exit_codes_it_promises() {
         let mut help = Command::new(env!("CARGO_BIN_EXE_headwater-agent"));
         let help = help.args(["spool", verb, "--help"]).output().unwrap();
         assert!(String::from_utf8(help.stdout).unwrap().contains("Examples:"), "{verb}");
+    }
+}
+
+/// The form of clock rows of agents before edges and events.
+fn old_clock() -> Schema {
+    let mut schema = builtin::clock();
+    schema.fields.truncate(16);
+    for (name, codes) in [("row_kind", 4), ("source", 9)] {
+        let field = schema.fields.iter_mut().find(|field| field.name.as_str() == name).unwrap();
+        let Logical::Enum(names) = &mut field.logical else { panic!("{name}") };
+        names.truncate(codes);
+    }
+    schema
+}
+
+/// One reading of the wall clock, as an agent of any age writes it.
+fn sample(schema: &Schema, b1: i64, real: i64, source: i64) -> Vec<Value> {
+    let field = |name: &str| match name {
+        "row_kind" => Value::I64(1),
+        "b1" | "b2" => Value::I64(b1),
+        "real" => Value::I64(real),
+        "source" => Value::I64(source),
+        "grade" => Value::I64(0),
+        _ => Value::Null,
+    };
+    schema.fields.iter().map(|of| field(of.name.as_str())).collect()
+}
+
+#[test]
+fn clock_rows_of_older_agents_are_understood() {
+    const HOUR: i64 = 3_600_000_000_000;
+    for (schema, ptp) in [(old_clock(), None), (builtin::clock(), Some(9))] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = open(dir.path());
+        let name: StreamName = builtin::CLOCK_STREAM.parse().unwrap();
+        let id = spool.declare(&name, &schema, SpoolLane::Control.into()).unwrap();
+        let mut stamper = Stamper::new(BootOrdinal(1));
+        stamper.declare(&name, id, schema.clone(), Seq(0));
+        let mut builder = SlabBuilder::default();
+        // A hardware clock shows what it likes; it is not what the gateway believed.
+        for (n, source, real) in
+            [(1, Some(1), HOUR), (2, ptp, 77 * HOUR)].into_iter().filter_map(|(n, s, r)| Some((n, s?, r)))
+        {
+            let (t, values) = (BootNanos(n), sample(&schema, n, real + n, source));
+            let (latency, kind, domain) = (Latency::NONE, StampKind::Instant, ClockDomain::BOOT);
+            let reading = Reading { t, latency, kind, domain, values, blob: None };
+            let (sample, _) = stamper.stamp(&name, reading, BootNanos(0)).unwrap();
+            builder.push(&sample, &schema, schema.fingerprint(), t);
+        }
+        for slab in builder.finish() {
+            spool.append(slab).unwrap();
+        }
+        spool.sync().unwrap();
+        drop(spool);
+        let listing = ls(&look(dir.path()), &Select::default(), false).unwrap();
+        let first = listing.streams[0].utc_ns.unwrap().0;
+        assert_eq!(first, HOUR + 1, "{} fields", schema.fields.len());
     }
 }

@@ -1,5 +1,6 @@
 //! A gateway that counts, takes pictures and raises an alarm, behind a link that a scenario makes bad.
 
+use crate::other_host::OtherHost;
 use crate::setup::{http_get, program};
 use headwater_core::id::Sha256;
 use headwater_lake::Lake;
@@ -24,7 +25,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_secs(3);
 
 /// What differs between sites.
-pub(crate) struct Plan {
+pub(crate) struct Plan<'a> {
     pub(crate) keepalive_s: u32,
     /// The link while everything starts.
     pub(crate) link: Mode,
@@ -32,11 +33,28 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// A library that is loaded before the agent's own.
     pub(crate) preload: Option<std::path::PathBuf>,
+    /// Environment of the agent.
+    pub(crate) env: Vec<(&'static str, std::path::PathBuf)>,
+    /// Its sources; `DIR` stands for the world's folder.
+    pub(crate) sources: &'static str,
+    /// `[clock]` of its configuration.
+    pub(crate) clock: String,
+    /// Another host on which it runs.
+    pub(crate) host: Option<&'a OtherHost>,
 }
 
-impl Default for Plan {
+impl Default for Plan<'_> {
     fn default() -> Self {
-        Self { keepalive_s: 10, link: Mode::Open(Default::default()), seed: 1, preload: None }
+        Self {
+            keepalive_s: 10,
+            link: Mode::Open(Default::default()),
+            seed: 1,
+            preload: None,
+            env: Vec::new(),
+            sources: SOURCES,
+            clock: String::new(),
+            host: None,
+        }
     }
 }
 
@@ -79,22 +97,30 @@ dir = "camera"
 "#;
 
 impl Site {
-    pub(crate) fn start(plan: &Plan) -> Self {
+    pub(crate) fn start(plan: &Plan<'_>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let world = World::create(dir.path(), 1_000).unwrap();
         let proxy = Proxy::start(&world.broker, plan.seed).unwrap();
         proxy.set(plan.link);
         let collector_toml = world.write_collector().unwrap();
         let mosquitto_conf = world.write_mosquitto().unwrap();
-        let agent_toml = write_agent(&world, &proxy, plan.keepalive_s);
+        let agent_toml = write_agent(&world, &proxy, plan);
         let log = |name: &str| world.path(&format!("logs/{name}.log"));
         let proc = |name, role, config: &Path| {
             Proc::new(name, program(), role_args(role, "run", config), log(name)).in_own_group()
         };
         let args = vec!["-c".into(), mosquitto_conf.into_os_string()];
         let mut agent = proc("agent", "agent", &agent_toml);
+        if let Some(host) = plan.host {
+            host.forward_tcp(proxy.address().parse().unwrap());
+            let (program, words) = host.command(&program(), &role_args("agent", "run", &agent_toml));
+            agent = Proc::new("agent", program, words, log("agent")).in_own_group();
+        }
         if let Some(library) = &plan.preload {
             agent = agent.with_env("LD_PRELOAD", library.clone().into_os_string());
+        }
+        for (key, value) in &plan.env {
+            agent = agent.with_env(key, value.clone().into_os_string());
         }
         let mut site = Self {
             broker: Proc::new("broker", mosquitto_program(), args, log("broker")),
@@ -147,6 +173,18 @@ impl Site {
         Some((stream["next_seq"].as_u64()?, stream["acked_rows"].as_u64()?))
     }
 
+    /// A number of the agent's clock.
+    pub(crate) fn clock(&self, name: &str) -> u64 {
+        self.status().and_then(|status| status.json()["clock"][name].as_u64()).unwrap_or(0)
+    }
+
+    /// Cuts the agent's power, and starts it again after `off`.
+    pub(crate) fn reboot(&mut self, off: impl FnOnce()) {
+        self.agent.kill().unwrap();
+        off();
+        self.agent.start().unwrap();
+    }
+
     pub(crate) fn link(&self, name: &str) -> u64 {
         self.status().and_then(|status| status.json()["link"][name].as_u64()).unwrap_or(0)
     }
@@ -172,31 +210,13 @@ impl Site {
     /// Ends the sources, waits until every row and picture is in the lake, stops everything, and holds the lake
     /// against what was emitted: each once, and nothing else.
     pub(crate) fn finish(mut self, limit: Duration) {
-        fs::write(self.world.path("stop"), "").unwrap();
+        let captured = self.drain(limit, &["count", "door", "camera/front"]);
         let pictures = self.pictures.len() as u64;
-        let mut empty_since = None;
-        let drained = wait_until(limit, || {
-            let empty = self.status().is_some_and(|status| status.is_drained())
-                && self.stream("camera/front").map_or(0, |camera| camera.1) >= pictures;
-            empty_since = if empty { empty_since.or_else(|| Some(now())) } else { None };
-            empty_since.is_some_and(|since: std::time::Instant| since.elapsed() > QUIET)
-        });
-        assert!(drained, "not drained:\n{}", self.words());
-        let captured: BTreeMap<&str, u64> = ["count", "door", "camera/front"]
-            .into_iter()
-            .map(|name| (name, self.stream(name).map_or(0, |stream| stream.0)))
-            .collect();
         let metrics = http_get(&self.world.http, "/metrics");
         let conflicts =
             metrics.lines().find(|line| line.starts_with("headwater_dedup_content_conflicts_total"));
         assert!(conflicts.is_none_or(|line| line.ends_with(" 0")), "{conflicts:?}");
-        for (proc, limit) in [
-            (&mut self.agent, STOP_LIMIT),
-            (&mut self.collector, STOP_LIMIT),
-            (&mut self.broker, Duration::from_secs(5)),
-        ] {
-            assert!(proc.stop(limit).unwrap(), "{} did not stop: {}", proc.name(), proc.last_words());
-        }
+        self.stop();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let lake = runtime.block_on(Found::read(&self.world.path("lake").display().to_string()));
         // A counter says its seq, so a row under another's seq is seen too.
@@ -210,6 +230,32 @@ impl Site {
             lake.pictures.into_iter().map(|picture| picture.1).collect::<BTreeSet<_>>(),
             self.pictures
         );
+    }
+
+    /// Ends the sources and waits until every row and picture is in the lake; how many rows each stream has.
+    pub(crate) fn drain<'a>(&mut self, limit: Duration, streams: &[&'a str]) -> BTreeMap<&'a str, u64> {
+        fs::write(self.world.path("stop"), "").unwrap();
+        let pictures = self.pictures.len() as u64;
+        let mut empty_since = None;
+        let drained = wait_until(limit, || {
+            let empty = self.status().is_some_and(|status| status.is_drained())
+                && self.stream("camera/front").map_or(0, |camera| camera.1) >= pictures;
+            empty_since = if empty { empty_since.or_else(|| Some(now())) } else { None };
+            empty_since.is_some_and(|since: std::time::Instant| since.elapsed() > QUIET)
+        });
+        assert!(drained, "not drained:\n{}", self.words());
+        streams.iter().map(|name| (*name, self.stream(name).map_or(0, |stream| stream.0))).collect()
+    }
+
+    /// Stops everything in order.
+    pub(crate) fn stop(&mut self) {
+        for (proc, limit) in [
+            (&mut self.agent, STOP_LIMIT),
+            (&mut self.collector, STOP_LIMIT),
+            (&mut self.broker, Duration::from_secs(5)),
+        ] {
+            assert!(proc.stop(limit).unwrap(), "{} did not stop: {}", proc.name(), proc.last_words());
+        }
     }
 }
 
@@ -250,8 +296,9 @@ impl Found {
     }
 }
 
-fn write_agent(world: &World, proxy: &Proxy, keepalive_s: u32) -> std::path::PathBuf {
-    let sources = SOURCES.replace("DIR", &world.dir.display().to_string());
+fn write_agent(world: &World, proxy: &Proxy, plan: &Plan<'_>) -> std::path::PathBuf {
+    let sources = plan.sources.replace("DIR", &world.dir.display().to_string());
+    let Plan { keepalive_s, clock, .. } = plan;
     let text = format!(
         r#"[device]
 tenant = "{TENANT}"
@@ -273,7 +320,7 @@ sync_interval_ms = 100
 linger_ms = 200
 [status]
 file = "status.json"
-{sources}"#,
+{clock}{sources}"#,
         proxy.address()
     );
     let path = world.path("agent.toml");

@@ -171,8 +171,16 @@ fn stages_do_not_import_stages() {
     // Hand-off types live with the stage that makes them: ship takes sealed batches and reads the spool's handle.
     check(
         "agent",
-        &["source", "stamp", "spool", "batch", "ship"],
-        &[("stamp", "spool"), ("ship", "spool"), ("ship", "batch"), ("stamp", "ship")],
+        &["source", "stamp", "spool", "batch", "ship", "observe"],
+        &[
+            ("stamp", "spool"),
+            ("ship", "spool"),
+            ("ship", "batch"),
+            ("stamp", "ship"),
+            // Rows of the clock are the stamp stage's form; exchanges are ship's.
+            ("observe", "stamp"),
+            ("observe", "ship"),
+        ],
     );
     // `ingest` drives what follows the landing log; the rest take hand-off types of their neighbours.
     check(

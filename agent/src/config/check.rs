@@ -3,7 +3,7 @@
 use super::mistake::{Mistake, Mistakes};
 use super::raw::{RawBatch, RawConfig, RawDevice, RawIdentity, RawSpool};
 use super::settings::{IdentityFiles, Settings, SpoolSettings};
-use super::{links, sources, uplink, value};
+use super::{clock, links, sources, uplink, value};
 use crate::enroll::HttpsUrl;
 use crate::ship::{BacklogOrder, RetainUntil};
 
@@ -37,6 +37,7 @@ pub(super) fn settings(
     let metered = raw.uplink.metered.unwrap_or(false);
     let linger = linger(&raw.batch, metered, mistakes);
     let lepton = lepton(&raw.batch, metered, mistakes);
+    let clock = clock::clock(&raw.clock, folder, mistakes);
     let links = links::links(&raw.link, metered, mistakes);
     let live_window =
         value::number(raw.uplink.live_window_s, 30, 5..=86_400, "uplink.live_window_s", mistakes);
@@ -76,6 +77,7 @@ pub(super) fn settings(
         live_window: live_window.map(Duration::from_secs)?,
         backlog_order: backlog_order?,
         links: links?,
+        clock: clock?,
         status_file,
         sources: sources?,
     })

@@ -4,6 +4,7 @@
 //! which nothing is left to check. Between the two stands [`check`], which collects [`Mistake`]s.
 
 pub mod check;
+mod clock;
 pub mod identity;
 mod links;
 mod mistake;
@@ -13,6 +14,7 @@ mod sources;
 mod uplink;
 mod value;
 
+pub use clock::{ChronySettings, ClockSettings, GPSD_DEFAULT, Pick, PpsSettings, PtpScale, PtpSettings};
 pub use identity::{Identity, IdentityError};
 pub use mistake::{Mistake, Mistakes};
 pub use settings::{

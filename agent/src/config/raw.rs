@@ -24,6 +24,8 @@ pub struct RawConfig {
     pub uplink: RawUplink,
     /// What links may cost; one `[[link]]` for each kind of interface.
     pub link: Vec<RawLink>,
+    /// Where the time comes from.
+    pub clock: RawClock,
     /// Where captures are kept until the collector has them.
     pub spool: RawSpool,
     /// How captures are put into messages.
@@ -140,6 +142,44 @@ pub struct RawLink {
     /// When backlog may go, in the same words. Default `"always"`.
     #[schemars(with = "Option<String>")]
     pub backlog: Option<Value>,
+}
+
+/// `[clock]`: sources of time beside the collector. By itself the agent uses whatever is there; none of them is ever
+/// taken for true, and the clock is never set.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawClock {
+    /// chronyd: `"auto"`, `"off"`, or its address or socket for `chronyc -h`. Default `"auto"`.
+    pub chrony: Option<String>,
+    /// The configuration chronyd runs with; its bound is guaranteed if that says `maxclockerror 50` or more. Default
+    /// `/etc/chrony/chrony.conf` or `/etc/chrony.conf`.
+    pub chrony_conf: Option<String>,
+    /// systemd-timesyncd: `"auto"` or `"off"`. Default `"auto"`.
+    pub timesyncd: Option<String>,
+    /// gpsd on this host: `"auto"`, `"off"` or `"127.0.0.1:2947"`. Default `"auto"`.
+    pub gpsd: Option<String>,
+    /// Pulses of a GPS receiver: `"auto"`, `"off"` or a device such as `"/dev/pps0"`. Default `"auto"`.
+    pub pps: Option<String>,
+    /// Which edge is the second: `"assert"` or `"clear"`. Default `"assert"`.
+    pub pps_edge: Option<String>,
+    /// Most time from the second to the stamp of its pulse, µs, 0 to 500 000: receiver, cable and interrupt. Only with
+    /// it are pulses guaranteed. Default none, taken for 2 ms.
+    pub pps_latency_us: Option<i64>,
+    /// Sentences of the receivers among the sources (`framing = "nmea"`): `"auto"` or `"off"`. Default `"auto"`.
+    pub gps_serial: Option<String>,
+    /// Hardware clock: `"auto"` (the host's, in a virtual machine), `"off"`, or a device such as `"/dev/ptp0"`. Default
+    /// `"auto"`.
+    pub ptp: Option<String>,
+    /// What it counts: `"tai"`, `"utc"` or `"auto"` (a host's UTC, others TAI). Default `"auto"`.
+    pub ptp_scale: Option<String>,
+    /// How far it may be off, µs. Default 100 000.
+    pub ptp_error_us: Option<i64>,
+    /// Largest deviation of a time service that smears leap seconds, ms: every source but pulses, sentences and the
+    /// collector is taken for as much worse. Default 0.
+    pub smear_ms: Option<i64>,
+    /// Most by which this board's crystal is off, ppb, as its data sheet says over all temperatures: 50 000 is 50 ppm.
+    /// Default unknown, taken for 50 ppm.
+    pub rho_ppb: Option<i64>,
 }
 
 /// `[spool]`
@@ -277,6 +317,7 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes) -> Option<RawConfig> {
             ("device", Value::Table(table)) => raw.device = keys(table, "device", mistakes),
             ("identity", Value::Table(table)) => raw.identity = keys(table, "identity", mistakes),
             ("uplink", Value::Table(table)) => raw.uplink = keys(table, "uplink", mistakes),
+            ("clock", Value::Table(table)) => raw.clock = keys(table, "clock", mistakes),
             ("spool", Value::Table(table)) => raw.spool = keys(table, "spool", mistakes),
             ("batch", Value::Table(table)) => raw.batch = keys(table, "batch", mistakes),
             ("status", Value::Table(table)) => raw.status = keys(table, "status", mistakes),
@@ -303,11 +344,12 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes) -> Option<RawConfig> {
             }
             ("source", value) => mistakes
                 .push(Mistake::new("source", "a list", shown(&value)).hint("write [[source]], not [source]")),
-            (key @ ("device" | "identity" | "uplink" | "spool" | "batch" | "status"), value) => {
+            (key @ ("device" | "identity" | "uplink" | "clock" | "spool" | "batch" | "status"), value) => {
                 mistakes.push(Mistake::new(key, "a table", shown(&value)).hint(format!("write [{key}]")));
             }
             (key, _) => {
-                let known = ["device", "identity", "uplink", "link", "spool", "batch", "status", "source"];
+                let known =
+                    ["device", "identity", "uplink", "link", "clock", "spool", "batch", "status", "source"];
                 mistakes.push(unknown(key, key, &known));
             }
         }

@@ -1,5 +1,6 @@
 //! What the agent works with once the configuration was checked: nothing in here can be wrong.
 
+use super::clock::ClockSettings;
 use crate::enroll::HttpsUrl;
 use crate::ship::mqtt::{BrokerUrl, ProfileLimits, Proxy, Versions};
 use crate::ship::policy::LinkRules;
@@ -34,6 +35,8 @@ pub struct Settings {
     pub backlog_order: BacklogOrder,
     /// What links may cost, by interface; the first that fits is in force.
     pub links: Vec<LinkRules>,
+    /// Which sources of time are asked.
+    pub clock: ClockSettings,
     /// JPEGs travel as Lepton.
     pub lepton: bool,
     /// Where status is written.

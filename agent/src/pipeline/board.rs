@@ -2,12 +2,13 @@
 
 use super::keeper::IdentityStatus;
 use crate::config::Settings;
+use crate::observe::ClockStatus;
 use crate::ship::ShipStatus;
 use crate::spool::{Opened, SpoolHandle};
 use crate::status::{AgentStatus, DeliveryStatus, LinkStatus, Parts};
 use headwater_core::id::BootId;
 use headwater_core::ports::Clock;
-use headwater_core::time::{BootNanos, Grade, NS_PER_MS};
+use headwater_core::time::{BootNanos, NS_PER_MS};
 use std::io;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,7 @@ pub(super) struct Board {
     pub(super) spool: SpoolHandle,
     pub(super) ship: watch::Receiver<ShipStatus>,
     pub(super) certificates: watch::Receiver<IdentityStatus>,
-    pub(super) grade: watch::Receiver<Grade>,
+    pub(super) clock: watch::Receiver<ClockStatus>,
 }
 
 impl Board {
@@ -121,7 +122,7 @@ impl Board {
             health: self.spool.health().await.map_err(io::Error::other)?,
             spool: &self.settings.spool,
             link,
-            grade: *self.grade.borrow(),
+            clock: self.clock.borrow().clone(),
             stopping,
         });
         let file = self.settings.status_file.clone();

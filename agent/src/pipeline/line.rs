@@ -1,6 +1,7 @@
 //! A source's own task: waits for it, puts aside what is no reading, and hands the rest to stamp.
 
 use super::preview::Previewer;
+use crate::observe::SentenceTap;
 use crate::quarantine::Quarantine;
 use crate::source::AnySource;
 use crate::stamp::Captured;
@@ -31,6 +32,8 @@ pub(super) struct Line {
     /// Its originals stay until receipts come: it may wait for memory, where others shed.
     pub(super) can_wait: bool,
     pub(super) preview: Option<Previewer>,
+    /// Tells the clock observer what time a GPS receiver says it is.
+    pub(super) tap: Option<SentenceTap>,
     pub(super) events: mpsc::Sender<Captured>,
     pub(super) room: Arc<Semaphore>,
     pub(super) quarantine: Arc<Mutex<Quarantine>>,
@@ -53,6 +56,9 @@ pub(super) async fn forward<C: Clock>(mut line: Line, mut source: AnySource<C>) 
                 break;
             }
         };
+        if let (Some(tap), SourceEvent::Reading { reading, .. }) = (&line.tap, &event) {
+            tap.see(reading);
+        }
         let (event, room) = line.admit(event).await;
         let frame = line.preview.as_mut().and_then(|preview| preview.due(&event));
         let captured = Captured { source: line.place, number, event, room };

@@ -6,7 +6,8 @@
 //! the floor and the end of our own certificate; beyond that end it is as likely wrong, and the floor is used:
 //! whether our certificate has really ended is for the broker to say, whose clock is right.
 
-use headwater_core::time::{BootNanos, UtcNanos};
+use super::exchange::ClockExchange;
+use headwater_core::time::{BootNanos, Grade, UtcNanos};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Shared by all that check certificates; cheap to clone.
@@ -37,6 +38,13 @@ impl CertTime {
             known.floor = known.floor.max(floor);
             known.until = until;
         });
+    }
+
+    /// Takes an exchange with a collector: one that guarantees its time promises that it was no earlier than its T3, less
+    /// its bound, when it signed. Gives the floor then; whoever only estimates raises none.
+    pub fn exchanged(&self, exchange: &ClockExchange) -> Option<UtcNanos> {
+        let least = exchange.t3.plus_ns(exchange.e_c_ns.saturating_neg());
+        (exchange.grade == Grade::Guaranteed).then(|| self.promised(exchange.t4, least))
     }
 
     /// A collector promised that it was at least `utc` at `at`. Gives the floor. A promise beyond the end of our own
@@ -135,6 +143,29 @@ mod tests {
         time.promised(boot(200), told);
         assert_eq!(time.at(boot(200), IN_1970), told.plus_ns(100 * NS_PER_S));
         assert_eq!(time.floor(), told);
+    }
+
+    #[test]
+    fn time_floor_guaranteed_only() {
+        let time = CertTime::new(ISSUED, ENDS);
+        let told = UtcNanos(20_300 * DAY);
+        let exchange = |grade| ClockExchange {
+            boot_ordinal: headwater_core::id::BootOrdinal(1),
+            t1: boot(99),
+            t2: told,
+            t3: told,
+            t4: boot(100),
+            e_c_ns: NS_PER_S,
+            grade,
+            source_id: 1,
+        };
+        for grade in [Grade::Estimated, Grade::OrderingOnly] {
+            assert_eq!(time.exchanged(&exchange(grade)), None);
+            assert_eq!(time.floor(), ISSUED, "a false future of such a source would lock the gateway out");
+        }
+        let least = told.plus_ns(-NS_PER_S);
+        assert_eq!(time.exchanged(&exchange(Grade::Guaranteed)), Some(least));
+        assert_eq!(time.floor(), least);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use headwater_core::batch::Effort;
 use headwater_core::gap::GapRecord;
 use headwater_core::id::BootOrdinal;
 use headwater_core::ports::{Cause, Clock, Link, LinkClosed, LinkEvent, RefusedFor, SpoolLane, Uplink};
-use headwater_core::time::{BootNanos, Grade, NS_PER_MS, UtcNanos};
+use headwater_core::time::{BootNanos, NS_PER_MS, UtcNanos};
 use headwater_core::wire::{Lane, Topic};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -385,10 +385,7 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
                     }
                 }
                 Action::Clock(exchange) => {
-                    if exchange.grade == Grade::Guaranteed {
-                        // The collector promises that it was no earlier than this when it signed.
-                        let least = exchange.t3.plus_ns(exchange.e_c_ns.saturating_neg());
-                        let floor = self.cert_time.promised(exchange.t4, least);
+                    if let Some(floor) = self.cert_time.exchanged(&exchange) {
                         self.floor.send_if_modified(|known| std::mem::replace(known, floor) < floor);
                     }
                     if self.exchanges.try_send(exchange).is_err() {

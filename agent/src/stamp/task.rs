@@ -6,10 +6,8 @@ use super::policy::policy_of;
 use super::slab::SlabBuilder;
 use super::stamper::{Refused, Stamper};
 use super::track;
-use crate::clock::KernelSync;
 use crate::config::Retention;
 use crate::receipt::Receipt;
-use crate::ship::ClockExchange;
 use crate::spool::SpoolHandle;
 use crate::telemetry::{Counter, RowsLost, SetAside, StreamRefused, count};
 use headwater_core::batch::StreamRef;
@@ -18,10 +16,10 @@ use headwater_core::id::{BootId, BootOrdinal, StreamId, StreamName};
 use headwater_core::ports::{Clock, Slab, SourceEvent, SpoolError, SpoolLane};
 use headwater_core::sample::Reading;
 use headwater_core::schema::{Schema, builtin};
-use headwater_core::time::{BootNanos, ClockDomain, Grade, Latency, StampKind};
+use headwater_core::time::{BootNanos, ClockDomain, Latency, StampKind};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Events that may wait between sources and stamp: a second of a fast board.
 pub const EVENTS_MAX: usize = 1_024;
@@ -64,18 +62,20 @@ struct Pending {
 pub struct StampTask<C> {
     /// Time.
     pub clock: C,
-    /// Asks the kernel about its synchronisation.
-    pub kernel: fn() -> KernelSync,
     /// The spool.
     pub spool: SpoolHandle,
     /// This boot.
     pub boot: BootOrdinal,
     /// The kernel's name for it.
     pub boot_id: BootId,
+    /// A clock with a battery set the wall clock.
+    pub rtc: bool,
+    /// Most by which this board's crystal is declared to be off, ppb.
+    pub rho_ppb: Option<i64>,
     /// From the sources; closed when all have ended.
     pub events: mpsc::Receiver<Captured>,
-    /// From ship: exchanges with the collector.
-    pub exchanges: mpsc::Receiver<ClockExchange>,
+    /// Rows of `hw/clock`, from the observer.
+    pub clock_rows: mpsc::Receiver<Reading>,
     /// Gap records others make: the shipper for rows the collector will never take, our own keeper for
     /// the spool's. Their seqs are not ours to give.
     pub gaps: mpsc::Receiver<GapRecord>,
@@ -87,8 +87,6 @@ pub struct StampTask<C> {
     pub receipts: Vec<Option<mpsc::Sender<Receipt>>>,
     /// Between syncs that receipts wait for.
     pub receipt_interval: Duration,
-    /// The grade we have reason to claim, for the status.
-    pub grade: watch::Sender<Grade>,
 }
 
 /// A task that gives receipts; runs until the stamp task drops its end.
@@ -125,15 +123,12 @@ pub async fn run<C: Clock>(task: StampTask<C>) -> Result<(), SpoolError> {
         lost: Vec::new(),
         hw: (StreamId(0), StreamId(0)),
         undeclared: BTreeMap::new(),
-        exchanged: None,
         alarms: BTreeSet::new(),
         retentions: task.retentions,
         clock: task.clock,
-        kernel: task.kernel,
         spool: task.spool,
         boot: task.boot,
         pending: Some(pending),
-        grade: task.grade,
     };
     // The keeper ends when the shell drops its end of `pending`, and the shell's end waits for that.
     let (working, ended) = oneshot::channel::<()>();
@@ -141,8 +136,9 @@ pub async fn run<C: Clock>(task: StampTask<C>) -> Result<(), SpoolError> {
         keep_receipts(keeper).await;
         drop(working);
     };
+    let opening = track::boot(shell.clock.read(), task.boot_id, task.rtc, task.rho_ppb);
     let (done, ()) =
-        tokio::join!(shell.run(task.boot_id, task.events, task.exchanges, task.gaps, ended), keeping);
+        tokio::join!(shell.run(opening, task.events, task.clock_rows, task.gaps, ended), keeping);
     done
 }
 
@@ -160,17 +156,14 @@ struct Shell<C> {
     undeclared: BTreeMap<StreamName, (Schema, BootNanos)>,
     /// Ids of `hw/clock` and `hw/gaps`.
     hw: (StreamId, StreamId),
-    exchanged: Option<Grade>,
     /// Streams whose rows wait for no company; at most the sources' streams.
     alarms: BTreeSet<StreamId>,
     retentions: Vec<(StreamName, Retention)>,
     clock: C,
-    kernel: fn() -> KernelSync,
     spool: SpoolHandle,
     boot: BootOrdinal,
     /// To the keeper of receipts; none once the end has begun.
     pending: Option<mpsc::Sender<Pending>>,
-    grade: watch::Sender<Grade>,
 }
 
 fn name(text: &str) -> StreamName {
@@ -180,40 +173,34 @@ fn name(text: &str) -> StreamName {
 impl<C: Clock> Shell<C> {
     async fn run(
         mut self,
-        boot_id: BootId,
+        opening: Reading,
         mut events: mpsc::Receiver<Captured>,
-        mut exchanges: mpsc::Receiver<ClockExchange>,
+        mut clock_rows: mpsc::Receiver<Reading>,
         mut side_gaps: mpsc::Receiver<GapRecord>,
         keeper_ended: oneshot::Receiver<()>,
     ) -> Result<(), SpoolError> {
         let clock_id = self.declare(&name(builtin::CLOCK_STREAM), builtin::clock()).await?;
         let gaps_id = self.declare(&name(builtin::GAPS_STREAM), builtin::gaps()).await?;
         self.hw = (clock_id, gaps_id);
-        let started = self.clock.boot();
-        self.clock_row(track::boot(self.clock.read(), boot_id));
-        let mut sample_at = started;
+        self.clock_row(opening);
         loop {
-            let due = [Some(sample_at), self.deadline()].into_iter().flatten().min().unwrap_or(sample_at);
+            let due = self.deadline();
+            let wait = async {
+                match due {
+                    Some(due) => self.clock.sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 event = events.recv() => match event {
                     Some(event) => self.event(event).await?,
                     None => break,
                 },
-                Some(exchange) = exchanges.recv() => {
-                    self.exchanged = Some(exchange.grade);
-                    self.clock_row(track::exchange(exchange));
-                }
+                Some(row) = clock_rows.recv() => self.clock_row(row),
                 Some(record) = side_gaps.recv() => self.gaps.push(record),
-                () = self.clock.sleep_until(due) => {}
+                () = wait => {}
             }
-            let now = self.clock.boot();
-            if now >= sample_at {
-                sample_at = track::next_sample(started, now);
-                let kernel = (self.kernel)();
-                self.clock_row(track::sample(self.clock.read(), kernel));
-                self.grade.send_replace(track::claimed(kernel, self.exchanged.take()));
-            }
-            self.poll(now).await?;
+            self.poll(self.clock.boot()).await?;
         }
         self.finish(side_gaps, keeper_ended).await
     }

@@ -1,7 +1,7 @@
 //! Numbers without holes, slabs within bounds, and a task that sheds only what it records.
 
+use super::track::{Claim, TimeSource};
 use super::*;
-use crate::clock::KernelSync;
 use crate::config::Retention;
 use crate::receipt::Receipt;
 use crate::spool::{SpoolHandle, SyncPolicy, TaskSettings};
@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 fn name(text: &str) -> StreamName {
     text.parse().unwrap()
@@ -173,8 +173,49 @@ fn rows_of_the_clock_fit_their_schema_and_claim_no_more_than_is_known() {
         b2: BootNanos(7),
         raw_ns: 8,
     };
-    let timesyncd = KernelSync { synced: true, max_error_us: 0, est_error_us: 0, status: 0x2001 };
-    let exchange = crate::ship::ClockExchange {
+    let claim = |source, half| Claim::new(source, half, Grade::Guaranteed, "as it says".into());
+    let (utc, at) = (UtcNanos(9), BootNanos(4));
+    let event = track::Event {
+        kind: track::EventKind::Step,
+        source: TimeSource::Nobody,
+        at,
+        real: utc,
+        step_ns: Some(-3),
+        detail: String::new(),
+    };
+    let rows = [
+        track::boot(clock, BootId([7; 16]), true, Some(20_000)),
+        track::sample(clock.into(), &claim(TimeSource::Timesyncd, Some(200_000_000)), Some(-23)),
+        track::sample(clock.into(), &claim(TimeSource::Kernel, None), None),
+        track::exchange(exchange()),
+        track::edge(&track::Edge { at, utc, claim: claim(TimeSource::GpsPps, Some(50)) }),
+        track::event(&event),
+    ];
+    let place = |field: &str| builtin::clock().fields.iter().position(|f| f.name.as_str() == field).unwrap();
+    let at = |row: usize, field: &str| rows[row].values[place(field)].clone();
+    assert_eq!(
+        (at(0, "source"), at(0, "rho_ppb"), at(0, "grade")),
+        (Value::I64(7), Value::I64(20_000), Value::I64(0))
+    );
+    assert_eq!((at(1, "half"), at(1, "freq_ppb")), (Value::I64(200_000_000), Value::I64(-23)));
+    assert_eq!(at(1, "grade"), Value::I64(1), "timesyncd guarantees nothing");
+    assert_eq!((at(2, "half"), at(2, "grade")), (Value::Null, Value::I64(0)));
+    assert_eq!((at(3, "t3"), at(3, "grade"), at(3, "b1")), (Value::I64(3), Value::I64(2), Value::Null));
+    assert_eq!(
+        (at(4, "row_kind"), at(4, "b1"), at(4, "real")),
+        (Value::I64(4), Value::I64(4), Value::I64(9))
+    );
+    assert_eq!((at(5, "event"), at(5, "step"), at(5, "half")), (Value::I64(0), Value::I64(-3), Value::Null));
+    for row in rows {
+        stamper.stamp(&name(builtin::CLOCK_STREAM), row, BootNanos(0)).unwrap();
+    }
+    let start = BootNanos(0);
+    assert_eq!(track::next_sample(start, BootNanos(1)), BootNanos(16_000_000_001));
+    assert_eq!(track::next_sample(start, BootNanos(600_000_000_000)), BootNanos(664_000_000_000));
+}
+
+fn exchange() -> crate::ship::ClockExchange {
+    crate::ship::ClockExchange {
         boot_ordinal: BootOrdinal(1),
         t1: BootNanos(1),
         t2: UtcNanos(2),
@@ -183,25 +224,7 @@ fn rows_of_the_clock_fit_their_schema_and_claim_no_more_than_is_known() {
         e_c_ns: 9,
         grade: Grade::Guaranteed,
         source_id: u64::MAX,
-    };
-    let rows = [
-        track::boot(clock, BootId([7; 16])),
-        track::sample(clock, timesyncd),
-        track::sample(clock, KernelSync::UNKNOWN),
-        track::exchange(exchange),
-    ];
-    let place = |field: &str| builtin::clock().fields.iter().position(|f| f.name.as_str() == field).unwrap();
-    let at = |row: usize, field: &str| rows[row].values[place(field)].clone();
-    assert_eq!(at(1, "half"), Value::I64(200_000_000), "a maximal error of zero is no bound");
-    assert_eq!(at(1, "grade"), Value::I64(1));
-    assert_eq!((at(2, "half"), at(2, "grade")), (Value::Null, Value::I64(0)));
-    assert_eq!((at(3, "t3"), at(3, "grade"), at(3, "b1")), (Value::I64(3), Value::I64(2), Value::Null));
-    for row in rows {
-        stamper.stamp(&name(builtin::CLOCK_STREAM), row, BootNanos(0)).unwrap();
     }
-    let start = BootNanos(0);
-    assert_eq!(track::next_sample(start, BootNanos(1)), BootNanos(16_000_000_001));
-    assert_eq!(track::next_sample(start, BootNanos(600_000_000_000)), BootNanos(664_000_000_000));
 }
 
 /// A spool in memory that can be made to hang, as a card does while it erases.
@@ -328,48 +351,44 @@ struct World {
     clock: SimClock,
     events: mpsc::Sender<Captured>,
     receipts: mpsc::Receiver<Receipt>,
-    grade: watch::Receiver<Grade>,
-    exchanges: mpsc::Sender<crate::ship::ClockExchange>,
+    clock_rows: mpsc::Sender<Reading>,
     task: std::pin::Pin<Box<dyn Future<Output = Result<(), SpoolError>>>>,
     number: u64,
 }
 
-const SYNCED: KernelSync = KernelSync { synced: true, max_error_us: 500_000, est_error_us: 1, status: 1 };
-
 fn world() -> World {
-    world_at(SimClock::start(), || SYNCED)
+    world_at(SimClock::start())
 }
 
-fn world_at(clock: SimClock, kernel: fn() -> KernelSync) -> World {
-    world_with(clock, kernel, Duration::from_millis(50))
+fn world_at(clock: SimClock) -> World {
+    world_with(clock, Duration::from_millis(50))
 }
 
-fn world_with(clock: SimClock, kernel: fn() -> KernelSync, receipt_interval: Duration) -> World {
+fn world_with(clock: SimClock, receipt_interval: Duration) -> World {
     let memory = Memory::default();
     let sync = SyncPolicy { interval: Duration::from_millis(10), bytes: 1 << 20 };
     let settings = TaskSettings { sync, queue_bytes: 1 << 18 };
     let (spool, _thread) = SpoolHandle::start(memory.clone(), settings).unwrap();
     let (events, events_out) = mpsc::channel(64);
-    let (exchanges, exchanges_out) = mpsc::channel(8);
+    let (clock_rows, clock_rows_out) = mpsc::channel(8);
     let (gaps_in, gaps) = mpsc::channel(8);
     let (receipts_in, receipts) = mpsc::channel(64);
-    let (grade_in, grade) = watch::channel(Grade::OrderingOnly);
     let task = run(StampTask {
         clock: clock.clone(),
-        kernel,
+        rtc: false,
+        rho_ppb: None,
         spool,
         boot: BootOrdinal(4),
         boot_id: BootId([1; 16]),
         events: events_out,
-        exchanges: exchanges_out,
+        clock_rows: clock_rows_out,
         gaps,
         gaps_in,
         retentions: vec![(name("alarm"), Retention { alarm: true, ..Retention::default() })],
         receipts: vec![Some(receipts_in)],
         receipt_interval,
-        grade: grade_in,
     });
-    World { memory, clock, events, receipts, grade, exchanges, task: Box::pin(task), number: 0 }
+    World { memory, clock, events, receipts, clock_rows, task: Box::pin(task), number: 0 }
 }
 
 impl World {
@@ -472,24 +491,10 @@ async fn a_declaration_without_room_waits_for_room_and_ends_nothing() {
 }
 
 #[tokio::test]
-async fn the_clock_is_recorded_at_start_and_on_its_cadence() {
+async fn the_clock_is_recorded_at_start_and_as_the_observer_says() {
     let mut world = world();
-    // The spool answers from a thread of its own, so simulated time says nothing of how far the task is.
-    while *world.grade.borrow() != Grade::Estimated {
-        world.pass(1).await;
-    }
-    let exchange = crate::ship::ClockExchange {
-        boot_ordinal: BootOrdinal(4),
-        t1: BootNanos(1),
-        t2: UtcNanos(2),
-        t3: UtcNanos(3),
-        t4: BootNanos(4),
-        e_c_ns: 9,
-        grade: Grade::Guaranteed,
-        source_id: 5,
-    };
-    world.exchanges.send(exchange).await.unwrap();
-    while world.exchanges.capacity() < world.exchanges.max_capacity() {
+    world.clock_rows.send(track::exchange(exchange())).await.unwrap();
+    while world.clock_rows.capacity() < world.clock_rows.max_capacity() {
         world.pass(1).await;
     }
     let memory = world.end().await;
@@ -498,14 +503,14 @@ async fn the_clock_is_recorded_at_start_and_on_its_cadence() {
         .iter()
         .flat_map(|rows| (0..rows.len()).map(|row| rows.fields[0].value(row)))
         .collect();
-    assert_eq!(kinds, [Value::I64(0), Value::I64(1), Value::I64(2)]);
+    assert_eq!(kinds, [Value::I64(0), Value::I64(2)]);
 }
 
 /// A gateway without a battery: its wall clock is wrong by half a century, and no capture depends on it.
 #[tokio::test]
 async fn captures_under_a_clock_of_1970_are_spooled_with_boot_time_and_claim_order_only() {
     let (boot, real) = (BootNanos(10_000_000_000), UtcNanos(7_000_000_000));
-    let mut world = world_at(SimClock::new(boot, real), || KernelSync::UNKNOWN);
+    let mut world = world_at(SimClock::new(boot, real));
     world.stream("room", env());
     world.stream("camera", builtin::image());
     let mut stamps = Vec::new();
@@ -518,7 +523,6 @@ async fn captures_under_a_clock_of_1970_are_spooled_with_boot_time_and_claim_ord
     // What happens when the network comes: the wall clock leaps, the stamps go on.
     world.clock.set_utc(UtcNanos(1_790_000_000_000_000_000));
     stamps.push(world.reading("room", 20));
-    assert_eq!(*world.grade.borrow(), Grade::OrderingOnly, "nothing is claimed for such a clock");
     let memory = world.end().await;
     assert_eq!((memory.rows("room"), memory.rows("camera")), (IntervalSet::below(21), IntervalSet::below(1)));
     assert!(memory.gaps().is_empty());
@@ -536,9 +540,9 @@ async fn captures_under_a_clock_of_1970_are_spooled_with_boot_time_and_claim_ord
     let row = |field: &str| -> Vec<Value> {
         tracks.iter().flat_map(|rows| (0..rows.len()).map(|r| rows.fields[place(field)].value(r))).collect()
     };
-    assert_eq!(row("row_kind"), [Value::I64(0), Value::I64(1)], "the opening row and a sample");
-    assert_eq!(row("grade"), [Value::I64(0), Value::I64(0)]);
-    assert_eq!(row("half"), [Value::Null, Value::Null]);
+    assert_eq!(row("row_kind"), [Value::I64(0)], "the opening row");
+    assert_eq!(row("grade"), [Value::I64(0)]);
+    assert_eq!(row("half"), [Value::Null]);
     for real in row("real") {
         let Value::I64(ns) = real else { panic!("{real:?}") };
         assert!((7_000_000_000..8_000_000_000).contains(&ns), "{ns}");
@@ -610,7 +614,7 @@ async fn a_shed_tail_is_told_without_another_row() {
 #[tokio::test]
 async fn a_gap_record_in_the_keepers_hands_is_not_lost_at_the_end() {
     for round in 0..200 {
-        let mut world = world_with(SimClock::start(), || SYNCED, Duration::ZERO);
+        let mut world = world_with(SimClock::start(), Duration::ZERO);
         world.stream("room", env());
         world.reading("room", 1);
         world.work(0).await;

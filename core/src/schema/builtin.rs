@@ -32,7 +32,7 @@ fn schema(kind: &str, modality: Modality, time_exp: u8, fields: &[(&str, Logical
 ///
 /// | row_kind | fields |
 /// |---|---|
-/// | boot | `b1` `real` `b2` `raw` `boot_id` `detail` |
+/// | boot | `b1` `real` `b2` `raw` `boot_id` `rho_ppb` (declared of the board's crystal) `detail` |
 /// | sample | `b1` `real` `b2` `raw` `half` (of the source) `freq_ppb` `detail`: real was right within half somewhere in \[b1, b2\] |
 /// | exchange | `t1` `t4` (boot time) `t2` `t3` (UTC) `e_c` `source_id`; `t1`, `t2` or `t3`, `t4` may be null |
 /// | edge | `b1` (boot time of a pulse's edge, or of the end of a sentence) `real` (its UTC second) `half` (declared latency: real ≤ U(b1) ≤ real + half; null = no upper bound) |
