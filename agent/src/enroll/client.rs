@@ -2,6 +2,7 @@
 
 use super::files::{Fresh, mark_of, replace};
 use super::http::{Answer, post};
+use super::pending::{KeysError, PendingKeys, keys_for};
 use super::pin::PinnedCa;
 use super::token::Token;
 use super::url::HttpsUrl;
@@ -11,7 +12,7 @@ use headwater_core::id::{DeviceId, DevicePath, NameError, Sha256, TenantId};
 use headwater_core::time::UtcNanos;
 use headwater_core::wire::SigningKey;
 use headwater_core::wire::chain::{ChainError, FleetRoots, Role, Signer, verify_chain_or_later};
-use headwater_core::wire::request::{KeyUse, NewKey, RequestError, new_key, pem};
+use headwater_core::wire::request::{KeyUse, NewKey, RequestError, new_key, pem, request};
 use ring::rand::SystemRandom;
 use rustls::ClientConfig;
 use rustls_pki_types::CertificateDer;
@@ -159,16 +160,26 @@ struct Refusal {
     error: String,
 }
 
-/// New keys with their requests.
-struct Keys {
-    tls: NewKey,
-    sign: NewKey,
+/// Keys with their requests.
+pub(super) struct Keys {
+    pub(super) tls: NewKey,
+    pub(super) sign: NewKey,
 }
 
 impl Keys {
-    fn new(name: &DeviceId) -> Result<Self, RequestError> {
+    pub(super) fn new(name: &DeviceId) -> Result<Self, RequestError> {
         let random = SystemRandom::new();
         Ok(Self { tls: new_key(KeyUse::Tls, name, &random)?, sign: new_key(KeyUse::Sign, name, &random)? })
+    }
+
+    /// Keys there are (PKCS#8 DER), with new requests for them.
+    pub(super) fn of(name: &DeviceId, tls: Vec<u8>, sign: Vec<u8>) -> Result<Self, RequestError> {
+        let random = SystemRandom::new();
+        let key = |key_use, pkcs8: Vec<u8>| {
+            let request = request(key_use, name, &pkcs8, &random)?;
+            Ok::<_, RequestError>(NewKey { pkcs8, request })
+        };
+        Ok(Self { tls: key(KeyUse::Tls, tls)?, sign: key(KeyUse::Sign, sign)? })
     }
 
     fn requests(&self) -> (String, String) {
@@ -177,14 +188,20 @@ impl Keys {
     }
 }
 
-/// Gets this gateway's first certificates, or new ones in place of lost or revoked ones.
+/// Gets this gateway's first certificates, or new ones in place of lost or revoked ones. May be called again with the
+/// same token if an answer did not arrive.
 ///
 /// # Errors
-/// [`EnrollError`]; nothing was written then, but by [`EnrollError::Write`].
+/// [`EnrollError`]; no certificates were written then, but by [`EnrollError::Write`].
 pub fn enroll(enrolling: &Enrolling<'_>, now: UtcNanos) -> Result<Enrolled, EnrollError> {
     let Enrolling { url, token, name, config, dir, replace } = enrolling;
     let kept = kept_config(config, name)?;
-    let keys = Keys::new(name)?;
+    let wanted = kept.as_ref().map_or_else(|| files_in(dir), |(_, files)| files.clone());
+    let pending = PendingKeys::beside(&wanted.sign_key);
+    let keys = keys_for(&pending, token, name).map_err(|error| match error {
+        KeysError::Make(error) => EnrollError::Key(error),
+        KeysError::Keep(source) => EnrollError::Write { file: pending.file().to_path_buf(), source },
+    })?;
     let (tls_request, sign_request) = keys.requests();
     let body = EnrollBody {
         token: token.as_str(),
@@ -199,18 +216,17 @@ pub fn enroll(enrolling: &Enrolling<'_>, now: UtcNanos) -> Result<Enrolled, Enro
         return Err(unusable("its CA is not the one the token names".to_owned()));
     }
     let signer = proven(&granted, &keys, name, now).map_err(unusable)?;
-    let files = match &kept {
-        Some((tenant, files)) if *tenant == signer.path.tenant => files.clone(),
-        Some((tenant, _)) => {
-            let why = format!("it says tenant {tenant}, the token is of {}", signer.path.tenant);
-            return Err(EnrollError::Config { file: config.to_path_buf(), why });
-        }
-        None => files_in(dir),
-    };
+    if let Some((tenant, _)) = kept.as_ref().filter(|(tenant, _)| *tenant != signer.path.tenant) {
+        let why = format!("it says tenant {tenant}, the token is of {}", signer.path.tenant);
+        return Err(EnrollError::Config { file: config.to_path_buf(), why });
+    }
+    let files = wanted;
     write_files(&granted, &keys, &files, true)?;
     if kept.is_none() {
         write_config(config, &signer.path, &files, url, &granted.brokers)?;
     }
+    // Last, so that the same command finishes what could not be written.
+    pending.forget().map_err(|source| EnrollError::Write { file: pending.file().to_path_buf(), source })?;
     Ok(Enrolled {
         device: signer.path.to_string(),
         ends_ns: signer.not_after.0,
