@@ -38,13 +38,12 @@ pub enum EnrollError {
         why: String,
     },
     /// The service could not be reached, or is not the fleet's.
-    #[error("no answer of {url}: {source}{}", hint(source))]
+    #[error("no answer of {url}: {why}{}", hint(why))]
     Reach {
         /// Where.
         url: HttpsUrl,
-        /// Why.
-        #[source]
-        source: io::Error,
+        /// Why. No source: renewals tell one line of text, and this belongs into it.
+        why: io::Error,
     },
     /// The service says no.
     #[error("{url} refuses: {why}")]
@@ -71,7 +70,7 @@ pub enum EnrollError {
     #[error("failed to set up TLS: {0}")]
     Tls(String),
     /// A file could not be written.
-    #[error("failed to write {file}; run as root, or as whoever may write there")]
+    #[error("failed to write {file}; {}", write_hint(source))]
     Write {
         /// The file, or the folder.
         file: PathBuf,
@@ -81,12 +80,24 @@ pub enum EnrollError {
     },
 }
 
+/// What may help where a file could not be written.
+fn write_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "a file is in the way: name a folder with --dir, and a file in a folder with --config"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room, and say it again",
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only",
+        _ => "run as root, or as whoever may write there",
+    }
+}
+
 /// What may help, from the words of the failure.
 fn hint(error: &io::Error) -> &'static str {
     let text = error.to_string();
     if text.contains("UnknownIssuer") {
         "; it is not the service the token is for: check the address, or ask for a new token"
-    } else if text.contains("NotValidForName") {
+    } else if text.contains("NotValidForName") || text.contains("not valid for name") {
         "; its certificate has another name: use the host name it was issued for"
     } else if text.contains("Revoked") {
         "; its certificate is revoked"
@@ -281,7 +292,7 @@ fn ask(url: &HttpsUrl, path: &str, body: &impl Serialize, tls: ClientConfig) -> 
     let unusable = |why: String| EnrollError::Answer { url: url.clone(), why };
     let body = serde_json::to_string(body).map_err(|error| unusable(error.to_string()))?;
     let Answer { status, body } =
-        post(url, path, &body, tls).map_err(|source| EnrollError::Reach { url: url.clone(), source })?;
+        post(url, path, &body, tls).map_err(|why| EnrollError::Reach { url: url.clone(), why })?;
     if status == 200 {
         return serde_json::from_slice(&body).map_err(|error| unusable(error.to_string()));
     }
@@ -421,6 +432,54 @@ pub fn host_name() -> Result<DeviceId, NameError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_failure_names_its_cure_and_says_its_reason_once() {
+        let url = HttpsUrl::parse("https://hq").unwrap();
+        let reach = |why: &str| {
+            let error = EnrollError::Reach { url: url.clone(), why: io::Error::other(why.to_owned()) };
+            assert!(std::error::Error::source(&error).is_none(), "it would be said twice");
+            error.to_string()
+        };
+        for (why, cure) in [
+            ("invalid peer certificate: UnknownIssuer", "ask for a new token"),
+            (
+                "invalid peer certificate: certificate not valid for name \"10.0.0.1\"",
+                "the host name it was issued for",
+            ),
+            ("Connection refused (os error 111)", "`headwater pki serve` runs there"),
+        ] {
+            let told = reach(why);
+            assert!(told.contains(cure) && told.matches(why).count() == 1, "{told}");
+        }
+        let write = |kind: io::ErrorKind| {
+            EnrollError::Write { file: "id/tls.key".into(), source: kind.into() }.to_string()
+        };
+        assert!(write(io::ErrorKind::NotADirectory).contains("--dir"));
+        assert!(write(io::ErrorKind::PermissionDenied).contains("root"));
+        assert!(write(io::ErrorKind::StorageFull).contains("room"));
+    }
+
+    /// Certificates came, the configuration could not be written: the keys wait for the same command.
+    #[test]
+    fn a_folder_where_the_keys_belong_is_told_before_anyone_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        let token =
+            Token::parse(&format!("hwt1-{}-{}-{}", "0".repeat(16), "a".repeat(32), "7".repeat(64))).unwrap();
+        // Nobody listens at this address: whoever asked would say so.
+        let enrolling = Enrolling {
+            url: &HttpsUrl::parse("https://127.0.0.1:1").unwrap(),
+            token: &token,
+            name: "pi-1".parse().unwrap(),
+            config: &dir.path().join("agent.toml"),
+            dir: &file,
+            replace: false,
+        };
+        let told = enroll(&enrolling, UtcNanos(0)).unwrap_err().to_string();
+        assert!(told.contains("name a folder with --dir"), "{told}");
+    }
 
     #[test]
     fn a_renewal_leaves_the_roots_alone() {

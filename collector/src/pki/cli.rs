@@ -81,6 +81,9 @@ pub enum PkiVerb {
         reason: Reason,
     },
     /// Tokens with which gateways get their first certificates.
+    #[command(
+        after_help = "Example:\n  headwater pki token create --dir pki --name 'pi-*' --expires 24h   # on a gateway: headwater-agent enroll URL --token …"
+    )]
     Token {
         /// What to do with them.
         #[command(subcommand)]

@@ -212,7 +212,7 @@ fn likely_mistakes_on_the_command_line_are_told_with_their_cure() {
         (vec!["token", "revoke", "beef", "--dir", &pki], "pki token list"),
         (vec!["list", "--dir", "nowhere"], "check --dir"),
         (vec!["list", "--dir", &file], "failed to read"),
-        (vec!["issue", "--dir", &pki, "--device", "pi-1", "--out", &file], "failed to create"),
+        (vec!["issue", "--dir", &pki, "--device", "pi-1", "--out", &file], "name a folder"),
         (vec!["issue", "--dir", "nowhere", "--device", "pi-1", "--out", &out], "check --dir"),
         (vec!["renew", "--dir", &pki, "--device", "pi-9", "--out", &out], "pki list"),
         (vec!["revoke", "pi-9", "--dir", &pki], "pki list"),
