@@ -310,12 +310,12 @@ mod tests {
             assert!(read_all(&files).iter().all(|text| text == "old"), "cut at {cut}");
             assert!(!mark.exists(), "cut at {cut}");
         }
-        for at in 0..paths.len() {
+        for path in &paths {
             prepare();
-            fs::write(with(&paths[at], ".next"), "of a later try").unwrap();
+            fs::write(with(path, ".next"), "of a later try").unwrap();
             fs::write(&mark, &whole).unwrap();
             finish_replacing(&files);
-            assert!(read_all(&files).iter().all(|text| text == "old"), "{at} is another");
+            assert!(read_all(&files).iter().all(|text| text == "old"), "{} is another", path.display());
         }
         fs::write(&mark, [0xff, 0xfe]).unwrap();
         finish_replacing(&files);

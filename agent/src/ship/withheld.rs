@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(kept.take_if_any_fits(20_000), None, "without room for the envelope");
         let back = kept.take_if_any_fits(20_000 + ENVELOPE_BYTES).unwrap();
         let expected =
-            [(StreamId(1), [3..4].into_iter().collect()), (StreamId(2), [7..8].into_iter().collect())];
+            [(StreamId(1), std::iter::once(3..4).collect()), (StreamId(2), std::iter::once(7..8).collect())];
         assert_eq!(back, expected.into());
         assert_eq!(kept.take_if_any_fits(usize::MAX), None, "once");
     }
