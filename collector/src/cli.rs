@@ -157,7 +157,7 @@ fn run_broker(arg: &ConfigArg) -> anyhow::Result<()> {
         Some(BrokerTls { ca: paths.ca, cert: paths.tls_cert, key: paths.tls_key })
     };
     tracing::info!(listen = %section.listen, tls = tls.is_some(), "embedded broker starts");
-    match broker::run(&BrokerSettings { listen: section.listen, tls })? {}
+    match broker::run(&BrokerSettings { listen: section.listen, tls, version: section.version })? {}
 }
 
 fn requeue(args: RequeueArgs) -> anyhow::Result<()> {

@@ -12,6 +12,7 @@ use headwater_core::id::TenantId;
 use headwater_core::ports::{Clock, Disk, DiskFile};
 use headwater_core::time::{NS_PER_S, UtcNanos};
 use headwater_core::wire::chain::expiry_notice;
+use headwater_core::wire::request::pem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -133,7 +134,7 @@ impl Credentials {
         {
             tracing::error!(crl = %self.paths.crl.display(), "revocation list names less than one before it; what was revoked stays so");
         } else if !identity.revocations.is_empty()
-            && let Err(error) = keep(&self.paths.crl, &kept)
+            && let Err(error) = keep(&self.paths.crl, identity.chain.get(1..).unwrap_or_default(), &kept)
         {
             tracing::error!(%error, kept = %kept.display(), "revocation list cannot be kept");
         }
@@ -171,9 +172,16 @@ fn told_failure(error: &IdentityError) {
     tracing::error!(%error, cause, "certificates cannot be used; those of before stay in use");
 }
 
-/// Copies a list beside the landing logs, whole or not at all.
-fn keep(from: &Path, to: &Path) -> std::io::Result<()> {
-    let bytes = std::fs::read(from)?;
+/// Copies a list beside the landing logs, whole or not at all, with the CAs (DER) that may have signed it: after the next
+/// renewal our own chain may be another, and the list must still be proven.
+fn keep(from: &Path, issuers: &[Vec<u8>], to: &Path) -> std::io::Result<()> {
+    let mut bytes = std::fs::read(from)?;
+    if bytes.last().is_some_and(|last| *last != b'\n') {
+        bytes.push(b'\n');
+    }
+    for issuer in issuers {
+        bytes.extend(pem("CERTIFICATE", issuer).bytes());
+    }
     let disk = StdDisk;
     let fresh = to.with_extension("crl.new");
     match disk.unlink(&fresh) {

@@ -99,6 +99,33 @@ fn an_older_list_brings_nobody_back_not_even_after_a_restart() {
     }
 }
 
+/// The list was proven by the site's CA in our own chain; the next certificate is of the root, and the kept list still
+/// counts.
+#[test]
+fn a_kept_list_of_a_site_is_proven_whatever_our_chain_has_become() {
+    let bench = Bench::new();
+    let (pki, hq) = (bench.dir.path().join("pki"), bench.dir.path().join("hq"));
+    let site = bench.dir.path().join("site");
+    pki::intermediate(&pki, "site", &site, now()).unwrap();
+    pki::issue(&site, &collector(), &hq, now()).unwrap();
+    pki::issue(&site, &Subject::Device("pi-1".into()), &bench.dir.path().join("pi-1"), now()).unwrap();
+    pki::revoke(&site, "pi-1", Reason::KeyCompromise, now()).unwrap();
+    // The bare list, as other tools write it.
+    let text = fs::read_to_string(site.join(pki::ALL_LIST)).unwrap();
+    let bare =
+        text.split_inclusive("-----END X509 CRL-----\n").find(|part| part.contains("X509 CRL")).unwrap();
+    let bare = bare.get(bare.find("-----BEGIN X509 CRL").unwrap()..).unwrap();
+    fs::write(hq.join(pki::ALL_LIST), bare).unwrap();
+    let bench = Bench::of(bench.dir);
+    bench.credentials.begin(&bench.identity);
+    assert_eq!(bench.registry.revocations().len(), 2);
+    pki::issue(&pki, &collector(), &hq, now()).unwrap();
+    fs::remove_file(hq.join(pki::ALL_LIST)).unwrap();
+    let bench = Bench::of(bench.dir);
+    bench.credentials.begin(&bench.identity);
+    assert_eq!(bench.registry.revocations().len(), 2, "kept with the CA that proves it");
+}
+
 fn copy(bench: &Bench) -> Credentials {
     Credentials {
         paths: bench.credentials.paths.clone(),

@@ -214,6 +214,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
             host: settings.broker_url.host.clone(),
             port: settings.broker_url.port,
             tls: settings.broker_url.tls.then_some(tls),
+            versions: settings.versions,
             client_id: settings.client_id.clone(),
             keepalive_s: settings.keepalive_s,
             filters: others.filters,

@@ -17,6 +17,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 /// Keys kept per device, the newest: a renewal overlaps with its predecessor, so two are usual.
 pub const KEYS_PER_DEVICE_MAX: usize = 8;
 
+/// Epochs of a device whose declarations are kept, the last declared: four times what the receiver keeps of, since the
+/// committer may be behind it. A section of one that is forgotten waits for its declaration, which is asked for.
+pub const DECLARED_EPOCHS_MAX: usize = 64;
+
 /// A signing key the fleet's root vouches for.
 #[derive(Debug, Clone)]
 pub struct DeviceKey {
@@ -89,6 +93,8 @@ pub enum DeclareError {
 
 #[derive(Debug, Default)]
 struct EpochStreams {
+    /// When it declared last, in the order of declarations.
+    age: u64,
     names: BTreeMap<StreamId, StreamName>,
     schemas: BTreeMap<(StreamId, Fingerprint), Arc<Schema>>,
 }
@@ -96,6 +102,8 @@ struct EpochStreams {
 #[derive(Debug, Default)]
 struct Inner {
     streams: HashMap<DevicePath, BTreeMap<Epoch, EpochStreams>>,
+    next_age: u64,
+    epochs_forgotten: u64,
     keys: HashMap<DevicePath, Vec<DeviceKey>>,
     revocations: Arc<RevocationList>,
     /// Serials of known keys that count no more, and why: what every message is held against.
@@ -129,7 +137,7 @@ impl Registry {
     ) -> Result<Declared, DeclareError> {
         let fingerprint = declaration.schema.fingerprint();
         let mut inner = self.write();
-        let streams = inner.streams.entry(device.clone()).or_default().entry(epoch).or_default();
+        let streams = inner.streams_of(device, epoch);
         if let Some(known) = streams.names.get(&declaration.stream)
             && *known != declaration.name
         {
@@ -200,6 +208,12 @@ impl Registry {
             .collect()
     }
 
+    /// Epochs whose declarations were forgotten because their device had too many.
+    #[must_use]
+    pub fn epochs_forgotten(&self) -> u64 {
+        self.read().epochs_forgotten
+    }
+
     /// Verifies a signing chain at time `now` and keeps its key. Gives whom it names.
     ///
     /// # Errors
@@ -265,6 +279,34 @@ impl Registry {
         self.read().revocations.find(chain).map(told)
     }
 
+    /// Why a device's key does not count at `now` although its chain holds: another CA has the name. `None` if it counts.
+    ///
+    /// Names are reserved in each CA's own register only, so a CA of a site could certify what the root or another
+    /// site gave out. The root outranks its sites; among them the first that was heard of keeps the name, until its
+    /// certificates for it have ended or are revoked.
+    #[must_use]
+    pub fn other_ca(&self, signer: &Signer, now: UtcNanos) -> Option<String> {
+        let site = signer.site.as_ref()?;
+        let inner = self.read();
+        // Keys of imports are a collector's and say nothing of the device's CA.
+        let mut live = inner.keys.get(&signer.path)?.iter().map(|key| &key.signer).filter(|known| {
+            known.role == Role::Device && now <= known.not_after && !inner.revoked.contains_key(&known.serial)
+        });
+        let first = live.next()?;
+        let home = std::iter::once(first).chain(live).find(|known| known.site.is_none()).unwrap_or(first);
+        let theirs = match &home.site {
+            Some(known) if known == site => return None,
+            Some(known) => known.as_str(),
+            None => "the root",
+        };
+        // An ack has room for the beginning only.
+        Some(format!(
+            "certificate {} is of another CA than {}'s: of {site}, not of {theirs}, whose {} is neither revoked nor over; \
+             revoke that to move the name",
+            signer.serial, signer.path, home.serial
+        ))
+    }
+
     /// Everything that is revoked, known keys or not.
     #[must_use]
     pub fn revocations(&self) -> Arc<RevocationList> {
@@ -291,6 +333,23 @@ impl Registry {
 }
 
 impl Inner {
+    /// The streams of an epoch that declares one; for a new epoch beyond the bound the one that was silent longest goes.
+    fn streams_of(&mut self, device: &DevicePath, epoch: Epoch) -> &mut EpochStreams {
+        let epochs = self.streams.entry(device.clone()).or_default();
+        if epochs.len() >= DECLARED_EPOCHS_MAX
+            && !epochs.contains_key(&epoch)
+            && let Some(oldest) =
+                epochs.iter().min_by_key(|(_, streams)| streams.age).map(|(epoch, _)| *epoch)
+        {
+            epochs.remove(&oldest);
+            self.epochs_forgotten = self.epochs_forgotten.saturating_add(1);
+        }
+        self.next_age = self.next_age.saturating_add(1);
+        let streams = epochs.entry(epoch).or_default();
+        streams.age = self.next_age;
+        streams
+    }
+
     fn insert_key(&mut self, key: DeviceKey) {
         self.judge(&key);
         let revoked = &self.revoked;

@@ -11,7 +11,12 @@ use tracing_subscriber::EnvFilter;
 /// Starts logging to standard error; `RUST_LOG` chooses what (default `info`). Later calls do nothing.
 pub fn init_logging() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let started = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    // A file or a journal has no colours.
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .try_init();
     if started.is_err() {
         tracing::debug!("logging was started before");
     }
@@ -29,6 +34,10 @@ pub fn describe() {
     describe_histogram!("headwater_landing_sync_seconds", "time to write and sync one group");
     describe_gauge!("headwater_staging_bytes", "bytes of unfinished objects");
     describe_gauge!("headwater_staging_dropped", "unfinished objects dropped for room or age");
+    describe_gauge!(
+        "headwater_epochs_forgotten",
+        "epochs of devices that had too many: what is no more known of them (watermarks or declarations)"
+    );
     describe_gauge!("headwater_landed_set_forgotten", "runs and rows forgotten at a bound, to be sent again");
     describe_gauge!("headwater_quarantine_items", "items held in quarantine, by reason");
     describe_gauge!("headwater_quarantine_rows", "rows held in quarantine, by reason");
@@ -125,6 +134,12 @@ pub fn receiver_state(staging_bytes: usize, staging_dropped: u64, forgotten: u64
     gauge!("headwater_staging_bytes").set(as_f64(staging_bytes as u64));
     gauge!("headwater_staging_dropped").set(as_f64(staging_dropped));
     gauge!("headwater_landed_set_forgotten").set(as_f64(forgotten));
+}
+
+/// Epochs whose watermarks and declarations were forgotten at a bound.
+pub fn epochs_forgotten(watermarks: u64, declarations: u64) {
+    gauge!("headwater_epochs_forgotten", "what" => "watermarks").set(as_f64(watermarks));
+    gauge!("headwater_epochs_forgotten", "what" => "declarations").set(as_f64(declarations));
 }
 
 /// The most bytes that ever waited for a sync, and the most of unfinished objects.

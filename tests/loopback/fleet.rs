@@ -23,6 +23,8 @@ const QUIET: Duration = Duration::from_secs(5);
 pub enum Broker {
     /// The collector's own broker role.
     Embedded,
+    /// The same, speaking MQTT 3.1.1 and nothing else.
+    Embedded311,
     /// mosquitto, configured as the README says.
     Mosquitto,
 }
@@ -52,13 +54,17 @@ impl Fleet {
         broker: Broker,
     ) -> io::Result<Self> {
         let collector_toml = world.write_collector()?;
+        if broker == Broker::Embedded311 {
+            let text = std::fs::read_to_string(&collector_toml)?;
+            std::fs::write(&collector_toml, text.replace("[broker]\n", "[broker]\nversion = \"3.1.1\"\n"))?;
+        }
         let agent_toml = world.write_agent(ports, program, data)?;
         let log = |name: &str| world.path(&format!("logs/{name}.log"));
         let proc = |name, role, verb, config: &Path| {
             Proc::new(name, program.to_owned(), role_args(role, verb, config), log(name)).in_own_group()
         };
         let broker = match broker {
-            Broker::Embedded => proc("broker", "collector", "broker", &collector_toml),
+            Broker::Embedded | Broker::Embedded311 => proc("broker", "collector", "broker", &collector_toml),
             Broker::Mosquitto => {
                 let config = world.write_mosquitto()?;
                 let args = vec!["-c".into(), config.into_os_string()];

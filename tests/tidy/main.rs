@@ -27,8 +27,9 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path.as_ref()).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
 }
 
-const MEMBERS: [&str; 9] = [
+const MEMBERS: [&str; 10] = [
     "core",
+    "core/mqtt",
     "agent",
     "collector",
     "collector/lake",
@@ -130,11 +131,12 @@ fn layering_of_crates() {
     };
     let set = |names: &[&str]| -> BTreeSet<String> { names.iter().map(|n| (*n).to_owned()).collect() };
     assert_eq!(headwater("core"), set(&[]));
-    assert_eq!(headwater("agent"), set(&["headwater-core", "headwater-shims"]));
-    assert_eq!(headwater("collector"), set(&["headwater-core", "headwater-lake"]));
+    assert_eq!(headwater("agent"), set(&["headwater-core", "headwater-mqtt", "headwater-shims"]));
+    assert_eq!(headwater("collector"), set(&["headwater-core", "headwater-lake", "headwater-mqtt"]));
+    assert_eq!(headwater("core/mqtt"), set(&["headwater-core"]));
     assert!(headwater("collector/lake").is_subset(&set(&["headwater-core"])));
     assert!(headwater("tests/sim").is_subset(&set(&["headwater-core", "headwater-shims"])));
-    for member in ["agent", "core", "collector/lake", "firmware-shims"] {
+    for member in ["agent", "core", "core/mqtt", "collector/lake", "firmware-shims"] {
         assert!(!ours(member, "dependencies").contains("rumqttd"), "{member} needs no broker");
     }
     assert!(!ours("collector", "dependencies").contains("sled"));

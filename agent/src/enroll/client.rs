@@ -2,6 +2,7 @@
 
 use super::files::{Fresh, mark_of, replace};
 use super::http::{Answer, post};
+use super::pending::{KeysError, PendingKeys, keys_for};
 use super::pin::PinnedCa;
 use super::token::Token;
 use super::url::HttpsUrl;
@@ -11,7 +12,7 @@ use headwater_core::id::{DeviceId, DevicePath, NameError, Sha256, TenantId};
 use headwater_core::time::UtcNanos;
 use headwater_core::wire::SigningKey;
 use headwater_core::wire::chain::{ChainError, FleetRoots, Role, Signer, verify_chain_or_later};
-use headwater_core::wire::request::{KeyUse, NewKey, RequestError, new_key, pem};
+use headwater_core::wire::request::{KeyUse, NewKey, RequestError, new_key, pem, request};
 use ring::rand::SystemRandom;
 use rustls::ClientConfig;
 use rustls_pki_types::CertificateDer;
@@ -37,13 +38,12 @@ pub enum EnrollError {
         why: String,
     },
     /// The service could not be reached, or is not the fleet's.
-    #[error("no answer of {url}: {source}{}", hint(source))]
+    #[error("no answer of {url}: {why}{}", hint(why))]
     Reach {
         /// Where.
         url: HttpsUrl,
-        /// Why.
-        #[source]
-        source: io::Error,
+        /// Why. No source: renewals tell one line of text, and this belongs into it.
+        why: io::Error,
     },
     /// The service says no.
     #[error("{url} refuses: {why}")]
@@ -70,7 +70,7 @@ pub enum EnrollError {
     #[error("failed to set up TLS: {0}")]
     Tls(String),
     /// A file could not be written.
-    #[error("failed to write {file}; run as root, or as whoever may write there")]
+    #[error("failed to write {file}; {}", write_hint(source))]
     Write {
         /// The file, or the folder.
         file: PathBuf,
@@ -80,12 +80,24 @@ pub enum EnrollError {
     },
 }
 
+/// What may help where a file could not be written.
+fn write_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "a file is in the way: name a folder with --dir, and a file in a folder with --config"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room, and say it again",
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only",
+        _ => "run as root, or as whoever may write there",
+    }
+}
+
 /// What may help, from the words of the failure.
 fn hint(error: &io::Error) -> &'static str {
     let text = error.to_string();
     if text.contains("UnknownIssuer") {
         "; it is not the service the token is for: check the address, or ask for a new token"
-    } else if text.contains("NotValidForName") {
+    } else if text.contains("NotValidForName") || text.contains("not valid for name") {
         "; its certificate has another name: use the host name it was issued for"
     } else if text.contains("Revoked") {
         "; its certificate is revoked"
@@ -159,16 +171,26 @@ struct Refusal {
     error: String,
 }
 
-/// New keys with their requests.
-struct Keys {
-    tls: NewKey,
-    sign: NewKey,
+/// Keys with their requests.
+pub(super) struct Keys {
+    pub(super) tls: NewKey,
+    pub(super) sign: NewKey,
 }
 
 impl Keys {
-    fn new(name: &DeviceId) -> Result<Self, RequestError> {
+    pub(super) fn new(name: &DeviceId) -> Result<Self, RequestError> {
         let random = SystemRandom::new();
         Ok(Self { tls: new_key(KeyUse::Tls, name, &random)?, sign: new_key(KeyUse::Sign, name, &random)? })
+    }
+
+    /// Keys there are (PKCS#8 DER), with new requests for them.
+    pub(super) fn of(name: &DeviceId, tls: Vec<u8>, sign: Vec<u8>) -> Result<Self, RequestError> {
+        let random = SystemRandom::new();
+        let key = |key_use, pkcs8: Vec<u8>| {
+            let request = request(key_use, name, &pkcs8, &random)?;
+            Ok::<_, RequestError>(NewKey { pkcs8, request })
+        };
+        Ok(Self { tls: key(KeyUse::Tls, tls)?, sign: key(KeyUse::Sign, sign)? })
     }
 
     fn requests(&self) -> (String, String) {
@@ -177,14 +199,20 @@ impl Keys {
     }
 }
 
-/// Gets this gateway's first certificates, or new ones in place of lost or revoked ones.
+/// Gets this gateway's first certificates, or new ones in place of lost or revoked ones. May be called again with the
+/// same token if an answer did not arrive.
 ///
 /// # Errors
-/// [`EnrollError`]; nothing was written then, but by [`EnrollError::Write`].
+/// [`EnrollError`]; no certificates were written then, but by [`EnrollError::Write`].
 pub fn enroll(enrolling: &Enrolling<'_>, now: UtcNanos) -> Result<Enrolled, EnrollError> {
     let Enrolling { url, token, name, config, dir, replace } = enrolling;
     let kept = kept_config(config, name)?;
-    let keys = Keys::new(name)?;
+    let wanted = kept.as_ref().map_or_else(|| files_in(dir), |(_, files)| files.clone());
+    let pending = PendingKeys::beside(&wanted.sign_key);
+    let keys = keys_for(&pending, token, name).map_err(|error| match error {
+        KeysError::Make(error) => EnrollError::Key(error),
+        KeysError::Keep(source) => EnrollError::Write { file: pending.file().to_path_buf(), source },
+    })?;
     let (tls_request, sign_request) = keys.requests();
     let body = EnrollBody {
         token: token.as_str(),
@@ -199,18 +227,17 @@ pub fn enroll(enrolling: &Enrolling<'_>, now: UtcNanos) -> Result<Enrolled, Enro
         return Err(unusable("its CA is not the one the token names".to_owned()));
     }
     let signer = proven(&granted, &keys, name, now).map_err(unusable)?;
-    let files = match &kept {
-        Some((tenant, files)) if *tenant == signer.path.tenant => files.clone(),
-        Some((tenant, _)) => {
-            let why = format!("it says tenant {tenant}, the token is of {}", signer.path.tenant);
-            return Err(EnrollError::Config { file: config.to_path_buf(), why });
-        }
-        None => files_in(dir),
-    };
+    if let Some((tenant, _)) = kept.as_ref().filter(|(tenant, _)| *tenant != signer.path.tenant) {
+        let why = format!("it says tenant {tenant}, the token is of {}", signer.path.tenant);
+        return Err(EnrollError::Config { file: config.to_path_buf(), why });
+    }
+    let files = wanted;
     write_files(&granted, &keys, &files, true)?;
     if kept.is_none() {
         write_config(config, &signer.path, &files, url, &granted.brokers)?;
     }
+    // Last, so that the same command finishes what could not be written.
+    pending.forget().map_err(|source| EnrollError::Write { file: pending.file().to_path_buf(), source })?;
     Ok(Enrolled {
         device: signer.path.to_string(),
         ends_ns: signer.not_after.0,
@@ -265,7 +292,7 @@ fn ask(url: &HttpsUrl, path: &str, body: &impl Serialize, tls: ClientConfig) -> 
     let unusable = |why: String| EnrollError::Answer { url: url.clone(), why };
     let body = serde_json::to_string(body).map_err(|error| unusable(error.to_string()))?;
     let Answer { status, body } =
-        post(url, path, &body, tls).map_err(|source| EnrollError::Reach { url: url.clone(), source })?;
+        post(url, path, &body, tls).map_err(|why| EnrollError::Reach { url: url.clone(), why })?;
     if status == 200 {
         return serde_json::from_slice(&body).map_err(|error| unusable(error.to_string()));
     }
@@ -405,6 +432,54 @@ pub fn host_name() -> Result<DeviceId, NameError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_failure_names_its_cure_and_says_its_reason_once() {
+        let url = HttpsUrl::parse("https://hq").unwrap();
+        let reach = |why: &str| {
+            let error = EnrollError::Reach { url: url.clone(), why: io::Error::other(why.to_owned()) };
+            assert!(std::error::Error::source(&error).is_none(), "it would be said twice");
+            error.to_string()
+        };
+        for (why, cure) in [
+            ("invalid peer certificate: UnknownIssuer", "ask for a new token"),
+            (
+                "invalid peer certificate: certificate not valid for name \"10.0.0.1\"",
+                "the host name it was issued for",
+            ),
+            ("Connection refused (os error 111)", "`headwater pki serve` runs there"),
+        ] {
+            let told = reach(why);
+            assert!(told.contains(cure) && told.matches(why).count() == 1, "{told}");
+        }
+        let write = |kind: io::ErrorKind| {
+            EnrollError::Write { file: "id/tls.key".into(), source: kind.into() }.to_string()
+        };
+        assert!(write(io::ErrorKind::NotADirectory).contains("--dir"));
+        assert!(write(io::ErrorKind::PermissionDenied).contains("root"));
+        assert!(write(io::ErrorKind::StorageFull).contains("room"));
+    }
+
+    /// Certificates came, the configuration could not be written: the keys wait for the same command.
+    #[test]
+    fn a_folder_where_the_keys_belong_is_told_before_anyone_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        let token =
+            Token::parse(&format!("hwt1-{}-{}-{}", "0".repeat(16), "a".repeat(32), "7".repeat(64))).unwrap();
+        // Nobody listens at this address: whoever asked would say so.
+        let enrolling = Enrolling {
+            url: &HttpsUrl::parse("https://127.0.0.1:1").unwrap(),
+            token: &token,
+            name: "pi-1".parse().unwrap(),
+            config: &dir.path().join("agent.toml"),
+            dir: &file,
+            replace: false,
+        };
+        let told = enroll(&enrolling, UtcNanos(0)).unwrap_err().to_string();
+        assert!(told.contains("name a folder with --dir"), "{told}");
+    }
 
     #[test]
     fn a_renewal_leaves_the_roots_alone() {

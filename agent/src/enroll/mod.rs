@@ -7,6 +7,7 @@
 mod client;
 mod files;
 mod http;
+mod pending;
 mod pin;
 mod token;
 mod url;

@@ -8,11 +8,10 @@ use crate::config::{Identity, Settings};
 use crate::enroll;
 use crate::ship::mqtt::MqttUplink;
 use crate::ship::{CertTime, Renewal};
-use crate::trust::TrustFiles;
+use crate::trust::{BroughtLists, TrustFiles};
 use headwater_core::ports::Clock;
 use headwater_core::time::{NS_PER_S, UtcNanos};
 use headwater_core::wire::chain::{expiry_notice, not_before};
-use headwater_core::wire::revocation::RevocationList;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use tokio::sync::{mpsc, watch};
@@ -50,7 +49,7 @@ pub(super) struct Keeper<C> {
     pub(super) clock: C,
     pub(super) tasks: TaskTracker,
     pub(super) renewals: mpsc::Sender<Renewal<MqttUplink<C>>>,
-    pub(super) revoked: mpsc::Receiver<Vec<Vec<u8>>>,
+    pub(super) revoked: mpsc::Receiver<BroughtLists>,
     pub(super) floor: watch::Receiver<UtcNanos>,
     pub(super) status: watch::Sender<IdentityStatus>,
     pub(super) cancel: CancellationToken,
@@ -170,21 +169,10 @@ impl<C: Clock> Keeper<C> {
         Err(format!("certificates cannot be renewed yet: {told}"))
     }
 
-    fn keep_lists(&self, lists: &[Vec<u8>]) {
+    fn keep_lists(&self, brought: &BroughtLists) {
         let above = self.identity.sign_chain.get(1..).unwrap_or_default();
-        let known = self.trust.revocations(&self.identity.roots, above);
-        let news = RevocationList::read(lists, self.identity.roots.ders(), above);
-        match news {
-            // Lists only ever grow: one that says less than what is kept is older.
-            Ok(news) if !news.covers(&known) => return,
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(%error, "revocation lists are not kept; those of before stay in use");
-                return;
-            }
-        }
-        if let Err(error) = self.trust.keep_revocations(lists) {
-            tracing::warn!(%error, "revocation lists cannot be kept");
+        if let Err(error) = self.trust.keep_revocations(&self.identity.roots, above, brought) {
+            tracing::warn!(%error, "revocation lists cannot be kept; those of before stay in use");
         }
     }
 }

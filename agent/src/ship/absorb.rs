@@ -5,10 +5,12 @@ use super::flight::{Load, Unit};
 use super::session::Heard;
 use super::shipper::{Action, RetainUntil, Shipper};
 use super::stream::Stream;
+use crate::trust::BroughtLists;
 use headwater_core::batch::Announced;
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{Seq, StreamId};
 use headwater_core::time::{BootNanos, NS_PER_MS, NS_PER_S, UtcNanos};
+use headwater_core::wire::chain;
 use headwater_core::wire::{Ack, Refusal, RefusalReason, Refused};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -27,11 +29,12 @@ impl Shipper {
                 self.counters.acks = self.counters.acks.saturating_add(1);
                 self.heard_from_collector(now);
                 match heard {
-                    Heard::Answer { ack, moved, rtt_ns, revocations } => {
+                    Heard::Answer { ack, moved, rtt_ns, revocations, issuers } => {
                         if self.me.roots.revoke(&revocations) {
                             let n = self.me.roots.revocations().len();
                             self.actions.push(Action::Report(ShipError::Revocations { n }));
-                            self.actions.push(Action::Revoked(ack.revocations.clone()));
+                            let lists = ack.revocations.clone();
+                            self.actions.push(Action::Revoked(BroughtLists { lists, issuers }));
                         }
                         if self.is_shut_out(now, &ack) {
                             return;
@@ -40,6 +43,9 @@ impl Shipper {
                             self.note_rtt(rtt_ns);
                         }
                         self.answered(now, &ack, moved);
+                    }
+                    Heard::Later(ack) if self.is_of_another(&ack) => {
+                        self.counters.acks_rejected = self.counters.acks_rejected.saturating_add(1);
                     }
                     Heard::Later(ack) if self.is_shut_out(now, &ack) => {}
                     Heard::Later(ack) => self.absorb(now, &ack),
@@ -53,6 +59,14 @@ impl Shipper {
                 self.actions.push(Action::Report(error.into()));
             }
         }
+    }
+
+    /// True if an ack shuts out whoever has another certificate than ours: one of our name that was revoked, or that
+    /// another CA made. Its holder may have it said on our topic, and in our epoch.
+    fn is_of_another(&self, ack: &Ack) -> bool {
+        let Some(why) = &ack.revoked else { return false };
+        let mut serials = self.me.chain.iter().filter_map(|der| chain::serial(der).ok());
+        !serials.any(|serial| why.contains(&serial))
     }
 
     /// True if the collector says that our certificate counts no more: nothing is shipped until a hello is answered

@@ -39,6 +39,7 @@ mod task;
 mod tests;
 pub mod tls;
 mod verifier;
+mod withheld;
 
 pub use backoff::{Backoff, Rng};
 pub use catchup::Pace;

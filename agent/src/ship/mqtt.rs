@@ -2,43 +2,34 @@
 //!
 //! ```text
 //! brokers (which, in which version) ─► dial (DNS TCP proxy TLS WebSocket) ─► drive ◄─► connection (pure)
-//!                                                                              ▲
+//!                                                                              ▲       both in `headwater-mqtt`
 //!                                                    shipper ◄── MqttLink ─────┘
 //! ```
-//! Each connection is a new one with a clean start, and nothing handed over counts as sent. The packets are
-//! rumqttc's; its event loop is not used, since it reuses packet ids while they are out, reads no ack while a
-//! write is stuck, and hides why a message was refused.
+//! Each connection is a new one with a clean start, and nothing handed over counts as sent.
 
 mod brokers;
-mod connection;
 mod dial;
-mod drive;
 mod interface;
 mod link;
 mod memory;
-mod packet;
 pub mod probe;
 mod profile;
-mod reason;
 mod url;
 
-pub use brokers::Versions;
 pub use dial::{Credentials, Hop, HopError, Journey, Proxy, ProxyError, ProxyKind, Route};
+pub use headwater_mqtt::{Limits, Version, Versions};
 pub use link::MqttLink;
-pub use packet::{Limits, Version};
 pub use profile::{Profile, ProfileLimits};
 pub use url::{BrokerUrl, BrokerUrlError, Carrier, PORT_HTTPS};
 
 use super::identity::ShipIdentity;
 use brokers::{Brokers, Plan};
-use connection::{Connection, Event, Opening};
-use drive::{Ends, drive};
 use headwater_core::id::DevicePath;
-use headwater_core::ports::{Cause, Clock, LinkClosed, Uplink};
+use headwater_core::ports::{Clock, LinkClosed, Uplink};
 use headwater_core::wire::{MessageKind, Sent, Topic, Unsigned};
+use headwater_mqtt::{Connection, Ends, Event, Opening, Settle, Will, drive, may_speak_another};
 use link::Made;
 use memory::Memory;
-use packet::Will;
 use rustls::ClientConfig;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -198,7 +189,9 @@ impl<C: Clock> MqttUplink<C> {
             client_id: client_id(&self.me.path),
             keepalive_s: self.settings.keepalive_s,
             will: Some(will),
-            ack_topic: ack_topic.to_owned(),
+            lasting: None,
+            filters: [ack_topic.to_owned()].into(),
+            settle: Settle::AtOnce,
             inflight_max: self.settings.inflight_max,
         })
     }
@@ -218,7 +211,7 @@ impl<C: Clock> MqttUplink<C> {
         let (forward, mut events) = mpsc::channel(EVENTS);
         let stop = CancellationToken::new();
         let driving = stop.clone().drop_guard();
-        let ends = Ends { messages: queue, events: forward, stop };
+        let ends = Ends { messages: queue, events: forward, inward: None, stop, judge: dial::end_of_stream };
         self.tasks.spawn(drive(stream, connection, self.clock.clone(), ends));
         let mut limits = Limits::default();
         loop {
@@ -230,7 +223,7 @@ impl<C: Clock> MqttUplink<C> {
                 }
                 Event::Refused => reached.refused = true,
                 Event::Subscribed => break,
-                Event::Link(_) => {}
+                Event::NotSubscribed(..) | Event::Delivered { .. } | Event::Link(_) => {}
             }
         }
         let retain = self.settings.retain && limits.retain;
@@ -301,7 +294,7 @@ impl<C: Clock> Uplink for MqttUplink<C> {
         let mut outcome = self.establish_in_time(&plan, version, ack_topic, &mut reached).await;
         if let Err(closed) = &outcome
             && let Some(other) = plan.instead
-            && speaks_another(closed, &reached)
+            && may_speak_another(closed.cause, reached.dialled, reached.accepted || reached.refused)
         {
             tracing::info!(broker = %plan.url, reason = closed.reason, "tries MQTT {other} instead of {version}");
             tried_v5 |= other == Version::V5;
@@ -332,16 +325,14 @@ impl<C: Clock> Uplink for MqttUplink<C> {
         self.brokers.ended(closed, self.payload_bytes_max);
     }
 
+    fn succeed(&mut self, before: &Self) {
+        self.brokers.succeed(&before.brokers);
+        self.payload_bytes_max = self.payload_bytes_max.min(before.payload_bytes_max);
+    }
+
     fn alternatives(&self) -> usize {
         self.brokers.len().saturating_sub(1)
     }
-}
-
-/// A broker that says so, or hangs up at CONNECT, may speak another version.
-fn speaks_another(closed: &LinkClosed, reached: &Reached) -> bool {
-    let hung_up =
-        reached.dialled && !reached.accepted && !reached.refused && closed.cause == Cause::BrokerAway;
-    closed.cause == Cause::ProtocolRefused || hung_up
 }
 
 /// A link on a stream of a test, in MQTT 5.
@@ -354,7 +345,9 @@ pub(crate) async fn link_on(stream: Box<dyn dial::Stream>, tasks: &TaskTracker) 
         client_id: "hw.acme.pi-1".to_owned(),
         keepalive_s: 60,
         will: None,
-        ack_topic: "hw/1/ack/acme/pi-1".to_owned(),
+        lasting: None,
+        filters: ["hw/1/ack/acme/pi-1".to_owned()].into(),
+        settle: Settle::AtOnce,
         inflight_max: 28,
     };
     let connection = Connection::open(opening, clock.boot()).unwrap();
@@ -362,7 +355,8 @@ pub(crate) async fn link_on(stream: Box<dyn dial::Stream>, tasks: &TaskTracker) 
     let (forward, mut events) = mpsc::channel(EVENTS);
     let stop = CancellationToken::new();
     let driving = stop.clone().drop_guard();
-    tasks.spawn(drive(stream, connection, clock, Ends { messages: queue, events: forward, stop }));
+    let ends = Ends { messages: queue, events: forward, inward: None, stop, judge: dial::end_of_stream };
+    tasks.spawn(drive(stream, connection, clock, ends));
     while events.recv().await.unwrap().unwrap() != Event::Subscribed {}
     let limits = Limits::default();
     let peer = String::new();

@@ -3,7 +3,7 @@
 use super::error::ShipError;
 use super::flight::Load;
 use super::pipe::Freight;
-use super::shipper::{Action, Shipper};
+use super::shipper::{Action, FoundLimit, Shipper};
 use headwater_core::ports::RefusedFor;
 use headwater_core::time::BootNanos;
 use headwater_core::wire::Lane;
@@ -46,15 +46,15 @@ impl Shipper {
         }
     }
 
-    /// Lowers the largest message to half of what was refused, for the life of this process; batches above are read
-    /// and cut anew. False if it is as low already.
+    /// Lowers the largest message to half of what was refused, until a link says that it takes more than this one;
+    /// batches above are read and cut anew. False if it is as low already.
     fn lower_limit(&mut self, refused: usize) -> bool {
         let limit = self.message_bytes_max.min((refused / 2).max(MESSAGE_BYTES_MIN));
         if limit >= refused {
             return false;
         }
         self.message_bytes_max = limit;
-        self.settings.message_bytes_max = limit;
+        self.found_limit = Some(FoundLimit { said: self.payload_bytes_max, limit });
         self.pipe.limit_step(limit);
         self.recut(|load| matches!(load, Load::Batch(message) if message.message_len() > limit));
         true

@@ -49,6 +49,8 @@ pub(super) enum Heard {
         rtt_ns: Option<i64>,
         /// What it says is revoked, proven.
         revocations: RevocationList,
+        /// The CAs of its chain (DER), which prove lists of theirs.
+        issuers: Vec<Vec<u8>>,
     },
     /// A later one.
     Later(Ack),
@@ -213,7 +215,8 @@ impl Session {
             if ack.revoked.is_none() {
                 self.last_peer = Some(ack.incarnation);
             }
-            return Ok(Heard::Answer { ack, moved, rtt_ns, revocations });
+            let issuers = above.to_vec();
+            return Ok(Heard::Answer { ack, moved, rtt_ns, revocations, issuers });
         }
         let Some(peer) = self.peer else { return Err(AckError::Early) };
         envelope.verify(&peer.key)?;

@@ -14,7 +14,9 @@ use super::session::Session;
 use super::share::Shares;
 use super::status::{ShipCounters, ShipStatus};
 use super::stream::Streams;
+use super::withheld::TooLargeRows;
 use crate::batch::Sealed;
+use crate::trust::BroughtLists;
 use headwater_core::batch::Announced;
 use headwater_core::batch::Effort;
 use headwater_core::gap::GapRecord;
@@ -126,8 +128,8 @@ pub enum Action {
     Reread,
     /// Read the spool from the start again: what was durable is not any more, or messages must be cut smaller.
     Rewind,
-    /// Keep these lists (CRLs, DER) of revoked collectors.
-    Revoked(Vec<Vec<u8>>),
+    /// Keep these lists of revoked collectors.
+    Revoked(BroughtLists),
     /// The link is dead: build another.
     Reconnect(String),
     /// Log and count.
@@ -154,6 +156,15 @@ impl Credit {
     }
 }
 
+/// A limit that no CONNACK told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FoundLimit {
+    /// What the link had said, bytes.
+    pub(super) said: usize,
+    /// What it takes, bytes.
+    pub(super) limit: usize,
+}
+
 /// Gives random nonces.
 pub type Nonces = Box<dyn FnMut() -> [u8; 16] + Send>;
 
@@ -173,6 +184,11 @@ pub struct Shipper {
     pub(super) linked: bool,
     pub(super) link: u64,
     pub(super) message_bytes_max: usize,
+    /// What the link said it takes, bytes.
+    pub(super) payload_bytes_max: usize,
+    /// What was found to be too large although the link says that it takes more.
+    pub(super) found_limit: Option<FoundLimit>,
+    pub(super) too_large: TooLargeRows,
     /// What the collector that answered last can read; the baseline before one did.
     pub(super) announced: Announced,
     /// Declarations asked for by the collector.
@@ -226,6 +242,9 @@ impl Shipper {
             linked: false,
             link: 0,
             message_bytes_max: settings.message_bytes_max,
+            payload_bytes_max: settings.message_bytes_max,
+            found_limit: None,
+            too_large: TooLargeRows::default(),
             announced: Announced::BASELINE,
             asked: VecDeque::new(),
             actions: Vec::new(),
@@ -249,15 +268,28 @@ impl Shipper {
         self.streams.update(states);
     }
 
-    /// A link stands; messages of at most `payload_bytes_max` pass.
+    /// A link stands; messages of at most `payload_bytes_max` pass. If that is more than before, rows that fitted no
+    /// message are tried again.
     pub fn connected(&mut self, now: BootNanos, payload_bytes_max: usize) {
         self.linked = true;
         self.link = self.link.saturating_add(1);
-        self.message_bytes_max = self.settings.message_bytes_max.min(payload_bytes_max);
+        self.payload_bytes_max = payload_bytes_max;
+        // A link that says more than the one it was found on is another broker, or one that was set anew.
+        self.found_limit = self.found_limit.filter(|found| payload_bytes_max <= found.said);
+        let found = self.found_limit.map_or(usize::MAX, |found| found.limit);
+        self.message_bytes_max = self.settings.message_bytes_max.min(payload_bytes_max).min(found);
         self.pipe.opened(now, self.message_bytes_max);
         self.session.linked(now);
         let limit = self.message_bytes_max;
         self.recut(|load| matches!(load, Load::Batch(m) if m.message_len() > limit));
+        if let Some(rows) = self.too_large.take_if_any_fits(limit) {
+            for (id, seqs) in rows {
+                if let Some(stream) = self.streams.get_mut(id) {
+                    seqs.iter().for_each(|seqs| stream.taken.remove(seqs));
+                }
+            }
+            self.actions.push(Action::Rewind);
+        }
     }
 
     /// Lets go of units whose rows are to be read from the spool and sealed anew.
@@ -437,6 +469,7 @@ impl Shipper {
             Sealed::Blob(blob) => self.flight.add_blob(lane, blob),
             Sealed::Withheld(withheld) => {
                 self.counters.withheld = self.counters.withheld.saturating_add(1);
+                self.too_large.note(&withheld);
                 self.actions.push(Action::Report(withheld.into()));
             }
         }

@@ -14,6 +14,7 @@ use super::said::Said;
 use super::shipper::{Action, Nonces, ShipSettings, Shipper};
 use super::status::{LinkDown, ShipStatus};
 use crate::batch::{BatchSettings, Batcher};
+use crate::trust::BroughtLists;
 use headwater_core::batch::Effort;
 use headwater_core::gap::GapRecord;
 use headwater_core::id::BootOrdinal;
@@ -51,7 +52,7 @@ pub struct ShipTask<C, U, S> {
     /// Certificates that were renewed while it runs.
     pub renewals: mpsc::Receiver<Renewal<U>>,
     /// What is told of revoked collectors, to be kept.
-    pub revoked: mpsc::Sender<Vec<Vec<u8>>>,
+    pub revoked: mpsc::Sender<BroughtLists>,
     /// What is certain to be past, when that grew.
     pub floor: watch::Sender<UtcNanos>,
     /// Spreads reconnects.
@@ -125,7 +126,7 @@ pub(super) struct Shell<C, S> {
     spool_gone: bool,
     pub(super) packing: BlobPacking,
     cert_time: CertTime,
-    revoked: mpsc::Sender<Vec<Vec<u8>>>,
+    revoked: mpsc::Sender<BroughtLists>,
     floor: watch::Sender<UtcNanos>,
     gaps: mpsc::Sender<GapRecord>,
     exchanges: mpsc::Sender<ClockExchange>,
@@ -249,8 +250,9 @@ impl<C: Clock, S: ShipSpool> Shell<C, S> {
         end
     }
 
-    fn renew<U>(&mut self, renewal: Renewal<U>, uplink: &mut U) {
-        *uplink = renewal.uplink;
+    fn renew<U: Uplink>(&mut self, renewal: Renewal<U>, uplink: &mut U) {
+        let before = std::mem::replace(uplink, renewal.uplink);
+        uplink.succeed(&before);
         self.shipper.renew(self.clock.boot(), renewal.identity);
     }
 

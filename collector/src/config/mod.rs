@@ -16,6 +16,7 @@ pub use signer::{AckSigner, SignCommand};
 use headwater_core::id::{Sha256, TenantId};
 use headwater_core::time::{Grade, NS_PER_MS};
 use headwater_lake::RefName;
+use headwater_mqtt::{Version, Versions};
 use read::{Mistakes, Section};
 use std::fmt;
 use std::net::SocketAddr;
@@ -71,7 +72,9 @@ impl FromStr for BrokerUrl {
 }
 
 impl BrokerUrl {
-    fn is_loopback(&self) -> bool {
+    /// True if it is this machine.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
         self.host == "localhost" || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 }
@@ -130,6 +133,8 @@ pub struct BrokerSection {
     pub listen: SocketAddr,
     /// Plain MQTT; on loopback only.
     pub plain: bool,
+    /// The version it speaks: 5 unless told otherwise.
+    pub version: Version,
 }
 
 /// A valid configuration.
@@ -145,6 +150,8 @@ pub struct Settings {
     pub client_id: String,
     /// `mqtt.keepalive_s`.
     pub keepalive_s: u16,
+    /// `mqtt.version`.
+    pub versions: Versions,
     /// `roles`, `mqtt.share`, `[receive]` and `[quota]`.
     pub receive: ReceiveSettings,
     /// `[broker]`.
@@ -256,7 +263,7 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
     let (clock_bound_ns, clock_grade) = read_clock(&mut root, mistakes);
     let http = read_http(&mut root, &mut recipes, mistakes);
     root.finish(mistakes);
-    let (broker_url, client_id, keepalive_s, share) = mqtt?;
+    let Mqtt { broker_url, client_id, keepalive_s, versions, share } = mqtt?;
     let (landing_dir, sync_ms) = landing?;
     let (lake, branch) = lake?;
     Some(Settings {
@@ -265,6 +272,7 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
         broker_url,
         client_id,
         keepalive_s,
+        versions,
         receive: ReceiveSettings { roles, share, credit_bytes, quotas },
         broker,
         landing_dir: in_folder(&landing_dir),
@@ -331,7 +339,16 @@ fn read_identity(root: &mut Section, folder: &Path, mistakes: &mut Mistakes) -> 
     })
 }
 
-fn read_mqtt(root: &mut Section, mistakes: &mut Mistakes) -> Option<(BrokerUrl, String, u16, Share)> {
+/// `[mqtt]`.
+struct Mqtt {
+    broker_url: BrokerUrl,
+    client_id: String,
+    keepalive_s: u16,
+    versions: Versions,
+    share: Share,
+}
+
+fn read_mqtt(root: &mut Section, mistakes: &mut Mistakes) -> Option<Mqtt> {
     let mut table = root.needed_section("mqtt", "broker = \"mqtts://HOST:8883\"", mistakes);
     let expected = "mqtts://HOST:PORT";
     let url: Option<BrokerUrl> = table.needed("broker", expected, "mqtt:// is for loopback only", mistakes);
@@ -352,9 +369,16 @@ fn read_mqtt(root: &mut Section, mistakes: &mut Mistakes) -> Option<(BrokerUrl, 
         mistakes.add(&table.path_of("client_id"), expected, crate::land::IMPORTED, "such as \"collector-1\"");
     }
     let keepalive = table.number("keepalive_s", 5..=3600, "seconds", mistakes).unwrap_or(KEEPALIVE_S);
+    let versions = receive::read_versions(&mut table, "version", mistakes);
     let share = receive::read_share(&mut table, mistakes);
     table.finish(mistakes);
-    Some((url?, client_id?.to_string(), u16::try_from(keepalive).unwrap_or(u16::MAX), share))
+    Some(Mqtt {
+        broker_url: url?,
+        client_id: client_id?.to_string(),
+        keepalive_s: u16::try_from(keepalive).unwrap_or(u16::MAX),
+        versions,
+        share,
+    })
 }
 
 fn read_broker(root: &mut Section, mistakes: &mut Mistakes) -> Option<BrokerSection> {
@@ -362,12 +386,13 @@ fn read_broker(root: &mut Section, mistakes: &mut Mistakes) -> Option<BrokerSect
     let listen: Option<SocketAddr> =
         table.needed("listen", "ADDRESS:PORT", "such as \"127.0.0.1:8883\"", mistakes);
     let plain = table.flag("plain", mistakes).unwrap_or(false);
+    let version = receive::read_broker_version(&mut table, mistakes);
     if let Some(listen) = listen.filter(|listen| plain && !listen.ip().is_loopback()) {
         let hint = "take it out to use TLS, or listen on 127.0.0.1";
         mistakes.add(&table.path_of("plain"), "false beyond loopback", &format!("true on {listen}"), hint);
     }
     table.finish(mistakes);
-    Some(BrokerSection { listen: listen?, plain })
+    Some(BrokerSection { listen: listen?, plain, version })
 }
 
 fn read_landing(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, u64)> {

@@ -3,6 +3,7 @@
 
 use super::read::{Mistakes, Section};
 use crate::receive::{Allowance, CREDIT_BYTES, CREDIT_BYTES_MIN, QuotaSettings};
+use headwater_mqtt::{Version, Versions};
 use std::collections::BTreeSet;
 
 /// Most of `receive.credit_bytes`: beyond it a broker would keep more for us than a fleet can send in minutes.
@@ -95,6 +96,34 @@ pub(super) fn read_share(table: &mut Section, mistakes: &mut Mistakes) -> Share 
             let expected = "\"none\", \"shards\" or \"group\"";
             mistakes.add(&table.path_of("share"), expected, &format!("{other:?}"), hint);
             Share::None
+        }
+    }
+}
+
+/// `mqtt.version`.
+pub(super) fn read_versions(table: &mut Section, key: &'static str, mistakes: &mut Mistakes) -> Versions {
+    match table.text(key, mistakes).as_deref() {
+        None | Some("auto") => Versions::Auto,
+        Some("5") => Versions::Only(Version::V5),
+        Some("3.1.1") => Versions::Only(Version::V311),
+        Some(other) => {
+            let hint = "leave it out: 5 is tried first, and 3.1.1 if the broker has no 5";
+            let expected = "\"auto\", \"5\" or \"3.1.1\"";
+            mistakes.add(&table.path_of(key), expected, &format!("{other:?}"), hint);
+            Versions::Auto
+        }
+    }
+}
+
+/// `broker.version`: the embedded broker has one version on its port.
+pub(super) fn read_broker_version(table: &mut Section, mistakes: &mut Mistakes) -> Version {
+    match table.text("version", mistakes).as_deref() {
+        None | Some("5") => Version::V5,
+        Some("3.1.1") => Version::V311,
+        Some(other) => {
+            let hint = "leave it out for 5; agents and collector speak both";
+            mistakes.add(&table.path_of("version"), "\"5\" or \"3.1.1\"", &format!("{other:?}"), hint);
+            Version::V5
         }
     }
 }

@@ -49,7 +49,11 @@ fn the_full_sample_means_what_it_says() {
     let quotas = settings.receive.quotas;
     assert_eq!(quotas.device.bytes_per_s, Some(1_000_000));
     assert_eq!(quotas.tenant.bytes_per_day, Some(500_000_000_000));
-    let broker = BrokerSection { listen: "127.0.0.1:8883".parse().unwrap(), plain: false };
+    let broker = BrokerSection {
+        listen: "127.0.0.1:8883".parse().unwrap(),
+        plain: false,
+        version: headwater_mqtt::Version::V5,
+    };
     assert_eq!(settings.broker, Some(broker));
     assert_eq!((settings.landing_dir, settings.sync_ms), (folder.join("landing"), 30));
     assert_eq!((settings.lake, settings.branch), (folder.join("lake"), RefName::main()));

@@ -86,10 +86,15 @@ impl Authority {
     pub fn open(dir: &Path) -> Result<Self, PkiError> {
         let (root_path, key_path, issuer_path) =
             (dir.join("ca.pem"), dir.join("ca.key"), dir.join("issuer.pem"));
+        check(dir)?;
         let root_pem = files::read(&root_path)?;
         let chain_pem = files::read_if_there(&issuer_path)?.unwrap_or_default();
         let bad = |path: &Path, reason: String| PkiError::Ca { path: path.to_owned(), reason };
-        let key = KeyPair::from_pem(&files::read(&key_path)?).map_err(|e| bad(&key_path, e.to_string()))?;
+        let Some(key) = files::read_if_there(&key_path)? else {
+            let reason = "its key is not here: this takes the machine that keeps it".to_owned();
+            return Err(bad(&key_path, reason));
+        };
+        let key = KeyPair::from_pem(&key).map_err(|e| bad(&key_path, e.to_string()))?;
         let (path, pem) =
             if chain_pem.is_empty() { (&root_path, &root_pem) } else { (&issuer_path, &chain_pem) };
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| bad(path, e.to_string()))?;
@@ -114,6 +119,18 @@ impl Authority {
         key: &SubjectKey,
         now: UtcNanos,
     ) -> Result<String, PkiError> {
+        let (pem, entry) = self.make(leaf, key, now)?;
+        note(&self.dir, &entry)?;
+        Ok(pem)
+    }
+
+    /// The same with the register's line for it, which must be noted before the certificate is handed out.
+    pub(super) fn make(
+        &self,
+        leaf: &Leaf<'_>,
+        key: &SubjectKey,
+        now: UtcNanos,
+    ) -> Result<(String, Issued), PkiError> {
         use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
         let mut params = CertificateParams::new(leaf.hosts)?;
         params.distinguished_name.push(DnType::CommonName, leaf.name.as_str());
@@ -129,16 +146,9 @@ impl Authority {
         let (not_before_s, not_after_s) = valid(&mut params, now, leaf.days)?;
         let pem = params.signed_by(key, &self.issuer)?.pem();
         let key_use = if leaf.key_use == KeyUse::Tls { "tls" } else { "sign" };
-        self.note(
-            leaf.name.as_str(),
-            leaf.role,
-            key_use,
-            leaf.hosts,
-            &serial,
-            (not_before_s, not_after_s),
-            now,
-        )?;
-        Ok(format!("{pem}{}", self.chain_pem))
+        let validity = (not_before_s, not_after_s);
+        let entry = entry(leaf.name, leaf.role, key_use, leaf.hosts, &serial, validity, now);
+        Ok((format!("{pem}{}", self.chain_pem), entry))
     }
 
     /// The certificate of a CA below this one, with all above it but the root, PEM.
@@ -155,32 +165,40 @@ impl Authority {
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         let (not_before_s, not_after_s) = valid(&mut params, now, CA_DAYS)?;
         let pem = params.signed_by(key, &self.issuer)?.pem();
-        self.note(name.as_str(), Role::Intermediate, "ca", &[], &serial, (not_before_s, not_after_s), now)?;
+        let entry = entry(name, Role::Intermediate, "ca", &[], &serial, (not_before_s, not_after_s), now);
+        note(&self.dir, &entry)?;
         Ok(format!("{pem}{}", self.chain_pem))
     }
+}
 
-    #[expect(clippy::too_many_arguments, reason = "one line of the register")]
-    fn note(
-        &self,
-        name: &str,
-        role: Role,
-        key_use: &str,
-        hosts: &[String],
-        serial: &[u8],
-        (not_before_s, not_after_s): (i64, i64),
-        now: UtcNanos,
-    ) -> Result<(), PkiError> {
-        let entry = Issued {
-            serial: serial.iter().map(|byte| format!("{byte:02x}")).collect(),
-            name: name.to_owned(),
-            role,
-            key_use: key_use.to_owned(),
-            hosts: hosts.to_vec(),
-            not_before_s,
-            not_after_s,
-            issued_s: now.0.div_euclid(NS_PER_S),
-        };
-        note(&self.dir, &entry)
+/// Tells a folder that holds no CA: a mistyped --dir would look like a CA that issued nothing.
+pub(super) fn check(dir: &Path) -> Result<(), PkiError> {
+    let path = dir.join("ca.pem");
+    match files::read_if_there(&path)? {
+        Some(_) => Ok(()),
+        None => Err(PkiError::Ca { path, reason: "there is no such file".to_owned() }),
+    }
+}
+
+/// A line of the register.
+fn entry(
+    name: &DeviceId,
+    role: Role,
+    key_use: &str,
+    hosts: &[String],
+    serial: &[u8],
+    (not_before_s, not_after_s): (i64, i64),
+    now: UtcNanos,
+) -> Issued {
+    Issued {
+        serial: serial.iter().map(|byte| format!("{byte:02x}")).collect(),
+        name: name.to_string(),
+        role,
+        key_use: key_use.to_owned(),
+        hosts: hosts.to_vec(),
+        not_before_s,
+        not_after_s,
+        issued_s: now.0.div_euclid(NS_PER_S),
     }
 }
 

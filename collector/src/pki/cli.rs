@@ -1,5 +1,6 @@
 //! `headwater pki`: the words of the command line, and what each prints.
 
+use super::authority::check;
 use super::serve::{self, ServeError, ServeSettings};
 use super::{
     Authority, NewToken, Offer, PkiError, Reason, Subject, create_token, init, intermediate, issue_for,
@@ -80,6 +81,9 @@ pub enum PkiVerb {
         reason: Reason,
     },
     /// Tokens with which gateways get their first certificates.
+    #[command(
+        after_help = "Example:\n  headwater pki token create --dir pki --name 'pi-*' --expires 24h   # on a gateway: headwater-agent enroll URL --token …"
+    )]
     Token {
         /// What to do with them.
         #[command(subcommand)]
@@ -106,13 +110,16 @@ pub enum PkiVerb {
         #[arg(long)]
         key: PathBuf,
         /// Broker that new gateways ship to; may be repeated, the first is used.
-        #[arg(long = "broker", required = true, value_name = "URL")]
+        #[arg(long = "broker", required = true, value_name = "URL", value_parser = broker)]
         brokers: Vec<String>,
         /// Days that certificates are valid; gateways renew them at two thirds of it.
         #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3_650))]
         days: u32,
     },
     /// Lists what a CA issued, and what of it is revoked or has ended.
+    #[command(
+        after_help = "Examples:\n  headwater pki list --dir pki\n  headwater --json pki list --dir pki | jq '.[] | select(.days_left < 30)'"
+    )]
     List {
         /// Folder of the CA.
         #[arg(long)]
@@ -132,7 +139,7 @@ pub enum TokenVerb {
         #[arg(long)]
         dir: PathBuf,
         /// Name of the gateway, in which * stands for any characters.
-        #[arg(long)]
+        #[arg(long, value_parser = pattern)]
         name: String,
         /// For how long: minutes, hours or days, such as 30m, 24h or 7d.
         #[arg(long, default_value = "24h", value_parser = seconds)]
@@ -142,12 +149,14 @@ pub enum TokenVerb {
         uses: u32,
     },
     /// Lists tokens: for which names, until when, how often still, and whom they admitted.
+    #[command(after_help = "Example:\n  headwater pki token list --dir pki")]
     List {
         /// Folder of the CA.
         #[arg(long)]
         dir: PathBuf,
     },
-    /// Takes a token back.
+    /// Takes a token back; certificates that it brought stay.
+    #[command(after_help = "Example:\n  headwater pki token revoke 0a1b2c3d4e5f6071 --dir pki")]
     Revoke {
         /// Its id, the first part after hwt1-.
         id: String,
@@ -155,6 +164,26 @@ pub enum TokenVerb {
         #[arg(long)]
         dir: PathBuf,
     },
+}
+
+/// A broker's address as gateways take it: what is wrong in it would be found on each of them.
+fn broker(text: &str) -> Result<String, String> {
+    let wrong = || "write mqtts://HOST:PORT or wss://HOST/PATH, such as mqtts://hq.example:8883".to_owned();
+    let authority = text.strip_prefix("wss://").map(|rest| rest.split('/').next().unwrap_or_default());
+    let sound = match authority {
+        Some(authority) => !authority.is_empty() && !authority.contains([' ', '@']),
+        None => text.parse::<crate::config::BrokerUrl>().is_ok_and(|url| url.tls || url.is_loopback()),
+    };
+    if sound { Ok(text.to_owned()) } else { Err(wrong()) }
+}
+
+/// The names a token is for: a device's, in which * stands for any characters.
+fn pattern(text: &str) -> Result<String, String> {
+    let stands_for: String = text.replace('*', "x");
+    match stands_for.parse::<headwater_core::id::DeviceId>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("no gateway can be called so: {error}")),
+    }
 }
 
 fn seconds(text: &str) -> Result<i64, String> {
@@ -316,6 +345,7 @@ fn token(verb: &TokenVerb, now: UtcNanos) -> Result<Answer, PkiError> {
             Answer { text, json }
         }
         TokenVerb::List { dir } => {
+            check(dir)?;
             let (mut lines, mut rows) = (Vec::new(), Vec::new());
             for token in tokens(dir)? {
                 let state = token.state(now);
@@ -346,6 +376,7 @@ fn token(verb: &TokenVerb, now: UtcNanos) -> Result<Answer, PkiError> {
 }
 
 fn listed(dir: &std::path::Path, now: UtcNanos) -> Result<Answer, PkiError> {
+    check(dir)?;
     let revoked = revoked(dir)?;
     let (mut lines, mut rows) = (Vec::new(), Vec::new());
     for entry in issued(dir)? {

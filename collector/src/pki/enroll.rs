@@ -1,9 +1,10 @@
 //! The desk: decides who gets certificates, and makes them. Knows nothing of HTTP.
 
 use super::authority::{Authority, Leaf, SubjectKey};
-use super::register::{Issued, Role, issued};
+use super::kept::{self, GrantId, Kept};
+use super::register::{Issued, Role, issued, note};
 use super::revoke::{COLLECTORS_LIST, Entry, Reason, revoke_held, revoked};
-use super::token::{TokenRefusal, admit};
+use super::token::{TokenRefusal, show};
 use super::{PkiError, files};
 use headwater_core::id::{DeviceId, Sha256, parse_hex};
 use headwater_core::time::{NS_PER_S, UtcNanos};
@@ -103,7 +104,7 @@ pub struct RenewRequest {
 }
 
 /// What is given.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Granted {
     /// The fleet's root, PEM.
     pub ca: String,
@@ -130,7 +131,8 @@ impl Desk {
         Self { dir: dir.to_owned(), offer, wrong: Mutex::default() }
     }
 
-    /// First certificates, for a token. The token is used up only if they are given.
+    /// First certificates, for a token. The token is used up only if they are given; the same token with the same keys
+    /// gets them again, for a gateway that did not hear the answer.
     ///
     /// # Errors
     /// [`EnrollError`].
@@ -149,31 +151,56 @@ impl Desk {
         let keys = Keys::read(&request.tls_request, &request.sign_request, &name)?;
         let authority = Authority::open(&self.dir)?;
         let _held = files::lock(&self.dir)?;
-        let admitted = match admit(&self.dir, &request.token, &name, now)? {
-            Ok(admitted) => admitted,
-            Err(refusal) => {
-                self.wrong.lock().unwrap_or_else(PoisonError::into_inner).note(from, now_s);
-                return Err(refusal.into());
-            }
+        let refused = |refusal: TokenRefusal| {
+            self.wrong.lock().unwrap_or_else(PoisonError::into_inner).note(from, now_s);
+            EnrollError::from(refusal)
         };
+        let shown = show(&self.dir, &request.token)?.map_err(refused)?;
+        let grant = GrantId::new(shown.id(), &name, &keys.tls.public_key, &keys.sign.public_key);
+        let kept = kept::read(&self.dir, &grant)?;
         let register = issued(&self.dir)?;
+        let revoked = revoked(&self.dir)?;
+        let is_revoked = |serial: &str| revoked.iter().any(|revoked| revoked.serial == *serial);
+        if let Some(kept) = kept.as_ref().filter(|_| shown.was_used_for(&grant)) {
+            return if kept.certificates.iter().any(|entry| is_revoked(&entry.serial)) {
+                Err(EnrollError::Revoked)
+            } else {
+                Ok(kept.granted.clone())
+            };
+        }
+        shown.admits(&name, now).map_err(refused)?;
         if register.iter().any(|entry| entry.name == name.as_str() && entry.role != Role::Device) {
             // Brokers give collectors rights by this name.
             return Err(EnrollError::Reserved(name));
         }
-        let revoked = revoked(&self.dir)?;
+        // Of a try that was cut short: its own certificates stand in nobody's way.
+        let ours = |serial: &str| {
+            kept.iter().flat_map(|kept| &kept.certificates).any(|entry| entry.serial == *serial)
+        };
         let before: Vec<&Issued> = register
             .iter()
             .filter(|entry| entry.name == name.as_str() && entry.is_current(now))
-            .filter(|entry| revoked.iter().all(|revoked| revoked.serial != entry.serial))
+            .filter(|entry| !is_revoked(&entry.serial) && !ours(&entry.serial))
             .collect();
         if !before.is_empty() && !request.replace {
             return Err(EnrollError::Taken(name));
         }
-        if !before.is_empty() && !admitted.is_for_one_name() {
+        if !before.is_empty() && !shown.is_for_one_name() {
             return Err(EnrollError::TooWide(name));
         }
-        let granted = self.grant(&authority, &name, keys, now)?;
+        let kept = match kept {
+            Some(kept) if !kept.certificates.iter().any(|entry| is_revoked(&entry.serial)) => kept,
+            _ => {
+                let kept = self.make(&authority, &name, keys, now)?;
+                kept::write(&self.dir, &grant, &kept)?;
+                kept
+            }
+        };
+        for entry in &kept.certificates {
+            if register.iter().all(|known| known.serial != entry.serial) {
+                note(&self.dir, entry)?;
+            }
+        }
         if !before.is_empty() {
             let entry = |issued: &&Issued| Entry {
                 serial: issued.serial.clone(),
@@ -184,8 +211,8 @@ impl Desk {
             };
             revoke_held(&authority, before.iter().map(entry).collect(), Reason::Superseded, now)?;
         }
-        admitted.consume(&self.dir, &name)?;
-        Ok(granted)
+        shown.consume(&self.dir, &name, &grant)?;
+        Ok(kept.granted)
     }
 
     /// Renewed certificates, for a request signed with the key in use. Those in use stay valid beside them.
@@ -212,7 +239,9 @@ impl Desk {
         if today.count() >= ISSUED_PER_DAY {
             return Err(EnrollError::TooOften(name));
         }
-        self.grant(&authority, &name, keys, now)
+        let kept = self.make(&authority, &name, keys, now)?;
+        kept.certificates.iter().try_for_each(|entry| note(&self.dir, entry))?;
+        Ok(kept.granted)
     }
 
     /// The lists that gateways keep: of revoked collectors.
@@ -242,23 +271,23 @@ impl Desk {
         Ok(signer)
     }
 
-    fn grant(
+    /// Certificates that the register does not have yet.
+    fn make(
         &self,
         authority: &Authority,
         name: &DeviceId,
         keys: Keys,
         now: UtcNanos,
-    ) -> Result<Granted, EnrollError> {
+    ) -> Result<Kept, EnrollError> {
         let leaf = |key_use| Leaf { name, role: Role::Device, key_use, hosts: &[], days: self.offer.days };
-        let certify = |key_use, key: Requested| {
-            authority.certify(&leaf(key_use), &SubjectKey::new(key_use, key.public_key), now)
+        let make = |key_use, key: Requested| {
+            authority.make(&leaf(key_use), &SubjectKey::new(key_use, key.public_key), now)
         };
-        Ok(Granted {
-            ca: authority.root_pem.clone(),
-            tls_cert: certify(KeyUse::Tls, keys.tls)?,
-            sign_cert: certify(KeyUse::Sign, keys.sign)?,
-            brokers: self.offer.brokers.clone(),
-        })
+        let (tls_cert, tls) = make(KeyUse::Tls, keys.tls)?;
+        let (sign_cert, sign) = make(KeyUse::Sign, keys.sign)?;
+        let brokers = self.offer.brokers.clone();
+        let granted = Granted { ca: authority.root_pem.clone(), tls_cert, sign_cert, brokers };
+        Ok(Kept { granted, certificates: vec![tls, sign] })
     }
 }
 

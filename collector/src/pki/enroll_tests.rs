@@ -80,8 +80,74 @@ fn a_token_gives_certificates_for_the_keys_that_were_made() {
         ("acme/pi-1", asking.key.verifying_key().unwrap())
     );
     assert_eq!(granted.brokers, ["mqtts://hq:8883"]);
-    let again = bench.desk.enroll(address(1), &asking.request, NOW);
-    assert!(matches!(again, Err(EnrollError::Token(TokenRefusal::Used))));
+}
+
+/// The answer was lost, or the gateway's power was: it has its keys and asks again.
+#[test]
+fn the_same_token_and_keys_get_the_same_certificates_and_others_get_none() {
+    let bench = Bench::new();
+    let token = bench.token("pi-*", 1);
+    let first = asking(&token, "pi-1");
+    let granted = bench.desk.enroll(address(1), &first.request, NOW).unwrap();
+    for later in [0, 60, 7_200] {
+        assert_eq!(
+            bench.desk.enroll(address(2), &first.request, at(later)).unwrap(),
+            granted,
+            "at {later} s"
+        );
+    }
+    assert_eq!(issued(bench.dir.path()).unwrap().len(), 2, "one pair was issued");
+    let refused = |request: &EnrollRequest| bench.desk.enroll(address(3), request, NOW).unwrap_err();
+    let used = EnrollError::Token(TokenRefusal::Used);
+    assert_eq!(refused(&asking(&token, "pi-1").request).to_string(), used.to_string(), "other keys");
+    assert_eq!(refused(&asking(&token, "pi-2").request).to_string(), used.to_string(), "another name");
+    let mut half = asking(&token, "pi-1").request;
+    half.sign_request = first.request.sign_request.clone();
+    assert_eq!(refused(&half).to_string(), used.to_string(), "half of the keys");
+    // Revoked, it is not given out again; and with the token goes what was kept for it.
+    revoke(bench.dir.path(), &bench.signer(&granted).serial, Reason::KeyCompromise, NOW).unwrap();
+    assert!(matches!(refused(&first.request), EnrollError::Revoked));
+    let id = crate::pki::tokens(bench.dir.path()).unwrap()[0].id.clone();
+    let kept = || std::fs::read_dir(bench.dir.path().join("granted")).unwrap().count();
+    assert_eq!(kept(), 1);
+    crate::pki::revoke_token(bench.dir.path(), &id).unwrap();
+    assert_eq!(kept(), 0);
+    assert!(matches!(refused(&first.request), EnrollError::Token(TokenRefusal::Unknown)));
+}
+
+/// The service dies after each of its writes: the gateway asks again, gets certificates that the register has, and
+/// the token is used once.
+#[test]
+fn an_enrolment_cut_at_any_step_is_finished_by_the_next_try() {
+    for cut in 0..4 {
+        let bench = Bench::new();
+        let dir = bench.dir.path();
+        let path = |name: &str| dir.join(name);
+        let token = bench.token("pi-*", 1);
+        let first = asking(&token, "pi-1");
+        let tokens_before = std::fs::read_to_string(path("tokens.json")).unwrap();
+        let granted = bench.desk.enroll(address(1), &first.request, NOW).unwrap();
+        // Kept, then one line of the register, then the other, then the token: what came after the cut is undone.
+        std::fs::write(path("tokens.json"), tokens_before).unwrap();
+        let lines: Vec<String> = std::fs::read_to_string(path("issued.jsonl"))
+            .unwrap()
+            .lines()
+            .map(|l| format!("{l}\n"))
+            .collect();
+        std::fs::write(path("issued.jsonl"), lines[..cut.min(2)].concat()).unwrap();
+        if cut == 3 {
+            std::fs::remove_dir_all(path("granted")).unwrap();
+            std::fs::write(path("issued.jsonl"), "").unwrap();
+        }
+        let again = bench.desk.enroll(address(1), &first.request, NOW).unwrap();
+        assert_eq!(again == granted, cut != 3, "cut {cut}: the same certificates, if they were made");
+        let register = issued(dir).unwrap();
+        assert_eq!(register.len(), 2, "cut {cut}");
+        assert!(register.iter().any(|entry| entry.serial == bench.signer(&again).serial));
+        assert_eq!(bench.desk.enroll(address(1), &first.request, NOW).unwrap(), again);
+        let other = bench.desk.enroll(address(1), &asking(&token, "pi-2").request, NOW);
+        assert!(matches!(other, Err(EnrollError::Token(TokenRefusal::Used))), "cut {cut}: used once");
+    }
 }
 
 #[test]

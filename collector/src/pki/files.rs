@@ -10,6 +10,10 @@ use std::path::Path;
 const LOCK: &str = ".lock";
 
 pub(super) fn make_dir(dir: &Path) -> Result<(), PkiError> {
+    if fs::metadata(dir).is_ok_and(|found| !found.is_dir()) {
+        let reason = "it is a file; name a folder".to_owned();
+        return Err(PkiError::Content { path: dir.to_owned(), reason });
+    }
     fs::create_dir_all(dir).map_err(|source| PkiError::File { what: "create", path: dir.to_owned(), source })
 }
 

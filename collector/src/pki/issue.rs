@@ -113,6 +113,7 @@ pub fn renew(
     same_key: bool,
     now: UtcNanos,
 ) -> Result<(), PkiError> {
+    super::authority::check(dir)?;
     let mut subject = subject.clone();
     if let Subject::Collector { name, hosts } = &mut subject
         && hosts.is_empty()
@@ -125,6 +126,11 @@ pub fn renew(
         if hosts.is_empty() {
             return Err(PkiError::NoHosts(name.clone()));
         }
+    }
+    let (name, role, _) = subject.parts();
+    if !issued(dir)?.iter().any(|entry| entry.name == *name && entry.role == role) {
+        // A mistyped name would be a new device.
+        return Err(PkiError::Unknown(name.to_owned()));
     }
     write_pairs(dir, &subject, out, days, now, |key_use| {
         if !same_key {

@@ -10,6 +10,7 @@ pub mod cli;
 mod enroll;
 mod files;
 mod issue;
+mod kept;
 mod register;
 mod revoke;
 pub mod serve;

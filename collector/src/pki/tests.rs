@@ -174,3 +174,62 @@ fn a_torn_line_of_the_register_stops_nothing() {
     assert!(fs::read_to_string(&path).unwrap().starts_with(&format!("{whole}{{\"serial\":\"")));
     revoke(dir.path(), "pi-2", Reason::KeyCompromise, NOW).unwrap();
 }
+
+/// What a person mistypes is told with what to write instead, before anything is written.
+#[test]
+fn likely_mistakes_on_the_command_line_are_told_with_their_cure() {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(subcommand)]
+        verb: cli::PkiVerb,
+    }
+    use clap::Parser;
+    let dir = tempfile::tempdir().unwrap();
+    let pki = dir.path().join("pki").display().to_string();
+    init(&dir.path().join("pki"), "acme", NOW).unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let file = file.display().to_string();
+    let told = |words: &[&str]| {
+        let line = std::iter::once("pki").chain(words.iter().copied());
+        match Line::try_parse_from(line) {
+            Err(error) => error.to_string(),
+            Ok(line) => {
+                let error = cli::run(&line.verb, false, NOW, &mut Vec::new()).unwrap_err();
+                let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                format!("{error}: {source}")
+            }
+        }
+    };
+    let serve = ["serve", "--dir", &pki, "--cert", &file, "--key", &file, "--listen", "127.0.0.1:0"];
+    let with = |more: &[&'static str]| [&serve[..], more].concat();
+    let out = dir.path().join("out").display().to_string();
+    for (words, cure) in [
+        (vec!["token", "create", "--dir", &pki, "--name", "Pi 7"], "no gateway can be called so"),
+        (vec!["token", "create", "--dir", &pki, "--name", "pi-*", "--expires", "24"], "30m, 24h or 7d"),
+        (vec!["token", "create", "--dir", "nowhere", "--name", "pi-*"], "check --dir"),
+        (vec!["token", "list", "--dir", "nowhere"], "check --dir"),
+        (vec!["token", "revoke", "beef", "--dir", &pki], "pki token list"),
+        (vec!["list", "--dir", "nowhere"], "check --dir"),
+        (vec!["list", "--dir", &file], "failed to read"),
+        (vec!["issue", "--dir", &pki, "--device", "pi-1", "--out", &file], "name a folder"),
+        (vec!["issue", "--dir", "nowhere", "--device", "pi-1", "--out", &out], "check --dir"),
+        (vec!["renew", "--dir", &pki, "--device", "pi-9", "--out", &out], "pki list"),
+        (vec!["revoke", "pi-9", "--dir", &pki], "pki list"),
+        (with(&["--broker", "hq:8883"]), "mqtts://HOST:PORT"),
+        (with(&["--broker", "mqtt://hq"]), "mqtts://HOST:PORT"),
+        (with(&["--broker", "wss:///mqtt"]), "mqtts://HOST:PORT"),
+        (with(&[]), "--broker"),
+        (with(&["--broker", "mqtts://hq"]), "pki issue --collector"),
+    ] {
+        let told = told(&words);
+        assert!(told.contains(cure), "{words:?}: {told}");
+    }
+    for sound in ["mqtts://hq:8883", "mqtts://[::1]", "wss://hq/mqtt", "mqtt://localhost:1883"] {
+        assert!(!told(&with(&[sound])).contains("write mqtts"), "{sound}");
+    }
+    assert!(!dir.path().join("out").join("tls.key").exists(), "nothing was made");
+    std::fs::remove_file(dir.path().join("pki/ca.key")).unwrap();
+    let told = told(&["issue", "--dir", &pki, "--device", "pi-1", "--out", &out]);
+    assert!(told.contains("its key is not here"), "{told}");
+}

@@ -4,6 +4,7 @@
 //! for: once by default. It carries the SHA-256 of the fleet's CA, so that the gateway knows whom it talks to.
 
 use super::authority::Authority;
+use super::kept::{self, GrantId};
 use super::{PkiError, files};
 use headwater_core::id::{DeviceId, Sha256};
 use headwater_core::time::{NS_PER_S, UtcNanos};
@@ -47,6 +48,9 @@ pub struct Token {
     pub uses_left: u32,
     /// Whom it admitted.
     pub used_by: Vec<String>,
+    /// For which keys: SHA-256, hex. They may ask again.
+    #[serde(default)]
+    used_for: Vec<String>,
 }
 
 /// Why a token admits nobody. What is said to its bearer tells strangers nothing.
@@ -96,6 +100,7 @@ pub fn create(dir: &Path, new: &NewToken, now: UtcNanos) -> Result<(Token, Strin
         ends_s: created_s.saturating_add(new.valid_s),
         uses_left: new.uses,
         used_by: Vec::new(),
+        used_for: Vec::new(),
     };
     let _held = files::lock(dir)?;
     let mut tokens = tokens(dir)?;
@@ -111,6 +116,7 @@ pub fn create(dir: &Path, new: &NewToken, now: UtcNanos) -> Result<(Token, Strin
     }
     tokens.push(token.clone());
     write(dir, &tokens)?;
+    kept::forget_all_but(dir, &tokens)?;
     Ok((token, format!("hwt1-{id}-{secret}-{}", Sha256::of(&ca))))
 }
 
@@ -140,24 +146,20 @@ pub fn revoke(dir: &Path, id: &str) -> Result<(), PkiError> {
     if tokens.len() == before {
         return Err(PkiError::NoToken(id.to_owned()));
     }
-    write(dir, &tokens)
+    write(dir, &tokens)?;
+    kept::forget_all_but(dir, &tokens)
 }
 
-/// A token that admits someone, until it is used up.
+/// A token of ours that someone showed.
 #[derive(Debug)]
-pub(super) struct Admitted {
+pub(super) struct Shown {
     tokens: Vec<Token>,
     place: usize,
 }
 
-/// Whether a token admits `name`. The folder's lock is held until it is used up, so of two at once one comes first; a
+/// Whose token a text is. The folder's lock is held until it is used up, so of two at once one comes first; a
 /// refusal, here or later, uses nothing up.
-pub(super) fn admit(
-    dir: &Path,
-    text: &str,
-    name: &DeviceId,
-    now: UtcNanos,
-) -> Result<Result<Admitted, TokenRefusal>, PkiError> {
+pub(super) fn show(dir: &Path, text: &str) -> Result<Result<Shown, TokenRefusal>, PkiError> {
     let tokens = tokens(dir)?;
     let mut parts = text.strip_prefix("hwt1-").unwrap_or_default().split('-');
     let (id, secret) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -167,28 +169,47 @@ pub(super) fn admit(
     let found = place.and_then(|place| tokens.get(place));
     let kept = found.map_or_else(|| "0".repeat(64), |token| token.secret_sha256.clone());
     let same = same(given.as_bytes(), kept.as_bytes());
-    let (Some(token), Some(place)) = (found.filter(|_| same), place) else {
-        return Ok(Err(TokenRefusal::Unknown));
-    };
-    Ok(match token.state(now) {
-        "used" => Err(TokenRefusal::Used),
-        "ended" => Err(TokenRefusal::Ended),
-        _ if !fits(&token.name, name.as_str()) => Err(TokenRefusal::Name),
-        _ => Ok(Admitted { tokens, place }),
-    })
+    let place = place.filter(|_| same);
+    Ok(place.map(|place| Shown { tokens, place }).ok_or(TokenRefusal::Unknown))
 }
 
-impl Admitted {
+impl Shown {
+    fn token(&self) -> Option<&Token> {
+        self.tokens.get(self.place)
+    }
+
+    /// Its public half.
+    pub(super) fn id(&self) -> &str {
+        self.token().map_or("", |token| &token.id)
+    }
+
+    /// Whether it admits `name` now.
+    pub(super) fn admits(&self, name: &DeviceId, now: UtcNanos) -> Result<(), TokenRefusal> {
+        let token = self.token().ok_or(TokenRefusal::Unknown)?;
+        match token.state(now) {
+            "used" => Err(TokenRefusal::Used),
+            "ended" => Err(TokenRefusal::Ended),
+            _ if !fits(&token.name, name.as_str()) => Err(TokenRefusal::Name),
+            _ => Ok(()),
+        }
+    }
+
+    /// True if it was used up for these keys: their gateway did not get the answer.
+    pub(super) fn was_used_for(&self, grant: &GrantId) -> bool {
+        self.token().is_some_and(|token| token.used_for.iter().any(|keys| keys == grant.keys()))
+    }
+
     /// True if it is for one name and no other.
     pub(super) fn is_for_one_name(&self) -> bool {
-        self.tokens.get(self.place).is_some_and(|token| !token.name.contains('*'))
+        self.token().is_some_and(|token| !token.name.contains('*'))
     }
 
     /// Uses it up.
-    pub(super) fn consume(mut self, dir: &Path, name: &DeviceId) -> Result<(), PkiError> {
+    pub(super) fn consume(mut self, dir: &Path, name: &DeviceId, grant: &GrantId) -> Result<(), PkiError> {
         if let Some(token) = self.tokens.get_mut(self.place) {
             token.uses_left = token.uses_left.saturating_sub(1);
             token.used_by.push(name.to_string());
+            token.used_for.push(grant.keys().to_owned());
         }
         write(dir, &self.tokens)
     }
@@ -270,8 +291,12 @@ mod tests {
         assert!(!kept.contains(text.split('-').nth(2).unwrap()), "its secret is kept nowhere");
         let name = |name: &str| name.parse::<DeviceId>().unwrap();
         let take = |text: &str, who: &str, at| {
-            let admitted = admit(dir.path(), text, &name(who), at).unwrap()?;
-            admitted.consume(dir.path(), &name(who)).unwrap();
+            let shown = show(dir.path(), text).unwrap()?;
+            shown.admits(&name(who), at)?;
+            let grant = GrantId::new(shown.id(), &name(who), b"tls", b"sign");
+            assert!(!shown.was_used_for(&grant));
+            shown.consume(dir.path(), &name(who), &grant).unwrap();
+            assert!(show(dir.path(), text).unwrap().unwrap().was_used_for(&grant));
             Ok(())
         };
         assert_eq!(take(&text, "cam-1", NOW), Err(TokenRefusal::Name));

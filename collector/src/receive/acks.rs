@@ -254,6 +254,14 @@ impl AckDesk {
         }
     }
 
+    /// Forgets an epoch and what it was to be told. If it is heard again, it is asked for a hello.
+    pub(super) fn forget(&mut self, owner: &DeviceEpoch) {
+        if let Some(due) = self.outboxes.remove(owner).and_then(|outbox| outbox.due) {
+            self.due.remove(&(due, owner.clone()));
+        }
+        self.credit.forget(owner);
+    }
+
     /// Another receiver got a hello of the device; if it is the newest, that one speaks to it from now on.
     pub fn heard_elsewhere(&mut self, owner: &DeviceEpoch, sent: Sent, incarnation: IncarnationId) {
         let outbox = self.outboxes.entry(owner.clone()).or_default();
@@ -476,6 +484,13 @@ impl AckDesk {
         }
         outbox.due = Some(at);
         self.due.insert((at, owner.clone()));
+    }
+}
+
+#[cfg(test)]
+impl AckDesk {
+    pub(super) fn outboxes(&self) -> usize {
+        self.outboxes.len()
     }
 }
 

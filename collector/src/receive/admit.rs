@@ -9,7 +9,7 @@ use crate::registry::{DeviceKey, Registry};
 use headwater_core::batch::{Limits, decode_batch};
 use headwater_core::id::{DevicePath, Epoch, TenantId};
 use headwater_core::time::UtcNanos;
-use headwater_core::wire::chain::{FleetRoots, Role, verify_chain};
+use headwater_core::wire::chain::{FleetRoots, Role, Signer, verify_chain};
 use headwater_core::wire::object::Part;
 use headwater_core::wire::{
     Declaration, Envelope, EnvelopeError, Hello, Lane, MessageKind, Topic, peek_chain,
@@ -42,6 +42,8 @@ pub enum RefusalKind {
     UnknownKey,
     /// The key's certificate is revoked.
     Revoked,
+    /// The key's certificate is of another CA than the one that has the device's name.
+    OtherCa,
     /// The key's certificate is past its validity.
     Expired,
     /// A hello whose chain proves nothing.
@@ -60,7 +62,7 @@ pub enum RefusalKind {
 
 impl RefusalKind {
     /// Every one.
-    pub const ALL: [RefusalKind; 19] = [
+    pub const ALL: [RefusalKind; 20] = [
         Self::Topic,
         Self::OtherTenant,
         Self::NotHeadwater,
@@ -73,6 +75,7 @@ impl RefusalKind {
         Self::WrongDevice,
         Self::UnknownKey,
         Self::Revoked,
+        Self::OtherCa,
         Self::Expired,
         Self::BadChain,
         Self::ForeignChain,
@@ -98,6 +101,7 @@ impl RefusalKind {
             Self::WrongDevice => "wrong_device",
             Self::UnknownKey => "unknown_key",
             Self::Revoked => "revoked",
+            Self::OtherCa => "other_ca",
             Self::Expired => "expired",
             Self::BadChain => "bad_chain",
             Self::ForeignChain => "foreign_chain",
@@ -229,10 +233,10 @@ impl Admission {
         let Some(signer) = signer else {
             return Err(refuse(RefusalKind::UnknownKey, format!("key {} is not known", envelope.key_id)));
         };
-        if let Some(why) = self.registry.revoked(&signer.serial) {
+        if let Some((kind, why)) = self.shut_out(&signer, self.registry.revoked(&signer.serial), now) {
             // Whoever is told so holds the key: a stranger cannot have a device told anything.
             envelope.verify(&signer.key).map_err(|error| refuse(error.into(), error.to_string()))?;
-            return Err(refuse(RefusalKind::Revoked, why));
+            return Err(refuse(kind, why));
         }
         if now > signer.not_after {
             return Err(refuse(RefusalKind::Expired, format!("certificate {} has expired", signer.serial)));
@@ -257,13 +261,24 @@ impl Admission {
         if signer.path != *device {
             return Err((RefusalKind::ForeignChain, format!("chain names {}", signer.path)));
         }
-        if let Some(why) = self.registry.revoked_chain(&chain) {
+        if let Some(refused) = self.shut_out(&signer, self.registry.revoked_chain(&chain), now) {
             return match envelope.verify(&signer.key) {
-                Ok(()) => Err((RefusalKind::Revoked, why)),
+                Ok(()) => Err(refused),
                 Err(error) => Err((error.into(), error.to_string())),
             };
         }
         Ok(DeviceKey { signer, chain, seen: now })
+    }
+
+    /// Why a key whose chain holds counts no more, or not for this name.
+    fn shut_out(
+        &self,
+        signer: &Signer,
+        revoked: Option<String>,
+        now: UtcNanos,
+    ) -> Option<(RefusalKind, String)> {
+        let revoked = revoked.map(|why| (RefusalKind::Revoked, why));
+        revoked.or_else(|| Some((RefusalKind::OtherCa, self.registry.other_ca(signer, now)?)))
     }
 }
 

@@ -1,12 +1,14 @@
 //! The embedded broker (rumqttd), a role of its own process: for one machine, development and demos.
 //!
-//! It speaks MQTT 5 only (rumqttd wants a port per version), which is what agents and collector speak.
+//! It speaks one version of MQTT (rumqttd wants a port per version): 5, or 3.1.1 to see what a fleet does on such a
+//! broker. Agents and collector speak both.
 //!
 //! What it is not: it keeps nothing on disk, has no rule for who may publish where, and accepts TLS
 //! connections one after the other, so a peer that connects and says nothing holds up the others. Messages
 //! are signed, so this costs availability, never data: use another broker for a fleet that may be hostile.
 //! With client certificates it takes their organisation (O) as its tenant and wants it alphanumeric.
 
+use headwater_mqtt::Version;
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings, TlsConfig};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -31,6 +33,8 @@ pub struct BrokerSettings {
     pub listen: SocketAddr,
     /// PEM files for TLS with client certificates; `None` = plain MQTT, on loopback only.
     pub tls: Option<BrokerTls>,
+    /// Version of MQTT.
+    pub version: Version,
 }
 
 /// PEM files of the broker's TLS.
@@ -112,7 +116,7 @@ fn config(settings: &BrokerSettings) -> Result<Config, BrokerError> {
         }),
     };
     let server = ServerSettings {
-        name: "v5".into(),
+        name: settings.version.to_string(),
         listen: settings.listen,
         tls,
         next_connection_delay_ms: 1,
@@ -132,5 +136,7 @@ fn config(settings: &BrokerSettings) -> Result<Config, BrokerError> {
         max_segment_count: SEGMENTS,
         ..RouterConfig::default()
     };
-    Ok(Config { id: 0, router, v5: Some(HashMap::from([("v5".to_owned(), server)])), ..Config::default() })
+    let servers = Some(HashMap::from([("mqtt".to_owned(), server)]));
+    let (v5, v4) = if settings.version == Version::V5 { (servers, None) } else { (None, servers) };
+    Ok(Config { id: 0, router, v5, v4, ..Config::default() })
 }

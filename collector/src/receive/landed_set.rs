@@ -93,6 +93,11 @@ impl LandedSet {
         self.forgotten
     }
 
+    /// Forgets an epoch: what it holds is in the log, and its device sends again what it is not told of.
+    pub fn forget(&mut self, owner: &DeviceEpoch) {
+        self.epochs.remove(owner);
+    }
+
     /// Takes a declaration known from an older life.
     pub fn preload(&mut self, owner: &DeviceEpoch, declared: &DeclaredStream) {
         self.declare(owner, declared, None);

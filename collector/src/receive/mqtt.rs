@@ -1,17 +1,23 @@
-//! The `Inbox` on rumqttc (MQTT 5): manual acks, one client per connection, endless reconnects.
+//! The `Inbox` on MQTT 5 or 3.1.1: settled by hand, one connection after the other, endless reconnects.
 //!
-//! `EventLoop::poll` is not cancel-safe and must not wait for its own client, so one task polls and does
-//! nothing else; deliveries and the connection's client come over a channel that holds a whole receive
-//! window. Each connection has its number: a token of an older one is ignored, the broker sends those
-//! messages again.
+//! ```text
+//! keep_connected ─► dial (TCP, TLS) ─► headwater_mqtt::drive ─► events ─► MqttInbox ─► receiver
+//!                                              ▲                              │
+//!                                              └─── acks, settled ids ────────┘
+//! ```
+//! A lasting session: what the broker holds while we are away comes when we are back. Each connection has its number: a
+//! token of an older one is ignored, the broker sends those messages again. MQTT 5 bounds what is not settled by
+//! Receive Maximum; 3.1.1 has no such word, so there what nobody takes is not read, and pings go on meanwhile.
+
+mod dial;
 
 use crate::telemetry;
-use headwater_core::ports::{Clock, Delivery, Inbox};
-use headwater_core::time::{BootNanos, NS_PER_S};
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, Publish, SubAck, SubscribeReasonCode};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions};
-use rumqttc::{TlsConfiguration, Transport};
+use headwater_core::ports::{Cause, Clock, Delivery, Inbox, LinkClosed, LinkEvent};
+use headwater_core::time::NS_PER_S;
+use headwater_mqtt::{
+    Connection, Ends, Event, Inward, Lasting, Opening, Outgoing, Settle, Version, Versions, VersionsKnown,
+    drive, may_speak_another,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,17 +27,17 @@ use tokio_util::task::TaskTracker;
 
 /// Messages the broker may have sent and we did not settle. The broker's own window is 100 to 128.
 const RECEIVE_MAX: u16 = 128;
-/// Events under way to the inbox: a whole window, so that the polling task never waits for a reader.
-const EVENTS_MAX: usize = 192;
-/// Requests under way to the polling task: acks of a window and as many messages of ours.
-const REQUESTS_MAX: usize = 256;
-/// Largest packet we take: a message of 128 KiB with room for other clients' habits.
-const PACKET_BYTES_MAX: u32 = 256 * 1024;
+/// Deliveries under way to the inbox. Behind it the connection stops reading.
+const EVENTS_MAX: usize = 64;
+/// Settled ids under way to the connection: a window, so that none has to wait.
+const SETTLED_MAX: usize = 192;
+/// Messages of ours that wait for the connection; acks are cumulative, so what finds no room is left out.
+const MESSAGES_MAX: usize = 256;
 /// How long the broker keeps our session when we are away.
 const SESSION_EXPIRY_S: u32 = 3600;
-/// DNS, TCP, TLS and CONNACK together; the default of 5 s is too short for busy machines.
-const CONNECT_TIMEOUT_S: u64 = 30;
-/// Own messages in flight: acks are small, and cumulative.
+/// DNS, TCP, TLS and CONNACK together, ns: machines may be busy.
+const CONNECT_TIMEOUT_NS: i64 = 30 * NS_PER_S;
+/// Own messages un-PUBACKed: acks are small, and cumulative.
 const INFLIGHT_MAX: u16 = 64;
 /// Longest pause between two tries.
 const BACKOFF_S_MAX: u64 = 30;
@@ -47,6 +53,8 @@ pub struct MqttTarget {
     pub port: u16,
     /// TLS with client certificate, as it is at each connection; `None` on loopback only.
     pub tls: Option<watch::Receiver<Arc<rustls::ClientConfig>>>,
+    /// Versions of MQTT.
+    pub versions: Versions,
     /// Fixed, so that the session is found again.
     pub client_id: String,
     /// Keepalive, s; at least 5.
@@ -58,20 +66,29 @@ pub struct MqttTarget {
     pub clean_start: bool,
 }
 
+/// Our end of one connection.
+#[derive(Debug)]
+struct Pipe {
+    messages: mpsc::Sender<Outgoing>,
+    settled: mpsc::Sender<u16>,
+}
+
+#[derive(Debug)]
 enum InboxEvent {
-    Connected(u32, AsyncClient),
-    Message(u32, Box<Publish>),
+    Connected(u32, Pipe),
+    Message { number: u32, id: u16, topic: String, payload: Vec<u8> },
 }
 
 /// The collector's end of the broker.
 pub struct MqttInbox {
     events: mpsc::Receiver<InboxEvent>,
-    client: Option<AsyncClient>,
+    pipe: Option<Pipe>,
     connection: u32,
     next_token: u32,
-    unsettled: BTreeMap<u64, Publish>,
-    /// Acks the polling task had no room for yet; at most a receive window.
-    owed: VecDeque<Publish>,
+    /// Packet ids by token.
+    unsettled: BTreeMap<u64, u16>,
+    /// Settled ids the connection had no room for yet.
+    owed: VecDeque<u16>,
     connected: watch::Receiver<bool>,
 }
 
@@ -92,17 +109,22 @@ impl MqttInbox {
     ) -> Self {
         let (to_inbox, events) = mpsc::channel(EVENTS_MAX);
         let (connected_tx, connected) = watch::channel(false);
+        let keeper =
+            Keeper { target, clock, tasks: tasks.clone(), events: to_inbox, connected: connected_tx };
         tasks.spawn(async move {
             tokio::select! {
                 () = cancel.cancelled() => {}
-                () = keep_connected(target, clock, to_inbox, &connected_tx) => {}
+                () = keeper.keep_connected() => {}
             }
-            connected_tx.send_replace(false);
-            telemetry::mqtt_connected(false);
+            keeper.is_connected(false);
         });
+        Self::hearing(events, connected)
+    }
+
+    fn hearing(events: mpsc::Receiver<InboxEvent>, connected: watch::Receiver<bool>) -> Self {
         Self {
             events,
-            client: None,
+            pipe: None,
             connection: 0,
             next_token: 0,
             unsettled: BTreeMap::new(),
@@ -118,9 +140,9 @@ impl MqttInbox {
     }
 
     fn pay_owed(&mut self) {
-        let Some(client) = &self.client else { return };
-        while let Some(publish) = self.owed.front() {
-            if client.try_ack(publish).is_err() {
+        let Some(pipe) = &self.pipe else { return };
+        while let Some(id) = self.owed.front() {
+            if pipe.settled.try_send(*id).is_err() {
                 return;
             }
             self.owed.pop_front();
@@ -133,68 +155,200 @@ impl Inbox for MqttInbox {
         loop {
             self.pay_owed();
             match self.events.recv().await {
-                Some(InboxEvent::Connected(number, client)) => {
+                Some(InboxEvent::Connected(number, pipe)) => {
                     self.connection = number;
-                    self.client = Some(client);
+                    self.pipe = Some(pipe);
                     self.unsettled.clear();
                     self.owed.clear();
                 }
-                Some(InboxEvent::Message(number, publish)) if number == self.connection => {
-                    let mut publish = *publish;
-                    let payload = std::mem::take(&mut publish.payload).to_vec();
-                    // A topic that is no text is none of ours: admission refuses and counts it.
-                    let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+                Some(InboxEvent::Message { number, id, topic, payload }) if number == self.connection => {
                     self.next_token = self.next_token.wrapping_add(1);
                     let token = u64::from(number) << 32 | u64::from(self.next_token);
-                    self.unsettled.insert(token, publish);
+                    self.unsettled.insert(token, id);
                     return Delivery { topic, payload, token };
                 }
-                Some(InboxEvent::Message(..)) => {}
-                // The polling task ends on cancel only; whoever waits here is being cancelled too.
+                Some(InboxEvent::Message { .. }) => {}
+                // Connecting ends on cancel only; whoever waits here is being cancelled too.
                 None => std::future::pending().await,
             }
         }
     }
 
     async fn settle(&mut self, token: u64) {
-        if let Some(publish) = self.unsettled.remove(&token) {
-            self.owed.push_back(publish);
+        if let Some(id) = self.unsettled.remove(&token) {
+            self.owed.push_back(id);
         }
         self.pay_owed();
     }
 
     async fn send(&mut self, topic: &str, payload: Vec<u8>) {
-        let sent = match &self.client {
-            Some(client) => client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_ok(),
-            None => false,
-        };
+        // The number only makes a refusal be told.
+        let message = Outgoing { number: Some(0), topic: topic.to_owned(), payload, retain: false };
+        let sent = self.pipe.as_ref().is_some_and(|pipe| pipe.messages.try_send(message).is_ok());
         if !sent {
             telemetry::ack_dropped();
         }
     }
 }
 
-async fn keep_connected<C: Clock>(
+/// How far a connection came.
+#[derive(Debug, Default)]
+struct Reached {
+    dialled: bool,
+    /// The broker said something: it took us, or not.
+    answered: bool,
+    accepted: bool,
+    subscribed: bool,
+}
+
+/// Makes one connection after the other.
+struct Keeper<C> {
     target: MqttTarget,
     clock: C,
+    tasks: TaskTracker,
     events: mpsc::Sender<InboxEvent>,
-    connected: &watch::Sender<bool>,
-) {
-    let mut failures: u32 = 0;
-    for number in 1_u32.. {
-        let started = clock.boot();
-        let ended = one_connection(&target, number, &events, connected).await;
-        let was_up = connected.send_replace(false);
-        telemetry::mqtt_connected(false);
-        if clock.boot().since(started) >= HEALTHY_NS {
-            failures = 0;
-        }
-        let pause = backoff(failures);
-        failures = failures.saturating_add(1);
-        tracing::warn!(broker = %target.host, was_up, reason = %ended, pause_ms = pause.as_millis(), "broker connection ended");
-        let ns = i64::try_from(pause.as_nanos()).unwrap_or(i64::MAX);
-        clock.sleep_until(BootNanos(clock.boot().0.saturating_add(ns))).await;
+    connected: watch::Sender<bool>,
+}
+
+impl<C: Clock> Keeper<C> {
+    fn is_connected(&self, is: bool) {
+        self.connected.send_replace(is);
+        telemetry::mqtt_connected(is);
     }
+
+    async fn keep_connected(&self) {
+        let (mut failures, mut number) = (0_u32, 0_u32);
+        let mut spoken = VersionsKnown::default();
+        loop {
+            let started = self.clock.boot();
+            let (mut version, instead) = spoken.plan(self.target.versions);
+            let mut tried_v5 = version == Version::V5;
+            let (mut closed, mut reached) = self.one_connection(version, &mut number).await;
+            if let Some(other) = instead
+                && may_speak_another(closed.cause, reached.dialled, reached.answered)
+            {
+                tracing::info!(broker = %self.target.host, reason = closed.reason, "tries MQTT {other} instead of {version}");
+                tried_v5 |= other == Version::V5;
+                let second = self.one_connection(other, &mut number).await;
+                // The first answer says more, unless the second got further.
+                if second.1.accepted {
+                    version = other;
+                    (closed, reached) = second;
+                }
+            }
+            if reached.accepted {
+                spoken.connected(version, tried_v5);
+            }
+            self.is_connected(false);
+            if self.clock.boot().since(started) >= HEALTHY_NS {
+                failures = 0;
+            }
+            let pause = backoff(failures);
+            failures = failures.saturating_add(1);
+            let (was_up, reason, pause_ms) = (reached.subscribed, with_cure(&closed), pause.as_millis());
+            tracing::warn!(broker = %self.target.host, was_up, reason, pause_ms, "broker connection ended");
+            let ns = i64::try_from(pause.as_nanos()).unwrap_or(i64::MAX);
+            self.clock.sleep_until(self.clock.boot().plus_ns(ns)).await;
+        }
+    }
+
+    /// One connection from its first byte to its end.
+    async fn one_connection(&self, version: Version, number: &mut u32) -> (LinkClosed, Reached) {
+        *number = number.wrapping_add(1);
+        let mut reached = Reached::default();
+        let closed = match self.connect_and_hear(version, *number, &mut reached).await {
+            Ok(()) => LinkClosed::transient("the connection ended"),
+            Err(closed) => closed,
+        };
+        (closed, reached)
+    }
+
+    async fn connect_and_hear(
+        &self,
+        version: Version,
+        number: u32,
+        reached: &mut Reached,
+    ) -> Result<(), LinkClosed> {
+        let until = self.clock.boot().plus_ns(CONNECT_TIMEOUT_NS);
+        let tls = self.target.tls.as_ref().map(|tls| Arc::clone(&tls.borrow()));
+        let stream = tokio::select! {
+            stream = dial::dial(&self.target.host, self.target.port, tls) => stream?,
+            () = self.clock.sleep_until(until) => return Err(no_answer()),
+        };
+        reached.dialled = true;
+        let mut filters = self.target.filters.clone();
+        let connection = Connection::open(self.opening(version, &mut filters), self.clock.boot())?;
+        let ((messages, queue), (settled, ids)) = (mpsc::channel(MESSAGES_MAX), mpsc::channel(SETTLED_MAX));
+        let (forward, mut events) = mpsc::channel(EVENTS_MAX);
+        let stop = CancellationToken::new();
+        let _driving = stop.clone().drop_guard();
+        let inward = Some(Inward { settled: ids, filters: Some(filters) });
+        let ends = Ends { messages: queue, events: forward, inward, stop, judge: dial::judge };
+        self.tasks.spawn(drive(stream, connection, self.clock.clone(), ends));
+        let mut pipe = Some(Pipe { messages, settled });
+        let mut refused_acks = 0_u64;
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = self.clock.sleep_until(until), if !reached.accepted => return Err(no_answer()),
+            };
+            let Some(event) = event else { return Ok(()) };
+            match event? {
+                Event::Accepted(limits) => {
+                    (reached.answered, reached.accepted) = (true, true);
+                    tracing::info!(broker = %self.target.host, %version, ?limits, "connected to broker");
+                    let Some(pipe) = pipe.take() else { continue };
+                    self.hand_on(InboxEvent::Connected(number, pipe)).await?;
+                }
+                Event::Refused => reached.answered = true,
+                Event::NotSubscribed(..) => {}
+                Event::Subscribed => {
+                    reached.subscribed = true;
+                    self.is_connected(true);
+                    let filters = self.target.filters.borrow().clone();
+                    let first = filters.first().map_or("-", String::as_str);
+                    tracing::info!(filters = filters.len(), first, "receiving");
+                }
+                Event::Delivered { id, topic, payload } => {
+                    self.hand_on(InboxEvent::Message { number, id, topic, payload }).await?;
+                }
+                Event::Link(LinkEvent::Refused { why, .. }) => {
+                    telemetry::ack_dropped();
+                    refused_acks = refused_acks.saturating_add(1);
+                    if refused_acks.is_power_of_two() {
+                        tracing::warn!(%why, refused_acks, "the broker refuses our acks; devices keep what they cannot hear of: let this user write hw/1/ack/#");
+                    }
+                }
+                Event::Link(_) => {}
+            }
+        }
+    }
+
+    async fn hand_on(&self, event: InboxEvent) -> Result<(), LinkClosed> {
+        self.events.send(event).await.map_err(|_| LinkClosed::transient("nobody receives any more"))
+    }
+
+    fn opening(&self, version: Version, filters: &mut watch::Receiver<BTreeSet<String>>) -> Opening {
+        let lasting = Lasting {
+            starts_clean: self.target.clean_start,
+            expiry_s: SESSION_EXPIRY_S,
+            receive_max: RECEIVE_MAX,
+        };
+        Opening {
+            version,
+            client_id: self.target.client_id.clone(),
+            keepalive_s: self.target.keepalive_s.max(5),
+            will: None,
+            lasting: Some(lasting),
+            filters: filters.borrow_and_update().clone(),
+            settle: Settle::ByHand,
+            inflight_max: INFLIGHT_MAX,
+        }
+    }
+}
+
+fn no_answer() -> LinkClosed {
+    LinkClosed::transient(format!("no answer within {} s", CONNECT_TIMEOUT_NS / NS_PER_S))
 }
 
 /// Full jitter: anything up to 1 s × 2^failures, at most 30 s.
@@ -206,184 +360,25 @@ fn backoff(failures: u32) -> Duration {
     Duration::from_millis(ceiling_ms.saturating_mul(share) >> 32)
 }
 
-async fn one_connection(
-    target: &MqttTarget,
-    number: u32,
-    events: &mpsc::Sender<InboxEvent>,
-    connected: &watch::Sender<bool>,
-) -> String {
-    let (client, mut eventloop) = AsyncClient::new(options(target), REQUESTS_MAX);
-    let (up_tx, up) = watch::channel(false);
-    let subscribing = keep_subscribed(client.clone(), target.filters.clone(), up);
-    let polling = async {
-        loop {
-            let event = match eventloop.poll().await {
-                Ok(Event::Incoming(event)) => event,
-                Ok(Event::Outgoing(_)) => continue,
-                Err(error) => return reason(&error),
-            };
-            match event {
-                Packet::ConnAck(ack) => {
-                    tracing::info!(broker = %target.host, session_present = ack.session_present, "connected to broker");
-                    if events.send(InboxEvent::Connected(number, client.clone())).await.is_err() {
-                        return "inbox closed".into();
-                    }
-                    up_tx.send_replace(true);
-                    if target.filters.borrow().is_empty() {
-                        connected.send_replace(true);
-                        telemetry::mqtt_connected(true);
-                    }
-                }
-                Packet::SubAck(ack) => {
-                    if let Some(refused) = refused_filter(&ack) {
-                        return refused;
-                    }
-                    connected.send_replace(true);
-                    telemetry::mqtt_connected(true);
-                }
-                Packet::Publish(publish) => {
-                    let message = InboxEvent::Message(number, Box::new(publish));
-                    let Ok(()) = events.send(message).await else { return "inbox closed".into() };
-                }
-                Packet::Disconnect(disconnect) => {
-                    return format!("broker said disconnect: {:?}", disconnect.reason_code);
-                }
-                _ => {}
-            }
+/// The end of a connection with what a person can do about it.
+fn with_cure(closed: &LinkClosed) -> String {
+    let reason = &closed.reason;
+    match closed.cause {
+        Cause::NotAuthorized if reason.contains("shared subscriptions") => {
+            format!("{reason}; mqtt.share = \"shards\" needs none")
         }
-    };
-    // Polling is never dropped for the other's sake: that one does not end.
-    tokio::select! {
-        ended = polling => ended,
-        ended = subscribing => ended,
-    }
-}
-
-/// Subscribes to what is wanted, and takes back what is no more. Does not end while the connection stands.
-async fn keep_subscribed(
-    client: AsyncClient,
-    mut wanted: watch::Receiver<BTreeSet<String>>,
-    mut up: watch::Receiver<bool>,
-) -> String {
-    if up.wait_for(|up| *up).await.is_err() {
-        return std::future::pending().await;
-    }
-    let mut subscribed = BTreeSet::new();
-    loop {
-        let now = wanted.borrow_and_update().clone();
-        for filter in now.difference(&subscribed) {
-            if client.subscribe(filter, QoS::AtLeastOnce).await.is_err() {
-                return std::future::pending().await;
-            }
+        Cause::NotAuthorized if reason.contains("subscription") => format!(
+            "{reason}; let this user read hw/1/in/# (in a group $share/+/hw/1/in/#) in the broker's access list"
+        ),
+        Cause::NotAuthorized | Cause::Untrusted => {
+            format!("{reason}; check identity.tls_cert, identity.ca and mqtt.client_id")
         }
-        for filter in subscribed.difference(&now) {
-            if client.unsubscribe(filter).await.is_err() {
-                return std::future::pending().await;
-            }
-        }
-        if subscribed != now {
-            tracing::info!(filters = now.len(), first = now.first().map_or("-", String::as_str), "receiving");
-        }
-        subscribed = now;
-        if wanted.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-    }
-}
-
-fn options(target: &MqttTarget) -> MqttOptions {
-    let mut options = MqttOptions::new(&target.client_id, &target.host, target.port);
-    options
-        .set_keep_alive(Duration::from_secs(target.keepalive_s.max(5).into()))
-        .set_clean_start(target.clean_start)
-        .set_session_expiry_interval(Some(SESSION_EXPIRY_S))
-        .set_receive_maximum(Some(RECEIVE_MAX))
-        .set_max_packet_size(Some(PACKET_BYTES_MAX))
-        .set_connection_timeout(CONNECT_TIMEOUT_S)
-        .set_outgoing_inflight_upper_limit(INFLIGHT_MAX)
-        .set_manual_acks(true);
-    if let Some(tls) = &target.tls {
-        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(Arc::clone(&tls.borrow()))));
-    }
-    options
-}
-
-/// A collector that may not subscribe would wait for ever on a connection that looks sound.
-fn refused_filter(ack: &SubAck) -> Option<String> {
-    let code = ack.return_codes.iter().find(|code| !matches!(code, SubscribeReasonCode::Success(_)))?;
-    let cure = match code {
-        SubscribeReasonCode::SharedSubscriptionsNotSupported => {
-            "mqtt.share = \"shards\" needs no shared subscriptions"
-        }
-        _ => "let this user read hw/1/in/# (in a group $share/+/hw/1/in/#) in the broker's access list",
-    };
-    Some(format!("the broker refuses the subscription ({code:?}); {cure}"))
-}
-
-fn reason(error: &ConnectionError) -> String {
-    match error {
-        ConnectionError::ConnectionRefused(
-            ConnectReturnCode::NotAuthorized | ConnectReturnCode::BadClientId,
-        ) => {
-            format!("{error}; check identity.tls_cert and mqtt.client_id")
-        }
-        error => error.to_string(),
+        Cause::ProtocolRefused => format!("{reason}; mqtt.version = \"auto\" tries both"),
+        Cause::TakenOver => format!("{reason}; two collectors must not share one mqtt.client_id"),
+        _ => reason.clone(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn client() -> AsyncClient {
-        AsyncClient::new(MqttOptions::new("test", "127.0.0.1", 1), 8).0
-    }
-
-    fn publish(pkid: u16) -> InboxEvent {
-        let mut publish = Publish::new("hw/1/in/00/acme/pi-1/1", QoS::AtLeastOnce, vec![7], None);
-        publish.pkid = pkid;
-        InboxEvent::Message(1, Box::new(publish))
-    }
-
-    /// Packet ids of an old connection mean other messages on the new one.
-    #[tokio::test]
-    async fn manual_acks_of_an_old_connection_are_not_paid_on_the_new_one() {
-        let (to_inbox, events) = mpsc::channel(8);
-        let mut inbox = MqttInbox {
-            events,
-            client: None,
-            connection: 0,
-            next_token: 0,
-            unsettled: BTreeMap::new(),
-            owed: VecDeque::new(),
-            connected: watch::channel(true).1,
-        };
-        to_inbox.send(InboxEvent::Connected(1, client())).await.unwrap();
-        to_inbox.send(publish(1)).await.unwrap();
-        let old = inbox.next().await;
-        to_inbox.send(publish(2)).await.unwrap();
-        to_inbox.send(InboxEvent::Connected(2, client())).await.unwrap();
-        let InboxEvent::Message(_, late) = publish(3) else { panic!() };
-        to_inbox.send(InboxEvent::Message(1, late)).await.unwrap();
-        let InboxEvent::Message(_, fresh) = publish(1) else { panic!() };
-        to_inbox.send(InboxEvent::Message(2, fresh)).await.unwrap();
-        // Not settled, and of the first connection: the broker sends it again.
-        assert_eq!(inbox.next().await.token >> 32, 1);
-        let fresh = inbox.next().await;
-        assert_eq!(fresh.token >> 32, 2, "what came late of the first connection is passed over");
-        inbox.settle(old.token).await;
-        assert_eq!((inbox.unsettled.len(), inbox.owed.len()), (1, 0), "only the new one is held");
-        inbox.settle(fresh.token).await;
-        assert!(inbox.unsettled.is_empty());
-    }
-
-    #[test]
-    fn a_refused_subscription_is_told_with_its_cure() {
-        let ack = |code| SubAck { pkid: 1, return_codes: vec![code], properties: None };
-        assert_eq!(refused_filter(&ack(SubscribeReasonCode::Success(QoS::AtLeastOnce))), None);
-        let denied = refused_filter(&ack(SubscribeReasonCode::NotAuthorized)).unwrap();
-        assert!(denied.contains("hw/1/in/#"), "{denied}");
-        let shared = refused_filter(&ack(SubscribeReasonCode::SharedSubscriptionsNotSupported)).unwrap();
-        assert!(shared.contains("shards"), "{shared}");
-    }
-}
+#[path = "mqtt/tests.rs"]
+mod tests;

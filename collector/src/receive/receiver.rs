@@ -5,6 +5,7 @@ mod others;
 use super::acks::{AckDesk, ClockQuality, Now, Standing, Voice};
 use super::admit::{Admission, Admitted, Body, Refusal, RefusalKind, read_body};
 use super::credit::CreditPool;
+use super::epochs::{EPOCHS_PER_DEVICE_MAX, Epochs};
 use super::landed_set::{LandedSet, refusal};
 use super::quota::QuotaSettings;
 use super::reassemble::{DeviceEpoch, PartOutcome, Reassembler, StagingLimits};
@@ -98,6 +99,7 @@ pub struct Receiver {
     staging: Reassembler,
     landed: LandedSet,
     desk: AckDesk,
+    epochs: Epochs,
     /// Acks that go out at once, such as requests for a hello.
     urgent: Vec<Outgoing>,
     /// Messages of a key that another receiver of the group may just have heard of, with the end of their patience.
@@ -117,6 +119,7 @@ impl Receiver {
             staging: Reassembler::new(StagingLimits::V1),
             landed: LandedSet::new(mark.clone()),
             desk,
+            epochs: Epochs::default(),
             urgent: Vec::new(),
             pen: VecDeque::new(),
             pen_bytes: 0,
@@ -169,6 +172,7 @@ impl Receiver {
             }
         };
         let owner = (admitted.device.clone(), admitted.envelope.epoch);
+        self.meet_epoch(&owner);
         let cost = cost_of(admitted.lane, payload.len());
         self.desk.received(&owner, cost, admitted.envelope.sent, now);
         self.desk.signed_by(&owner, &admitted.key_serial);
@@ -238,6 +242,20 @@ impl Receiver {
         }
     }
 
+    /// State of this epoch is about to be kept: the longest idle of its device goes if that is one too many.
+    fn meet_epoch(&mut self, owner: &DeviceEpoch) {
+        let Some(gone) = self.epochs.heard(owner) else { return };
+        self.landed.forget(&gone);
+        self.desk.forget(&gone);
+        tracing::warn!(device = %gone.0, epoch = %gone.1, limit = EPOCHS_PER_DEVICE_MAX, "device has more epochs than are kept; the longest idle is forgotten");
+    }
+
+    /// Epochs forgotten because their device had too many.
+    #[must_use]
+    pub fn epochs_forgotten(&self) -> u64 {
+        self.epochs.forgotten()
+    }
+
     /// A hello of this key is about to be taken: if it is the first, no hello of another key stands in its way.
     fn meet_key(&mut self, owner: &DeviceEpoch, key_id: KeyId) {
         if self.admission.registry.signer(&owner.0, key_id).is_none() {
@@ -294,8 +312,14 @@ impl Receiver {
     /// any more (counted by the caller); it stays in the log.
     pub fn replay(&mut self, landed: &Landed) -> bool {
         match landed {
-            Landed::Message(message) => self.replay_message(message),
-            Landed::Blob(blob) => self.replay_blob(blob),
+            Landed::Message(message) => {
+                self.meet_epoch(&(message.device.clone(), message.epoch));
+                self.replay_message(message)
+            }
+            Landed::Blob(blob) => {
+                self.meet_epoch(&(blob.device.clone(), blob.epoch));
+                self.replay_blob(blob)
+            }
         }
     }
 
@@ -369,13 +393,14 @@ impl Receiver {
     }
 
     fn answer_refusal(&mut self, refused: &Refusal, payload: &[u8], now: Now) {
-        let ask =
-            matches!(refused.kind, RefusalKind::UnknownKey | RefusalKind::Expired | RefusalKind::Revoked);
+        let shut_out = matches!(refused.kind, RefusalKind::Revoked | RefusalKind::OtherCa);
+        let ask = shut_out || matches!(refused.kind, RefusalKind::UnknownKey | RefusalKind::Expired);
         let (true, Some(device), Some(epoch)) = (ask, &refused.device, refused.epoch) else { return };
         if self.desk.ask_hello(device, now.boot) {
-            let ack = match refused.kind {
-                RefusalKind::Revoked => self.desk.shut_out(refused.detail.clone(), nonce_of(payload)),
-                _ => self.desk.need_hello(),
+            let ack = if shut_out {
+                self.desk.shut_out(refused.detail.clone(), nonce_of(payload))
+            } else {
+                self.desk.need_hello()
             };
             let out = self.sign(&(device.clone(), epoch), &ack, now.utc);
             self.urgent.extend(out);
@@ -425,6 +450,10 @@ impl Receiver {
     }
 
     fn apply(&mut self, note: Note, end: LandingPosition, now: BootNanos) -> DeviceEpoch {
+        // It may have been forgotten while its sync was under way.
+        let (Note::Rows(owner, _) | Note::Declaration(owner, _) | Note::Blob(owner, ..) | Note::Plain(owner)) =
+            &note;
+        self.meet_epoch(&owner.clone());
         match note {
             Note::Rows(owner, runs) => {
                 for run in runs {

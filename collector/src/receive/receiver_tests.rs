@@ -4,6 +4,7 @@ use super::*;
 use crate::land::{LandingReader, Log, StdDisk};
 use crate::receive::testkit::{Ca, Device, EPOCH, now, number_rows, numbers, path};
 use headwater_core::time::Grade;
+use headwater_core::wire::chain::FleetRoots;
 use headwater_core::wire::object::{BlobObject, Part, object_id};
 use headwater_core::wire::{AckStream, MESSAGE_BYTES_ACCEPTED_MAX};
 use proptest::prelude::*;
@@ -514,4 +515,118 @@ fn a_new_key_is_let_in_whatever_an_older_one_said() {
     assert_eq!(bench.take(&new, &new.sign(MessageKind::Probe, &[]), 20), None);
     let acks = bench.acks(1_000);
     assert!(acks.iter().any(|ack| ack.nonce == Some([2; 16]) && ack.credit.is_some_and(|credit| credit > 0)));
+}
+
+/// A device that invents epochs fills nothing, and one of them that comes back takes up where its log left off.
+#[test]
+fn epochs_of_a_device_are_bounded_and_a_forgotten_one_is_asked_to_resume() {
+    use headwater_core::id::Epoch;
+    let mut bench = Bench::new();
+    let (device, other) = (bench.ca.device("pi-1"), bench.ca.device("pi-2"));
+    let owner = device.owner();
+    let begin = |bench: &mut Bench, device: &Device, ms: i64| {
+        assert_eq!(bench.take(device, &device.hello(1), ms), None);
+        assert_eq!(bench.take(device, &device.declaration(3, "imu", &numbers()), ms), None);
+        assert_eq!(bench.take(device, &device.batch(vec![number_rows(3, 0, 10)]), ms), None);
+    };
+    begin(&mut bench, &device, 0);
+    begin(&mut bench, &other, 0);
+    bench.acks(1_000);
+    assert_eq!(bench.receiver.landed_set().durable_upto(&owner, StreamId(3)), 10);
+    let invent = |bench: &mut Bench, n: u64, ms: i64| {
+        let sent = Sent { boot_ordinal: 1, ns: 1 };
+        let probe = Unsigned::new(MessageKind::Probe, &device.path, Epoch(1_000 + n), &[]).unwrap();
+        assert_eq!(bench.take(&device, &probe.sign(sent, &device.key), ms), None);
+    };
+    let max = EPOCHS_PER_DEVICE_MAX as u64;
+    for n in 0..max - 1 {
+        invent(&mut bench, n, 2_000);
+    }
+    assert_eq!(bench.receiver.epochs_forgotten(), 0);
+    assert_eq!(bench.receiver.landed_set().durable_upto(&owner, StreamId(3)), 10);
+    for n in max..1_000 {
+        invent(&mut bench, n, 2_000);
+    }
+    assert_eq!(bench.receiver.epochs_forgotten(), 1_000 - max);
+    assert_eq!(bench.receiver.desk.outboxes(), EPOCHS_PER_DEVICE_MAX + 1, "the other device has its own");
+    assert_eq!(bench.receiver.landed_set().durable_upto(&owner, StreamId(3)), 0, "forgotten");
+    assert_eq!(bench.receiver.landed_set().durable_upto(&other.owner(), StreamId(3)), 10);
+    bench.acks(9_000);
+    // It comes back: asked for a hello and its declaration, and all is as it was.
+    assert_eq!(bench.take(&device, &device.batch(vec![number_rows(3, 10, 10)]), 20_000), None);
+    let acks = bench.acks(20_000);
+    assert!(
+        acks.iter().any(|ack| ack.need_hello && ack.need_schema == [(StreamId(3), numbers().fingerprint())])
+    );
+    assert_eq!(bench.take(&device, &device.hello(2), 20_100), None);
+    assert_eq!(bench.take(&device, &device.declaration(3, "imu", &numbers()), 20_200), None);
+    assert_eq!(bench.receiver.landed_set().durable(&owner, StreamId(3)), [10..20].into_iter().collect());
+    assert_eq!(bench.take(&device, &device.batch(vec![number_rows(3, 0, 10)]), 20_300), None);
+    assert_eq!(
+        bench.receiver.landed_set().durable_upto(&owner, StreamId(3)),
+        20,
+        "what it sent again counts"
+    );
+}
+
+/// A token of one site's CA must not bring the key of another's gateway: names are reserved per CA only.
+#[test]
+fn a_second_key_of_a_name_by_another_ca_is_refused_until_the_first_is_revoked_or_over() {
+    let mut bench = Bench::new();
+    let (north, south) = (bench.ca.site("north"), bench.ca.site("south"));
+    let genuine = north.device_until("pi-1", "acme", 2030);
+    assert_eq!(bench.take(&genuine, &genuine.hello(1), 0), None);
+    // Its own CA renews it; so does that CA with a key of its own that was renewed.
+    let renewed = north.device("pi-1");
+    assert_eq!(bench.take(&renewed, &renewed.hello(2), 10), None);
+    let rekeyed = bench.ca.site("north").device("pi-1");
+    assert_eq!(bench.take(&rekeyed, &rekeyed.hello(3), 20), None);
+    bench.acks(100);
+    let thief = south.device("pi-1");
+    assert_eq!(bench.take(&thief, &thief.hello(9), 6_000), Some(RefusalKind::OtherCa));
+    assert_eq!(
+        bench.take(&thief, &thief.sign(MessageKind::Probe, &[]), 6_000),
+        Some(RefusalKind::UnknownKey)
+    );
+    let told = bench.acks(6_000);
+    let why = told.iter().find_map(|ack| ack.revoked.clone()).expect("its holder is told");
+    assert!(why.contains("is of another CA than acme/pi-1's"), "{why}");
+    assert_eq!(
+        bench.take(&genuine, &genuine.sign(MessageKind::Probe, &[]), 6_010),
+        None,
+        "the first goes on"
+    );
+    // A stranger with that chain and no key is not answered at all.
+    let mut forged = thief.hello(10);
+    let n = forged.len() - 20;
+    forged[n] ^= 1;
+    let crc = crc32c::crc32c(&forged[..forged.len() - 4]).to_le_bytes();
+    let n = forged.len() - 4;
+    forged[n..].copy_from_slice(&crc);
+    assert_eq!(bench.take(&thief, &forged, 6_020), Some(RefusalKind::BadSignature));
+    // Moved in order: all of the north are revoked, then the south has the name.
+    let list = north.revoke(&[&genuine, &renewed]);
+    bench.receiver.registry().revoke(&list);
+    assert_eq!(bench.take(&thief, &thief.hello(11), 12_000), Some(RefusalKind::OtherCa), "one is left");
+    // By dates, on a registry of its own: the first one's certificate ends in 2030.
+    let registry = Registry::new();
+    let of = |device: &Device| {
+        let roots = FleetRoots::new(std::slice::from_ref(&bench.ca.der)).unwrap();
+        verify_chain(&device.chain, &roots, Role::Device, now(0).utc).unwrap()
+    };
+    assert_eq!(registry.other_ca(&of(&genuine), now(0).utc), None, "of a name nobody has");
+    registry.insert_key(DeviceKey { signer: of(&genuine), chain: genuine.chain.clone(), seen: now(0).utc });
+    let why = registry.other_ca(&of(&thief), now(0).utc).unwrap();
+    assert!(why.contains("CN=south") && why.contains("CN=north") && why.contains("revoke that"), "{why}");
+    assert!(why.starts_with(&format!("certificate {}", of(&thief).serial)), "{why}");
+    let later = UtcNanos(2_000_000_000 * headwater_core::time::NS_PER_S);
+    assert_eq!(registry.other_ca(&of(&thief), later), None, "the first has ended in 2030");
+    // The root outranks both, and from then on neither counts.
+    let of_root = bench.ca.device("pi-1");
+    assert_eq!(bench.take(&of_root, &of_root.hello(12), 20_000), None);
+    assert_eq!(
+        bench.take(&rekeyed, &rekeyed.sign(MessageKind::Probe, &[]), 30_000),
+        Some(RefusalKind::OtherCa)
+    );
+    assert_eq!(bench.take(&of_root, &of_root.sign(MessageKind::Probe, &[]), 30_010), None);
 }

@@ -192,6 +192,7 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
             send(&mut inbox, receiver.acks(quality.read(), now_of(&clock))).await;
             let staging = receiver.staging();
             telemetry::receiver_state(staging.cost(), staging.dropped(), receiver.landed_set().forgotten());
+            telemetry::epochs_forgotten(receiver.epochs_forgotten(), receiver.registry().epochs_forgotten());
             let boot = clock.boot();
             if shown_at.is_none_or(|at| boot.since(at) >= SHOW_NS) {
                 shown_at = Some(boot);

@@ -11,7 +11,8 @@ use headwater_core::wire::{
     Capabilities, Declaration, Hello, Lane, MessageKind, Sent, SigningKey, Topic, Unsigned,
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_ED25519,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ED25519,
 };
 
 pub(crate) const EPOCH: Epoch = Epoch(7);
@@ -26,7 +27,10 @@ pub(crate) fn path(device: &str) -> DevicePath {
 
 pub(crate) struct Ca {
     issuer: Issuer<'static, KeyPair>,
+    /// The root's.
     pub(crate) der: Vec<u8>,
+    /// CAs from this one up to below the root.
+    chain: Vec<Vec<u8>>,
 }
 
 impl Ca {
@@ -35,7 +39,18 @@ impl Ca {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let der = params.self_signed(&key).unwrap().der().to_vec();
-        Self { issuer: Issuer::new(params, key), der }
+        Self { issuer: Issuer::new(params, key), der, chain: Vec::new() }
+    }
+
+    /// A CA of this name below this one.
+    pub(crate) fn site(&self, name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let chain = vec![params.signed_by(&key, &self.issuer).unwrap().der().to_vec()];
+        Self { issuer: Issuer::new(params, key), der: self.der.clone(), chain }
     }
 
     pub(crate) fn admission(&self) -> Admission {
@@ -56,14 +71,15 @@ impl Ca {
         params.not_after = rcgen::date_time_ymd(until, 1, 1);
         let der = params.signed_by(&key, &self.issuer).unwrap().der().to_vec();
         let key = SigningKey::from_pkcs8(key.serialized_der()).unwrap();
-        Device { path: path(cn), key, chain: vec![der], sent: std::cell::Cell::new(0) }
+        let chain = [vec![der], self.chain.clone()].concat();
+        Device { path: path(cn), key, chain, sent: std::cell::Cell::new(0) }
     }
 
     pub(crate) fn device(&self, cn: &str) -> Device {
         self.device_until(cn, "acme", 2090)
     }
 
-    /// The fleet's list in which these devices' certificates are revoked.
+    /// This CA's list in which these devices' certificates are revoked.
     pub(crate) fn revoke(&self, devices: &[&Device]) -> headwater_core::wire::revocation::RevocationList {
         let day = rcgen::date_time_ymd(2026, 11, 28);
         let entry = |device: &&Device| {
@@ -95,7 +111,7 @@ impl Ca {
         };
         let der = params.signed_by(&self.issuer).unwrap().der().to_vec();
         let roots = std::slice::from_ref(&self.der);
-        headwater_core::wire::revocation::RevocationList::read(&[der], roots, &[]).unwrap()
+        headwater_core::wire::revocation::RevocationList::read(&[der], roots, &self.chain).unwrap()
     }
 
     /// A collector's key and chain.

@@ -155,6 +155,8 @@ pub trait Uplink: Send {
     fn connect(&mut self, ack_topic: &str) -> impl Future<Output = Result<Self::Link, LinkClosed>> + Send;
     /// The link made last is over, and why: the next may go to another broker, or take smaller messages.
     fn ended(&mut self, _closed: &LinkClosed) {}
+    /// This uplink takes the place of `before`, with other certificates: what that one learned of brokers is as true.
+    fn succeed(&mut self, _before: &Self) {}
     /// Brokers that may be tried instead of the one that failed.
     fn alternatives(&self) -> usize {
         0

@@ -120,6 +120,8 @@ pub struct Signer {
     pub key: VerifyingKey,
     /// Serial number, lower-case hex.
     pub serial: String,
+    /// The CA below the root that issued it, by its name, which the root gave it; `None` if a root issued it.
+    pub site: Option<String>,
     /// Start of validity.
     pub not_before: UtcNanos,
     /// End of validity.
@@ -162,7 +164,7 @@ pub fn verify_chain(
     if let Some(revoked) = roots.revocations.find(chain) {
         return Err(ChainError::Revoked { serial: revoked.serial.clone(), reason: revoked.reason });
     }
-    read_signer(leaf, role)
+    read_signer(leaf, roots, role)
 }
 
 /// [`verify_chain`] for who does not trust his clock to be late enough: a chain that holds up to the root and begins
@@ -216,6 +218,28 @@ pub fn not_after(certificate: &[u8]) -> Result<UtcNanos, ChainError> {
     Ok(UtcNanos(certificate.validity().not_after.timestamp().saturating_mul(NS_PER_S)))
 }
 
+/// Serial number of a certificate (DER), lower-case hex, not verified.
+///
+/// # Errors
+/// [`ChainError::Malformed`].
+pub fn serial(certificate: &[u8]) -> Result<String, ChainError> {
+    let (_, certificate) =
+        X509Certificate::from_der(certificate).map_err(|error| ChainError::Malformed(error.to_string()))?;
+    Ok(serial_of(&certificate))
+}
+
+fn serial_of(certificate: &X509Certificate<'_>) -> String {
+    certificate.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// True if a root itself signed it: by name and by key, since roots do not choose each other's names.
+fn is_of_root(certificate: &X509Certificate<'_>, roots: &FleetRoots) -> bool {
+    roots.ders.iter().filter_map(|der| X509Certificate::from_der(der).ok()).any(|(_, root)| {
+        root.subject().as_raw() == certificate.issuer().as_raw()
+            && certificate.verify_signature(Some(root.public_key())).is_ok()
+    })
+}
+
 /// Start of a certificate's validity (DER), not verified: the present cannot be earlier for whoever holds it.
 ///
 /// # Errors
@@ -226,7 +250,7 @@ pub fn not_before(certificate: &[u8]) -> Result<UtcNanos, ChainError> {
     Ok(UtcNanos(certificate.validity().not_before.timestamp().saturating_mul(NS_PER_S)))
 }
 
-fn read_signer(leaf: &[u8], role: Role) -> Result<Signer, ChainError> {
+fn read_signer(leaf: &[u8], roots: &FleetRoots, role: Role) -> Result<Signer, ChainError> {
     let malformed = |what: &str| ChainError::Malformed(what.to_owned());
     let (_, certificate) = X509Certificate::from_der(leaf).map_err(|error| malformed(&error.to_string()))?;
     let usage = certificate
@@ -253,7 +277,8 @@ fn read_signer(leaf: &[u8], role: Role) -> Result<Signer, ChainError> {
         path,
         role,
         key,
-        serial: certificate.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
+        serial: serial_of(&certificate),
+        site: (!is_of_root(&certificate, roots)).then(|| certificate.issuer().to_string()),
         not_before: utc(validity.not_before.timestamp()),
         not_after: utc(validity.not_after.timestamp()),
     })

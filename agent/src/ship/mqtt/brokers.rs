@@ -1,35 +1,20 @@
 //! Which broker of the list comes next, in which version of MQTT, and what was learned of each.
 
 use super::memory::{Memory, Remembered};
-use super::packet::Version;
 use super::url::BrokerUrl;
 use headwater_core::ports::{Cause, LinkClosed};
+use headwater_mqtt::{Version, Versions, VersionsKnown};
 
-/// After so many connections in 3.1.1 a broker is asked again whether it speaks 5 by now.
-const RETRY_V5_AFTER: u32 = 50;
 /// So many connections in a row that ended under a message larger than any taken look like a limit nobody told us:
 /// 3.1.1 has no word for it, and one may be chance.
 const SUSPECTS_MAX: u8 = 3;
 /// Payloads are not cut below this, bytes: a hello and a declaration must pass.
 pub(super) const PAYLOAD_BYTES_MIN: usize = 8 * 1024;
 
-/// Which versions may be spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Versions {
-    /// 5, else 3.1.1.
-    #[default]
-    Auto,
-    /// This one only.
-    Only(Version),
-}
-
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Known {
     url: BrokerUrl,
-    /// The version that worked last; `None` before any did.
-    version: Option<Version>,
-    /// Connections since 5 was last tried.
-    since_v5: u32,
+    spoken: VersionsKnown,
     payload_bytes_max: usize,
     suspects: u8,
 }
@@ -63,8 +48,7 @@ impl Brokers {
             .map(|url| {
                 let before = memory.brokers.get(&url.to_string());
                 Known {
-                    version: before.and_then(|before| before.version()),
-                    since_v5: before.map_or(0, |before| before.connects_since_5),
+                    spoken: before.map(Remembered::known).unwrap_or_default(),
                     payload_bytes_max: usize::MAX,
                     suspects: 0,
                     url,
@@ -79,7 +63,8 @@ impl Brokers {
     /// What is worth remembering over restarts.
     pub(super) fn memory(&self) -> Memory {
         let remembered = |known: &Known| {
-            known.version.map(|version| (known.url.to_string(), Remembered::new(version, known.since_v5)))
+            let version = known.spoken.worked()?;
+            Some((known.url.to_string(), Remembered::new(version, known.spoken.since_v5())))
         };
         Memory {
             last_good: self.known.get(self.current).map(|known| known.url.to_string()),
@@ -90,13 +75,7 @@ impl Brokers {
     /// The next connection to try.
     pub(super) fn plan(&self) -> Option<Plan> {
         let known = self.known.get(self.current)?;
-        let (version, instead) = match (self.versions, known.version) {
-            (Versions::Only(version), _) => (version, None),
-            (Versions::Auto, Some(Version::V311)) if known.since_v5 < RETRY_V5_AFTER => {
-                (Version::V311, Some(Version::V5))
-            }
-            (Versions::Auto, _) => (Version::V5, Some(Version::V311)),
-        };
+        let (version, instead) = known.spoken.plan(self.versions);
         let payload_bytes_max = known.payload_bytes_max;
         Some(Plan { url: known.url.clone(), version, instead, payload_bytes_max })
     }
@@ -105,10 +84,7 @@ impl Brokers {
     pub(super) fn connected(&mut self, version: Version, tried_v5: bool) -> bool {
         self.was_up = true;
         let Some(known) = self.known.get_mut(self.current) else { return false };
-        let news = known.version.replace(version) != Some(version);
-        known.since_v5 = if tried_v5 { 0 } else { known.since_v5.saturating_add(1) };
-        // Its count is written too, but seldom: a restart may cost a few connections of it.
-        news || known.since_v5.is_multiple_of(RETRY_V5_AFTER / 5)
+        known.spoken.connected(version, tried_v5)
     }
 
     /// It did not come about, or is over. `payload_bytes_max` is what went on it at most.
@@ -130,6 +106,19 @@ impl Brokers {
         let stay = (was_up && closed.cause != Cause::UseAnother) || closed.cause == Cause::TakenOver;
         if !stay {
             self.current = self.current.saturating_add(1).checked_rem(self.known.len()).unwrap_or(0);
+        }
+    }
+
+    /// Takes over what was learned of brokers of the same address, and which of them is the one to use.
+    pub(super) fn succeed(&mut self, before: &Self) {
+        for known in &mut self.known {
+            if let Some(learned) = before.known.iter().find(|learned| learned.url == known.url) {
+                *known = learned.clone();
+            }
+        }
+        let current = before.known.get(before.current).map(|known| &known.url);
+        if let Some(place) = self.known.iter().position(|known| Some(&known.url) == current) {
+            (self.current, self.was_up) = (place, before.was_up);
         }
     }
 
@@ -182,18 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn the_version_that_worked_is_remembered_over_restarts_and_5_retried_now_and_then() {
+    fn the_version_that_worked_is_remembered_over_restarts() {
         let mut brokers = three(Versions::Auto, &Memory::default());
         let versions = |brokers: &Brokers| brokers.plan().map(|plan| (plan.version, plan.instead)).unwrap();
         assert_eq!(versions(&brokers), (Version::V5, Some(Version::V311)));
         assert!(brokers.connected(Version::V311, true), "news");
-        let mut brokers = three(Versions::Auto, &brokers.memory());
-        for _ in 0..RETRY_V5_AFTER {
-            assert_eq!(versions(&brokers), (Version::V311, Some(Version::V5)));
-            brokers.connected(Version::V311, false);
-        }
-        assert_eq!(versions(&brokers), (Version::V5, Some(Version::V311)));
-        brokers.connected(Version::V311, true);
+        let brokers = three(Versions::Auto, &brokers.memory());
         assert_eq!(versions(&brokers), (Version::V311, Some(Version::V5)));
         let only = three(Versions::Only(Version::V5), &brokers.memory());
         assert_eq!(versions(&only), (Version::V5, None));
@@ -231,5 +214,33 @@ mod tests {
             cut(&mut brokers, Cause::TooLarge);
         }
         assert_eq!(limit(&brokers), PAYLOAD_BYTES_MIN);
+    }
+
+    /// A renewed certificate made a new uplink, which cut large messages into refusals once more.
+    #[test]
+    fn what_was_learned_outlives_a_renewed_certificate_by_address() {
+        let mut before = three(Versions::Auto, &Memory::default());
+        end(&mut before, Cause::Transient);
+        before.connected(Version::V311, true);
+        end(&mut before, Cause::TooLarge);
+        before.connected(Version::V311, false);
+        let mut after = three(Versions::Auto, &Memory::default());
+        after.succeed(&before);
+        assert_eq!(after.plan(), before.plan());
+        let plan = after.plan().unwrap();
+        assert_eq!(
+            (plan.url.host.as_str(), plan.version, plan.payload_bytes_max),
+            ("b", Version::V311, 48 * 1024)
+        );
+        // The link that stands while certificates change still ends as one that was up.
+        end(&mut after, Cause::BrokerAway);
+        assert_eq!(host(&after), "b");
+        // Another list: what is not in it is forgotten, what is new begins anew.
+        let urls = ["c", "b"].map(|host| format!("mqtts://{host}").parse().unwrap());
+        let mut other = Brokers::new(urls.to_vec(), Versions::Auto, &Memory::default());
+        other.succeed(&before);
+        assert_eq!(host(&other), "b");
+        end(&mut other, Cause::UseAnother);
+        assert_eq!((host(&other), other.plan().unwrap().version), ("c".into(), Version::V5));
     }
 }

@@ -1,9 +1,8 @@
 //! A connection as the shipper sees it: numbered messages in, events out.
 
-use super::connection::{Event, Outgoing, span_of};
-use super::packet::Limits;
 use headwater_core::ports::{Link, LinkClosed, LinkEvent};
 use headwater_core::wire::MESSAGE_BYTES_ACCEPTED_MAX;
+use headwater_mqtt::{Event, Limits, Outgoing, span_of};
 use std::collections::VecDeque;
 use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;

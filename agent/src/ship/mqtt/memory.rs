@@ -4,7 +4,7 @@
 //! {"last_good": "mqtts://b:8883", "brokers": {"mqtts://b:8883": {"mqtt": "3.1.1", "connects_since_5": 12}}}
 //! ```
 
-use super::packet::Version;
+use headwater_mqtt::{Version, VersionsKnown};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -28,7 +28,7 @@ pub(super) struct Memory {
 #[serde(default)]
 pub(super) struct Remembered {
     mqtt: String,
-    pub(super) connects_since_5: u32,
+    connects_since_5: u32,
 }
 
 impl Remembered {
@@ -36,8 +36,12 @@ impl Remembered {
         Self { mqtt: version.to_string(), connects_since_5 }
     }
 
-    pub(super) fn version(&self) -> Option<Version> {
+    fn version(&self) -> Option<Version> {
         [Version::V5, Version::V311].into_iter().find(|version| version.to_string() == self.mqtt)
+    }
+
+    pub(super) fn known(&self) -> VersionsKnown {
+        VersionsKnown::new(self.version(), self.connects_since_5)
     }
 }
 

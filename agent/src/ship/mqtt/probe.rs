@@ -3,15 +3,13 @@
 //! It says it is another client (`….check`), so that a running agent keeps its connection: the same name would
 //! take its session over. It leaves no will and says goodbye.
 
-use super::brokers::Versions;
-use super::connection::{Connection, Event, Opening};
 use super::dial::{Hop, HopError, Journey, Stream, dial, end_of_stream};
-use super::packet::{Limits, Version};
 use super::{BrokerUrl, CONNECT_TIMEOUT_MS, MqttSettings, client_id};
 use bytes::BytesMut;
 use headwater_core::id::DevicePath;
 use headwater_core::ports::{Cause, Clock, LinkClosed};
 use headwater_core::wire::Topic;
+use headwater_mqtt::{Connection, Event, Limits, Opening, Settle, Version, Versions};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -109,7 +107,9 @@ async fn whole_way<C: Clock>(
         client_id: format!("{}.check", client_id(device)),
         keepalive_s: settings.keepalive_s,
         will: None,
-        ack_topic: ack_topic.clone(),
+        lasting: None,
+        filters: [ack_topic.clone()].into(),
+        settle: Settle::AtOnce,
         inflight_max: 1,
     };
     let failed = |hop, closed: LinkClosed| HopError { hop, reason: closed.reason, cause: closed.cause };
@@ -130,7 +130,7 @@ async fn whole_way<C: Clock>(
                         .await
                         .map_err(|closed| failed(Hop::Subscribe, closed));
                 }
-                Event::Refused | Event::Link(_) => {}
+                Event::Refused | Event::NotSubscribed(..) | Event::Delivered { .. } | Event::Link(_) => {}
             }
         }
         moved.map_err(|closed| failed(journey.at, closed))?;

@@ -99,7 +99,7 @@ impl Bench {
                     self.rewinds += 1;
                 }
                 Action::Reconnect(_) => {}
-                Action::Revoked(lists) => self.lists_kept.push(lists),
+                Action::Revoked(brought) => self.lists_kept.push(brought.lists),
                 Action::Report(error) => self.reports.push(error),
             }
         }

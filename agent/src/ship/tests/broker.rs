@@ -213,7 +213,7 @@ async fn ends_with_a_cause() {
     }
     let mut bench = bench(Rules { suback: 0x87, ..Rules::default() }).await;
     let closed = connect(&mut bench.uplink).await.unwrap_err();
-    assert!(closed.cause == Cause::NotAuthorized && closed.reason.contains("ack topic"), "{closed}");
+    assert!(closed.cause == Cause::NotAuthorized && closed.reason.contains("hw/1/ack/"), "{closed}");
 }
 
 #[tokio::test]

@@ -373,7 +373,7 @@ async fn a_probe_names_the_hop_that_fails() {
         (settings(&format!("ws://127.0.0.1:{mail}/mqtt"), &pki), Hop::WebSocket, "speak HTTP"),
         (settings(&format!("mqtt://127.0.0.1:{mail}"), &pki), Hop::Mqtt, "speak MQTT"),
         (settings(&format!("mqtt://127.0.0.1:{refused}"), &pki), Hop::Mqtt, "not authorised"),
-        (settings(&format!("mqtt://127.0.0.1:{denied}"), &pki), Hop::Subscribe, "ack topic"),
+        (settings(&format!("mqtt://127.0.0.1:{denied}"), &pki), Hop::Subscribe, "hw/1/ack/"),
     ] {
         let found = probed(&settings).await;
         let last = found.steps.last().unwrap();

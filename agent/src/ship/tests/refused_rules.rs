@@ -1,10 +1,13 @@
 //! Messages the broker refuses one by one, and brokers that take none or no connection: the shipper's rules.
 
 use super::bench::Bench;
-use super::fixture::{Fleet, ModelSpool, UTC, picture};
+use super::fixture::{Fleet, ModelSpool, UTC, picture, scalar_rows, scalar_schema};
 use crate::ship::{Action, HandOver, Rng, ShipError, ShipSettings, ShipStatus, ShipTask, random_nonces, run};
+use headwater_core::batch::{Column, Rows};
 use headwater_core::interval::IntervalSet;
-use headwater_core::ports::{Cause, Clock, Link, LinkClosed, LinkEvent, RefusedFor, Uplink};
+use headwater_core::ports::{Cause, Clock, Link, LinkClosed, LinkEvent, RefusedFor, Slab, SpoolLane, Uplink};
+use headwater_core::sample::Value;
+use headwater_core::schema::{Field, Logical, Schema};
 use headwater_core::time::BootNanos;
 use headwater_core::wire::MessageKind;
 use headwater_sim::clock::SimClock;
@@ -115,6 +118,86 @@ fn a_lane_that_is_refused_holds_no_other_up() {
     bench.deliver(&sent.into_iter().filter(|message| !message.topic.ends_with("/1")).collect::<Vec<_>>());
     let parts = bench.collector.parts.len() + bench.collector.landing.blobs.len();
     assert!(parts >= 1, "media went");
+}
+
+/// Rows of a text too long for a broker of 20 KB stayed until the agent was started again.
+#[test]
+fn rows_withheld_under_a_small_limit_go_once_a_connection_says_a_larger_one() {
+    let mut bench = Bench::durable();
+    bench.spool.declare(3, "log", texts(), SpoolLane::Telemetry);
+    bench.append(0..10);
+    bench.spool.append(Slab { rows: text_rows(3, 0, 30_000), blob: None, arrived: None });
+    bench.spool.append(Slab { rows: text_rows(3, 1, 100), blob: None, arrived: None });
+    bench.limit = 20_000;
+    let all_goes = |bench: &mut Bench| {
+        for _ in 0..20 {
+            bench.wait_ms(1_000);
+            bench.pull();
+            let sent = bench.send_all();
+            bench.deliver(&sent);
+            let ack = bench.collector.ack(UTC.0);
+            bench.hear(&ack);
+        }
+    };
+    bench.settle();
+    all_goes(&mut bench);
+    assert_eq!((bench.spool.rows_held(), bench.shipper.counters().withheld), (1, 1), "all but the long one");
+    let again = |bench: &mut Bench, limit| {
+        bench.shipper.disconnected();
+        bench.limit = limit;
+        bench.settle();
+        all_goes(bench);
+    };
+    let reads = bench.rewinds;
+    again(&mut bench, 20_000);
+    assert_eq!(
+        (bench.spool.rows_held(), bench.rewinds),
+        (1, reads),
+        "the same limit: not read again and again"
+    );
+    again(&mut bench, 60_000);
+    assert_eq!((bench.spool.rows_held(), bench.rewinds), (0, reads + 1));
+    assert_eq!(bench.shipper.counters().withheld, 1);
+}
+
+fn texts() -> Schema {
+    let field =
+        Field { name: "line".parse().unwrap(), logical: Logical::Utf8, nullable: false, unit: "1".into() };
+    Schema { kind: "log".parse().unwrap(), fields: vec![field], ..scalar_schema() }
+}
+
+/// One row of so many letters without a pattern.
+fn text_rows(stream: u16, seq: u64, letters: usize) -> Rows {
+    let mut state = 7_u64;
+    let line: String = (0..letters)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b'!' + u8::try_from((state >> 57) % 90).unwrap())
+        })
+        .collect();
+    let mut column = Column::new(Logical::Utf8.physical());
+    assert!(column.push(&Value::Utf8(line)));
+    let fingerprint = texts().fingerprint();
+    Rows { fingerprint, fields: vec![column], ..scalar_rows(stream, seq..seq + 1) }
+}
+
+/// What one broker was found not to take holds for it, not for the next that says it takes more.
+#[test]
+fn a_limit_found_by_a_refusal_ends_with_a_connection_that_says_more() {
+    let mut bench = ready();
+    bench.shipper.disconnected();
+    bench.limit = 60_000;
+    bench.settle();
+    bench.pull();
+    send_refused(&mut bench, |message| (message.payload.len() > 20_000).then_some(RefusedFor::TooLarge));
+    let found = bench.shipper.message_bytes_max();
+    assert!(found < 60_000, "{found}");
+    for (says, holds) in [(60_000, found), (50_000, found), (80_000, 80_000), (60_000, 60_000)] {
+        bench.shipper.disconnected();
+        bench.limit = says;
+        bench.connect();
+        assert_eq!(bench.shipper.message_bytes_max(), holds, "a link that says {says}");
+    }
 }
 
 #[test]

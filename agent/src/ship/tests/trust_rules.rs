@@ -110,7 +110,13 @@ fn a_revoked_gateway_ships_nothing_and_asks_rarely() {
     ship(&mut bench);
     bench.append(10..20);
     bench.pull();
+    // A certificate of our name that is not ours: its holder had this said.
     let message = told(&mut bench, Some("certificate 07 is revoked: key_compromise"), None);
+    bench.hear(&message);
+    assert!(bench.reports.is_empty(), "{:?}", bench.reports);
+    let ours = headwater_core::wire::chain::serial(&bench.shipper.me.chain[0]).unwrap();
+    let why = format!("certificate {ours} is revoked: key_compromise");
+    let message = told(&mut bench, Some(&why), None);
     bench.hear(&message);
     assert!(matches!(bench.reports.last(), Some(ShipError::ShutOut { .. })), "{:?}", bench.reports);
     let mut hellos = 0;
@@ -127,7 +133,7 @@ fn a_revoked_gateway_ships_nothing_and_asks_rarely() {
         for hello in &sent {
             let envelope = Envelope::parse(&hello.payload).unwrap();
             let nonce = headwater_core::wire::Hello::from_body(envelope.body).unwrap().nonce;
-            let still = told(&mut bench, Some("certificate 07 is revoked: key_compromise"), Some(nonce));
+            let still = told(&mut bench, Some(&why), Some(nonce));
             bench.hear(&still);
         }
     }

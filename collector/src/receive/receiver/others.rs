@@ -30,6 +30,7 @@ impl Receiver {
             Landed::Blob(blob) => (&blob.device, blob.epoch),
         };
         let owner = (device.clone(), epoch);
+        self.meet_epoch(&owner);
         if let Landed::Message(message) = landed {
             if message.kind == MessageKind::Hello {
                 if let Ok(envelope) = Envelope::parse(&message.message) {

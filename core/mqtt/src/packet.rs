@@ -3,6 +3,7 @@
 //! Reason codes are read here: the codec refuses codes it does not know and DISCONNECT in its short form,
 //! and a broker's last words are worth more than that.
 
+use crate::connection::Opening;
 use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::v4;
 use rumqttc::mqttbytes::{Error as V4Error, PacketType, QoS as V4QoS, check};
@@ -11,7 +12,7 @@ use rumqttc::v5::mqttbytes::{Error as V5Error, QoS as V5QoS};
 use std::fmt;
 
 /// Largest packet we take, bytes; our acks are far below.
-pub(super) const PACKET_BYTES_IN_MAX: u32 = 256 * 1024;
+pub(crate) const PACKET_BYTES_IN_MAX: u32 = 256 * 1024;
 /// Largest packet MQTT has; the real limit is checked before hand-over.
 const PACKET_BYTES_OUT_MAX: usize = 268_435_455;
 
@@ -35,10 +36,13 @@ impl fmt::Display for Version {
 
 /// What a broker publishes for us when we are gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Will {
-    pub(super) topic: String,
-    pub(super) payload: Vec<u8>,
-    pub(super) retain: bool,
+pub struct Will {
+    /// Topic.
+    pub topic: String,
+    /// Payload.
+    pub payload: Vec<u8>,
+    /// The broker keeps it for who subscribes later.
+    pub retain: bool,
 }
 
 /// What CONNACK says.
@@ -58,11 +62,17 @@ pub struct Limits {
 
 /// A packet from the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Incoming {
+pub(crate) enum Incoming {
     Accepted(Limits),
     Refused(u8),
-    /// The code of our one subscription; 0x80 and above is a refusal.
-    SubAck(u8),
+    /// One code for each filter asked for, in order; 0x80 and above is a refusal.
+    SubAck {
+        id: u16,
+        codes: Vec<u8>,
+    },
+    UnsubAck {
+        id: u16,
+    },
     PubAck {
         id: u16,
         code: u8,
@@ -85,7 +95,7 @@ pub(super) enum Incoming {
 /// Bytes that are no MQTT.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the broker speaks no MQTT we can read: {0}")]
-pub(super) struct Malformed(String);
+pub(crate) struct Malformed(String);
 
 impl Malformed {
     fn new(error: impl fmt::Display) -> Self {
@@ -95,7 +105,7 @@ impl Malformed {
 
 /// Writes and reads one version.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Codec(pub(super) Version);
+pub(crate) struct Codec(pub(crate) Version);
 
 impl Codec {
     fn write(
@@ -110,22 +120,22 @@ impl Codec {
         }
     }
 
-    /// CONNECT with a clean start and no lasting session: what is under way is ours to keep.
-    pub(super) fn connect(
-        self,
-        out: &mut BytesMut,
-        client_id: &str,
-        keepalive_s: u16,
-        will: Option<Will>,
-    ) -> Result<(), Malformed> {
+    /// CONNECT.
+    pub(crate) fn connect(self, out: &mut BytesMut, opening: &Opening) -> Result<(), Malformed> {
+        let Opening { client_id, keepalive_s, will, lasting, .. } = opening;
+        let (keepalive_s, will) = (*keepalive_s, will.clone());
         match self.0 {
             Version::V5 => {
                 let mut properties = v5::ConnectProperties::new();
                 properties.max_packet_size = Some(PACKET_BYTES_IN_MAX);
+                if let Some(lasting) = lasting {
+                    properties.session_expiry_interval = Some(lasting.expiry_s);
+                    properties.receive_maximum = Some(lasting.receive_max);
+                }
                 let connect = v5::Connect {
                     keep_alive: keepalive_s,
-                    client_id: client_id.to_owned(),
-                    clean_start: true,
+                    client_id: client_id.clone(),
+                    clean_start: opening.starts_clean(),
                     properties: Some(properties),
                 };
                 let will = will.map(|will| {
@@ -137,6 +147,7 @@ impl Codec {
             Version::V311 => {
                 let mut connect = v4::Connect::new(client_id);
                 connect.keep_alive = keepalive_s;
+                connect.clean_session = opening.starts_clean();
                 connect.last_will = will
                     .map(|will| v4::LastWill::new(will.topic, will.payload, V4QoS::AtLeastOnce, will.retain));
                 let packet = v4::Packet::Connect(connect);
@@ -145,21 +156,37 @@ impl Codec {
         }
     }
 
-    pub(super) fn subscribe(self, out: &mut BytesMut, id: u16, topic: &str) -> Result<(), Malformed> {
+    pub(crate) fn subscribe(self, out: &mut BytesMut, id: u16, filters: &[String]) -> Result<(), Malformed> {
         let v5 = || {
-            let filter = v5::Filter::new(topic, V5QoS::AtLeastOnce);
-            v5::Packet::Subscribe(v5::Subscribe { pkid: id, filters: vec![filter], properties: None })
+            let filters =
+                filters.iter().map(|path| v5::Filter::new(path.clone(), V5QoS::AtLeastOnce)).collect();
+            v5::Packet::Subscribe(v5::Subscribe { pkid: id, filters, properties: None })
         };
         let v4 = || {
-            let mut subscribe = v4::Subscribe::new(topic, V4QoS::AtLeastOnce);
+            let filters =
+                filters.iter().map(|path| v4::SubscribeFilter::new(path.clone(), V4QoS::AtLeastOnce));
+            let mut subscribe = v4::Subscribe::new_many(filters);
             subscribe.pkid = id;
             v4::Packet::Subscribe(subscribe)
         };
         self.write(out, v5, v4)
     }
 
+    pub(crate) fn unsubscribe(
+        self,
+        out: &mut BytesMut,
+        id: u16,
+        filters: &[String],
+    ) -> Result<(), Malformed> {
+        let v5 = || {
+            v5::Packet::Unsubscribe(v5::Unsubscribe { pkid: id, filters: filters.to_vec(), properties: None })
+        };
+        let v4 = || v4::Packet::Unsubscribe(v4::Unsubscribe { pkid: id, topics: filters.to_vec() });
+        self.write(out, v5, v4)
+    }
+
     /// PUBLISH at quality of service 1, or 0 without an id.
-    pub(super) fn publish(
+    pub(crate) fn publish(
         self,
         out: &mut BytesMut,
         id: Option<u16>,
@@ -185,23 +212,23 @@ impl Codec {
         self.write(out, v5, v4)
     }
 
-    pub(super) fn puback(self, out: &mut BytesMut, id: u16) -> Result<(), Malformed> {
+    pub(crate) fn puback(self, out: &mut BytesMut, id: u16) -> Result<(), Malformed> {
         let v5 = || v5::Packet::PubAck(v5::PubAck::new(id, None));
         self.write(out, v5, || v4::Packet::PubAck(v4::PubAck::new(id)))
     }
 
-    pub(super) fn ping(self, out: &mut BytesMut) -> Result<(), Malformed> {
+    pub(crate) fn ping(self, out: &mut BytesMut) -> Result<(), Malformed> {
         self.write(out, || v5::Packet::PingReq(v5::PingReq), || v4::Packet::PingReq)
     }
 
-    pub(super) fn disconnect(self, out: &mut BytesMut) -> Result<(), Malformed> {
+    pub(crate) fn disconnect(self, out: &mut BytesMut) -> Result<(), Malformed> {
         let normal = v5::DisconnectReasonCode::NormalDisconnection;
         let v5 = || v5::Packet::Disconnect(v5::Disconnect::new(normal));
         self.write(out, v5, || v4::Packet::Disconnect)
     }
 
     /// Takes the next whole packet off `bytes`; `None` if there is none yet.
-    pub(super) fn read(self, bytes: &mut BytesMut) -> Result<Option<Incoming>, Malformed> {
+    pub(crate) fn read(self, bytes: &mut BytesMut) -> Result<Option<Incoming>, Malformed> {
         let limit = usize::try_from(PACKET_BYTES_IN_MAX).unwrap_or(usize::MAX);
         let header = match check(bytes.iter(), limit) {
             Ok(header) => header,
@@ -225,7 +252,12 @@ impl Codec {
                 0 => self.accepted(&mut packet).map(Some),
                 code => Ok(Some(Incoming::Refused(code))),
             },
-            PacketType::SubAck => packet.last().map(|code| Some(Incoming::SubAck(*code))).ok_or_else(short),
+            PacketType::SubAck => {
+                let after_id = packet.get(body.saturating_add(2)..).ok_or_else(short)?;
+                let codes = self.codes(after_id).ok_or_else(short)?.to_vec();
+                Ok(Some(Incoming::SubAck { id: id()?, codes }))
+            }
+            PacketType::UnsubAck => Ok(Some(Incoming::UnsubAck { id: id()? })),
             PacketType::PubAck => Ok(Some(Incoming::PubAck { id: id()?, code: byte(2).unwrap_or(0) })),
             PacketType::Disconnect => {
                 let code = byte(0).unwrap_or(0);
@@ -234,6 +266,21 @@ impl Codec {
             PacketType::Publish => self.published(&mut packet).map(Some),
             _ => Ok(Some(Incoming::Other)),
         }
+    }
+
+    /// The codes of a SUBACK: in MQTT 5 its properties, led by their length, come first.
+    fn codes(self, after_id: &[u8]) -> Option<&[u8]> {
+        if self.0 == Version::V311 {
+            return Some(after_id);
+        }
+        let mut properties = 0_usize;
+        for (at, byte) in after_id.iter().take(4).enumerate() {
+            properties |= usize::from(byte & 0x7f) << at.saturating_mul(7);
+            if byte & 0x80 == 0 {
+                return after_id.get(at.saturating_add(1).saturating_add(properties)..);
+            }
+        }
+        None
     }
 
     fn accepted(self, packet: &mut BytesMut) -> Result<Incoming, Malformed> {
@@ -320,7 +367,15 @@ mod tests {
         {
             assert_eq!(read(Version::V5, bytes), Ok(Some(Incoming::PubAck { id: 9, code })));
         }
-        assert_eq!(read(Version::V311, &[0x90, 3, 0, 1, 0x80]), Ok(Some(Incoming::SubAck(0x80))));
+        let refused = Incoming::SubAck { id: 1, codes: vec![1, 0x80] };
+        assert_eq!(read(Version::V311, &[0x90, 4, 0, 1, 1, 0x80]), Ok(Some(refused.clone())));
+        assert_eq!(read(Version::V5, &[0x90, 5, 0, 1, 0, 1, 0x80]), Ok(Some(refused.clone())));
+        // With a reason string of two bytes.
+        assert_eq!(read(Version::V5, &[0x90, 10, 0, 1, 5, 31, 0, 2, b'h', b'i', 1, 0x80]), Ok(Some(refused)));
+        assert!(read(Version::V5, &[0x90, 3, 0, 1, 5]).is_err(), "properties beyond its end");
+        assert!(read(Version::V5, &[0x90, 2, 0, 1]).is_err());
+        assert_eq!(read(Version::V5, &[0xb0, 4, 0, 1, 0, 0]), Ok(Some(Incoming::UnsubAck { id: 1 })));
+        assert_eq!(read(Version::V311, &[0xb0, 2, 0, 1]), Ok(Some(Incoming::UnsubAck { id: 1 })));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! What a broker's reason codes mean for us. MQTT 5 sections 3.2.2.2, 3.9.3 and 3.14.2.1; 3.1.1 section 3.2.2.3.
 
-use super::packet::Version;
+use crate::packet::Version;
 use headwater_core::ports::{Cause, LinkClosed};
 
 /// Judges a CONNACK that is no success.
-pub(super) fn refused(version: Version, code: u8) -> LinkClosed {
+pub(crate) fn refused(version: Version, code: u8) -> LinkClosed {
     let code = match (version, code) {
         // A broker that knows 5 not at all answers in the form and codes of 3.1.1.
         (_, 0x01) => 0x84,
@@ -27,8 +27,8 @@ pub(super) fn refused(version: Version, code: u8) -> LinkClosed {
         0x89 => (Cause::Busy, "it is busy"),
         0x97 => (Cause::Busy, "a quota is used up"),
         0x9f => (Cause::Busy, "too many connections at once"),
-        0x9c => (Cause::UseAnother, "use another server for now; see uplink.brokers"),
-        0x9d => (Cause::UseAnother, "it has moved; see uplink.brokers"),
+        0x9c => (Cause::UseAnother, "use another server for now; name another in the configuration"),
+        0x9d => (Cause::UseAnother, "it has moved; name another in the configuration"),
         0x95 => (Cause::TooLarge, "CONNECT is above its limit"),
         0x90 => (Cause::NotAuthorized, "it does not take the topic of our will; see its access rules"),
         0x9a => (Cause::Transient, "it keeps no retained messages"),
@@ -38,7 +38,7 @@ pub(super) fn refused(version: Version, code: u8) -> LinkClosed {
 }
 
 /// Judges a DISCONNECT of MQTT 5; `words` are the broker's own.
-pub(super) fn disconnected(code: u8, words: &str) -> LinkClosed {
+pub(crate) fn disconnected(code: u8, words: &str) -> LinkClosed {
     let (cause, what) = match code {
         0x00 => (Cause::BrokerAway, "without a reason"),
         0x87 => (Cause::NotAuthorized, "we are not authorised; see its access rules"),
@@ -52,8 +52,8 @@ pub(super) fn disconnected(code: u8, words: &str) -> LinkClosed {
         0x97 => (Cause::Busy, "a quota is used up"),
         0x98 => (Cause::Busy, "by an act of its administrator"),
         0x9a => (Cause::Transient, "it keeps no retained messages"),
-        0x9c => (Cause::UseAnother, "use another server for now; see uplink.brokers"),
-        0x9d => (Cause::UseAnother, "it has moved; see uplink.brokers"),
+        0x9c => (Cause::UseAnother, "use another server for now; name another in the configuration"),
+        0x9d => (Cause::UseAnother, "it has moved; name another in the configuration"),
         0x9f => (Cause::Busy, "too many connections at once"),
         0xa0 => (Cause::Transient, "the time of this connection is over"),
         _ => (Cause::Transient, "for another reason"),
@@ -62,15 +62,14 @@ pub(super) fn disconnected(code: u8, words: &str) -> LinkClosed {
     LinkClosed::because(cause, format!("the broker closed the connection: {what} (0x{code:02x}){words}"))
 }
 
-/// Judges a refused subscription of the ack topic: without it nothing is ever let go.
-pub(super) fn no_subscription(code: u8) -> LinkClosed {
-    let cause = match code {
-        0x97 => Cause::Busy,
-        _ => Cause::NotAuthorized,
+/// Judges a refused subscription: who may not read what it needs would wait for ever on a link that looks sound.
+pub(crate) fn no_subscription(filter: &str, code: u8) -> LinkClosed {
+    let (cause, what) = match code {
+        0x97 => (Cause::Busy, "a quota is used up"),
+        0x9e => (Cause::NotAuthorized, "it has no shared subscriptions"),
+        _ => (Cause::NotAuthorized, "let this client read it in the broker's access rules"),
     };
-    let reason = format!(
-        "the broker refuses the ack topic (0x{code:02x}); let this gateway read hw/1/ack/<tenant>/<device>"
-    );
+    let reason = format!("the broker refuses the subscription of {filter} (0x{code:02x}): {what}");
     LinkClosed::because(cause, reason)
 }
 
