@@ -36,7 +36,7 @@ pub(crate) fn false_clock(dir: &Path, behind_s: i64) -> PathBuf {
 fn a_gateway_in_1970_ships_over_mtls_and_its_rows_are_of_today() {
     let dir = tempfile::tempdir().unwrap();
     let began = unix_seconds();
-    let behind = i64::try_from(began).unwrap() - 60;
+    let behind = began - 60;
     let mut site = Site::start(&Plan { preload: Some(false_clock(dir.path(), behind)), ..Plan::default() });
     site.take_picture(50_000);
     site.wait(LIMIT, "picture in the lake", |site| site.stream("camera/front").is_some_and(|c| c.1 == 1));
@@ -51,7 +51,7 @@ fn a_gateway_in_1970_ships_over_mtls_and_its_rows_are_of_today() {
         let clock = Table::read(&lake, &commit, "ops.clock").await.unwrap();
         (rows.integers("ts_ns").unwrap(), clock.map_or(0, |clock| clock.rows()))
     });
-    let today = i64::try_from(began).unwrap() - 60..i64::try_from(unix_seconds()).unwrap() + 60;
+    let today = began - 60..unix_seconds() + 60;
     assert!(!times.is_empty() && gateway > 0);
     for time in times {
         let seconds = time.unwrap() / NS_PER_S;
@@ -136,7 +136,7 @@ pub(crate) async fn raw_rows(location: &str) -> (BTreeMap<i64, Row>, Vec<String>
 fn two_boots_wrong_wall_clock() {
     let dir = tempfile::tempdir().unwrap();
     let mut clocks = Clocks::create(dir.path());
-    let since_1970 = i64::try_from(unix_seconds()).unwrap() - 60;
+    let since_1970 = unix_seconds() - 60;
     clocks.set_wall(-since_1970);
     let plan = Plan {
         preload: Some(false_clock(dir.path(), 0)),

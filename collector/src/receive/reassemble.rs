@@ -274,7 +274,7 @@ impl Partial {
         if new.is_empty() {
             return PartOutcome::Known;
         }
-        if new.iter().any(|range| *range == (0..self.total_len)) {
+        if new.contains(&(0..self.total_len)) {
             return self.finish(part.object, part.bytes);
         }
         for range in new {

@@ -198,7 +198,7 @@ impl Bench<'_> {
         drop((proxy, watch, stage));
         let bare = bare::run(&self.home, true, payload.bytes(), filled.rows, Some(link))?;
         let case = json!({"payload": payload.told(), "link": "mTLS", "mb": filled.payload_bytes / 1_000_000,
-            "rate_mb_per_s": rate as f64 / 1e6, "delay_ms": PACED_DELAY.as_millis() as u64});
+            "rate_mb_per_s": rate as f64 / 1e6, "delay_ms": PACED_DELAY.as_secs_f64() * 1e3});
         let mb_per_s = filled.payload_bytes as f64 / 1e6 / ours.seconds.max(1e-9);
         let beside = json!({"bare_client": bare.mb_per_s, "ratio": mb_per_s / bare.mb_per_s});
         self.sheet.add(NAME, case.clone(), "agent → link → mosquitto → landed", mb_per_s, "MB/s", beside);
