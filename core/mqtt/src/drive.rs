@@ -201,6 +201,7 @@ mod tests {
     const FLOOD: u16 = 5_000;
 
     /// What nobody takes is not read, however much the broker sends; what is settled still goes out.
+    #[expect(clippy::disallowed_methods, reason = "two ends of a pipe in a test; both end with it")]
     #[tokio::test(start_paused = true)]
     async fn a_flood_that_nobody_takes_waits_at_the_broker_while_the_link_lives() {
         let clock = SimClock::new(BootNanos(1), UtcNanos(0));
