@@ -22,17 +22,16 @@ pub(super) const COPY_SUFFIX: &str = "copy";
 /// what was found leaves it [doubtful](Closed::doubtful); one that has no room for the footer leaves it with its torn
 /// end, which is all that tells of the rows in it.
 pub(super) fn seal<F: DiskFile>(file: &F, segno: u64, closed: Closed, torn: Option<&Range<u64>>) -> Closed {
-    let mut closed = synced(file.sync(), segno, closed);
-    if closed.doubtful || closed.unreadable {
-        return closed;
+    if closed.unreadable {
+        return synced(file.sync(), segno, closed);
     }
     let evidence = torn.and_then(|torn| copy(file, torn));
+    let mut closed = synced(file.truncate(closed.len).and_then(|()| file.sync()), segno, closed);
+    if closed.doubtful {
+        return closed;
+    }
     let bytes = footer(segno, &closed);
-    let sealed = file.truncate(closed.len).and_then(|()| {
-        file.write_at(&bytes, closed.len)?;
-        file.sync()
-    });
-    match sealed {
+    match file.write_at(&bytes, closed.len).and_then(|()| file.sync()) {
         Ok(()) => closed.len = closed.len.saturating_add(bytes.len() as u64),
         Err(error) => {
             tracing::warn!(%error, segno, "segment could not be sealed");
