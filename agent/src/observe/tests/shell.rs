@@ -158,3 +158,25 @@ async fn exchanges_and_reports_become_rows_and_status() {
     drop(shell.rows);
     shell.task.await.unwrap();
 }
+
+#[tokio::test]
+async fn check_names_what_there_is_and_what_is_named_in_vain() {
+    let told = |found: &[super::super::Found], source: &str| {
+        found.iter().find(|found| found.told.starts_with(source)).cloned()
+    };
+    let found = super::super::find(&alone(), &[]).await;
+    assert!(found.iter().all(|found| !found.is_problem), "{found:?}");
+    assert!(told(&found, "kernel").is_some() && told(&found, "collector_exchange").is_some());
+    assert!(told(&found, "chrony").is_some_and(|chrony| chrony.told.contains("switched off")));
+    let settings = ClockSettings {
+        gpsd: Pick::This("127.0.0.1:1".parse().unwrap()),
+        pps: PpsSettings { device: Pick::This("/dev/pps-none".into()), ..alone().pps },
+        ptp: PtpSettings { device: Pick::This("/dev/ptp-none".into()), ..alone().ptp },
+        ..alone()
+    };
+    let found = super::super::find(&settings, &[]).await;
+    let problems: Vec<&str> = found.iter().filter(|f| f.is_problem).map(|f| f.told.as_str()).collect();
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    assert!(problems[0].contains("start it, or correct clock.gpsd"), "{problems:?}");
+    assert!(problems[1..].iter().all(|problem| problem.contains("load its driver")), "{problems:?}");
+}
