@@ -498,6 +498,11 @@ impl AgentStatus {
         for (label, of) in std::iter::once("clock").chain(std::iter::repeat("")).zip(self.clock.lines(now)) {
             line(label, of);
         }
+        for (stream, clock) in &self.device_clocks {
+            let age_s = now.since(BootNanos(clock.at_boot_ns)) / NS_PER_S;
+            let DeviceClockStatus { domain, rtt_us, .. } = clock;
+            line("", format!("{stream}: {domain}, compared {age_s} s ago in {rtt_us} us"));
+        }
         if let Some(days) = link.certificate_days_left {
             line("certs", format!("{days} days left"));
         }

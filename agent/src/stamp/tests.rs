@@ -736,3 +736,37 @@ fn rows_of_a_devices_clock_keep_the_time_of_their_arrival_and_old_clocks_are_for
     };
     assert_eq!((record.b_first, record.b_last), (BootNanos(77), BootNanos(77)));
 }
+
+#[tokio::test]
+async fn what_is_learned_of_a_devices_clock_is_a_row_of_hw_clock() {
+    use headwater_core::ports::{DeviceClockEvent, DeviceExchange};
+    let mut world = world();
+    let domain = ClockDomain(7);
+    let at = world.clock.boot();
+    world.give(SourceEvent::DeviceClock(DeviceClockEvent::Begins { domain, at, detail: "a board".into() }));
+    world.give(SourceEvent::DeviceClock(DeviceClockEvent::Met(DeviceExchange {
+        domain,
+        t1: at,
+        t2_ns: 5,
+        t3_ns: 6,
+        t4: at,
+        w_ping_ns: 0,
+        w_pong_ns: 0,
+        rho_ppb: 50_000,
+        grade: Grade::Guaranteed,
+        detail: String::new(),
+    })));
+    world.work(5).await;
+    let memory = world.end().await;
+    let schema = builtin::clock();
+    let place = schema.fields.iter().position(|field| field.name.as_str() == "domain").unwrap();
+    let kinds: Vec<Value> = memory
+        .slabs(builtin::CLOCK_STREAM)
+        .iter()
+        .flat_map(|rows| {
+            (0..rows.len()).map(|row| (rows.fields[place].value(row), rows.fields[0].value(row)))
+        })
+        .filter_map(|(of, kind)| (of == Value::I64(7)).then_some(kind))
+        .collect();
+    assert_eq!(kinds, [Value::I64(3), Value::I64(5)], "an event, then an exchange");
+}
