@@ -126,8 +126,8 @@ fn rows_withheld_under_a_small_limit_go_once_a_connection_says_a_larger_one() {
     let mut bench = Bench::durable();
     bench.spool.declare(3, "log", texts(), SpoolLane::Telemetry);
     bench.append(0..10);
-    bench.spool.append(Slab { rows: text_rows(3, 0, 30_000), blob: None });
-    bench.spool.append(Slab { rows: text_rows(3, 1, 100), blob: None });
+    bench.spool.append(Slab { rows: text_rows(3, 0, 30_000), arrived: None, blob: None });
+    bench.spool.append(Slab { rows: text_rows(3, 1, 100), arrived: None, blob: None });
     bench.limit = 20_000;
     let all_goes = |bench: &mut Bench| {
         for _ in 0..20 {
