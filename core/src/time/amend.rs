@@ -63,13 +63,6 @@ pub fn rows_to_amend<'a>(
     (places, counts)
 }
 
-/// True if no row can change: nothing promises more than `Grade::Guaranteed`, and its intervals only shrink around the truth.
-/// A hint to skip looking: a guaranteed row moves only if its guarantee was false.
-#[must_use]
-pub fn is_final(stored: &Resolved) -> bool {
-    stored.grade == Grade::Guaranteed
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
