@@ -265,5 +265,6 @@ fn device(row: &ClockRow) -> Option<DeviceExchange> {
         w_ping_ns: row.w_ping.unwrap_or(0).max(0),
         w_pong_ns: row.w_pong.unwrap_or(0).max(0),
         rho_ppb: row.rho_ppb,
+        grade: row.grade,
     })
 }

@@ -25,6 +25,8 @@ pub struct DeviceTrack {
     promised: Envelope,
     all: Envelope,
     outvotes: bool,
+    /// All that was said is vouched for.
+    guaranteed: bool,
     /// Learned frequency, ppb.
     phi_ppb: Option<i64>,
     rho_ppb: i64,
@@ -71,6 +73,7 @@ impl DeviceTrack {
             side.dedup();
         }
         observations.sort_unstable();
+        let guaranteed = exchanges.iter().all(|one| one.grade == Grade::Guaranteed);
         let outvotes = upper.len().min(lower.len()) > params.f;
         let f = if outvotes { params.f } else { 0 };
         let window = params.window.max(DEVICE_WINDOW);
@@ -81,7 +84,7 @@ impl DeviceTrack {
             rho_ppb: residual_ppb(learned, params.residual_ppb, rho_ppb),
         }));
         let phi_ppb = learned.map(|learned| learned.phi_ppb);
-        Self { promised: built(Rate::datasheet(rho_ppb)), all, outvotes, phi_ppb, rho_ppb }
+        Self { promised: built(Rate::datasheet(rho_ppb)), all, outvotes, guaranteed, phi_ppb, rho_ppb }
     }
 
     /// Learned frequency against boot time, ppb; none if too little was said.
@@ -108,7 +111,7 @@ impl DeviceTrack {
         let conflict = span.is_empty();
         let span = span.upright();
         let at = if guess.is_empty() { span.middle() } else { guess.middle() }.clamp(span.lo, span.hi);
-        OnBoot { span, at, promised: self.outvotes && !conflict, conflict }
+        OnBoot { span, at, promised: self.outvotes && self.guaranteed && !conflict, conflict }
     }
 
     /// Places events of the device in UTC. `onto` places ascending moments of the boot line.

@@ -286,6 +286,8 @@ pub struct DeviceExchange {
     pub w_pong_ns: i64,
     /// Largest deviation of the device's clock from the gateway's, ppb.
     pub rho_ppb: Option<i64>,
+    /// What the gateway claims: a device that answers no pings gives estimated ones, made of when it was heard.
+    pub grade: Grade,
 }
 
 /// A set of samples was in the collector's hands at `received`: they are older than that, in whatever boot.

@@ -3,7 +3,7 @@
 use super::chance::Chance;
 use crate::disk::Dice;
 use headwater_core::time::statement::DeviceExchange;
-use headwater_core::time::{BootNanos, ClockDomain, NS_PER_MS, NS_PER_S};
+use headwater_core::time::{BootNanos, ClockDomain, Grade, NS_PER_MS, NS_PER_S};
 
 /// How bytes get from the microcontroller to the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,7 @@ impl SimulatedMcu {
                 w_ping_ns: wire(1),
                 w_pong_ns: wire(line.frame_bytes),
                 rho_ppb: Some(rho_ppb),
+                grade: Grade::Guaranteed,
             });
             b += NS_PER_S / 10;
         }

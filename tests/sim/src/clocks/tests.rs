@@ -192,6 +192,15 @@ fn an_unpaced_or_rc_clocked_device_is_still_true() {
     }
 }
 
+/// A device that was heard but never asked: its stamps may be late by more than anybody vouches for.
+#[test]
+fn a_device_heard_by_arrival_alone_promises_nothing() {
+    let mut mcu = SimulatedMcu::new(4, SerialLine::USB_1MS, 0, 30_000, 0, 60 * NS_PER_S);
+    mcu.exchanges.iter_mut().for_each(|one| one.grade = Grade::Estimated);
+    let track = headwater_core::time::device::DeviceTrack::new(&mcu.exchanges, 50_000, &Params::default());
+    assert!((5..55).all(|s| !track.place(s * NS_PER_S).promised));
+}
+
 #[test]
 fn a_device_is_placed_in_utc_through_its_gateway() {
     let plan = Plan { boot_ns: 3 * HOUR, trouble: Trouble::default(), ..Plan::lte_day() };
