@@ -131,9 +131,7 @@ impl Proxy {
     /// Cuts all connections that stand.
     pub fn cut(&self) {
         for connection in locked(&self.shared.live).drain(..) {
-            if connection.close() {
-                self.shared.cuts.fetch_add(1, Ordering::Relaxed);
-            }
+            connection.cut(&self.shared.cuts);
         }
     }
 
@@ -163,14 +161,25 @@ impl Drop for Proxy {
 }
 
 impl Connection {
-    /// Closes both ends; true if they were open.
-    fn close(&self) -> bool {
-        let was_open = !self.closed.swap(true, Ordering::Relaxed);
+    /// Closes both ends.
+    fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.shut();
+    }
+
+    /// Closes both ends if they are open, and counts that: before anyone can see it.
+    fn cut(&self, cuts: &AtomicU64) {
+        if !self.closed.swap(true, Ordering::Relaxed) {
+            cuts.fetch_add(1, Ordering::Relaxed);
+        }
+        self.shut();
+    }
+
+    fn shut(&self) {
         for socket in [&self.client, &self.server] {
             // Whoever closed it first, it is closed.
             drop(socket.shutdown(Shutdown::Both));
         }
-        was_open
     }
 }
 
@@ -294,9 +303,7 @@ fn carry(
             None => to.write_all(chunk)?,
         }
         if is_cut(shared, connection, n as u64) {
-            if connection.close() {
-                shared.cuts.fetch_add(1, Ordering::Relaxed);
-            }
+            connection.cut(&shared.cuts);
             return Err(ErrorKind::ConnectionReset.into());
         }
     }
