@@ -47,7 +47,8 @@ pub(super) fn seal<F: DiskFile>(file: &F, segno: u64, closed: Closed, torn: Opti
     closed
 }
 
-fn synced(outcome: io::Result<()>, segno: u64, closed: Closed) -> Closed {
+/// What a sync of it says of a segment.
+pub(super) fn synced(outcome: io::Result<()>, segno: u64, closed: Closed) -> Closed {
     if let Err(error) = &outcome {
         tracing::error!(%error, segno, "segment cannot be synced; its rows wait until it can");
     }

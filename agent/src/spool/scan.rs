@@ -164,7 +164,7 @@ pub fn read_footer<F: DiskFile>(file: &F, segno: u64, len: u64) -> Option<Summar
 }
 
 /// Longest footer that is read: a segment of single-row slabs with holes between all of them.
-const FOOTER_BYTES_MAX: usize = 4 << 20;
+pub(super) const FOOTER_BYTES_MAX: usize = 4 << 20;
 
 /// A stretch of a segment without a sound frame.
 #[derive(Debug, Clone, PartialEq, Eq)]

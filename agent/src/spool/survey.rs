@@ -1,13 +1,13 @@
 //! What the files of a spool say, before anything is decided.
 
-use super::adopt::{COPY_SUFFIX, seal};
+use super::adopt::{COPY_SUFFIX, seal, synced};
 use super::frame::{FrameKind, HEADER_BYTES, SegmentHeader};
 use super::ident::set_folder_aside;
 use super::index::Remembered;
 use super::payload::{Declared, StreamTable, Summary, TableEntry, read_declaration};
 use super::read::{copy, write_aside};
 use super::salvage::{Salvaged, salvage, stored_gap_rows};
-use super::scan::{FrameReader, read_footer, read_header, read_table, scan};
+use super::scan::{FOOTER_BYTES_MAX, FrameReader, read_footer, read_header, read_table, scan};
 use super::series::{Closed, Series, Stream, segment_name};
 use super::series_id::{Rank, SeriesId};
 use headwater_core::gap::{GapCause, GapRecord};
@@ -242,7 +242,8 @@ impl<D: Disk> Survey<'_, D> {
         }
     }
 
-    /// A segment without a footer: its torn end is cut off and set aside, and it is sealed.
+    /// A segment without a footer: its torn end is cut off and set aside, and it is sealed. On a full disk a torn end
+    /// stays: it is all that tells of the rows in it, and cutting it off would not make room for sure.
     fn unsealed(
         &mut self,
         file: &D::File,
@@ -263,7 +264,11 @@ impl<D: Disk> Survey<'_, D> {
         if !newest && (torn.is_some() || !closed.bad.is_empty() || closed.unreadable) {
             self.complete(header.series, header.segno, table, &mut closed, series);
         }
-        closed = seal(file, header.segno, closed, torn.as_ref());
+        let room = || self.disk.free_bytes(self.dir).is_ok_and(|free| free >= FOOTER_BYTES_MAX as u64);
+        closed = match &torn {
+            Some(_) if !room() => synced(file.sync(), header.segno, closed),
+            torn => seal(file, header.segno, closed, torn.as_ref()),
+        };
         if newest {
             self.unproven = self.unproven.or(unproven);
             if torn.is_some() {
