@@ -6,6 +6,7 @@
 //! | [`roles`] | one binary that is broker, collector, agent or slow sensor, so each is a process of its own |
 //! | [`world`] | folders, certificates and configuration of one run |
 //! | [`players`] | what plays the recordings: a microcontroller and a receiver on pseudo-terminals, a camera's folder |
+//! | [`clockless`] | a gateway that wakes in 1970, and what it saw of the time |
 //! | [`procs`] | child processes: start, kill -9, restart, stop, memory |
 //! | [`proxy`] | a bad link between two processes: slow, cut, half-open |
 //! | [`truth`] | what was emitted, against what the lake holds |
@@ -14,6 +15,8 @@
 #[path = "loopback/ticks.rs"]
 pub mod ticks;
 
+#[path = "loopback/clockless.rs"]
+pub mod clockless;
 #[path = "loopback/fleet.rs"]
 pub mod fleet;
 #[path = "loopback/players.rs"]

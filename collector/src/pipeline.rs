@@ -18,10 +18,11 @@ mod shared;
 use crate::align::recipe::{Recipe, RecipeError};
 use crate::config::{Identity, IdentityError, Role, Settings, Share};
 use crate::credentials::Credentials;
-use crate::ingest::{self, IngestDeps, IngestError, IngestSettings, IngestTurn};
+use crate::ingest::{self, FleetClocks, IngestDeps, IngestError, IngestSettings, IngestTurn};
 use crate::land::{
     CommitMark, LandError, LandingCursors, LandingPosition, LandingReader, Log, ShareBoard, StdDisk,
 };
+use crate::receive::clock::watch::{ask, run as watch_clock};
 use crate::receive::clock::{QualitySource, SystemClock, source_id};
 use crate::receive::mqtt::{MqttInbox, MqttTarget};
 use crate::receive::task::{CreditBoard, ReceiveError, ReceiveTask};
@@ -173,11 +174,12 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         renewals: renewals_tx,
         tls: tls_tx,
     };
-    let quality = QualitySource {
-        bound_ns: settings.clock_bound_ns,
-        grade: settings.clock_grade,
-        source_id: source_id(&settings.client_id),
-    };
+    let quality = own_clock(&settings).await;
+    if settings.clock.assumed.is_none() {
+        let asking = watch_clock(quality.clone(), settings.clock.alarm_ns, clock, cancel.clone());
+        stages.tasks().spawn(asking);
+    }
+    let (clocks_tx, clocks) = watch::channel(FleetClocks::default());
     let (commits_tx, commits) = watch::channel(mark);
     let (credit_tx, credit) = watch::channel(CreditBoard::default());
     // Ingest ends after receiving, so that it commits what was landed last.
@@ -195,6 +197,9 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         commit_interval_ms: settings.commit_interval_ms,
         registry: registry.clone(),
         credit,
+        own_clock: quality.clone(),
+        clock_alarm_ns: settings.clock.alarm_ns,
+        clocks,
     };
     let mut live = None;
     if does(Role::Receive) {
@@ -234,7 +239,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
             log,
             receiver,
             sync_ms,
-            quality,
+            quality: quality.clone(),
             landed,
             commits,
             credit: credit_tx,
@@ -272,6 +277,9 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
     ingest_settings.interval_ms = settings.commit_interval_ms;
     ingest_settings.config_hash = settings.config_hash;
     ingest_settings.requests = Some(settings.landing_dir.clone());
+    ingest_settings.clock_wait_ms = settings.clock_wait_ms;
+    ingest_settings.demands = settings.time;
+    ingest_settings.clocks = clocks_tx;
     let source = LandingReader::new(StdDisk, &settings.landing_dir);
     let source = match live {
         Some(landed) if !shared => source.with_live(landed),
@@ -306,6 +314,24 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         ingest::run(deps).await.map_err(|error| PipelineError::Ingest(Box::new(error)))
     });
     stages.finish().await
+}
+
+/// What this host's own UTC is worth: as the configuration declares, else as the host says now.
+pub async fn own_clock(settings: &Settings) -> QualitySource {
+    let id = source_id(&settings.client_id);
+    let alarm_ns = settings.clock.alarm_ns;
+    match settings.clock.assumed {
+        Some((bound_ns, grade)) => {
+            let declared = QualitySource::declared(bound_ns, grade, id);
+            crate::telemetry::own_clock(&declared.judged(SystemClock.read()), alarm_ns, true);
+            declared
+        }
+        None => {
+            let asked = QualitySource::asked(id);
+            ask(&asked, alarm_ns, &SystemClock, true).await;
+            asked
+        }
+    }
 }
 
 /// Reads and checks recipe files.

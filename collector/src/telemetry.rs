@@ -2,8 +2,9 @@
 //!
 //! WARN: surprised, no data lost. ERROR: data lost or a person is needed.
 
+use crate::receive::clock::OwnClock;
 use crate::receive::{CreditState, Refusal, RefusalKind};
-use headwater_core::time::{NS_PER_S, UtcNanos};
+use headwater_core::time::{Grade, NS_PER_MS, NS_PER_S, UtcNanos};
 use headwater_core::wire::chain::{EXPIRY_NOTICE_DAYS, expiry_notice};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tracing_subscriber::EnvFilter;
@@ -84,6 +85,30 @@ pub fn describe() {
         "headwater_device_certificates_ending",
         "devices whose newest signing certificate ends within so many days (0: has ended)"
     );
+    describe_gauge!("headwater_gateway_clocks", "gateways by the grade of their newest rows");
+    describe_gauge!("headwater_time_beyond_streams", "streams timed worse than [[time]] requires");
+    describe_counter!(
+        "headwater_time_beyond_rows_total",
+        "rows committed that are timed worse than required"
+    );
+    describe_gauge!("headwater_ingest_clock_wait_bytes", "bytes of rows that wait for a better clock");
+    describe_counter!(
+        "headwater_ingest_clock_wait_ended_rows_total",
+        "rows that waited for a better clock, by why they wait no more: clock, time or room"
+    );
+    describe_gauge!("headwater_corrections_due_rows", "rows whose time a better clock track would change");
+    describe_gauge!(
+        "headwater_corrections_rows_to_write",
+        "rows in the days of these: what a correcting commit would write again"
+    );
+    describe_counter!("headwater_corrections_runs_merged_total", "runs judged as one for want of room");
+    describe_gauge!("headwater_own_clock_bound_seconds", "greatest error of this host's UTC");
+    describe_gauge!(
+        "headwater_own_clock_grade",
+        "2 if that is a promise, 1 if not: then gateways get no guaranteed bounds"
+    );
+    describe_gauge!("headwater_own_clock_synchronised", "0 while nobody keeps this host's clock");
+    describe_gauge!("headwater_own_clock_alarm", "1 while it is unsynchronised or beyond clock.alarm_ms");
     describe_gauge!("headwater_mqtt_connected", "1 while connected to the broker");
     for kind in RefusalKind::ALL {
         counter!("headwater_refused_messages_total", "reason" => kind.as_str()).absolute(0);
@@ -186,6 +211,36 @@ pub fn certificates(sign: UtcNanos, tls: UtcNanos, devices: &[UtcNanos], now: Ut
     for days in EXPIRY_NOTICE_DAYS.into_iter().chain([0]) {
         let n = notices.iter().filter(|notice| **notice <= days).count();
         gauge!("headwater_device_certificates_ending", "days" => days.to_string()).set(as_f64(n as u64));
+    }
+}
+
+/// This host's own clock; `tell` if that is news.
+pub fn own_clock(own: &OwnClock, alarm_ns: i64, tell: bool) {
+    let alarm = own.is_alarming(alarm_ns);
+    gauge!("headwater_own_clock_bound_seconds").set(as_f64(own.bound_ns.unsigned_abs()) / 1e9);
+    gauge!("headwater_own_clock_grade").set(f64::from(own.grade.code()));
+    gauge!("headwater_own_clock_synchronised").set(if own.synchronised { 1.0 } else { 0.0 });
+    gauge!("headwater_own_clock_alarm").set(if alarm { 1.0 } else { 0.0 });
+    if !tell {
+        return;
+    }
+    let (bound_ms, grade, source, why) =
+        (own.bound_ns / NS_PER_MS, own.grade.as_str(), own.source, own.why.as_str());
+    match own.grade {
+        Grade::Guaranteed if !alarm => tracing::info!(bound_ms, grade, source, "own clock"),
+        _ if own.synchronised && !alarm => {
+            tracing::warn!(bound_ms, grade, source, why, "own clock promises no bound")
+        }
+        _ if own.synchronised => {
+            tracing::error!(bound_ms, grade, source, why, "own clock is beyond clock.alarm_ms")
+        }
+        _ => tracing::error!(
+            bound_ms,
+            grade,
+            source,
+            why,
+            "own clock is not synchronised: no guaranteed bounds"
+        ),
     }
 }
 

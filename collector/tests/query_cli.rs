@@ -386,3 +386,73 @@ dir = "landing"
 location = "lake"
 branch = "main"
 "#;
+
+#[tokio::test(start_paused = true)]
+async fn clocks_are_told_of_the_fleet_and_of_one_over_time() {
+    let made = TestLake::full().await;
+    let fleet = made.ok(&["clock"]);
+    assert!(
+        fleet.contains("pi-1") && fleet.contains("guaranteed") && fleet.contains("collector_exchange"),
+        "{fleet}"
+    );
+    let fleet = made.json(&["clock"]);
+    assert_eq!((&fleet[0]["device"], &fleet[0]["boot"]), (&"pi-1".into(), &1.into()));
+
+    let page = made.ok(&["clock", "pi-1"]);
+    for part in [
+        "clock    guaranteed, within ±",
+        "drift    not known yet",
+        "collector_exchange: ",
+        "bound    ",
+        "wall clock off by",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let one = made.json(&["clock", "pi-1", "--boot", "1"]);
+    let points = one["points"].as_array().unwrap();
+    assert!(points.len() > 100);
+    let at = |point: &Value, name: &str| point[name].as_i64().unwrap();
+    for point in points {
+        let off = (at(point, "ts_ns") - START - at(point, "b_ns")).abs();
+        assert!(off <= at(point, "err_ns"), "{point}");
+    }
+    assert!(points.windows(2).all(|pair| at(&pair[0], "ts_ns") < at(&pair[1], "ts_ns")));
+    assert_eq!(one["sources"]["collector_exchange"]["grade"], "guaranteed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_is_drawn_as_one_file_that_needs_nothing_else() {
+    let made = TestLake::full().await;
+    let file = made.dir.path().join("pi-1.svg");
+    let said = made.ok(&["clock", "pi-1", "--svg", file.to_str().unwrap()]);
+    assert!(said.contains("picture  "), "{said}");
+    let svg = std::fs::read_to_string(&file).unwrap();
+    assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));
+    assert!(
+        svg.contains("prefers-color-scheme:dark") && svg.contains("<text") && svg.contains("Clock of pi-1")
+    );
+    assert!(
+        !svg.contains("href") && !svg.contains("url(") && !svg.contains("NaN") && !svg.contains("inf"),
+        "{svg}"
+    );
+    assert_eq!(svg.matches("http").count(), 1, "the namespace and nothing else");
+}
+
+#[tokio::test(start_paused = true)]
+async fn likely_mistakes_about_clocks_name_their_cure() {
+    let made = TestLake::full().await;
+    let missing = made.dir.path().join("no/such/clock.svg");
+    for (words, part) in [
+        (&["clock", "pi-9"][..], "no device pi-9 in this commit; known are: pi-1"),
+        (&["clock", "Pi 9"], "is no device's name"),
+        (&["clock", "pi-1", "--boot", "8"], "nothing is known of boot 8 of pi-1; known are: 1"),
+        (&["clock", "pi-1", "--svg", missing.to_str().unwrap()], "make it first (mkdir -p "),
+        (&["clock", "--svg", "fleet.svg"], "--svg needs a device"),
+    ] {
+        let said = made.refused(words);
+        assert!(said.contains(part), "{said}");
+    }
+    let (empty, _lake) = TestLake::empty().await;
+    assert!(empty.ok(&["clock"]).contains("no clock rows yet"));
+    assert!(empty.refused(&["clock", "pi-1"]).contains("known are: none yet"));
+}

@@ -4,6 +4,7 @@
 //! plays a microcontroller, a receiver, a camera and a slow sensor to the agent. At the end it reads the
 //! lake back, compares it with what was played, and says how to open it.
 
+mod clockless;
 mod console;
 mod report;
 mod run;

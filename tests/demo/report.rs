@@ -109,7 +109,7 @@ pub(crate) async fn print_aligned(location: &str, n: usize) -> Result<()> {
 }
 
 /// Text of a UTC point, ms.
-fn utc(ns: i64) -> String {
+pub(crate) fn utc(ns: i64) -> String {
     let seconds = ns.div_euclid(1_000_000_000);
     let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // Civil date from days since 1970 (Howard Hinnant's `civil_from_days`).

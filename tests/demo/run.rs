@@ -1,12 +1,14 @@
 //! The run itself: start, play, (kill), drain, stop, judge, tell.
 
 use crate::Args;
+use crate::clockless::{Clockless, Testimony};
 use crate::console::Console;
 use crate::report;
 use crate::spool_disk::SpoolDisk;
 use anyhow::{Context, Result, bail};
 use headwater_agent::stamp::SLAB_MS_MAX;
 use headwater_sim::loop_disk;
+use headwater_tests::clockless::CLOCKLESS;
 use headwater_tests::players::{Mishaps, Players};
 use headwater_tests::ticks::{now, wait_until};
 use headwater_tests::truth::{self, Figures};
@@ -60,6 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     let program = std::env::current_exe()?;
     let ports = Ports { imu: players.imu_port.clone(), gps: players.gps_port.clone() };
     let mut fleet = Fleet::start(&world, &ports, &program, &data, Broker::Embedded)?;
+    let mut clockless = Clockless::start(&world, &program, &console)?;
     console.say(&format!(
         "  broker          mqtts://{} (own process), collector http://{}",
         world.broker, world.http
@@ -73,6 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     while start.elapsed() < args.play && interrupted.load(Ordering::Relaxed) == 0 {
         std::thread::sleep(Duration::from_millis(250));
         fleet.check()?;
+        clockless.as_mut().map_or(Ok(()), Clockless::check)?;
         let seconds = start.elapsed().as_secs();
         if args.chaos && seconds >= next_kill && seconds + 3 < args.play.as_secs() {
             let victim = victims.next().unwrap_or("agent");
@@ -107,6 +111,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     if !drained && interrupted.load(Ordering::Relaxed) > 1 {
         bail!("ended by request before the last row was committed; everything was stopped");
     }
+    let clockless_drained = clockless.as_mut().map_or(Ok(true), Clockless::finish)?;
     wait_for_alignment(&runtime, &world);
     let bytes_on_wire = fleet.bytes_on_wire();
     let rss_agent_max = fleet.stop()?;
@@ -126,13 +131,37 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         .context("failed to write report.html")?;
 
     truth::write_truth(&world.path("truth.jsonl"), &emitted, &world.path("env.truth"), &spool)?;
+    let testimony = match &clockless {
+        Some(_) => {
+            Some(runtime.block_on(Testimony::read(&location)).context("failed to read the lake back")?)
+        }
+        None => None,
+    };
+    if clockless.is_some() {
+        let picture = world.path("clock.svg").display().to_string();
+        leave(&world, "clock.txt", &["clock", CLOCKLESS, "--svg", &picture])?;
+    }
     leave(&world, "views.sql", &["views", "--at", "main"])?;
     leave(&world, "tables.json", &["tables", "--at", "main", "--json"])?;
-    let tell =
-        Tell { args, world: &world, figures: &figures, page: &page, drained, bytes_on_wire, rss_agent_max };
+    let tell = Tell {
+        args,
+        world: &world,
+        figures: &figures,
+        testimony: testimony.as_ref(),
+        page: &page,
+        drained,
+        bytes_on_wire,
+        rss_agent_max,
+    };
     runtime.block_on(tell.all())?;
-    let good =
-        drained && figures.lost == 0 && figures.duplicate == 0 && figures.wrong == 0 && figures.committed > 0;
+    let right = testimony.as_ref().is_none_or(Testimony::is_right);
+    let whole = figures.lost == 0 && figures.duplicate == 0 && figures.wrong == 0 && figures.committed > 0;
+    let good = drained && clockless_drained && whole && right;
+    if !right {
+        eprintln!(
+            "a row of the gateway that woke in 1970 does not hold the true time, or none of 1970 came in time"
+        );
+    }
     if !drained {
         eprintln!(
             "not everything was committed within {} s; see {}",
@@ -237,6 +266,7 @@ struct Tell<'a> {
     args: &'a Args,
     world: &'a World,
     figures: &'a Figures,
+    testimony: Option<&'a Testimony>,
     page: &'a Path,
     drained: bool,
     bytes_on_wire: u64,
@@ -260,6 +290,13 @@ impl Tell<'_> {
         println!("\nTen aligned rows, each value with its distance and bound:");
         report::print_aligned(&self.world.path("lake").display().to_string(), 10).await?;
         self.losses();
+        if let Some(testimony) = self.testimony {
+            testimony.print();
+            println!(
+                "  its clock: headwater --lake {} clock {CLOCKLESS} (left in clock.txt and clock.svg)",
+                lake.display()
+            );
+        }
         println!("\nReport with track, pictures and timeline: {}", self.page.display());
         self.how_to_read()
     }
@@ -273,6 +310,7 @@ impl Tell<'_> {
             "drained": self.drained,
             "lake": self.world.path("lake").display().to_string(),
             "report": self.page.display().to_string(),
+            "clockless": self.testimony.map(Testimony::json),
         });
         if let (Some(all), Some(more)) = (value.as_object_mut(), more.as_object()) {
             all.extend(more.clone());

@@ -34,6 +34,13 @@ pub fn dispatch() -> Option<ExitCode> {
         Some("headwater") => headwater_collector::query::cli::main(rest),
         Some("slow-sensor") => slow_sensor(&rest),
         Some("flood") => flood(),
+        Some("witness") => match rest.get(1) {
+            Some(stop) => crate::clockless::witness(std::path::Path::new(stop)),
+            None => {
+                eprintln!("witness needs the path that tells it to stop");
+                ExitCode::from(2)
+            }
+        },
         _ => {
             eprintln!("unknown role {}", role.display());
             ExitCode::from(2)

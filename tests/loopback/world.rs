@@ -1,5 +1,6 @@
 //! The folders, certificates and configuration of one run: what a field engineer and an operator would write.
 
+use crate::clockless::{CLOCKLESS, WITNESS_LATENCY_MS};
 use crate::ticks::unix_seconds;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -69,7 +70,7 @@ impl World {
     /// # Errors
     /// What the system says.
     pub fn create(dir: &Path, commit_interval_ms: u64) -> io::Result<Self> {
-        for part in ["camera", "spool", "pki", "gateway", "hq", "recipes", "logs"] {
+        for part in ["camera", "spool", "pki", "gateway", "clockless", "hq", "recipes", "logs"] {
             std::fs::create_dir_all(dir.join(part))?;
         }
         let dir = dir.canonicalize()?;
@@ -101,6 +102,7 @@ impl World {
         let fleet = self.path("pki");
         pki::init(&fleet, TENANT, now)?;
         pki::issue(&fleet, &Subject::Device(DEVICE.to_owned()), &self.path("gateway"), now)?;
+        pki::issue(&fleet, &Subject::Device(CLOCKLESS.to_owned()), &self.path("clockless"), now)?;
         let hosts = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
         pki::issue(&fleet, &Subject::Collector { name: "hq".to_owned(), hosts }, &self.path("hq"), now)
     }
@@ -127,7 +129,7 @@ client_id = "hq"
 [clock]
 # One host, so the collector's UTC is the reference itself; a real one states what its NTP promises.
 bound_ms = 1
-grade = "guaranteed"
+assume = "guaranteed"
 [broker]
 listen = "{broker}"
 [landing]
@@ -270,6 +272,67 @@ fields = [
             )
             .map_err(io::Error::other)?;
         }
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// Writes the configuration of the gateway that wakes in 1970 and gives its path.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write_clockless(&self, program: &Path) -> io::Result<PathBuf> {
+        let path = self.path("clockless.toml");
+        let stop = self.path("clockless.stop");
+        let words = [
+            program.display().to_string(),
+            crate::roles::ROLE.to_owned(),
+            "witness".to_owned(),
+            stop.display().to_string(),
+        ];
+        let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+        let text = format!(
+            r#"[device]
+tenant = "{TENANT}"
+name = "{CLOCKLESS}"
+[identity]
+ca = "clockless/ca.pem"
+tls_cert = "clockless/tls.pem"
+tls_key = "clockless/tls.key"
+sign_cert = "clockless/sign.pem"
+sign_key = "clockless/sign.key"
+[uplink]
+broker = "mqtts://{broker}"
+keepalive_s = 10
+[spool]
+dir = "clockless/spool"
+max_bytes = "64MiB"
+sync_interval_ms = {SYNC_INTERVAL_MS}
+[batch]
+linger_ms = {linger}
+[status]
+file = "clockless/status.json"
+
+# What its wall clock shows, beside what time it is.
+[[source]]
+type = "exec"
+stream = "witness"
+kind = "witness"
+command = [{}]
+format = "csv"
+once = true
+# A line is at the agent within this, unless the machine is very busy.
+latency_ms = {WITNESS_LATENCY_MS}
+fields = [
+  {{ name = "n", type = "i64", unit = "1" }},
+  {{ name = "wall_ns", type = "i64", unit = "ns" }},
+  {{ name = "true_ns", type = "i64", unit = "ns" }},
+  {{ name = "seen_b_ns", type = "i64", unit = "ns" }},
+]
+"#,
+            words.join(", "),
+            broker = self.broker,
+            linger = self.linger_ms,
+        );
         std::fs::write(&path, text)?;
         Ok(path)
     }

@@ -200,6 +200,8 @@ const COLLECTOR_EDGES: &[(&str, &str)] = &[
     ("serve", "land"),
     // Pages show the fleet's credit.
     ("serve", "receive"),
+    // And the fleet's clocks.
+    ("serve", "ingest"),
     // `ingest` drives all that follows the log.
     ("ingest", "receive"),
     ("ingest", "land"),
@@ -215,6 +217,9 @@ const COLLECTOR_EDGES: &[(&str, &str)] = &[
     ("gate", "align"),
     ("gate", "dedup"),
     ("gate", "commit"),
+    // What people ask of clocks is answered by the resolver, from rows as `commit` writes them.
+    ("query", "commit"),
+    ("query", "resolve"),
     ("commit", "dedup"),
     ("commit", "resolve"),
 ];
@@ -233,6 +238,7 @@ const PLAIN_WRITES: &[(&str, &str)] = &[
     ("agent/src/ship/mqtt/memory.rs", "a hint: lost or damaged it costs one connection more"),
     ("agent/src/pipeline.rs", "a probe whether the folder can be written"),
     ("collector/src/pki/files.rs", "certificates and keys, synced with their folder, beside no spool or log"),
+    ("collector/src/query/clock/mod.rs", "a picture for people; a torn one is drawn again"),
     ("agent/src/enroll/files.rs", "certificates and keys, synced with their folders, all or none"),
 ];
 

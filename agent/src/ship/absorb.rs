@@ -136,10 +136,15 @@ impl Shipper {
         if ack.commit.is_some() {
             self.last_commit = ack.commit;
         }
-        if let Some(reply) = &ack.clock
-            && let Some(exchange) = self.exchanges.reply(reply, now)
-        {
-            self.actions.push(Action::Clock(exchange));
+        if let Some(reply) = &ack.clock {
+            let before = self.exchanges.absurd();
+            if let Some(exchange) = self.exchanges.reply(reply, now) {
+                self.actions.push(Action::Clock(exchange));
+            }
+            let n = self.exchanges.absurd();
+            if n > before {
+                self.actions.push(Action::Report(ShipError::ClockReply { n }));
+            }
         }
         for (stream, fingerprint) in &ack.need_schema {
             self.ask_declaration(now, *stream, *fingerprint);

@@ -155,6 +155,12 @@ pub enum ShipError {
         /// Since when, s.
         silent_s: i64,
     },
+    /// A clock reply that bounds nothing: no clocks that run as they should can have given its stamps.
+    #[error("the collector's clock stepped while it answered, or lies: its reply is not used ({n} so far)")]
+    ClockReply {
+        /// How many there were.
+        n: u64,
+    },
     /// Credit did not grow for long; hello starts the count anew.
     #[error("no credit for {stalled_s} s, saying hello again")]
     CreditStalled {

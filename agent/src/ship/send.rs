@@ -3,7 +3,7 @@
 use super::error::ShipError;
 use super::flight::{Load, Unit};
 use super::pipe::Freight;
-use super::shipper::{Action, Credit, HandOver, PROBE_PATIENCE_NS, Shipper};
+use super::shipper::{Action, Credit, HandOver, Shipper};
 use super::stream::{Declared, Stream};
 use headwater_core::id::{Seq, StreamId};
 use headwater_core::schema::Fingerprint;
@@ -59,8 +59,7 @@ impl Shipper {
     }
 
     pub(super) fn probe(&mut self, now: BootNanos) -> Option<HandOver> {
-        let at = self.exchanges.probe_at()?;
-        let due = now >= at && (self.pipe.is_empty() || now.since(at) >= PROBE_PATIENCE_NS);
+        let due = self.exchanges.probe_due(now, self.pipe.bytes());
         let probe =
             Unsigned::new(MessageKind::Probe, &self.me.path, self.me.epoch, &[]).ok().filter(|_| due)?;
         self.exchanges.probed(now);

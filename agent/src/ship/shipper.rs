@@ -44,8 +44,6 @@ const CREDIT_STALL_NS: i64 = 30 * NS_PER_S;
 const SILENT_NS: i64 = 60 * NS_PER_S;
 /// Least time before a declaration asked for again is sent again.
 const DECLARE_NS_MIN: i64 = NS_PER_S;
-/// How long a probe waits for an empty pipe.
-pub(super) const PROBE_PATIENCE_NS: i64 = 8 * NS_PER_S;
 /// Most declarations queued on request.
 const ASKED_MAX: usize = 512;
 
@@ -524,9 +522,7 @@ impl Shipper {
         [
             self.session.deadline(self.ack_rtt_ns),
             self.session.ships_at(now),
-            self.exchanges
-                .probe_at()
-                .map(|at| if self.pipe.is_empty() { at } else { at.plus_ns(PROBE_PATIENCE_NS) }),
+            self.exchanges.probe_at(self.pipe.bytes()),
             self.flight.deadline(self.ack_rtt_ns),
             self.pipe.stalls_at(),
             self.pipe.held_until().filter(|until| now < *until),
@@ -604,6 +600,7 @@ impl Shipper {
     }
 
     fn tick(&mut self, now: BootNanos) {
+        self.exchanges.in_flight(self.pipe.bytes());
         if self.pipe.stalls_at().is_some_and(|at| now >= at) {
             self.actions.push(Action::Reconnect("the broker took no message for too long".into()));
         }

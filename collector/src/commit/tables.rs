@@ -28,11 +28,13 @@ pub enum Ops {
     Verdicts,
     /// What could not be admitted.
     Quarantine,
+    /// Rows whose time a better clock track would change.
+    Corrections,
 }
 
 impl Ops {
     /// All of them.
-    pub const ALL: [Ops; 8] = [
+    pub const ALL: [Ops; 9] = [
         Self::Batches,
         Self::Ledger,
         Self::Clock,
@@ -41,6 +43,7 @@ impl Ops {
         Self::Devices,
         Self::Verdicts,
         Self::Quarantine,
+        Self::Corrections,
     ];
 
     /// `ops.<name>`.
@@ -55,6 +58,7 @@ impl Ops {
             Self::Devices => "ops.devices",
             Self::Verdicts => "ops.verdicts",
             Self::Quarantine => "ops.quarantine",
+            Self::Corrections => "ops.corrections",
         };
         TableName::new(name).expect("these names follow the rule")
     }
@@ -88,7 +92,7 @@ impl Ops {
                 "epoch:s boot_ordinal boot_id:s seq row_kind:s declared_by:s b1_ns real_ns b2_ns raw_ns half_ns t1_ns \
                  t2_ns t3_ns t4_ns e_c_ns source:s source_id grade:s latency_ns domain:s ping_bytes pong_bytes baud \
                  tick_ns event:s before_ns after_ns stream:s next_seq promise_b_ns offset_ns bound_ns rho_ppb track \
-                 detail:s",
+                 detail:s step_ns freq_ppb w_ping_ns w_pong_ns",
             ),
             Self::Gaps => mixed(
                 "gap_id:s epoch:s stream:s seq_lo seq_hi rows bytes stride phase reason:s cause:s policy_version \
@@ -114,6 +118,10 @@ impl Ops {
                 columns.push(blob("payload"));
                 columns
             }
+            Self::Corrections => mixed(
+                "epoch:s boot_ordinal stream:s kind:s day rows rows_of_day reason:s grade_old:s grade_new:s track_old \
+                 track_new b_lo_ns b_hi_ns t_min_ns t_max_ns shift_ns",
+            ),
         }
     }
 }

@@ -3,18 +3,20 @@
 //! Every mistake is told at once, with its TOML path, what was expected and what to do. Relative paths are
 //! relative to the file's folder.
 
+mod clock;
 mod identity;
 mod read;
 mod receive;
 mod signer;
 
+pub use clock::ClockSettings;
 pub use identity::{Identity, IdentityError, Stamps, stamps};
 pub use read::Mistake;
 pub use receive::{ReceiveSettings, Role, Share};
 pub use signer::{AckSigner, SignCommand};
 
+use crate::ingest::{CLOCK_WAIT_MS, TimeDemand};
 use headwater_core::id::{Sha256, TenantId};
-use headwater_core::time::{Grade, NS_PER_MS};
 use headwater_lake::RefName;
 use headwater_mqtt::{Version, Versions};
 use read::{Mistakes, Section};
@@ -166,10 +168,12 @@ pub struct Settings {
     pub branch: RefName,
     /// `commit.interval_ms`.
     pub commit_interval_ms: u64,
-    /// `clock.bound_ms`, ns: greatest error of this host's UTC, if the operator states it.
-    pub clock_bound_ns: Option<i64>,
-    /// `clock.grade`: whether that bound is a promise.
-    pub clock_grade: Grade,
+    /// `commit.clock_wait_ms`: how long rows of a boot without any clock wait for one.
+    pub clock_wait_ms: u64,
+    /// `[clock]`: what this host's own UTC is worth.
+    pub clock: ClockSettings,
+    /// `[[time]]`: how well streams must be timed.
+    pub time: Vec<TimeDemand>,
     /// `http.listen`.
     pub http: Option<SocketAddr>,
     /// `recipes`: recipe files.
@@ -259,8 +263,9 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
     let quotas = receive::read_quotas(&mut root, mistakes);
     let landing = read_landing(&mut root, mistakes);
     let lake = read_lake(&mut root, mistakes);
-    let commit_interval_ms = read_commit(&mut root, mistakes);
-    let (clock_bound_ns, clock_grade) = read_clock(&mut root, mistakes);
+    let (commit_interval_ms, clock_wait_ms) = read_commit(&mut root, mistakes);
+    let clock = clock::read_clock(&mut root, mistakes);
+    let time = clock::read_time(&mut root, mistakes);
     let http = read_http(&mut root, &mut recipes, mistakes);
     root.finish(mistakes);
     let Mqtt { broker_url, client_id, keepalive_s, versions, share } = mqtt?;
@@ -280,8 +285,9 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
         lake: in_folder(&lake),
         branch,
         commit_interval_ms,
-        clock_bound_ns,
-        clock_grade,
+        clock_wait_ms,
+        clock,
+        time,
         http,
         recipes: recipes.iter().map(in_folder).collect(),
         config_hash: String::new(),
@@ -426,33 +432,15 @@ fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, Ref
     Some((location?, branch?))
 }
 
-fn read_commit(root: &mut Section, mistakes: &mut Mistakes) -> u64 {
-    let Some(mut table) = root.section("commit", mistakes) else { return COMMIT_INTERVAL_MS };
-    let interval = table.number("interval_ms", 100..=3_600_000, "milliseconds", mistakes);
-    table.finish(mistakes);
-    interval.unwrap_or(COMMIT_INTERVAL_MS)
-}
-
-fn read_clock(root: &mut Section, mistakes: &mut Mistakes) -> (Option<i64>, Grade) {
-    let Some(mut table) = root.section("clock", mistakes) else { return (None, Grade::Estimated) };
-    let bound = table.number("bound_ms", 1..=60_000, "milliseconds", mistakes);
-    let grade = table.text("grade", mistakes);
-    let grade = match grade.as_deref() {
-        None | Some("estimated") => Grade::Estimated,
-        Some("guaranteed") if bound.is_some() => Grade::Guaranteed,
-        Some(other) => {
-            let hint = "guaranteed needs a bound_ms that always holds";
-            mistakes.add(
-                &table.path_of("grade"),
-                "\"estimated\" or \"guaranteed\"",
-                &format!("{other:?}"),
-                hint,
-            );
-            Grade::Estimated
-        }
+/// Interval and wait for a clock, ms.
+fn read_commit(root: &mut Section, mistakes: &mut Mistakes) -> (u64, u64) {
+    let Some(mut table) = root.section("commit", mistakes) else {
+        return (COMMIT_INTERVAL_MS, CLOCK_WAIT_MS);
     };
+    let interval = table.number("interval_ms", 100..=3_600_000, "milliseconds", mistakes);
+    let wait = table.number("clock_wait_ms", 0..=3_600_000, "milliseconds", mistakes);
     table.finish(mistakes);
-    (bound.and_then(|ms| i64::try_from(ms).ok()).map(|ms| ms.saturating_mul(NS_PER_MS)), grade)
+    (interval.unwrap_or(COMMIT_INTERVAL_MS), wait.unwrap_or(CLOCK_WAIT_MS))
 }
 
 /// `recipes` may stand here too: in a file it often follows the last table.

@@ -87,6 +87,30 @@ impl Section {
         })
     }
 
+    /// A list of tables, `[[key]]`, each with its place in its path.
+    pub(super) fn sections(&mut self, key: &'static str, mistakes: &mut Mistakes) -> Vec<Section> {
+        let path = self.path_of(key);
+        let Some(value) = self.take(key) else { return Vec::new() };
+        let Value::Array(values) = value else {
+            mistakes.add(&path, "a list of tables", &shown(&value), &format!("write it as [[{path}]]"));
+            return Vec::new();
+        };
+        let mut out = Vec::new();
+        for (at, value) in values.into_iter().enumerate() {
+            let path = format!("{path}[{at}]");
+            match value {
+                Value::Table(table) => out.push(Section { path, table, known: Vec::new() }),
+                other => mistakes.add(&path, "a table", &shown(&other), ""),
+            }
+        }
+        out
+    }
+
+    /// True if the field is there, whatever it holds.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// True for the stand-in of a missing table.
     pub(super) fn is_stand_in(&self) -> bool {
         self.path.is_empty()

@@ -1,6 +1,8 @@
 //! Every sample of the golden folders, and what its mistakes are called.
 
 use super::*;
+use crate::ingest::Beyond;
+use headwater_core::time::Grade;
 
 fn samples(kind: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/collector_config").join(kind);
@@ -58,7 +60,19 @@ fn the_full_sample_means_what_it_says() {
     assert_eq!((settings.landing_dir, settings.sync_ms), (folder.join("landing"), 30));
     assert_eq!((settings.lake, settings.branch), (folder.join("lake"), RefName::main()));
     assert_eq!(settings.commit_interval_ms, 10_000);
-    assert_eq!((settings.clock_bound_ns, settings.clock_grade), (Some(5_000_000), Grade::Guaranteed));
+    let clock = ClockSettings { assumed: Some((5_000_000, Grade::Guaranteed)), alarm_ns: 50_000_000 };
+    assert_eq!((settings.clock, settings.clock_wait_ms), (clock, 5_000));
+    let demand = |device: Option<&str>, stream: &str, ms: i64, beyond| TimeDemand {
+        device: device.map(|name| name.parse().unwrap()),
+        stream: stream.parse().unwrap(),
+        require_ns: ms * 1_000_000,
+        beyond,
+    };
+    let held = Beyond::Hold { ms: 60_000 };
+    assert_eq!(
+        settings.time,
+        [demand(Some("pi-*"), "camera/*", 20, held), demand(None, "imu", 5, Beyond::Mark)]
+    );
     assert_eq!(settings.http, Some("127.0.0.1:9464".parse().unwrap()));
     assert_eq!(settings.recipes, vec![folder.join("recipes/drive.toml")]);
 }

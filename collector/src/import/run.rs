@@ -8,7 +8,7 @@ use crate::dedup::Ledger;
 use crate::ingest::{self, IngestDeps, IngestSettings, IngestTurn, held};
 use crate::land::{CommitMark, LandRecord, LandingPosition, LandingReader, Log, StdDisk};
 use crate::pipeline::{self, PipelineError};
-use crate::receive::clock::{QualitySource, SystemClock, source_id};
+use crate::receive::clock::SystemClock;
 use crate::registry::Registry;
 use headwater_core::export::{ExportError, ExportReader};
 use headwater_core::id::IncarnationId;
@@ -180,6 +180,7 @@ fn ingest_settings(settings: &Settings) -> IngestSettings {
     let mut ingest =
         IngestSettings::new(settings.tenant.clone(), &settings.client_id, settings.branch.clone());
     ingest.interval_ms = settings.commit_interval_ms;
+    ingest.demands.clone_from(&settings.time);
     ingest.config_hash.clone_from(&settings.config_hash);
     ingest.author = format!("headwater import for {}", settings.client_id);
     ingest
@@ -193,11 +194,7 @@ async fn ingest_here(settings: &Settings, lake: Lake, end: &LandingPosition) -> 
     // Told to end at once, it commits what is there first.
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let quality = QualitySource {
-        bound_ns: settings.clock_bound_ns,
-        grade: settings.clock_grade,
-        source_id: source_id(&settings.client_id),
-    };
+    let quality = pipeline::own_clock(settings).await;
     let deps = IngestDeps {
         lake: lake.clone(),
         source: LandingReader::new(StdDisk, &settings.landing_dir),

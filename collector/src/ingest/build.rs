@@ -3,6 +3,7 @@
 use super::cursors::{linear, to_commit};
 use super::fold::Folder;
 use super::group::{HeldRows, RecordedGap, event};
+use super::timing::{Accounted, account};
 use crate::align::Promise;
 use crate::commit::cells::{Cell, TableRows};
 use crate::commit::raw::RawRows;
@@ -24,6 +25,8 @@ pub(super) struct Built {
     pub(super) request: CommitRequest,
     /// Parallel to the group's rows.
     pub(super) resolved: Vec<Vec<Resolved>>,
+    /// What it says of time, to be remembered once it is there.
+    pub(super) accounted: Accounted,
 }
 
 /// Builds the commit of the folder's group. May be called again with the same result until the group is replaced.
@@ -37,11 +40,13 @@ pub(super) fn build(folder: &mut Folder, now: UtcNanos) -> Result<Built, ArrowEr
     let (raw, late_rows) = raw(folder, &resolved)?;
     let mut appends = raw;
     let gaps = gaps(folder);
-    let heartbeats = heartbeats(folder);
     let ledger = ledger(folder, &resolved, now);
+    let accounted = account(folder, &resolved, now);
+    let clock = clock(folder, &accounted, now);
     let group = &folder.group;
-    for rows in
-        [&group.batches, &heartbeats, &ledger, &gaps, &group.schemas, &group.devices, &group.quarantine]
+    for rows in [&group.batches, &clock, &ledger, &gaps, &group.schemas, &group.devices, &group.quarantine]
+        .into_iter()
+        .chain([&accounted.corrections, &accounted.verdicts])
     {
         if !rows.is_empty() {
             appends.push(rows.to_append()?);
@@ -49,7 +54,7 @@ pub(super) fn build(folder: &mut Folder, now: UtcNanos) -> Result<Built, ArrowEr
     }
     let devices: BTreeSet<&str> = group.rows.iter().map(|held| held.key.device.as_str()).collect();
     let times = || resolved.iter().flatten().map(|resolved| resolved.ts.0);
-    let landing = to_commit(&folder.settings.receiver, &folder.read, &folder.waiting.floor());
+    let landing = to_commit(&folder.settings.receiver, &folder.read, &folder.waiting_floor());
     let lineage = Lineage {
         inputs: landing
             .iter()
@@ -80,7 +85,7 @@ pub(super) fn build(folder: &mut Folder, now: UtcNanos) -> Result<Built, ArrowEr
         lineage,
         ..CommitRequest::default()
     };
-    Ok(Built { request, resolved })
+    Ok(Built { request, resolved, accounted })
 }
 
 fn incoming(held: &HeldRows) -> Incoming<'_> {
@@ -305,9 +310,14 @@ fn gaps(folder: &Folder) -> TableRows {
     out
 }
 
-/// The clock rows of the group and its newest promises: `ops.clock`.
-fn heartbeats(folder: &Folder) -> TableRows {
+/// The clock rows of the group, its newest promises, and computed segments: `ops.clock`.
+fn clock(folder: &Folder, accounted: &Accounted, now: UtcNanos) -> TableRows {
     let mut out = folder.group.clock.clone();
+    for segment in &accounted.segments {
+        let mut cells = event(now, folder.settings.clock_half_ns, Some(segment.device()));
+        cells.extend(segment.cells());
+        out.push(cells);
+    }
     for (StreamKey { device, epoch, stream }, (promise, received)) in &folder.group.promises {
         let Promise { boot: BootOrdinal(boot), next_seq, promise_b } = promise;
         let mut cells = event(*received, folder.settings.clock_half_ns, Some(device));

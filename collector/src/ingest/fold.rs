@@ -5,15 +5,17 @@ use super::IngestSettings;
 use super::aside::Board;
 use super::cursors::advance;
 use super::group::{Group, HeldRows, Quarantined, Reason};
+use super::patience::{Patients, Rules};
 use super::replaying::Replay;
+use super::timing::{Accounted, Done, Timing};
 use super::waiting::{BlobKey, Undeclared, Waiting, WaitingBlob};
 use crate::align::Promise;
 use crate::commit::kinds::Kinds;
 use crate::commit::raw::{StoredBlob, is_inline, misfit, overflow, references};
 use crate::dedup::{Ledger, StreamKey};
-use crate::land::{Landed, LandedBlob, LandedMessage, LandingCursors, is_below};
+use crate::land::{Landed, LandedBlob, LandedMessage, LandingCursors, LandingPosition, is_below};
 use crate::registry::{DeclaredStream, Registry};
-use crate::resolve::{ClockTracks, Incoming, Receipt};
+use crate::resolve::{ClockTracks, Incoming, Receipt, Resolved};
 use headwater_core::batch::{Batch, BatchError, Heartbeat, Limits, Rows, Section, StreamRef, decode_batch};
 use headwater_core::gap::GapCause;
 use headwater_core::id::{BootOrdinal, DeviceId, DevicePath, Epoch, Sha256, StreamId};
@@ -23,7 +25,7 @@ use headwater_core::schema::{Fingerprint, Schema};
 use headwater_core::time::{BootNanos, ClockDomain, UtcNanos};
 use headwater_core::wire::object::BlobObject;
 use headwater_core::wire::{Envelope, MessageKind};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -50,7 +52,11 @@ pub(super) struct Folder {
     pub(super) tracks: ClockTracks,
     pub(super) kinds: Kinds,
     pub(super) waiting: Waiting,
+    /// Rows that wait for a better clock.
+    pub(super) patients: Patients,
     pub(super) group: Group,
+    /// What commits said of time.
+    pub(super) timing: Timing,
     /// Everything below was taken in.
     pub(super) read: LandingCursors,
     /// Messages below were noted in the tables with a row per message, by an earlier life.
@@ -98,7 +104,9 @@ impl Folder {
             tracks: ClockTracks::default(),
             kinds: Kinds::default(),
             waiting: Waiting::default(),
+            patients: Patients::default(),
             group,
+            timing: Timing::default(),
             read: LandingCursors::new(),
             noted: LandingCursors::new(),
             halves: BTreeMap::new(),
@@ -371,6 +379,7 @@ impl Folder {
             let (key, stream) = (&arriving.key, arriving.declared.stream);
             let first = self.group.find(key, seq);
             let first = first.or_else(|| self.waiting.find_row(&key.device, key.epoch, stream, seq));
+            let first = first.or_else(|| self.patients.find(key, seq));
             match first {
                 None => unchecked += 1,
                 Some(first) => {
@@ -436,6 +445,46 @@ impl Folder {
         let key = StreamKey { device: message.device.device.clone(), epoch: message.epoch, stream };
         let promise = Promise { boot: beat.boot_ordinal, next_seq: beat.next_seq, promise_b: beat.promise_b };
         self.group.promise(key, promise, message.received);
+    }
+}
+
+impl Folder {
+    /// Keeps rows back that may wait for a better clock at `now`, and takes in those that need not any more.
+    pub(super) fn sort_by_clock(&mut self, now: UtcNanos) {
+        let Self { settings, tracks, patients, group, .. } = self;
+        let rules = Rules { tracks, demands: &settings.demands, clock_wait_ms: settings.clock_wait_ms, now };
+        patients.sort(group, rules);
+    }
+
+    /// The group was committed at `now`.
+    pub(super) fn committed(
+        &mut self,
+        group: &Group,
+        resolved: &[Vec<Resolved>],
+        accounted: Accounted,
+        now: UtcNanos,
+    ) {
+        let Self { settings, tracks, timing, .. } = self;
+        timing.committed(Done { rows: &group.rows, resolved, settings, now }, tracks, accounted);
+    }
+
+    /// Ends of the messages of which something waits, whatever for.
+    pub(super) fn waiting_messages(&self) -> HashSet<LandingPosition> {
+        let mut messages = self.waiting.messages();
+        messages.extend(self.patients.rows().map(|held| held.end));
+        messages
+    }
+
+    /// Per incarnation the first record that must be read again after a restart.
+    pub(super) fn waiting_floor(&self) -> LandingCursors {
+        let mut floor = self.waiting.floor();
+        for held in self.patients.rows() {
+            let lowest = floor.entry(held.position.incarnation).or_insert(held.position);
+            if held.position < *lowest {
+                *lowest = held.position;
+            }
+        }
+        floor
     }
 }
 

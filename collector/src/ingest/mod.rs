@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! landing log ─► fold (decode, dedup, admit) ─► group ─► build (resolve, columns) ─► one commit ─► mark
-//!                   │ waits: rows without their blob, sections without their declaration
+//!                   │ waits: rows without their blob, sections without their declaration, rows without any clock
 //!                   └─► quarantine, with a gap record, and back once what was wrong is put right
 //!                                                                        └─► align ─► gate ─► a commit of its own
 //! ```
@@ -16,22 +16,28 @@ mod aside;
 mod build;
 mod commit;
 mod cursors;
+mod demand;
 mod fold;
 mod group;
 mod held;
+mod patience;
 mod port;
 pub mod rehearsal;
 mod replaying;
 mod requeue;
 mod restore;
 mod task;
+mod timing;
 mod turn;
 mod waiting;
 
 pub use cursors::{from_commit, landing_key};
+pub use demand::{Beyond, HOLD_MS_MAX, NamePattern, TimeDemand};
 pub use held::{Held, held};
+pub use patience::{CLOCK_WAIT_BYTES_MAX, CLOCK_WAIT_MS};
 pub use port::LandingSource;
 pub use requeue::{Answer, Request, ask};
 pub use task::{GROUP_BYTES_MAX, IngestDeps, IngestError, IngestSettings, run};
+pub use timing::{DeviceClock, FleetClocks, StreamBeyond};
 pub use turn::IngestTurn;
 pub use waiting::{HALF_WAIT_NS_MAX, UNDECLARED_WAIT_NS_MAX, WAITING_BYTES_MAX, WAITING_ITEMS_MAX};

@@ -93,7 +93,7 @@ impl Rehearsal {
     pub fn mark(&self) -> CommitMark {
         CommitMark {
             cursors: self.folder.read.clone(),
-            waiting: self.folder.waiting.messages(),
+            waiting: self.folder.waiting_messages(),
             ..CommitMark::default()
         }
     }
@@ -131,7 +131,7 @@ impl Rehearsal {
             objects,
             quarantined: group.quarantine.len(),
             mark,
-            landing: to_commit(receiver, &self.folder.read, &self.folder.waiting.floor()),
+            landing: to_commit(receiver, &self.folder.read, &self.folder.waiting_floor()),
             rows: group.rows.into_iter().map(|held| (held.key, held.rows)).collect(),
         })
     }

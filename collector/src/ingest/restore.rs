@@ -28,7 +28,7 @@ pub(super) async fn restore(
     folder.noted = part_of(&landing, Part::Ops);
     let Some(head) = lake.head(branch).await?.and_then(|head| head.commit) else { return Ok(None) };
     let tables = lake.tables(&head).await?;
-    for ops in [Ops::Schemas, Ops::Ledger, Ops::Gaps, Ops::Clock, Ops::Devices] {
+    for ops in [Ops::Schemas, Ops::Ledger, Ops::Gaps, Ops::Clock, Ops::Devices, Ops::Corrections] {
         if !tables.contains_key(&ops.table()) {
             continue;
         }
@@ -41,6 +41,7 @@ pub(super) async fn restore(
                     Ops::Schemas => declared.extend(declaration(folder, rows, row)),
                     Ops::Clock => clock(folder, rows, row),
                     Ops::Devices => agent(folder, rows, row),
+                    Ops::Corrections => folder.timing.restore_due(rows, row),
                     _ => seqs(folder, ops, rows, row),
                 }
             }
@@ -153,6 +154,7 @@ fn seqs(folder: &mut Folder, ops: Ops, rows: ScannedRows<'_>, row: usize) {
     if ops == Ops::Ledger {
         // Withdrawn rows are known too: they do not come back by themselves.
         folder.ledger.hold(&key, seqs);
+        folder.timing.restore_run(rows, row);
     } else {
         let small = |name: &str| rows.count(name, row).unwrap_or(0);
         folder.ledger.declare_gap(&key, seqs, small("stride"), small("phase"));
@@ -160,7 +162,7 @@ fn seqs(folder: &mut Folder, ops: Ops, rows: ScannedRows<'_>, row: usize) {
 }
 
 fn clock(folder: &mut Folder, rows: ScannedRows<'_>, row: usize) {
-    // Boot rows, events and promises bound nothing.
+    // Boot rows, computed segments and promises bound nothing.
     let _: Option<()> = constraint(folder, rows, row);
 }
 

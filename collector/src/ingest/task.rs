@@ -3,11 +3,14 @@
 use super::aligning::Aligning;
 use super::build::{Built, build};
 use super::commit::{BACKOFF_MS_MIN, Committer};
+use super::demand::TimeDemand;
 use super::fold::Folder;
 use super::group::Group;
+use super::patience::CLOCK_WAIT_MS;
 use super::port::LandingSource;
 use super::replaying::{finish, look, step};
 use super::restore::restore;
+use super::timing::FleetClocks;
 use crate::align::recipe::Recipe;
 use crate::commit::raw::StoredBlob;
 use crate::land::{CommitMark, LandError, Landed, LandedWatch};
@@ -50,6 +53,14 @@ pub struct IngestSettings {
     pub clock_half_ns: i64,
     /// Whether that bound is a promise.
     pub clock_grade: Grade,
+    /// Times of receipt before this promise nothing.
+    pub clock_steady_since: UtcNanos,
+    /// How long rows of a boot of whose clock nothing is known wait, ms.
+    pub clock_wait_ms: u64,
+    /// How well streams must be timed; the first that means a stream counts.
+    pub demands: Vec<TimeDemand>,
+    /// Told of the fleet's clocks after each commit.
+    pub clocks: watch::Sender<FleetClocks>,
     /// Hex SHA-256 of the configuration in force, for lineage.
     pub config_hash: String,
     /// The landing logs' folder, beside which requests to fold again lie; none takes no requests.
@@ -69,6 +80,10 @@ impl IngestSettings {
             group_bytes_max: GROUP_BYTES_MAX,
             clock_half_ns: 1_000_000_000,
             clock_grade: Grade::Estimated,
+            clock_steady_since: UtcNanos(i64::MIN),
+            clock_wait_ms: CLOCK_WAIT_MS,
+            demands: Vec::new(),
+            clocks: watch::channel(FleetClocks::default()).0,
             config_hash: String::new(),
             requests: None,
         }
@@ -258,9 +273,11 @@ impl<C: Clock> Task<C> {
     /// Takes records in; true if there were any, so more may follow.
     fn take(&mut self, landed: Vec<Landed>) -> bool {
         if let Some(quality) = &self.quality {
-            let quality = quality.read();
+            let steady_since = quality.steady_since().unwrap_or(UtcNanos(i64::MAX));
+            let quality = quality.read(self.clock.read());
             self.folder.settings.clock_half_ns = quality.e_c_ns;
             self.folder.settings.clock_grade = quality.grade;
+            self.folder.settings.clock_steady_since = steady_since;
             self.committer.half_ns = quality.e_c_ns;
         }
         let any = !landed.is_empty();
@@ -273,8 +290,8 @@ impl<C: Clock> Task<C> {
 
     fn deadline(&self) -> Option<BootNanos> {
         let interval = self.folder.settings.interval_ms;
-        let wait =
-            if self.folder.group.is_quiet() { interval.saturating_mul(QUIET_INTERVALS) } else { interval };
+        let quiet = self.folder.group.is_quiet() && self.folder.patients.is_empty();
+        let wait = if quiet { interval.saturating_mul(QUIET_INTERVALS) } else { interval };
         self.opened.map(|opened| opened.plus_ms(wait))
     }
 
@@ -352,10 +369,23 @@ impl<C: Clock> Task<C> {
         }
     }
 
+    /// Keeps rows back whose clock is not known yet, and takes in those that waited for it. At the end nothing waits.
+    fn sort_by_clock(&mut self) {
+        if self.cancel.is_cancelled() {
+            self.folder.patients.give_up(&mut self.folder.group);
+            return;
+        }
+        self.folder.sort_by_clock(self.clock.read().real);
+        if !self.folder.patients.is_empty() {
+            self.opened = Some(self.clock.boot());
+        }
+    }
+
     /// Commits the group, trying until it is there or the process is to end.
     async fn commit(&mut self) -> Result<(), IngestError> {
         self.opened = None;
         self.find_objects().await;
+        self.sort_by_clock();
         if self.folder.group.is_empty() {
             // Cursors that only moved over what has no row, or over what an earlier life committed, go along with the
             // next commit; the receiver may know of them now.
@@ -363,7 +393,7 @@ impl<C: Clock> Task<C> {
             if self.head.is_some() {
                 self.marks.send_modify(|mark| {
                     mark.cursors.clone_from(&self.folder.read);
-                    mark.waiting = self.folder.waiting.messages();
+                    mark.waiting = self.folder.waiting_messages();
                 });
             }
             return Ok(());
@@ -378,6 +408,7 @@ impl<C: Clock> Task<C> {
                     let group = std::mem::replace(&mut self.folder.group, group);
                     let now = self.clock.boot();
                     self.aligning.feed(&group, &built.resolved, &self.folder.kinds, now);
+                    self.folder.committed(&group, &built.resolved, built.accounted, self.clock.read().real);
                     return Ok(());
                 }
                 Err(error) => {
@@ -456,7 +487,7 @@ fn table_of(error: &headwater_lake::TableError) -> Option<&TableName> {
 fn mark(commit: &CommitObject, folder: &Folder) -> CommitMark {
     CommitMark {
         cursors: folder.read.clone(),
-        waiting: folder.waiting.messages(),
+        waiting: folder.waiting_messages(),
         commit: parse_hex(commit.id.as_str().as_bytes()).map(Sha256),
         at: Some(UtcNanos(commit.time_us.saturating_mul(1_000))),
     }

@@ -1,6 +1,7 @@
 //! The `headwater` command line: words to questions, errors to exit codes.
 
 use super::QueryError;
+use super::clock::Asked;
 use super::show::Printer;
 use crate::config;
 use crate::import::{ImportError, ImportOptions, import};
@@ -15,7 +16,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Reads a Headwater lake: commits, tables, devices, gaps and rows; imports cards; and makes a fleet's certificates.
+/// Reads a Headwater lake: commits, tables, devices, clocks, gaps and rows; imports cards; and makes a fleet's certificates.
 #[derive(Debug, Parser)]
 #[command(
     name = "headwater",
@@ -66,6 +67,26 @@ enum Verb {
         /// Branch, tag or commit.
         #[arg(long, default_value = "main")]
         at: String,
+    },
+    /// What gateways' clocks are worth: the fleet's, worst first, or one over time.
+    ///
+    /// Of one device: how sure its times are and why, how far its own wall clock was off, how fast its crystal runs, what
+    /// stepped. All with what is known by the commit, so later evidence makes earlier times surer.
+    #[command(
+        after_help = "Examples:\n  headwater clock\n  headwater clock pi-1\n  headwater clock pi-1 --svg pi-1.svg\n  headwater clock pi-1 --boot 3 --json | jq .drift_ppb"
+    )]
+    Clock {
+        /// Whose; left out: everybody's.
+        device: Option<String>,
+        /// Branch, tag or commit.
+        #[arg(long, default_value = "main")]
+        at: String,
+        /// Which boot; the newest if left out.
+        #[arg(long, value_name = "N")]
+        boot: Option<u32>,
+        /// Draws it too.
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
     },
     /// Rows that were set aside, by device, stream and reason.
     Quarantine {
@@ -199,6 +220,9 @@ fn run(args: Args) -> Result<(), QueryError> {
             Verb::Tables { at } => printer.tables(&lake, &at).await?,
             Verb::Devices { at } => printer.devices(&lake, &at).await?,
             Verb::Gaps { at } => printer.gaps(&lake, &at).await?,
+            Verb::Clock { device, at, boot, svg } => {
+                printer.clock(&lake, &at, &Asked { device, boot, svg }).await?
+            }
             Verb::Quarantine { at } => printer.quarantine(&lake, &at).await?,
             Verb::Scan { table, at, limit, columns } => {
                 printer.scan(&lake, &at, &table, columns, Some(limit)).await?

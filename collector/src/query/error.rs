@@ -30,6 +30,56 @@ pub enum QueryError {
         /// Why.
         reason: String,
     },
+    /// A name no device can have.
+    #[error("{0:?} is no device's name; it is the CN of its certificates, such as pi-1")]
+    DeviceName(String),
+    /// A device that never said anything to this lake.
+    #[error("no device {device} in this commit; known are: {known}")]
+    NoDevice {
+        /// Asked for.
+        device: String,
+        /// What there is.
+        known: String,
+    },
+    /// A device of whose clock nothing is known.
+    #[error(
+        "{device} has sent no clock rows yet; they come within seconds of its first connection: ask `headwater-agent status` \
+         there"
+    )]
+    NoClock {
+        /// Asked for.
+        device: String,
+    },
+    /// A boot of which nothing is known.
+    #[error("nothing is known of boot {boot} of {device}; known are: {known}")]
+    NoBoot {
+        /// Whose.
+        device: String,
+        /// Asked for.
+        boot: u32,
+        /// What there is.
+        known: String,
+    },
+    /// An option that needs a device.
+    #[error("{0} needs a device: headwater clock DEVICE {0} …")]
+    ClockOfWhom(&'static str),
+    /// A picture that has nowhere to go.
+    #[error("{} cannot be written: there is no folder {}; make it first (mkdir -p {})", file.display(), folder.display(), folder.display())]
+    NoFolder {
+        /// The picture.
+        file: std::path::PathBuf,
+        /// What is missing.
+        folder: std::path::PathBuf,
+    },
+    /// A picture that could not be written.
+    #[error("failed to write {}", file.display())]
+    Picture {
+        /// The picture.
+        file: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// A DuckDB extension that is not where it should be.
     #[error(
         "{name}.duckdb_extension is not below {}; name the folder of DuckDB's extension wheels (pip install \

@@ -4,6 +4,7 @@
 //! collector's running state.
 
 pub mod cli;
+mod clock;
 mod error;
 mod rows;
 mod show;

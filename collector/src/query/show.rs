@@ -27,7 +27,7 @@ fn words(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn object(value: Value) -> Map<String, Value> {
+pub(super) fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
         other => Map::from_iter([("value".to_owned(), other)]),
@@ -35,7 +35,12 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 impl<W: Write> Printer<W> {
-    fn list(&mut self, columns: &[&str], rows: &[Map<String, Value>], none: &str) -> Result<(), QueryError> {
+    pub(super) fn list(
+        &mut self,
+        columns: &[&str],
+        rows: &[Map<String, Value>],
+        none: &str,
+    ) -> Result<(), QueryError> {
         if self.json {
             writeln!(self.out, "{}", Value::Array(rows.iter().cloned().map(Value::Object).collect()))?;
         } else if rows.is_empty() {
@@ -214,7 +219,7 @@ impl<W: Write> Printer<W> {
 }
 
 /// The commit `spec` names; none if it is the branch one asks about by default and the lake has no commit at all yet.
-async fn resolve(lake: &Lake, spec: &str) -> Result<Option<CommitId>, QueryError> {
+pub(super) async fn resolve(lake: &Lake, spec: &str) -> Result<Option<CommitId>, QueryError> {
     match lake.resolve(spec).await {
         Err(LakeError::UnknownRevision { .. })
             if spec == RefName::main().as_str() && lake.refs().list().await?.is_empty() =>

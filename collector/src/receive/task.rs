@@ -189,7 +189,7 @@ impl<I: Inbox, C: Clock, D: Disk> ReceiveTask<I, C, D> {
             let waiting = queue.bytes.saturating_add(bytes_in_flight);
             receiver.landing(waiting as u64);
             peaks = (peaks.0.max(waiting), peaks.1.max(receiver.staging().cost()));
-            send(&mut inbox, receiver.acks(quality.read(), now_of(&clock))).await;
+            send(&mut inbox, receiver.acks(quality.read(clock.read()), now_of(&clock))).await;
             let staging = receiver.staging();
             telemetry::receiver_state(staging.cost(), staging.dropped(), receiver.landed_set().forgotten());
             telemetry::epochs_forgotten(receiver.epochs_forgotten(), receiver.registry().epochs_forgotten());

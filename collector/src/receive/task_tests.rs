@@ -70,7 +70,7 @@ impl Stage {
             log,
             receiver,
             sync_ms: 1,
-            quality: QualitySource { bound_ns: Some(1), grade: Grade::Estimated, source_id: 1 },
+            quality: QualitySource::declared(1, Grade::Estimated, 1),
             landed: landed_tx,
             commits,
             credit: watch::channel(CreditBoard::default()).0,

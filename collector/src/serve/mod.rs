@@ -1,6 +1,6 @@
 //! Serve: what operators and their tools ask over HTTP. Read-only, plain text and JSON.
 //!
-//! `/healthz` says the process lives; `/readyz` that it can do its work, with the reasons if not;
+//! `/healthz` says the process lives; `/readyz` that it can do its work, with the reasons if not, and warnings if so;
 //! `/metrics` is Prometheus text; `/api/status` the same for people and scripts. No TLS and no login: it
 //! belongs on loopback or behind a proxy.
 
@@ -81,8 +81,13 @@ pub async fn run<C: Clock>(
 }
 
 async fn readyz<C: Clock>(State(shared): State<Shared<C>>) -> Response {
-    match shared.board.readiness(shared.clock.read().real) {
-        Readiness::Ready => "ready\n".into_response(),
+    let reading = shared.clock.read();
+    match shared.board.readiness(reading.real) {
+        Readiness::Ready => {
+            let warnings = shared.board.warnings(reading);
+            let lines: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+            format!("ready\n{lines}").into_response()
+        }
         Readiness::NotReady(reasons) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", reasons.join("; "))).into_response()
         }
@@ -96,6 +101,6 @@ async fn metrics_text<C: Clock>(State(shared): State<Shared<C>>) -> Response {
 }
 
 async fn api_status<C: Clock>(State(shared): State<Shared<C>>) -> Response {
-    let status = shared.board.status(shared.clock.read().real);
+    let status = shared.board.status(shared.clock.read());
     ([(header::CONTENT_TYPE, "application/json")], format!("{status:#}\n")).into_response()
 }

@@ -1,10 +1,13 @@
 //! What the collector knows of itself, in one place for every page that shows it.
 
+use crate::ingest::{DeviceClock, FleetClocks};
 use crate::land::{CommitMark, LandedWatch, LandingPosition, is_below};
+use crate::receive::clock::QualitySource;
 use crate::receive::task::CreditBoard;
 use crate::registry::Registry;
+use headwater_core::id::DeviceId;
 use headwater_core::invariant::{Invariant, broken};
-use headwater_core::time::{NS_PER_MS, UtcNanos};
+use headwater_core::time::{ClockReading, NS_PER_MS, UtcNanos};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tokio::sync::watch;
@@ -14,6 +17,8 @@ use tokio::sync::watch;
 const COMMIT_LATE_INTERVALS: i64 = 6;
 /// See [`COMMIT_LATE_INTERVALS`].
 const COMMIT_LATE_NS_MIN: i64 = 60_000_000_000;
+/// Streams named among the warnings.
+const WARNINGS_MAX: usize = 20;
 
 /// Whether the collector can do its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +50,12 @@ pub struct StatusBoard {
     pub registry: Registry,
     /// The fleet's credit.
     pub credit: watch::Receiver<CreditBoard>,
+    /// What this host's own UTC is worth.
+    pub own_clock: QualitySource,
+    /// `clock.alarm_ms`, ns.
+    pub clock_alarm_ns: i64,
+    /// The fleet's clocks, as the newest commits show them.
+    pub clocks: watch::Receiver<FleetClocks>,
 }
 
 impl StatusBoard {
@@ -74,9 +85,33 @@ impl StatusBoard {
         if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons) }
     }
 
+    /// What does not keep the collector from working and should be looked at all the same.
+    #[must_use]
+    pub fn warnings(&self, reading: ClockReading) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let own = self.own_clock.judged(reading);
+        if !own.synchronised {
+            warnings.push(format!("own clock is not synchronised, so nothing is guaranteed: {}", own.why));
+        } else if own.is_alarming(self.clock_alarm_ns) {
+            let (bound, alarm) = (own.bound_ns / NS_PER_MS, self.clock_alarm_ns / NS_PER_MS);
+            warnings.push(format!("own clock is right within {bound} ms only, clock.alarm_ms is {alarm}"));
+        }
+        let clocks = self.clocks.borrow();
+        let beyond = clocks.devices.iter().flat_map(|(device, clock)| {
+            clock.beyond.iter().map(move |(stream, beyond)| {
+                let (err, require) = (beyond.err_ns / NS_PER_MS, beyond.require_ns / NS_PER_MS);
+                format!("{device} {stream} is timed within {err} ms, required are {require} ms")
+            })
+        });
+        // The worst are in `/api/status`; a page of warnings is read by nobody.
+        warnings.extend(beyond.take(WARNINGS_MAX));
+        warnings
+    }
+
     /// The same as JSON, with what there is beside it.
     #[must_use]
-    pub fn status(&self, now: UtcNanos) -> Value {
+    pub fn status(&self, reading: ClockReading) -> Value {
+        let now = reading.real;
         let landed = *self.landed.borrow();
         let mark = self.commits.borrow().clone();
         let not_ready = match self.readiness(now) {
@@ -141,17 +176,68 @@ impl StatusBoard {
                 "waiting_devices": credit.state.waiting,
                 "over_quota_devices": credit.state.over_quota,
             },
+            "own_clock": self.own_clock_json(reading),
+            "clocks": clocks_json(&self.clocks.borrow()),
+            "warnings": self.warnings(reading),
             "devices": devices,
             "broken_invariants": broken,
         })
     }
 }
 
+impl StatusBoard {
+    fn own_clock_json(&self, reading: ClockReading) -> Value {
+        let own = self.own_clock.judged(reading);
+        json!({
+            "bound_ns": own.bound_ns,
+            "grade": own.grade.as_str(),
+            "synchronised": own.synchronised,
+            "source": own.source,
+            "why": own.why,
+            "alarm": own.is_alarming(self.clock_alarm_ns),
+        })
+    }
+}
+
+fn clocks_json(clocks: &FleetClocks) -> Value {
+    let device = |(device, clock): (&DeviceId, &DeviceClock)| {
+        let beyond: Vec<Value> = clock
+            .beyond
+            .iter()
+            .map(|(stream, beyond)| {
+                json!({
+                    "stream": stream.as_str(),
+                    "require_ns": beyond.require_ns,
+                    "err_ns": beyond.err_ns,
+                    "since_ns": beyond.since.0,
+                })
+            })
+            .collect();
+        json!({
+            "device": device.as_str(),
+            "boot_ordinal": clock.boot.0,
+            "ts_ns": clock.ts.0,
+            "err_ns": clock.err_ns,
+            "grade": clock.grade.as_str(),
+            "seen_ns": clock.seen.0,
+            "beyond": beyond,
+            "rows_beyond": clock.rows_beyond,
+        })
+    };
+    json!({
+        "devices": clocks.devices.iter().map(device).collect::<Vec<_>>(),
+        "correction_rows": clocks.correction_rows,
+        "correction_rows_to_write": clocks.correction_rows_to_write,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::StreamBeyond;
     use crate::land::LandingCursors;
-    use headwater_core::id::IncarnationId;
+    use headwater_core::id::{BootOrdinal, IncarnationId};
+    use headwater_core::time::{BootNanos, Grade};
 
     #[test]
     fn readiness_names_every_reason() {
@@ -159,6 +245,7 @@ mod tests {
         let (connected_tx, connected) = watch::channel(true);
         let (landed_tx, landed) = watch::channel(at(64));
         let (commits_tx, commits) = watch::channel(CommitMark::default());
+        let (clocks_tx, clocks) = watch::channel(FleetClocks::default());
         let board = StatusBoard {
             tenant: "acme".into(),
             receiver: "hq".into(),
@@ -169,6 +256,9 @@ mod tests {
             commit_interval_ms: 20_000,
             registry: Registry::new(),
             credit: watch::channel(CreditBoard::default()).1,
+            own_clock: QualitySource::asked(1),
+            clock_alarm_ns: 100,
+            clocks,
         };
         let s = |n: i64| UtcNanos(n * 1_000_000_000);
         assert_eq!(board.readiness(s(100_000)), Readiness::Ready, "nothing was landed yet");
@@ -184,6 +274,27 @@ mod tests {
         drop(landed_tx);
         let Readiness::NotReady(reasons) = board.readiness(s(500)) else { panic!("not ready") };
         assert_eq!(reasons.len(), 3, "{reasons:?}");
-        assert_eq!(board.status(s(500))["ready"], json!(false));
+        let reading = ClockReading { b1: BootNanos(0), real: s(500), b2: BootNanos(0), raw_ns: 0 };
+        assert_eq!(board.status(reading)["ready"], json!(false));
+
+        // A clock that nobody keeps, and a stream timed worse than required, are said and keep nothing from working.
+        let beyond = StreamBeyond { require_ns: 5 * NS_PER_MS, err_ns: 80 * NS_PER_MS, since: s(400) };
+        let clock = DeviceClock {
+            boot: BootOrdinal(1),
+            ts: s(499),
+            err_ns: 80 * NS_PER_MS,
+            grade: Grade::Estimated,
+            seen: s(500),
+            beyond: BTreeMap::from([("imu".parse().unwrap(), beyond)]),
+            rows_beyond: 7,
+        };
+        clocks_tx.send_modify(|clocks| drop(clocks.devices.insert("pi-1".parse().unwrap(), clock)));
+        let status = board.status(reading);
+        let warnings: Vec<&str> =
+            status["warnings"].as_array().unwrap().iter().filter_map(|w| w.as_str()).collect();
+        assert!(warnings[0].contains("not synchronised"), "{warnings:?}");
+        assert_eq!(warnings[1], "pi-1 imu is timed within 80 ms, required are 5 ms");
+        assert_eq!(status["own_clock"]["alarm"], json!(true));
+        assert_eq!(status["clocks"]["devices"][0]["beyond"][0]["err_ns"], json!(80 * NS_PER_MS));
     }
 }

@@ -216,21 +216,33 @@ impl Gateway {
 
     /// Row `seq` of `hw/clock`: an exchange that took 2 × 5 ms.
     pub(crate) fn exchange(&self, seq: u64, at: i64) -> Section {
+        self.exchange_of(seq, at, Grade::Guaranteed)
+    }
+
+    /// The same with a collector whose clock is worth that.
+    pub(crate) fn exchange_of(&self, seq: u64, at: i64, grade: Grade) -> Section {
+        let row = [
+            ("row_kind", Value::I64(2)),
+            ("source", Value::I64(4)),
+            ("grade", Value::I64(grade.code().into())),
+            ("t1", Value::I64(at)),
+            ("t2", Value::I64(START + at + 5 * NS_PER_MS)),
+            ("t3", Value::I64(START + at + 6 * NS_PER_MS)),
+            ("t4", Value::I64(at + 11 * NS_PER_MS)),
+            ("e_c", Value::I64(1_000_000)),
+        ];
+        self.clock_row(seq, at + 11 * NS_PER_MS, &row)
+    }
+
+    /// Row `seq` of `hw/clock` with these fields; the rest is unknown.
+    pub(crate) fn clock_row(&self, seq: u64, stamp: i64, fields: &[(&str, Value)]) -> Section {
         let names = builtin::clock();
         let mut values = vec![Value::Null; names.fields.len()];
-        let mut set = |name: &str, n: i64| {
-            let place = names.fields.iter().position(|f| f.name.as_str() == name).unwrap();
-            values[place] = Value::I64(n);
-        };
-        set("row_kind", 2);
-        set("source", 4);
-        set("grade", Grade::Guaranteed.code().into());
-        set("t1", at);
-        set("t2", START + at + 5 * NS_PER_MS);
-        set("t3", START + at + 6 * NS_PER_MS);
-        set("t4", at + 11 * NS_PER_MS);
-        set("e_c", 1_000_000);
-        Section::Rows(self.rows(CLOCK, &names, seq, &[(at + 11 * NS_PER_MS, values)]))
+        for (name, value) in fields {
+            let place = names.fields.iter().position(|f| f.name.as_str() == *name).unwrap();
+            values[place] = value.clone();
+        }
+        Section::Rows(self.rows(CLOCK, &names, seq, &[(stamp, values)]))
     }
 
     pub(crate) fn heartbeat(&self, stream: StreamId, next_seq: u64, promise_b: i64) -> Section {

@@ -3,7 +3,7 @@
 use super::collector::ModelCollector;
 use super::fixture::{Fleet, ModelSpool, UTC, further, scalar_rows, scalar_schema};
 use crate::batch::{BatchSettings, Batcher};
-use crate::ship::{Action, HandOver, RetainUntil, ShipError, ShipSettings, Shipper};
+use crate::ship::{Action, ClockExchange, HandOver, RetainUntil, ShipError, ShipSettings, Shipper};
 use headwater_core::gap::GapRecord;
 use headwater_core::interval::IntervalSet;
 use headwater_core::ports::{Cursor, Slab, SpoolLane};
@@ -21,6 +21,8 @@ pub(super) struct Bench {
     pub(super) cursor: Cursor,
     pub(super) gaps: Vec<GapRecord>,
     pub(super) clocks: usize,
+    /// The exchanges themselves.
+    pub(super) exchanges: Vec<ClockExchange>,
     pub(super) reports: Vec<ShipError>,
     pub(super) rewinds: usize,
     pub(super) rereads: usize,
@@ -57,6 +59,7 @@ impl Bench {
             cursor: Cursor::default(),
             gaps: Vec::new(),
             clocks: 0,
+            exchanges: Vec::new(),
             reports: Vec::new(),
             rewinds: 0,
             rereads: 0,
@@ -89,7 +92,10 @@ impl Bench {
             match action {
                 Action::Trim(sets) => self.spool.trim_now(sets),
                 Action::Gap(gap) => self.gaps.push(gap),
-                Action::Clock(_) => self.clocks += 1,
+                Action::Clock(exchange) => {
+                    self.clocks += 1;
+                    self.exchanges.push(exchange);
+                }
                 Action::Reread => {
                     self.cursor = Cursor::default();
                     self.rereads += 1;

@@ -5,6 +5,7 @@ mod bench;
 mod broker;
 mod broker_kit;
 mod collector;
+mod exchange_rules;
 pub(super) mod fixture;
 mod flight_rules;
 mod reach;

@@ -1,15 +1,17 @@
 //! The streams Headwater itself sends, `hw/clock` and `hw/gaps`, and what the collector adds to both from its own side.
 
 use super::{Arriving, Folder, whose};
+use crate::commit::cells::Cell;
+use crate::commit::clock_rows::clock_cells;
 use crate::dedup::StreamKey;
 use crate::ingest::group::{Reason, RecordedGap};
 use crate::land::LandedMessage;
-use crate::resolve::{ClockRow, ClockRowKind, Constraint, Incoming, Statement, statements_of};
+use crate::resolve::{ClockRow, Constraint, Incoming, Statement, statements_of};
 use headwater_core::batch::{Rows, StreamRef};
 use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::{BootOrdinal, Seq, Sha256};
 use headwater_core::sample::Value;
-use headwater_core::time::{BootNanos, ClockDomain, NS_PER_S, UtcNanos};
+use headwater_core::time::{BootNanos, Grade, NS_PER_S, UtcNanos};
 use std::ops::Range;
 
 /// How often the collector's own half of an exchange is recorded: as often as a quiet gateway asks the time.
@@ -20,43 +22,27 @@ impl Folder {
         for row in 0..rows.len() {
             let seq = rows.first_seq.0.saturating_add(row as u64);
             let values: Vec<Value> = rows.fields.iter().map(|column| column.value(row)).collect();
-            let Some(clock) = ClockRow::from_values(&arriving.declared.schema, &values) else {
+            let schema = &arriving.declared.schema;
+            let Some(said) = clock_cells(schema, &values) else {
                 let detail = "row of hw/clock has no known row_kind, source and grade";
                 self.set_rows_aside(arriving, rows, seq..seq.saturating_add(1), Reason::Clock, detail);
                 continue;
             };
             let received = self.settings.latest(arriving.message.received);
-            for statement in statements_of(&clock) {
+            for statement in ClockRow::from_values(schema, &values).iter().flat_map(statements_of) {
                 self.tracks.observe(whose(&arriving.key, rows.boot_ordinal), statement, received);
             }
-            let stamp = rows.t_ns(row);
             let mut cells = self.group.event(arriving.message.received, &arriving.key.device);
+            // What the row says itself goes last and so over these: b1 and domain are its stamp's where it says none.
             cells.extend([
                 ("epoch", arriving.key.epoch.to_string().into()),
                 ("boot_ordinal", rows.boot_ordinal.0.into()),
-                ("boot_id", clock.boot_id.as_deref().map(hex).into()),
                 ("seq", seq.into()),
-                ("row_kind", clock.kind.as_str().into()),
                 ("declared_by", "agent".into()),
-                ("b1_ns", clock.b1.or(stamp).into()),
-                ("real_ns", clock.real.into()),
-                ("b2_ns", clock.b2.into()),
-                ("raw_ns", clock.raw.into()),
-                ("half_ns", clock.half.into()),
-                ("t1_ns", clock.t1.into()),
-                ("t2_ns", clock.t2.into()),
-                ("t3_ns", clock.t3.into()),
-                ("t4_ns", clock.t4.into()),
-                ("e_c_ns", clock.e_c.into()),
-                ("source", clock.source.into()),
-                ("source_id", clock.source_id.into()),
-                ("grade", clock.grade.as_str().into()),
-                ("domain", clock.domain.map_or(rows.domain, ClockDomain).to_string().into()),
+                ("b1_ns", rows.t_ns(row).into()),
+                ("domain", rows.domain.to_string().into()),
             ]);
-            match clock.kind {
-                ClockRowKind::Event => cells.push(("event", clock.event.or(clock.detail).into())),
-                _ => cells.push(("detail", clock.detail.into())),
-            }
+            cells.extend(said.into_iter().filter(|(_, cell)| *cell != Cell::Null));
             self.group.clock.push(cells);
         }
     }
@@ -70,7 +56,10 @@ impl Folder {
             return;
         }
         self.halves.insert(place, bucket);
-        let (half_ns, grade) = (self.settings.clock_half_ns, self.settings.clock_grade);
+        let half_ns = self.settings.clock_half_ns;
+        // A time of receipt from before the collector's clock was known to be right promises nothing.
+        let steady = message.received >= self.settings.clock_steady_since;
+        let grade = self.settings.clock_grade.min(if steady { Grade::Guaranteed } else { Grade::Estimated });
         let constraint = Constraint::Exchange {
             sent: Some((BootNanos(message.sent.ns), message.received)),
             answered: None,
@@ -83,7 +72,7 @@ impl Folder {
         cells.extend([
             ("epoch", message.epoch.to_string().into()),
             ("boot_ordinal", boot.0.into()),
-            ("row_kind", ClockRowKind::Exchange.as_str().into()),
+            ("row_kind", "exchange".into()),
             ("declared_by", "collector".into()),
             ("t1_ns", message.sent.ns.into()),
             ("t2_ns", message.received.0.into()),
@@ -194,8 +183,4 @@ impl Folder {
             closed: false,
         }
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

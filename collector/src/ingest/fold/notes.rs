@@ -1,7 +1,7 @@
 //! Notes: the rows of `ops.*` that say what was landed, declared and presented.
 
-use super::builtin_streams::hex;
 use super::{Arriving, Folder};
+use crate::commit::clock_rows::hex;
 use crate::commit::kinds::column_type;
 use crate::dedup::StreamKey;
 use crate::ingest::group::Reason;

@@ -1,10 +1,16 @@
-//! The system's clocks and free space: the one place where the collector calls libc.
+//! The system's clocks and free space: the one place where the collector calls libc. Beside it: what the collector
+//! knows of its own clock ([`host`]), from chrony ([`chrony`]) or the kernel, asked every 16 s ([`watch`]).
 #![expect(unsafe_code, reason = "clock_gettime, adjtimex and statvfs have no safe form in std")]
 
-use super::acks::ClockQuality;
+pub mod chrony;
+pub mod host;
+pub mod watch;
+
+pub use host::{KernelWord, OwnClock, QualitySource};
+
 use headwater_core::id::Sha256;
 use headwater_core::ports::Clock;
-use headwater_core::time::{BootNanos, ClockReading, Grade, NS_PER_S, UtcNanos};
+use headwater_core::time::{BootNanos, ClockReading, NS_PER_S, UtcNanos};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -42,29 +48,6 @@ impl Clock for SystemClock {
     }
 }
 
-/// Greatest error of a clock the kernel says nothing about, ns: the bound it caps at itself (16 s).
-const UNKNOWN_ERROR_NS: i64 = 16_000_000_000;
-
-/// Where the collector's own clock bound comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QualitySource {
-    /// A bound the operator states, ns; else the kernel's `maxerror` is taken.
-    pub bound_ns: Option<i64>,
-    /// Whether it is a promise.
-    pub grade: Grade,
-    /// Which clock this is.
-    pub source_id: u64,
-}
-
-impl QualitySource {
-    /// The bound now.
-    #[must_use]
-    pub fn read(&self) -> ClockQuality {
-        let e_c_ns = self.bound_ns.unwrap_or_else(kernel_max_error_ns);
-        ClockQuality { e_c_ns, grade: self.grade, source_id: self.source_id }
-    }
-}
-
 /// A number for this host's clock in this boot, the same for every process on it.
 #[must_use]
 pub fn source_id(receiver: &str) -> u64 {
@@ -72,13 +55,17 @@ pub fn source_id(receiver: &str) -> u64 {
     u64::from_le_bytes(Sha256::of(format!("{receiver} {boot}").as_bytes()).head())
 }
 
-/// The greatest error of UTC as the kernel knows it, ns. It grows while nobody disciplines the clock.
-fn kernel_max_error_ns() -> i64 {
+/// What the kernel says of its own synchronisation (`adjtimex`); asks for nothing to be changed.
+#[must_use]
+pub fn kernel_word() -> KernelWord {
     // SAFETY: an all-zero timex is valid (integers and padding only) and asks for nothing to be changed.
     let mut timex: libc::timex = unsafe { std::mem::zeroed() };
     // SAFETY: `timex` is valid for the length of the call; with `modes` 0 the kernel only writes to it.
     let state = unsafe { libc::adjtimex(&raw mut timex) };
-    if state < 0 { UNKNOWN_ERROR_NS } else { timex.maxerror.saturating_mul(1_000) }
+    KernelWord {
+        synchronised: state >= 0 && state != libc::TIME_ERROR && timex.status & libc::STA_UNSYNC == 0,
+        max_error_us: if state < 0 { i64::MAX } else { timex.maxerror },
+    }
 }
 
 /// Bytes free to us on the file system of `path`.
