@@ -163,12 +163,13 @@ impl LoopDisk {
         Ok(())
     }
 
-    /// Gives the space back.
+    /// Gives the space back: ext4 hands freed blocks out again once the transaction that freed them is committed.
     ///
     /// # Errors
     /// What the system says.
     pub fn free(&self) -> io::Result<()> {
-        fs::remove_file(self.path().join("filler"))
+        fs::remove_file(self.path().join("filler"))?;
+        fs::File::open(self.path())?.sync_all()
     }
 }
 
