@@ -48,7 +48,6 @@ impl Segment {
             ("domain", ClockDomain::BOOT.to_string().into()),
             ("b1_ns", self.from.0.into()),
             ("b2_ns", self.until.0.into()),
-            ("real_ns", self.utc.0.into()),
             ("offset_ns", self.utc.0.saturating_sub(self.until.0).into()),
             ("bound_ns", self.bound_ns.into()),
             ("freq_ppb", self.freq_ppb.into()),
