@@ -362,6 +362,9 @@ mod tests {
         {
             assert_eq!(names("source")[usize::try_from(source.code()).unwrap()], source.as_str());
         }
+        // What a collector reads is what is written here.
+        let read = headwater_core::time::statement::ClockSource::ALL.map(|source| source.as_str());
+        assert_eq!(read.map(str::to_owned).to_vec(), names("source")[1..=read.len()]);
         assert_eq!(names("row_kind")[..5], ["boot", "sample", "exchange", "event", "edge"]);
         let events = [
             EventKind::Step,

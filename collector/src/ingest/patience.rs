@@ -93,7 +93,8 @@ impl Rules<'_> {
     }
 }
 
-/// First and last event of a run: the interval between them is no wider than at one of its ends, or narrower.
+/// First and last event of a run. Between them a bound may be wider by what a crystal drifts in half the run, some
+/// milliseconds a minute: such rows go in, and are marked when each is resolved by itself.
 fn ends(held: &HeldRows) -> Vec<Query> {
     let rows = &held.rows;
     let at = |row: usize| {

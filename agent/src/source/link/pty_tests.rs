@@ -165,9 +165,8 @@ async fn mcu_over_pty_restarts_as_another_clock_and_truth_lies_inside() {
     resolve(&ran);
 }
 
-/// Figures: `cargo test -p headwater-agent --lib mcu_over_pty_figures -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-#[ignore = "takes two minutes of real time and prints figures"]
+#[ignore = "takes two minutes and prints figures: cargo test -p headwater-agent --lib mcu_over_pty_figures -- --ignored --nocapture"]
 async fn mcu_over_pty_figures() {
     for ppm in [0, 30, -30, 6_000] {
         let ran = run(ppm, 0, 5).await;
