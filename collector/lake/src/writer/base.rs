@@ -10,11 +10,11 @@ use crate::table::{self, TableState};
 
 /// A ref's head with the states of the tables touched so far.
 #[derive(Debug, Default)]
-pub(super) struct Base {
-    pub(super) head: Option<Head>,
-    pub(super) commit: Option<CommitObject>,
+pub(crate) struct Base {
+    pub(crate) head: Option<Head>,
+    pub(crate) commit: Option<CommitObject>,
     /// States of those tables that were needed; each is that of `commit`.
-    pub(super) tables: BTreeMap<TableName, TableState>,
+    pub(crate) tables: BTreeMap<TableName, TableState>,
     /// When the head was read or made, UTC µs.
     pub(super) read_us: i64,
 }
@@ -48,14 +48,16 @@ impl Base {
         states: BTreeMap<TableName, TableState>,
         now_us: i64,
     ) -> Base {
-        self.commit = Some(commit);
         self.tables.extend(states);
+        // A table that was pointed at another state leaves the state it had.
+        self.tables.retain(|name, state| commit.tables.get(name) == Some(&state.entry));
+        self.commit = Some(commit);
         self.read_us = now_us;
         self
     }
 
     /// Makes sure that the state of `name` is in memory, if the commit has such a table.
-    pub(super) async fn need(&mut self, lake: &Lake, name: &TableName) -> Result<(), LakeError> {
+    pub(crate) async fn need(&mut self, lake: &Lake, name: &TableName) -> Result<(), LakeError> {
         let entry = self.commit.as_ref().and_then(|commit| commit.tables.get(name));
         if let Some(entry) = entry.filter(|_| !self.tables.contains_key(name)) {
             let state = table::load(lake.store(), name, entry).await?;

@@ -3,15 +3,16 @@
 mod appends;
 mod base;
 mod link;
+mod plan;
 
 use std::collections::BTreeMap;
 
 use arrow_array::RecordBatch;
 
-use uuid::Uuid;
+pub(crate) use self::base::Base;
+use self::link::Appending;
 
-use self::appends::Appends;
-use self::base::Base;
+pub(crate) use self::plan::{Draft, Drafting, Plan};
 use crate::error::{CommitError, LakeError};
 use crate::lake::Lake;
 use crate::names::{CommitId, RefName};
@@ -114,10 +115,24 @@ impl LakeWriter {
     /// # Errors
     /// [`CommitError::Failed`]: nothing happened. [`CommitError::Unknown`]: see [`LakeWriter::settle`].
     pub async fn commit(&mut self, request: CommitRequest) -> Result<Committed, CommitError> {
+        let failed = |name: &RefName, source| CommitError::Failed { name: name.clone(), source };
+        let mut plan = Appending::new(&request).map_err(|source| failed(&self.name, source))?;
+        match self.publish(&mut plan).await? {
+            Some(committed) => Ok(committed),
+            None => Err(failed(&self.name, LakeError::corrupt("commit", "its plan was empty"))),
+        }
+    }
+
+    /// Publishes what `plan` drafts on the ref's head, again on every new head until it wins; none if the plan finds
+    /// nothing to do.
+    ///
+    /// # Errors
+    /// As [`LakeWriter::commit`], and whatever the plan refuses.
+    pub(crate) async fn publish(&mut self, plan: &mut dyn Plan) -> Result<Option<Committed>, CommitError> {
         if let Some(sent) = &self.unsettled {
             return Err(CommitError::Unknown { name: self.name.clone(), seq: sent.committed.seq });
         }
-        match self.try_commit(&request).await {
+        match self.try_publish(plan).await {
             // What is known of the head may be wrong now; the next commit reads it again.
             Err(TryError::Failed(source)) => {
                 self.base = None;
@@ -156,26 +171,26 @@ impl LakeWriter {
         }
     }
 
-    async fn try_commit(&mut self, request: &CommitRequest) -> Result<Committed, TryError> {
-        let mut appends = Appends::new(&request.appends)?;
+    async fn try_publish(&mut self, plan: &mut dyn Plan) -> Result<Option<Committed>, TryError> {
+        let time_us = plan.time_us();
         let mut objects = 0;
         let mut conflicts = 0;
         loop {
-            let mut base = self.take_base(request.time_us).await?;
-            appends.prepare(&self.lake, &mut base).await?;
-            let linked = link::link(&self.lake, &self.author, request, &base, &appends).await?;
-            let mut wave = appends.unwritten();
-            wave.extend(linked.objects);
-            objects += self.lake.store().create_all(wave).await?;
-            appends.written();
+            let mut base = self.take_base(time_us).await?;
+            let Some(linked) = plan.draft(&self.lake, &self.author, &mut base).await? else {
+                self.base = Some(base);
+                return Ok(None);
+            };
+            objects += self.lake.store().create_all(linked.objects).await?;
+            plan.stored();
 
             let update = RefUpdate {
                 commit: Some(linked.commit.id.clone()),
-                op: if base.commit.is_some() { RefOp::Commit } else { RefOp::Create },
+                op: if base.commit.is_some() { linked.op } else { RefOp::Create },
                 writer: self.author.clone(),
-                write_id: Uuid::new_v4(),
-                time_us: request.time_us,
-                reason: request.message.clone(),
+                write_id: plan::write_id(),
+                time_us,
+                reason: linked.commit.message.clone(),
             };
             objects += 1;
             let expect = base.head.clone();
@@ -191,17 +206,17 @@ impl LakeWriter {
             match self.lake.refs().publish(&self.name, expect.as_ref(), &update).await {
                 Ok(head) => {
                     tracing::debug!(name = %self.name, seq = head.seq, commit = committed.id.short(), rows = committed.rows, objects, conflicts, "committed");
-                    let next = base.advanced(linked.commit, linked.states, request.time_us);
+                    let next = base.advanced(linked.commit, linked.states, time_us);
                     self.base = Some(Base { head: Some(head), ..next });
-                    return Ok(committed);
+                    return Ok(Some(committed));
                 }
                 Err(PublishError::Conflict(winner)) => {
                     conflicts += 1;
                     tracing::info!(name = %self.name, seq = winner.seq, winner = winner.writer, conflicts, "another writer won, linking anew");
-                    self.base = Some(base.rebased(&self.lake, &self.name, request.time_us).await?);
+                    self.base = Some(base.rebased(&self.lake, &self.name, time_us).await?);
                 }
                 Err(PublishError::Unknown { .. }) => {
-                    let base = base.advanced(linked.commit, linked.states, request.time_us);
+                    let base = base.advanced(linked.commit, linked.states, time_us);
                     return Err(TryError::Unknown(Box::new(Sent { expect, update, base, committed })));
                 }
                 Err(PublishError::Failed(e)) => return Err(TryError::Failed(e)),
