@@ -65,7 +65,7 @@ pub enum PipelineError {
     #[error("failed to open the lake at {location}")]
     Lake {
         /// Where.
-        location: PathBuf,
+        location: String,
         /// Why.
         #[source]
         source: Box<LakeError>,
@@ -350,7 +350,7 @@ pub fn load_recipes(paths: &[PathBuf]) -> Result<Vec<Recipe>, PipelineError> {
 /// The lake (made if there is none), its branch, and how far its commits have taken the landing logs.
 async fn open_lake(settings: &Settings) -> Result<(Lake, RefName, CommitMark), PipelineError> {
     let wrong = |source| PipelineError::Lake { location: settings.lake.clone(), source: Box::new(source) };
-    let lake = Lake::init(&settings.lake.to_string_lossy()).await.map_err(wrong)?;
+    let lake = Lake::init(&settings.lake).await.map_err(wrong)?;
     let branch = settings.branch.clone();
     let landing = lake.landing_cursors_max(&branch).await.map_err(wrong)?;
     let mark = CommitMark { cursors: ingest::from_commit(&landing), ..CommitMark::default() };

@@ -17,7 +17,7 @@ pub use signer::{AckSigner, SignCommand};
 
 use crate::ingest::{CLOCK_WAIT_MS, TimeDemand};
 use headwater_core::id::{Sha256, TenantId};
-use headwater_lake::RefName;
+use headwater_lake::{Lake, LakeError, RefName};
 use headwater_mqtt::{Version, Versions};
 use read::{Mistakes, Section};
 use std::fmt;
@@ -27,8 +27,10 @@ use std::str::FromStr;
 
 /// Default of `landing.sync_ms`: one sync per 30 ms is about the pace of a cheap disk.
 const SYNC_MS: u64 = 30;
-/// Default of `commit.interval_ms` (local profile).
+/// Default of `commit.interval_ms` for a lake on disk.
 const COMMIT_INTERVAL_MS: u64 = 10_000;
+/// The same for a lake in an object store, where every request of a commit is paid for.
+const COMMIT_INTERVAL_BUCKET_MS: u64 = 30_000;
 /// Default of `mqtt.keepalive_s`.
 const KEEPALIVE_S: u64 = 60;
 
@@ -162,8 +164,8 @@ pub struct Settings {
     pub landing_dir: PathBuf,
     /// `landing.sync_ms`: a group of records is synced at the latest after this.
     pub sync_ms: u64,
-    /// `lake.location`, as a path.
-    pub lake: PathBuf,
+    /// `lake.location`: a path, or the URL of a bucket.
+    pub lake: String,
     /// `lake.branch`.
     pub branch: RefName,
     /// `commit.interval_ms`.
@@ -263,7 +265,8 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
     let quotas = receive::read_quotas(&mut root, mistakes);
     let landing = read_landing(&mut root, mistakes);
     let lake = read_lake(&mut root, mistakes);
-    let (commit_interval_ms, clock_wait_ms) = read_commit(&mut root, mistakes);
+    let in_bucket = lake.as_ref().is_some_and(|(location, _)| location.contains("://"));
+    let (commit_interval_ms, clock_wait_ms) = read_commit(&mut root, in_bucket, mistakes);
     let clock = clock::read_clock(&mut root, mistakes);
     let time = clock::read_time(&mut root, mistakes);
     let http = read_http(&mut root, &mut recipes, mistakes);
@@ -282,7 +285,7 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
         broker,
         landing_dir: in_folder(&landing_dir),
         sync_ms,
-        lake: in_folder(&lake),
+        lake: if in_bucket { lake } else { in_folder(&lake).to_string_lossy().into_owned() },
         branch,
         commit_interval_ms,
         clock_wait_ms,
@@ -411,14 +414,16 @@ fn read_landing(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, 
 
 fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, RefName)> {
     let mut table = root.needed_section("lake", "location = \"lake\"", mistakes);
-    let location: Option<String> = table.needed("location", "a folder or a file:// URL", "", mistakes);
-    let location = location.and_then(|location| match location.split_once("://") {
-        None => Some(location),
-        Some(("file", path)) => Some(path.to_owned()),
-        Some((scheme, _)) => {
-            let found = format!("a {scheme}:// URL");
-            let hint = "this version keeps lakes in folders";
-            mistakes.add(&table.path_of("location"), "a folder or a file:// URL", &found, hint);
+    let expected = "a folder, or a file://, s3://, gs:// or az:// URL";
+    let location: Option<String> = table.needed("location", expected, "", mistakes);
+    let location = location.and_then(|location| match Lake::check_location(&location) {
+        Ok(()) => Some(location.strip_prefix("file://").map(str::to_owned).unwrap_or(location)),
+        Err(wrong) => {
+            let reason = match wrong {
+                LakeError::Location { reason, .. } => reason,
+                other => other.to_string(),
+            };
+            mistakes.add(&table.path_of("location"), expected, &format!("{location:?}"), &reason);
             None
         }
     });
@@ -433,14 +438,15 @@ fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, Ref
 }
 
 /// Interval and wait for a clock, ms.
-fn read_commit(root: &mut Section, mistakes: &mut Mistakes) -> (u64, u64) {
+fn read_commit(root: &mut Section, in_bucket: bool, mistakes: &mut Mistakes) -> (u64, u64) {
+    let usual = if in_bucket { COMMIT_INTERVAL_BUCKET_MS } else { COMMIT_INTERVAL_MS };
     let Some(mut table) = root.section("commit", mistakes) else {
-        return (COMMIT_INTERVAL_MS, CLOCK_WAIT_MS);
+        return (usual, CLOCK_WAIT_MS);
     };
     let interval = table.number("interval_ms", 100..=3_600_000, "milliseconds", mistakes);
     let wait = table.number("clock_wait_ms", 0..=3_600_000, "milliseconds", mistakes);
     table.finish(mistakes);
-    (interval.unwrap_or(COMMIT_INTERVAL_MS), wait.unwrap_or(CLOCK_WAIT_MS))
+    (interval.unwrap_or(usual), wait.unwrap_or(CLOCK_WAIT_MS))
 }
 
 /// `recipes` may stand here too: in a file it often follows the last table.

@@ -24,7 +24,7 @@ use std::process::ExitCode;
     after_help = "Examples:\n  headwater --lake target/demo/lake log\n  headwater --lake target/demo/lake scan aligned.drive --at main --limit 5 --json\n  headwater --lake s/lake views --at main > views.sql   # duckdb -init views.sql\n  headwater pki init --dir pki --tenant acme"
 )]
 struct Args {
-    /// Where the lake lies: a folder or a file:// location.
+    /// Where the lake lies: a folder, or an s3://, gs:// or az:// URL (credentials come from the environment).
     #[arg(long, global = true, env = "HEADWATER_LAKE", default_value = "lake", value_name = "PLACE")]
     lake: String,
     /// Print JSON.
