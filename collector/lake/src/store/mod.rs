@@ -5,6 +5,8 @@
 
 #[cfg(feature = "cloud")]
 mod cloud;
+#[cfg(all(test, feature = "s3"))]
+mod contract;
 mod newest;
 mod place;
 mod stage;
@@ -99,12 +101,11 @@ impl LakeStore {
         match Place::parse(location)? {
             Place::Disk(path) => LakeStore::disk(location, path, create).await,
             #[cfg(feature = "cloud")]
-            Place::Bucket { service, bucket, account, prefix } => {
+            Place::Bucket { .. } => {
                 let env: Vec<(String, String)> = std::env::vars_os()
                     .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
                     .collect();
-                let cloud = cloud::open(location, service, &bucket, account.as_deref(), &env)?;
-                Ok(LakeStore::bucket(cloud, service, &prefix))
+                LakeStore::in_bucket(location, &env)
             }
             #[cfg(not(feature = "cloud"))]
             Place::Bucket { .. } => Err(LakeError::Location {
@@ -117,14 +118,21 @@ impl LakeStore {
         }
     }
 
+    /// The store in a bucket; `env` stands for the environment.
     #[cfg(feature = "cloud")]
-    fn bucket(cloud: cloud::Cloud, service: Service, prefix: &str) -> LakeStore {
-        let pages = Some(Pages::new(cloud.pages, prefix));
+    pub(crate) fn in_bucket(location: &str, env: &[(String, String)]) -> Result<LakeStore, LakeError> {
+        let Place::Bucket { service, bucket, account, prefix } = Place::parse(location)? else {
+            let reason = "it names no bucket".to_owned();
+            return Err(LakeError::Location { location: location.to_owned(), reason });
+        };
+        let cloud = cloud::open(location, service, &bucket, account.as_deref(), env)?;
+        let pages = Some(Pages::new(cloud.pages, &prefix));
         if prefix.is_empty() {
-            return LakeStore::over(cloud.url, service, cloud.objects, pages, None);
+            return Ok(LakeStore::over(cloud.url, service, cloud.objects, pages, None));
         }
+        let url = format!("{}/{prefix}", cloud.url);
         let objects = object_store::prefix::PrefixStore::new(cloud.objects, prefix);
-        LakeStore::over(format!("{}/{prefix}", cloud.url), service, Arc::new(objects), pages, None)
+        Ok(LakeStore::over(url, service, Arc::new(objects), pages, None))
     }
 
     async fn disk(location: &str, path: PathBuf, create: bool) -> Result<LakeStore, LakeError> {

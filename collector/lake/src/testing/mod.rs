@@ -2,6 +2,8 @@
 
 mod count;
 mod fault;
+#[cfg(feature = "s3")]
+mod moto;
 mod power;
 
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use crate::store::{LakeStore, Pages};
 
 pub use count::{CountingStore, KeyClass, Requests, Verb};
 pub use fault::{Fault, FaultStore};
+#[cfg(feature = "s3")]
+pub use moto::Moto;
 pub use power::PowerStore;
 
 /// A lake in memory that is gone with its last clone.

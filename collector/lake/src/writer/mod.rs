@@ -4,6 +4,7 @@ mod appends;
 mod base;
 mod link;
 mod plan;
+mod settle;
 
 use std::collections::BTreeMap;
 
@@ -160,6 +161,22 @@ impl LakeWriter {
             Ok(head) => {
                 self.base = Some(Base { head: Some(head), ..sent.base });
                 Ok(Some(sent.committed))
+            }
+            // The log was pruned beyond the entry while this writer slept; then the history says what became of it.
+            Err(PublishError::Conflict(head)) if head.seq > sent.committed.seq => {
+                let behind = match &head.commit {
+                    Some(head) => settle::is_behind(&self.lake, &sent.committed.id, head).await,
+                    None => Ok(false),
+                };
+                match behind {
+                    Ok(there) => Ok(there.then_some(sent.committed)),
+                    Err(error) => {
+                        tracing::warn!(name = %self.name, %error, "what became of a commit cannot be read");
+                        let seq = sent.committed.seq;
+                        self.unsettled = Some(sent);
+                        Err(CommitError::Unknown { name: self.name.clone(), seq })
+                    }
+                }
             }
             Err(PublishError::Conflict(_)) => Ok(None),
             // A refusal now says nothing about the write that was sent before.

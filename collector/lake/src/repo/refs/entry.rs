@@ -25,6 +25,9 @@ struct Entry {
     r#ref: RefName,
     commit: Option<CommitId>,
     prev_commit: Option<CommitId>,
+    /// The write that made the entry below: it tells a link of the log from a sleeper's write beside it.
+    #[serde(default)]
+    prev_write_id: Option<Uuid>,
     op: RefOp,
     writer: String,
     write_id: Uuid,
@@ -54,6 +57,7 @@ pub(super) fn next(
         r#ref: name.clone(),
         commit: head.commit.clone(),
         prev_commit: head.prev_commit.clone(),
+        prev_write_id: expect.map(|head| head.write_id),
         op: head.op,
         writer: head.writer.clone(),
         write_id: head.write_id,
@@ -85,6 +89,12 @@ pub(super) fn read(name: &RefName, seq: u64, bytes: &[u8]) -> Result<Head, LakeE
         time_us: entry.time_us,
         reason: entry.reason,
     })
+}
+
+/// True if the entry in `bytes` was put on top of `below`.
+pub(super) fn follows(name: &RefName, below: &Head, bytes: &[u8]) -> Result<bool, LakeError> {
+    let entry: Entry = canonical::read_versioned(&entry_key(name, below.seq + 1), bytes, VERSION)?;
+    Ok(entry.prev_write_id.map_or(entry.prev_commit == below.commit, |id| id == below.write_id))
 }
 
 /// A tag: a name that a commit has for ever.

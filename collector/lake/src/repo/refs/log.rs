@@ -10,6 +10,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::Error as StoreError;
 
 use super::entry::{self, HEADS, TAGS, Tag, entry_key, log_key, seq_of, tag_key};
+use super::prune::FLOOR;
 use super::{Head, Pruned, PublishError, READS_MAX, RefStore, RefUpdate};
 use crate::error::LakeError;
 use crate::names::{CommitId, RefName};
@@ -121,9 +122,16 @@ impl ObjectStoreRefs {
         Ok(self.newest_listed(name).await?.filter(|head| head.seq > next))
     }
 
-    /// Takes back an entry that was written below the head of a pruned log. Says false if it is part of that log.
+    /// Whether an entry is a link of the log: the one above it, if any, was put on it.
+    pub(super) async fn is_linked(&self, name: &RefName, entry: &Head) -> Result<bool, LakeError> {
+        let above = self.store.read(&entry_key(name, entry.seq + 1)).await?;
+        above.map_or(Ok(false), |bytes| entry::follows(name, entry, &bytes))
+    }
+
+    /// Takes back an entry that was written below the head of a pruned log. Says false if it is a link of that log: an
+    /// answer that was long lost.
     async fn take_back(&self, name: &RefName, ours: &Head) -> Result<bool, LakeError> {
-        if self.read(name, ours.seq + 1).await?.is_some() {
+        if self.is_linked(name, ours).await? {
             return Ok(false);
         }
         if let Err(error) = self.store.delete(&entry_key(name, ours.seq)).await {
@@ -254,6 +262,6 @@ impl RefStore for ObjectStoreRefs {
     }
 
     async fn prune(&self, name: &RefName, keep_newest: u64, older_than_us: i64) -> Result<Pruned, LakeError> {
-        self.pruned(name, keep_newest, older_than_us).await
+        self.pruned(name, keep_newest, older_than_us, FLOOR).await
     }
 }

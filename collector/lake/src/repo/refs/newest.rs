@@ -46,12 +46,14 @@ impl ObjectStoreRefs {
 
     /// From an entry that was there to the head; none if that entry has been pruned since.
     async fn climb(&self, name: &RefName, seen: Head) -> Result<Option<Head>, LakeError> {
+        let start = seen.seq;
         let mut low = seen;
-        let mut step = 1;
         let mut missing = loop {
-            match self.read(name, low.seq + step).await? {
-                Some(higher) => (low, step) = (higher, step.saturating_mul(2)),
-                None => break low.seq + step,
+            // One step, one more, then as far as it has come: nearly always nothing or one entry is new.
+            let next = low.seq + (low.seq - start).max(1);
+            match self.read(name, next).await? {
+                Some(higher) => low = higher,
+                None => break next,
             }
         };
         while missing - low.seq > 1 {

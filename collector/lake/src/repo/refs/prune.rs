@@ -15,6 +15,15 @@ pub const REFLOG_KEPT_MIN: u64 = 100;
 /// a writer trusts what it knows of a head.
 pub const REFLOG_AGE_US_MIN: i64 = 24 * 3600 * 1_000_000;
 
+/// What stays whatever the caller says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Floor {
+    pub(super) kept: u64,
+    pub(super) age_us: i64,
+}
+
+pub(super) const FLOOR: Floor = Floor { kept: REFLOG_KEPT_MIN, age_us: REFLOG_AGE_US_MIN };
+
 /// What a pruning did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pruned {
@@ -31,6 +40,7 @@ impl ObjectStoreRefs {
         name: &RefName,
         keep_newest: u64,
         older_than_us: i64,
+        floor: Floor,
     ) -> Result<Pruned, LakeError> {
         let Some(head) = self.newest_listed(name).await? else { return Ok(Pruned::default()) };
         let mut stored: Vec<(u64, i64)> = self
@@ -43,15 +53,25 @@ impl ObjectStoreRefs {
             .collect();
         stored.sort_unstable();
         let run = run_to_the_top(&stored);
-        let (orphans, log) = stored.split_at(run);
+        let (orphans, mut log) = stored.split_at(run);
         let mut done = Pruned::default();
         for (seq, _) in orphans {
             self.store.delete(&entry_key(name, *seq)).await?;
             done.orphans += 1;
         }
 
-        let last = head.seq.saturating_sub(keep_newest.max(REFLOG_KEPT_MIN));
-        let young_us = head.time_us.saturating_sub(REFLOG_AGE_US_MIN);
+        // One may lie right below the log and look like its beginning.
+        if let [(lowest, _), rest @ ..] = log
+            && *lowest < head.seq
+            && !self.is_linked(name, &self.existing(name, *lowest).await?).await?
+        {
+            self.store.delete(&entry_key(name, *lowest)).await?;
+            done.orphans += 1;
+            log = rest;
+        }
+
+        let last = head.seq.saturating_sub(keep_newest.max(floor.kept));
+        let young_us = head.time_us.saturating_sub(floor.age_us);
         let old = log.iter().take_while(|(seq, us)| *seq <= last && *us < older_than_us).map(|(seq, _)| *seq);
         let reads: Vec<BoxFuture<'_, Result<Head, LakeError>>> =
             old.map(|seq| self.existing(name, seq).boxed()).collect();
