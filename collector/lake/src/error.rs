@@ -45,19 +45,17 @@ pub enum LakeError {
         source: object_store::Error,
     },
     /// The object store failed for a reason that a person can remove.
-    #[error("{action} {path} of the lake at {location}: {trouble}")]
+    #[error("{action} {url}: {trouble}")]
     Trouble {
         /// The verb: `read`, `write`, `list`.
         action: &'static str,
-        /// The key below the lake's root.
-        path: String,
-        /// The lake.
-        location: String,
+        /// The object or folder.
+        url: String,
         /// What is wrong, and what to do.
         trouble: Trouble,
         /// The store's own error.
         #[source]
-        source: object_store::Error,
+        source: Box<object_store::Error>,
     },
     /// The Iceberg layer failed.
     #[error("{action}")]

@@ -31,7 +31,7 @@ async fn world() -> World {
 
 impl World {
     /// The old state, seen by a new process, and a writer that goes on from it.
-    async fn is_as_it_was(self, why: &str) {
+    async fn stays_as_it_was(self, why: &str) {
         self.faults.set(Fault::None);
         let lake = testing::open_on(self.memory).await.unwrap();
         let id = lake.resolve("main").await.unwrap();
@@ -65,7 +65,7 @@ async fn a_full_disk_stops_a_commit_and_is_called_so() {
     let LakeError::Trouble { trouble, .. } = &error else { panic!("{error}") };
     assert_eq!(trouble.kind, TroubleKind::Full);
     assert!(error.to_string().contains("no space is left"), "{error}");
-    world.is_as_it_was("full disk").await;
+    world.stays_as_it_was("full disk").await;
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn a_store_that_goes_away_half_way_through_a_commit_leaves_the_old_state()
         let mut writer = world.lake.writer(RefName::main(), "test".to_owned());
         let error = writer.commit(both(10, 10, NOON_US + 1)).await.unwrap_err();
         assert!(matches!(error, CommitError::Failed { .. }), "{key}: {error}");
-        world.is_as_it_was(key).await;
+        world.stays_as_it_was(key).await;
     }
 }
 
@@ -87,7 +87,7 @@ async fn a_busy_store_is_said_to_be_busy_and_a_slow_one_only_takes_longer() {
     let mut writer = busy.lake.writer(RefName::main(), "test".to_owned());
     let error = cause(writer.commit(both(10, 10, NOON_US + 1)).await.unwrap_err());
     assert!(error.to_string().contains("slow down"), "{error}");
-    busy.is_as_it_was("busy").await;
+    busy.stays_as_it_was("busy").await;
 
     let slow = world().await;
     slow.faults.set(Fault::Slow { key: "metadata".to_owned(), delay: Duration::from_millis(5) });
@@ -110,7 +110,7 @@ async fn damaged_and_newer_files_are_told_apart_and_nothing_is_built_on_them() {
     let error = cause(writer.commit(both(10, 10, NOON_US + 1)).await.unwrap_err());
     assert!(matches!(error, LakeError::Corrupt { .. }), "{error}");
     cut.replace(&key, |_| whole.to_vec()).await;
-    cut.is_as_it_was("a commit was cut").await;
+    cut.stays_as_it_was("a commit was cut").await;
 
     // Of a newer form.
     let newer = world().await;
@@ -142,13 +142,13 @@ async fn damaged_and_newer_files_are_told_apart_and_nothing_is_built_on_them() {
             Ok(rows) => futures::TryStreamExt::try_collect::<Vec<_>>(rows).await.is_err(),
         };
         assert!(failed, "{fault:?}");
-        world.is_as_it_was("reads are cut").await;
+        world.stays_as_it_was("reads are cut").await;
     }
     let flipped = world().await;
     flipped.faults.set(Fault::CorruptRead { key: "_repo/commits".to_owned() });
     let error = flipped.lake.commit_object(&flipped.old.id).await.unwrap_err();
     assert!(matches!(error, LakeError::Corrupt { .. }), "{error}");
-    flipped.is_as_it_was("a bit was flipped").await;
+    flipped.stays_as_it_was("a bit was flipped").await;
 }
 
 fn key_of(world: &World) -> String {

@@ -15,7 +15,7 @@ fn bytes(text: &'static str) -> Bytes {
 
 /// More than one request carries; every byte tells where it stands.
 fn large() -> Bytes {
-    (0..SINGLE_PUT_BYTES_MAX + (3 << 20)).map(|n| (n % 251) as u8).collect::<Vec<u8>>().into()
+    (0..SINGLE_PUT_BYTES_MAX + (3 << 20)).map(|n| n.to_le_bytes()[n % 3]).collect::<Vec<u8>>().into()
 }
 
 async fn storage_contract(store: &LakeStore) {

@@ -5,7 +5,7 @@
 
 #[cfg(feature = "cloud")]
 mod cloud;
-#[cfg(all(test, feature = "s3"))]
+#[cfg(test)]
 mod contract;
 mod newest;
 mod place;
@@ -277,13 +277,9 @@ impl LakeStore {
     pub(crate) fn failed(&self, action: &'static str, key: &str, source: object_store::Error) -> LakeError {
         match Trouble::of(self.inner.service, &source) {
             None => LakeError::store(action, key, source),
-            Some(trouble) => LakeError::Trouble {
-                action,
-                path: key.to_owned(),
-                location: self.inner.location.clone(),
-                trouble,
-                source,
-            },
+            Some(trouble) => {
+                LakeError::Trouble { action, url: self.url(key), trouble, source: Box::new(source) }
+            }
         }
     }
 

@@ -135,7 +135,7 @@ fn program() -> PathBuf {
     root.join(target).join("venv/bin/moto_server")
 }
 
-#[expect(clippy::disallowed_methods, reason = "waits for another program to start")]
+/// Until another program has had time to start.
 fn pause() {
     std::thread::sleep(Duration::from_millis(100));
 }

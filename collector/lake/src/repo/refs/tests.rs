@@ -386,7 +386,7 @@ async fn refs_race_moto() {
         for answer in join_all(tasks).await {
             match answer.unwrap() {
                 Ok(head) => won.push(head),
-                Err(PublishError::Conflict(head)) => assert_eq!(head.seq, round as u64),
+                Err(PublishError::Conflict(head)) => assert_eq!(head.seq, round.cast_unsigned()),
                 Err(e) => panic!("{e}"),
             }
         }
