@@ -110,7 +110,7 @@ async fn large_objects_come_whole_or_not_at_all(store: &LakeStore) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn storage_contract_in_memory() {
-    storage_contract(&LakeStore::new("memory:///lake", Arc::new(InMemory::new()), None)).await;
+    storage_contract(&LakeStore::new("memory:///lake", Arc::new(InMemory::new()))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,7 +183,7 @@ async fn what_is_set_wrong_is_named() {
 #[tokio::test]
 async fn half_an_answer_is_an_error() {
     let faults = Arc::new(FaultStore::new(Arc::new(InMemory::new())));
-    let store = LakeStore::new("memory:///lake", Arc::clone(&faults) as Arc<dyn ObjectStore>, None);
+    let store = LakeStore::new("memory:///lake", Arc::clone(&faults) as Arc<dyn ObjectStore>);
     store.create("a/digits", bytes("0123456789")).await.unwrap();
     faults.set(Fault::TruncatedRead { key: "digits".to_owned() });
     let text = format!("{:?}", store.read("a/digits").await.unwrap_err());
@@ -197,7 +197,7 @@ async fn a_torn_upload_leaves_nothing() {
     for parts in [0, 2, 5] {
         let memory = Arc::new(InMemory::new());
         let faults = Arc::new(FaultStore::new(Arc::clone(&memory) as Arc<dyn ObjectStore>));
-        let store = LakeStore::new("memory:///lake", Arc::clone(&faults) as Arc<dyn ObjectStore>, None);
+        let store = LakeStore::new("memory:///lake", Arc::clone(&faults) as Arc<dyn ObjectStore>);
         faults.set(Fault::TornMultipart(parts));
         assert!(store.create("big", large()).await.is_err(), "{parts}");
         faults.set(Fault::None);
@@ -209,7 +209,7 @@ async fn a_torn_upload_leaves_nothing() {
 #[tokio::test]
 async fn a_full_disk_says_so() {
     let faults = Arc::new(FaultStore::new(Arc::new(InMemory::new())));
-    let store = LakeStore::new("memory:///lake", Arc::clone(&faults) as Arc<dyn ObjectStore>, None);
+    let store = LakeStore::new("memory:///lake", Arc::clone(&faults) as Arc<dyn ObjectStore>);
     faults.set(Fault::Full);
     let error = store.create("x", bytes("x")).await.unwrap_err();
     assert!(

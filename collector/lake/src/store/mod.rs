@@ -79,8 +79,14 @@ impl Drop for Inner {
 impl LakeStore {
     /// A store over `objects` whose keys are below `location`.
     #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn new(location: &str, objects: Arc<dyn ObjectStore>, pages: Option<Pages>) -> LakeStore {
-        LakeStore::over(location.to_owned(), Service::S3, objects, pages, None)
+    pub(crate) fn new(location: &str, objects: Arc<dyn ObjectStore>) -> LakeStore {
+        LakeStore::over(location.to_owned(), Service::S3, objects, None, None)
+    }
+
+    /// The same of a store that also lists page by page.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn paged(location: &str, objects: Arc<dyn ObjectStore>, pages: Pages) -> LakeStore {
+        LakeStore::over(location.to_owned(), Service::S3, objects, Some(pages), None)
     }
 
     fn over(
@@ -335,7 +341,7 @@ mod tests {
 
     #[test]
     fn locations_outside_the_root_are_refused() {
-        let store = LakeStore::new("memory:///lake/", Arc::new(InMemory::new()), None);
+        let store = LakeStore::new("memory:///lake/", Arc::new(InMemory::new()));
         assert_eq!(store.key_of("memory:///lake/t/a").unwrap(), "t/a");
         for outside in [
             "memory:///lake",

@@ -35,7 +35,7 @@ pub async fn memory() -> Result<Lake, LakeError> {
 /// # Errors
 /// As [`Lake::init`].
 pub async fn init_on(store: Arc<dyn ObjectStore>) -> Result<Lake, LakeError> {
-    Lake::init_on(LakeStore::new("memory:///lake", store, None)).await
+    Lake::init_on(LakeStore::new("memory:///lake", store)).await
 }
 
 /// Opens the lake on any store, under the URL `memory:///lake`.
@@ -43,7 +43,7 @@ pub async fn init_on(store: Arc<dyn ObjectStore>) -> Result<Lake, LakeError> {
 /// # Errors
 /// As [`Lake::open`].
 pub async fn open_on(store: Arc<dyn ObjectStore>) -> Result<Lake, LakeError> {
-    Lake::open_on(LakeStore::new("memory:///lake", store, None)).await
+    Lake::open_on(LakeStore::new("memory:///lake", store)).await
 }
 
 /// Makes or opens a lake on a counting store that lists page by page, as the clouds do.
@@ -56,5 +56,5 @@ pub async fn init_counted(store: Arc<CountingStore>) -> Result<Lake, LakeError> 
 
 pub(crate) fn counted(store: Arc<CountingStore>) -> LakeStore {
     let pages = Pages::new(Arc::clone(&store) as Arc<dyn PaginatedListStore>, "");
-    LakeStore::new("memory:///lake", store, Some(pages))
+    LakeStore::paged("memory:///lake", store, pages)
 }

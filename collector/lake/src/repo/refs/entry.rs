@@ -146,15 +146,15 @@ pub(super) fn log_key(name: &RefName) -> String {
     format!("{HEADS}/{}", name.key())
 }
 
-pub(super) fn entry_key(name: &RefName, seq: u64) -> String {
+pub(crate) fn entry_key(name: &RefName, seq: u64) -> String {
     format!("{}/{:020}.json", log_key(name), u64::MAX - seq)
 }
 
-pub(super) fn tag_key(name: &RefName) -> String {
+pub(crate) fn tag_key(name: &RefName) -> String {
     format!("{TAGS}/{}.json", name.key())
 }
 
-pub(super) fn seq_of(file: &str) -> Option<u64> {
+pub(crate) fn seq_of(file: &str) -> Option<u64> {
     let digits = file.strip_suffix(".json")?;
     let reversed: u64 = digits.parse().ok().filter(|_| digits.len() == 20)?;
     Some(u64::MAX - reversed)

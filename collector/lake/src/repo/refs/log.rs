@@ -204,6 +204,10 @@ impl RefStore for ObjectStoreRefs {
         Ok(std::iter::once(head).chain(older.into_iter().flatten()).collect())
     }
 
+    async fn entry(&self, name: &RefName, seq: u64) -> Result<Option<Head>, LakeError> {
+        self.read(name, seq).await
+    }
+
     async fn list(&self) -> Result<Vec<(RefName, Head)>, LakeError> {
         let folders = self.store.folders_in(HEADS).await?;
         let names = folders.iter().filter_map(|key| RefName::from_key(key).ok());

@@ -126,6 +126,9 @@ pub trait RefStore: Debug + Send + Sync {
     /// Entries newest first, at most `limit`.
     async fn history(&self, name: &RefName, limit: usize) -> Result<Vec<Head>, LakeError>;
 
+    /// The entry of that number; none if it is not there: not yet, or no more.
+    async fn entry(&self, name: &RefName, seq: u64) -> Result<Option<Head>, LakeError>;
+
     /// All refs that are not deleted, with their heads, by name.
     async fn list(&self) -> Result<Vec<(RefName, Head)>, LakeError>;
 
