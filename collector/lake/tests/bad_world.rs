@@ -199,6 +199,21 @@ async fn a_listing_that_lags_does_not_hide_a_commit_from_its_writer() {
     }
 }
 
+#[tokio::test]
+async fn a_clock_that_goes_backwards_stops_no_commit_and_loses_none() {
+    let world = world().await;
+    let mut writer = world.lake.writer(RefName::main(), "test".to_owned());
+    for (n, time_us) in
+        [NOON_US + 10, NOON_US - 400 * common::DAY_US, 0, NOON_US + common::DAY_US].into_iter().enumerate()
+    {
+        let request =
+            headwater_lake::CommitRequest { time_us, ..both(i64::try_from(n).unwrap() * 10, 10, NOON_US) };
+        let done = writer.commit(request).await.unwrap();
+        assert_eq!((done.seq, done.commit.time_us), (n as u64 + 2, time_us));
+        assert_eq!(count(&world.lake, &done.id, "raw.imu").await, 10 * (n + 2));
+    }
+}
+
 #[test]
 fn names_with_path_tricks_never_become_paths() {
     for bad in [
