@@ -8,6 +8,7 @@
 //! or the new one, across all tables, and never something between.
 
 mod error;
+mod foreign;
 mod lake;
 mod names;
 mod repo;
@@ -20,6 +21,7 @@ pub mod testing;
 mod writer;
 
 pub use error::{CommitError, LakeError};
+pub use foreign::{ForeignEdit, ForeignError, ForeignRequest, TableChange, TableCreate, TableDocument};
 pub use lake::{BatchStream, Lake, ScanOptions};
 pub use names::{CommitId, NAME_BYTES_MAX, NameError, RefName, TableName};
 pub use repo::{
