@@ -42,6 +42,9 @@ pub enum ForeignError {
         /// Which requirement failed.
         reason: String,
     },
+    /// The branch is not there, or has been deleted meanwhile.
+    #[error("commit to a branch that is not there; `headwater branch` makes one")]
+    NoBranch,
     /// The table is not there.
     #[error("change {table}: there is no such table on this ref")]
     NoTable {

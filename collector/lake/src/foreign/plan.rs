@@ -47,9 +47,13 @@ impl Plan for Foreign<'_> {
     async fn draft(
         &mut self,
         lake: &Lake,
-        author: &str,
+        _author: &str,
         base: &mut Base,
     ) -> Result<Option<Draft>, LakeError> {
+        // A first entry would make a branch that nobody asked for.
+        if base.commit.is_none() {
+            return Err(ForeignError::NoBranch.into());
+        }
         let mut seen = BTreeSet::new();
         for edit in &self.request.edits {
             if !seen.insert(edit.table()) {
@@ -62,7 +66,8 @@ impl Plan for Foreign<'_> {
         if was_applied(&self.request.edits, base) {
             return Ok(None);
         }
-        let mut drafting = Drafting::on(lake, author, base, CommitKind::Foreign, self.request.time_us);
+        let mut drafting =
+            Drafting::on(lake, &self.request.author, base, CommitKind::Foreign, self.request.time_us);
         let mut stats = CommitStats::default();
         for edit in &self.request.edits {
             let name = edit.table();

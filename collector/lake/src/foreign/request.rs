@@ -16,6 +16,8 @@ use crate::names::TableName;
 pub struct ForeignRequest {
     /// Each table at most once.
     pub edits: Vec<ForeignEdit>,
+    /// Who asks: the author of the commit.
+    pub author: String,
     /// Why, for people.
     pub message: String,
     /// Now, UTC µs.
@@ -29,7 +31,7 @@ pub enum ForeignEdit {
     /// Requirements and updates; with the requirement that it does not exist, it makes the table.
     Change(TableChange),
     /// Makes an empty table.
-    Create(TableCreate),
+    Create(Box<TableCreate>),
     /// Takes the table out of this ref. Its files stay as long as any commit names them.
     Drop(TableName),
 }
