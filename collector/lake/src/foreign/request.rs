@@ -127,6 +127,11 @@ struct CreateBody {
 const FORMAT_VERSION: &str = "format-version";
 
 impl TableCreate {
+    /// The table to be made.
+    pub fn table(&self) -> &TableName {
+        &self.table
+    }
+
     /// Parses the body of `POST namespaces/{namespace}/tables` for `table`, whose place in the lake is the lake's to choose.
     ///
     /// # Errors
