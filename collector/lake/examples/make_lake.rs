@@ -31,6 +31,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     done = Some(writer.commit(wider).await?).or(done);
+    // Branches and a tag for clients of the catalog to read and write.
+    if let Some(done) = &done {
+        let time_us = done.commit.time_us + 1;
+        for name in ["exp/a", "exp/b"] {
+            lake.branch(&RefName::new(name)?, &done.id, "example", time_us).await?;
+        }
+        lake.refs().tag(&RefName::new("v1")?, &done.id, "example", time_us).await?;
+    }
     for (name, entry) in done.map(|done| done.commit.tables).unwrap_or_default() {
         println!("{name} {} {}", entry.rows, entry.metadata_location);
     }

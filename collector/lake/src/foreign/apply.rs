@@ -26,6 +26,13 @@ pub(super) fn apply(
     let wrong = |e: iceberg::Error| ForeignError::Body { table: table.to_string(), reason: e.to_string() };
     let mut builder = base.clone().into_builder(base_location.map(str::to_owned));
     for update in updates {
+        let update = match update {
+            TableUpdate::AddSchema { schema } => {
+                let schema = schema::with_docs(base.current_schema(), &schema).map_err(wrong)?;
+                TableUpdate::AddSchema { schema }
+            }
+            other => other,
+        };
         builder = update.apply(builder).map_err(wrong)?;
     }
     let mut draft = finish(table, builder.clone())?;
@@ -64,8 +71,14 @@ fn superfluous(metadata: &TableMetadata) -> Vec<i64> {
     ids.take_while(|id| Some(*id) != metadata.current_snapshot_id()).collect()
 }
 
-/// The same snapshot with our words beside its own, and with totals that hold.
-pub(super) fn annotated(snapshot: &Snapshot, totals: &Totals, words: &BTreeMap<String, String>) -> Snapshot {
+/// The same snapshot with our words beside its own, with totals that hold, and not older than `not_before_ms`: a client
+/// whose clock is behind must not make a snapshot older than its parent, which readers refuse.
+pub(super) fn annotated(
+    snapshot: &Snapshot,
+    totals: &Totals,
+    words: &BTreeMap<String, String>,
+    not_before_ms: i64,
+) -> Snapshot {
     let mut all = snapshot.summary().additional_properties.clone();
     all.extend(words.iter().map(|(k, v)| (k.clone(), v.clone())));
     all.extend(totals.words().map(|(k, v)| (k.to_owned(), v.to_string())));
@@ -74,7 +87,7 @@ pub(super) fn annotated(snapshot: &Snapshot, totals: &Totals, words: &BTreeMap<S
         .with_snapshot_id(snapshot.snapshot_id())
         .with_parent_snapshot_id(snapshot.parent_snapshot_id())
         .with_sequence_number(snapshot.sequence_number())
-        .with_timestamp_ms(snapshot.timestamp_ms())
+        .with_timestamp_ms(snapshot.timestamp_ms().max(not_before_ms))
         .with_manifest_list(snapshot.manifest_list().to_owned())
         .with_summary(summary)
         .schema_id_opt(snapshot.schema_id())

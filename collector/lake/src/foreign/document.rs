@@ -36,13 +36,19 @@ impl Lake {
         Ok(TableDocument { location: Some(location), json })
     }
 
-    /// The metadata a table would begin with. Nothing is stored: its client commits it together with its first rows.
+    /// The metadata a table would begin with. Nothing names it: its client commits it together with its first rows.
     ///
     /// # Errors
-    /// As [`LakeWriter::apply`](crate::LakeWriter::apply) for a table to be made.
-    pub fn staged_document(&self, create: &TableCreate) -> Result<TableDocument, LakeError> {
+    /// As [`LakeWriter::apply`](crate::LakeWriter::apply) for a table to be made; when the store fails.
+    pub async fn stage_table(&self, create: &TableCreate) -> Result<TableDocument, LakeError> {
         let metadata = create::metadata(self.location(), create)?;
         let json = serde_json::to_vec(&metadata).map_err(|e| LakeError::corrupt(&create.table, e))?;
-        Ok(TableDocument { location: None, json: Bytes::from(json) })
+        let json = Bytes::from(json);
+        // Object stores have no folders; on a disk clients expect that of the metadata to be there.
+        if self.location().starts_with("file://") {
+            let key = self.store().key_of(metadata.location())?;
+            self.store().create(&format!("{key}/metadata/staged.json"), json.clone()).await?;
+        }
+        Ok(TableDocument { location: None, json })
     }
 }

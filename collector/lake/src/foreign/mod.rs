@@ -89,3 +89,6 @@ pub enum ForeignError {
         path: String,
     },
 }
+
+#[cfg(test)]
+mod tests;

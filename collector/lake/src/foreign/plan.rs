@@ -136,7 +136,10 @@ impl Foreign<'_> {
         let mut proven: BTreeMap<i64, Snapshot> = BTreeMap::new();
         for snapshot in &checked.snapshots {
             listed = prover.prove(lake.store(), table, metadata.location(), &listed, snapshot).await?;
-            proven.insert(snapshot.snapshot_id(), annotated(snapshot, &listed.totals, words));
+            proven.insert(
+                snapshot.snapshot_id(),
+                annotated(snapshot, &listed.totals, words, metadata.last_updated_ms()),
+            );
         }
         let updates = checked.updates.into_iter().map(|update| match update {
             TableUpdate::AddSnapshot { snapshot } => {

@@ -4,8 +4,11 @@
 //! and tables that devices write only grow, since the next declaration would bring a lost column back, empty.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use iceberg::spec::{NestedFieldRef, PrimitiveType, Schema, TableMetadata, Type};
+use iceberg::spec::{
+    ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, TableMetadata, Type,
+};
 
 use super::ForeignError;
 use crate::names::TableName;
@@ -99,6 +102,35 @@ fn check_one(table: &TableName, base: &TableMetadata, new: &Schema) -> Result<()
         }
     }
     Ok(())
+}
+
+/// The same schema with the texts that `base` has of columns `new` brings without one: some clients drop them, and with
+/// them a column's unit would be lost.
+pub(super) fn with_docs(base: &Schema, new: &Schema) -> Result<Schema, iceberg::Error> {
+    let known = columns(base);
+    Schema::builder()
+        .with_schema_id(new.schema_id())
+        .with_identifier_field_ids(new.identifier_field_ids())
+        .with_fields(new.as_struct().fields().iter().map(|field| described(field, &known)))
+        .build()
+}
+
+fn described(field: &NestedFieldRef, known: &BTreeMap<i32, Column>) -> NestedFieldRef {
+    let mut field = NestedField::clone(field);
+    if field.doc.is_none() {
+        field.doc = known.get(&field.id).and_then(|column| column.field.doc.clone());
+    }
+    *field.field_type = match *field.field_type {
+        Type::Struct(members) => Type::Struct(StructType::new(
+            members.fields().iter().map(|member| described(member, known)).collect(),
+        )),
+        Type::List(list) => Type::List(ListType::new(described(&list.element_field, known))),
+        Type::Map(map) => {
+            Type::Map(MapType::new(described(&map.key_field, known), described(&map.value_field, known)))
+        }
+        other => other,
+    };
+    Arc::new(field)
 }
 
 fn widens(old: &Type, new: &Type) -> bool {

@@ -97,7 +97,7 @@ impl Catalog {
         if commit.is_some_and(|commit| commit.tables.contains_key(create.table())) {
             return Err(ForeignError::TableExists { table: create.table().clone() }.into());
         }
-        let document = self.lake.staged_document(create)?;
+        let document = self.lake.stage_table(create).await?;
         Ok(([(header::CONTENT_TYPE, "application/json")], body::table(&document)).into_response())
     }
 
@@ -266,7 +266,12 @@ impl Catalog {
             Err(error) => return Err(error.into()),
         };
         for edit in &request.edits {
-            self.forget_namespace(branch, edit.table().namespace());
+            let namespace = edit.table().namespace();
+            match edit {
+                // It may have been the last one, and its namespace is still there for whoever dropped it.
+                ForeignEdit::Drop(_) => _ = self.add_namespace(branch, namespace),
+                _ => self.forget_namespace(branch, namespace),
+            }
         }
         Ok(made)
     }
