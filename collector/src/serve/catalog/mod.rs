@@ -125,3 +125,6 @@ impl Catalog {
         held.remove(&(branch.clone(), namespace.to_owned()));
     }
 }
+
+#[cfg(test)]
+mod tests;
