@@ -75,7 +75,6 @@ impl LakePages {
     }
 
     /// Every route, for a server of its own or a test.
-    #[must_use]
     pub fn router(&self) -> Router {
         self.router.clone()
     }

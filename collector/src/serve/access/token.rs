@@ -212,7 +212,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tokens.toml");
         let read = |text: &str| {
-            #[expect(clippy::disallowed_methods, reason = "a file of a test")]
             std::fs::write(&file, text).unwrap();
             read_tokens(&file).map_err(|error| error.to_string())
         };

@@ -247,7 +247,7 @@ async fn tables_are_made_changed_and_dropped() {
     assert_eq!(served.ask(&format!("DELETE {path}/tables/t?purgeRequested=true"), "", "").await.status, 204);
     assert_eq!(served.get(&format!("{path}/tables/t")).await.status, 404);
     assert_eq!(served.ask(&format!("DELETE {path}"), "", "").await.status, 204);
-    assert_eq!(served.get(&path.to_owned()).await.status, 404);
+    assert_eq!(served.get(path).await.status, 404);
 }
 
 #[tokio::test]
