@@ -10,8 +10,8 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Form, Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -51,6 +51,7 @@ pub(in crate::serve) fn router(catalog: Arc<Catalog>) -> Router {
         .route("/{prefix}/transactions/commit", post(commit_transaction))
         .fallback(no_endpoint)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Arc::clone(&catalog), guard))
         .layer(from_fn(count))
         .with_state(catalog);
     Router::new().nest("/v1", inner)
@@ -62,6 +63,27 @@ async fn count(request: Request, next: Next) -> Response {
     response
 }
 
+/// Turns strangers away before anything they send is read into memory; a change they ask for is written down.
+async fn guard(State(catalog): Shared, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    // Whoever comes for a token has none yet.
+    if path == "/oauth/tokens" {
+        return next.run(request).await;
+    }
+    let Err(failure) = catalog.who(request.headers()) else { return next.run(request).await };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let prefix = path.split('/').nth(1).unwrap_or_default().to_owned();
+        let nobody = Caller { name: "-".into(), role: Role::Reader, refs: RefPatterns::default() };
+        let asked = Asked::new(nobody, agent(request.headers()), prefix, "unknown caller");
+        catalog.write_down(&asked, Vec::new(), Err(failure.clone())).await;
+    }
+    failure.into_response()
+}
+
+fn agent(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok())
+}
+
 impl Catalog {
     /// Who asks.
     pub(in crate::serve) fn who(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
@@ -69,18 +91,9 @@ impl Catalog {
         Ok(self.access.caller(header)?)
     }
 
-    /// Who asks for a change. A stranger's is written down as well.
-    async fn asked(&self, headers: &HeaderMap, prefix: String, op: &'static str) -> Result<Asked, Failure> {
-        let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        match self.who(headers) {
-            Ok(caller) => Ok(Asked::new(caller, agent, prefix, op)),
-            Err(failure) => {
-                let nobody = Caller { name: "-".into(), role: Role::Reader, refs: RefPatterns::default() };
-                let asked = Asked::new(nobody, agent, prefix, op);
-                self.write_down(&asked, Vec::new(), Err(failure.clone())).await;
-                Err(failure)
-            }
-        }
+    /// Who asks for a change.
+    fn asked(&self, headers: &HeaderMap, prefix: String, op: &'static str) -> Result<Asked, Failure> {
+        Ok(Asked::new(self.who(headers)?, agent(headers), prefix, op))
     }
 }
 
@@ -174,7 +187,7 @@ async fn create_namespace(
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    let asked = catalog.asked(&headers, prefix, "create namespace").await?;
+    let asked = catalog.asked(&headers, prefix, "create namespace")?;
     catalog.create_namespace(&asked, &body).await
 }
 
@@ -183,7 +196,7 @@ async fn drop_namespace(
     Path((prefix, namespace)): Namespace,
     headers: HeaderMap,
 ) -> Answer {
-    let asked = catalog.asked(&headers, prefix, "drop namespace").await?;
+    let asked = catalog.asked(&headers, prefix, "drop namespace")?;
     catalog.drop_namespace(&asked, &namespace).await
 }
 
@@ -193,7 +206,7 @@ async fn namespace_properties(State(catalog): Shared, headers: HeaderMap) -> Ans
 }
 
 async fn register(State(catalog): Shared, Path((prefix, _)): Namespace, headers: HeaderMap) -> Answer {
-    let asked = catalog.asked(&headers, prefix, "register").await?;
+    let asked = catalog.asked(&headers, prefix, "register")?;
     catalog.write_down(&asked, Vec::new(), Err(no_register())).await;
     Err(no_register())
 }
@@ -213,7 +226,7 @@ async fn create_table(
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    let asked = catalog.asked(&headers, prefix, "create table").await?;
+    let asked = catalog.asked(&headers, prefix, "create table")?;
     catalog.create_table(asked, &namespace, &body).await
 }
 
@@ -241,7 +254,7 @@ async fn commit_table(
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    let asked = catalog.asked(&headers, prefix, "commit").await?;
+    let asked = catalog.asked(&headers, prefix, "commit")?;
     catalog.commit_table(asked, (&namespace, &table), &body).await
 }
 
@@ -250,7 +263,7 @@ async fn drop_table(
     Path((prefix, namespace, table)): Table,
     headers: HeaderMap,
 ) -> Answer {
-    let asked = catalog.asked(&headers, prefix, "drop table").await?;
+    let asked = catalog.asked(&headers, prefix, "drop table")?;
     catalog.drop_table(asked, (&namespace, &table)).await
 }
 
@@ -280,7 +293,7 @@ async fn create_view(
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    let asked = catalog.asked(&headers, prefix, "create view").await?;
+    let asked = catalog.asked(&headers, prefix, "create view")?;
     let named: ViewName = serde_json::from_slice(&body)
         .map_err(|e| Failure::bad_request(format!("the view cannot be read: {e}")))?;
     let refused = no_views(&namespace, &named.name)?;
@@ -300,7 +313,7 @@ async fn no_view(
 }
 
 async fn rename(State(catalog): Shared, Path(prefix): Prefix, headers: HeaderMap) -> Answer {
-    let asked = catalog.asked(&headers, prefix, "rename table").await?;
+    let asked = catalog.asked(&headers, prefix, "rename table")?;
     catalog.rename(asked).await
 }
 
@@ -310,7 +323,7 @@ async fn commit_transaction(
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    let asked = catalog.asked(&headers, prefix, "commit").await?;
+    let asked = catalog.asked(&headers, prefix, "commit")?;
     catalog.commit_transaction(asked, &body).await
 }
 

@@ -194,13 +194,16 @@ impl Catalog {
         edits: Result<Vec<ForeignEdit>, Failure>,
     ) -> Result<(Target, Option<Committed>), Failure> {
         // The catalog goes on with it when its client has hung up: else a commit could be left half known.
-        let (catalog, running) = (Arc::clone(self), asked);
+        let (catalog, running) = (Arc::clone(self), asked.clone());
         let change = self.tasks.spawn(async move { catalog.run(running, edits).await });
         match change.await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Failure::unknown(
-                "the change broke down; look at the table again before anything is retried",
-            )),
+            Err(_) => {
+                let text = "the change broke down; look at the table again before anything is retried";
+                let failure = Failure::unknown(text);
+                self.write_down(&asked, Vec::new(), Err(failure.clone())).await;
+                Err(failure)
+            }
         }
     }
 

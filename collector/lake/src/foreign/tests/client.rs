@@ -52,7 +52,11 @@ pub(super) async fn commit_rows(lake: &Lake, branch: &str, count: usize) {
 
 /// A lake with two tables on `main`, the branch `exp/a` of it, and that branch's writer.
 pub(super) async fn with_branch() -> (Lake, LakeWriter) {
-    let lake = testing::memory().await.unwrap();
+    with_branch_on(testing::memory().await.unwrap()).await
+}
+
+/// The same on a lake that is there.
+pub(super) async fn with_branch_on(lake: Lake) -> (Lake, LakeWriter) {
     commit_rows(&lake, "main", 10).await;
     let head = lake.resolve("main").await.unwrap();
     let branch = RefName::new("exp/a").unwrap();
@@ -161,11 +165,24 @@ pub(super) async fn write_snapshot(
     manifest: &str,
     (data, rows, written): (&str, u64, bool),
 ) {
+    let file = (DataContentType::Data, data, rows, written);
+    write_files(lake, (metadata, manifests), (snapshot_id, sequence_number), list, manifest, file).await;
+}
+
+/// The same for files of any content.
+pub(super) async fn write_files(
+    lake: &Lake,
+    (metadata, manifests): (&TableMetadata, &[iceberg::spec::ManifestFile]),
+    (snapshot_id, sequence_number): (i64, i64),
+    list: &str,
+    manifest: &str,
+    (content, data, rows, written): (DataContentType, &str, u64, bool),
+) {
     let stage = Stage::default();
     let spec = metadata.default_partition_spec();
     let day = spec.fields().iter().map(|_| Some(Literal::date(20_780)));
     let file = DataFileBuilder::default()
-        .content(DataContentType::Data)
+        .content(content)
         .file_path(data.to_owned())
         .file_format(DataFileFormat::Parquet)
         .partition(Struct::from_iter(day))
@@ -176,8 +193,11 @@ pub(super) async fn write_snapshot(
         .unwrap();
     let schema = Arc::clone(metadata.current_schema());
     let output = stage.output(manifest);
-    let mut writer =
-        ManifestWriterBuilder::new(output, Some(snapshot_id), schema, spec.as_ref().clone()).build_v2_data();
+    let builder = ManifestWriterBuilder::new(output, Some(snapshot_id), schema, spec.as_ref().clone());
+    let mut writer = match content {
+        DataContentType::Data => builder.build_v2_data(),
+        _ => builder.build_v2_deletes(),
+    };
     writer.add_file(file, sequence_number).unwrap();
     let added = writer.write_manifest_file().await.unwrap();
     let output = stage.output(list).writer().await.unwrap();

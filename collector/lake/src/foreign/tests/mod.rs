@@ -3,13 +3,18 @@
 mod bodies;
 mod client;
 
-use client::{Client, NOW_MS, with_branch};
+use std::sync::Arc;
+
+use client::{Client, NOW_MS, with_branch, with_branch_on, write_files};
+use iceberg::spec::{DataContentType, ManifestContentType};
+use object_store::memory::InMemory;
 use serde_json::json;
 
 use super::*;
 use crate::error::{CommitError, LakeError};
 use crate::names::RefName;
 use crate::repo::CommitKind;
+use crate::testing::{Fault, FaultStore, init_on, open_on};
 
 /// What a client does to the fields of a schema.
 type Edit<'a> = &'a dyn Fn(&mut Vec<serde_json::Value>);
@@ -82,6 +87,70 @@ async fn our_own_writer_goes_on_where_a_client_stopped() {
     let state = Client::of(&lake, "raw.imu").await.state;
     assert_eq!(state.entry.rows, client.state.entry.rows + 1005);
     assert_eq!(state.metadata.current_snapshot().unwrap().parent_snapshot_id(), Some(7));
+}
+
+#[tokio::test]
+async fn position_deletes_are_counted_and_carried_through_our_own_commits() {
+    let (lake, mut writer) = with_branch().await;
+    let client = Client::of(&lake, "raw.imu").await;
+    let (list, manifest) = (client.url("deletes-7.avro"), client.url("deletes-7-m0.avro"));
+    let data = format!("{}/data/7-deletes.parquet", client.folder());
+    let base = (&*client.state.metadata, client.state.manifests.as_slice());
+    let numbers = (7, client.state.metadata.next_sequence_number());
+    let file = (DataContentType::PositionDeletes, data.as_str(), 4, true);
+    write_files(&lake, base, numbers, &list, &manifest, file).await;
+    let mut body = client.append(7, 1).await;
+    body["updates"][0]["snapshot"]["manifest-list"] = json!(list);
+    writer.apply(&client.request(body)).await.unwrap().unwrap();
+    for _ in 0..40 {
+        client::commit_rows(&lake, "exp/a", 1).await;
+    }
+    let state = Client::of(&lake, "raw.imu").await.state;
+    let summary = &state.metadata.current_snapshot().unwrap().summary().additional_properties;
+    let told = |word: &str| summary[word].as_str();
+    assert_eq!((told("total-position-deletes"), told("total-delete-files")), ("4", "1"));
+    assert_eq!(
+        state.entry.rows,
+        client.state.entry.rows + 40,
+        "deleted positions are rows of files all the same"
+    );
+    let deletes = state.manifests.iter().filter(|m| m.content == ManifestContentType::Deletes);
+    assert_eq!(deletes.map(|m| m.manifest_path.as_str()).collect::<Vec<_>>(), [manifest.as_str()]);
+}
+
+#[tokio::test]
+async fn a_crash_at_any_write_leaves_all_of_a_change_or_nothing_and_a_retry_makes_it_once() {
+    let mut crashes = 0;
+    for (write, after) in (1..100).flat_map(|write| [(write, false), (write, true)]) {
+        let faults = Arc::new(FaultStore::new(Arc::new(InMemory::new())));
+        let store = || Arc::clone(&faults) as Arc<dyn object_store::ObjectStore>;
+        let (lake, mut writer) = with_branch_on(init_on(store()).await.unwrap()).await;
+        let (imu, ledger) = (Client::of(&lake, "raw.imu").await, Client::of(&lake, "ops.ledger").await);
+        let bodies = [(&imu, imu.append(7, 5).await), (&ledger, ledger.append(8, 5).await)];
+        let edits = bodies.iter().flat_map(|(client, body)| client.request(body.clone()).edits).collect();
+        let request = client::request(edits);
+        faults.set(if after { Fault::CrashAfter(write) } else { Fault::CrashBefore(write) });
+        let outcome = writer.apply(&request).await;
+        let crashed = faults.is_dead();
+        faults.set(Fault::None);
+
+        let lake = open_on(store()).await.unwrap();
+        let tables = lake.tables(&lake.resolve("exp/a").await.unwrap()).await.unwrap();
+        let is_new = |client: &Client| tables[&client.table] != client.state.entry;
+        assert_eq!(is_new(&imu), is_new(&ledger), "write {write}: both or none");
+        assert!(outcome.is_err() || is_new(&imu), "write {write}: what was acknowledged is there");
+        let mut again = lake.writer(RefName::new("exp/a").unwrap(), "rest".to_owned());
+        again.apply(&request).await.unwrap();
+        let state = Client::of(&lake, "raw.imu").await.state;
+        assert_eq!(state.entry.rows, imu.state.entry.rows + 5, "write {write}: once");
+        assert_eq!(lake.log("exp/a", 10).await.unwrap().len(), 2, "write {write}");
+        if !crashed {
+            assert!(crashes >= 8, "{crashes}");
+            return;
+        }
+        crashes += 1;
+    }
+    panic!("it never went through");
 }
 
 #[tokio::test]
