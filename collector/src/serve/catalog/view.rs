@@ -67,14 +67,15 @@ impl Catalog {
             return Ok(held);
         }
         let commit = Arc::new(self.lake.commit_object(id).await?);
+        self.keep_commit(Arc::clone(&commit));
+        Ok(commit)
+    }
+
+    /// Keeps a commit in memory: it never changes.
+    pub(super) fn keep_commit(&self, commit: Arc<CommitObject>) {
         // A little more than its names and locations take.
         let bytes = 1024 + 512 * commit.tables.len();
-        self.commits.lock().unwrap_or_else(PoisonError::into_inner).put(
-            id.clone(),
-            Arc::clone(&commit),
-            bytes,
-        );
-        Ok(commit)
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner).put(commit.id.clone(), commit, bytes);
     }
 
     /// Metadata of a table, from memory if it was read before: a location's content never changes.

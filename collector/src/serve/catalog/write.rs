@@ -48,8 +48,8 @@ impl Catalog {
     ) -> Result<Response, Failure> {
         let table = table_in_path(namespace, table)?;
         let edits = body::change(table.clone(), bytes).map(|change| vec![ForeignEdit::Change(change)]);
-        let (target, _) = self.change(asked, edits).await?;
-        self.table_in(&target, &table).await
+        let (target, made) = self.change(asked, edits).await?;
+        self.table_in(&self.made(target, made), &table).await
     }
 
     /// `POST transactions/commit`.
@@ -82,8 +82,8 @@ impl Catalog {
             Ok((create, false)) => {
                 let edit = ForeignEdit::Create(Box::new(create));
                 let table = edit.table().clone();
-                let (target, _) = self.change(asked, Ok(vec![edit])).await?;
-                self.table_in(&target, &table).await
+                let (target, made) = self.change(asked, Ok(vec![edit])).await?;
+                self.table_in(&self.made(target, made), &table).await
             }
             Err(failure) => {
                 self.change(asked, Err(failure)).await.map(|_| StatusCode::NO_CONTENT.into_response())
@@ -185,6 +185,13 @@ impl Catalog {
                 )))
             }
         }
+    }
+
+    /// The state a change made: later ones of others are not in the answer to it.
+    fn made(&self, target: Target, made: Option<Committed>) -> Target {
+        let Some(made) = made else { return target };
+        self.keep_commit(Arc::new(made.commit));
+        Target::Commit(made.id)
     }
 
     /// Makes a change, or refuses it, and writes down which. A body that cannot be read is a refused change, too.
