@@ -1,5 +1,6 @@
 //! What can go wrong in the lake, sorted by what a caller can do about it.
 
+use crate::foreign::ForeignError;
 use crate::names::{CommitId, NameError, RefName, TableName};
 use crate::protect::Protected;
 use crate::store::Trouble;
@@ -72,6 +73,9 @@ pub enum LakeError {
     /// Rows or a declaration do not fit their table.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// A client of the REST catalog asked for what is not to be had.
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
     /// Nothing answers to the revision.
     #[error("find revision {spec:?}: no such ref, tag or commit; `headwater log` lists what there is")]
     UnknownRevision {

@@ -9,6 +9,7 @@
 
 mod branches;
 mod error;
+mod foreign;
 mod lake;
 mod names;
 mod protect;
@@ -22,6 +23,7 @@ pub mod testing;
 mod writer;
 
 pub use error::{CommitError, LakeError};
+pub use foreign::{ForeignEdit, ForeignError, ForeignRequest, TableChange, TableCreate, TableDocument};
 pub use lake::{BatchStream, Lake, ScanOptions};
 pub use names::{CommitId, NAME_BYTES_MAX, NameError, RefName, TableName};
 pub use protect::{Protected, Protection, RefPattern};

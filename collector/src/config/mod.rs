@@ -4,18 +4,21 @@
 //! relative to the file's folder.
 
 mod clock;
+mod http;
 mod identity;
 mod read;
 mod receive;
 mod signer;
 
 pub use clock::ClockSettings;
+pub use http::HttpSettings;
 pub use identity::{Identity, IdentityError, Stamps, stamps};
 pub use read::Mistake;
 pub use receive::{ReceiveSettings, Role, Share};
 pub use signer::{AckSigner, SignCommand};
 
 use crate::ingest::{CLOCK_WAIT_MS, TimeDemand};
+use crate::serve::access::RefPatterns;
 use headwater_core::id::{Sha256, TenantId};
 use headwater_lake::{Lake, LakeError, RefName};
 use headwater_mqtt::{Version, Versions};
@@ -168,6 +171,8 @@ pub struct Settings {
     pub lake: String,
     /// `lake.branch`.
     pub branch: RefName,
+    /// `lake.protected`.
+    pub protected: RefPatterns,
     /// `commit.interval_ms`.
     pub commit_interval_ms: u64,
     /// `commit.clock_wait_ms`: how long rows of a boot without any clock wait for one.
@@ -176,8 +181,8 @@ pub struct Settings {
     pub clock: ClockSettings,
     /// `[[time]]`: how well streams must be timed.
     pub time: Vec<TimeDemand>,
-    /// `http.listen`.
-    pub http: Option<SocketAddr>,
+    /// `[http]`.
+    pub http: Option<HttpSettings>,
     /// `recipes`: recipe files.
     pub recipes: Vec<PathBuf>,
     /// Hex SHA-256 of the file's text, for the lineage of commits.
@@ -269,11 +274,11 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
     let (commit_interval_ms, clock_wait_ms) = read_commit(&mut root, in_bucket, mistakes);
     let clock = clock::read_clock(&mut root, mistakes);
     let time = clock::read_time(&mut root, mistakes);
-    let http = read_http(&mut root, &mut recipes, mistakes);
+    let http = http::read_http(&mut root, folder, &mut recipes, mistakes);
     root.finish(mistakes);
     let Mqtt { broker_url, client_id, keepalive_s, versions, share } = mqtt?;
     let (landing_dir, sync_ms) = landing?;
-    let (lake, branch) = lake?;
+    let (lake, branch, protected) = lake?;
     Some(Settings {
         tenant: tenant?,
         identity: identity?,
@@ -287,6 +292,7 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
         sync_ms,
         lake: if in_bucket { lake } else { in_folder(&lake).to_string_lossy().into_owned() },
         branch,
+        protected,
         commit_interval_ms,
         clock_wait_ms,
         clock,
@@ -412,7 +418,7 @@ fn read_landing(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, 
     Some((dir?, sync_ms))
 }
 
-fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, RefName)> {
+fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, RefName, RefPatterns)> {
     let mut table = root.needed_section("lake", "location = \"lake\"", mistakes);
     let expected = "a folder, or a file://, s3://, gs:// or az:// URL";
     let location: Option<String> = table.needed("location", expected, "", mistakes);
@@ -433,8 +439,9 @@ fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, Ref
         let expected = "a branch name: lower-case letters, digits and . _ -";
         mistakes.add(&table.path_of("branch"), expected, &format!("{name:?}"), "such as \"main\"");
     }
+    let protected = http::read_protected(&mut table, mistakes);
     table.finish(mistakes);
-    Some((location?, branch?))
+    Some((location?, branch?, protected))
 }
 
 /// Interval and wait for a clock, ms.
@@ -447,16 +454,6 @@ fn read_commit(root: &mut Section, in_bucket: bool, mistakes: &mut Mistakes) -> 
     let wait = table.number("clock_wait_ms", 0..=3_600_000, "milliseconds", mistakes);
     table.finish(mistakes);
     (interval.unwrap_or(usual), wait.unwrap_or(CLOCK_WAIT_MS))
-}
-
-/// `recipes` may stand here too: in a file it often follows the last table.
-fn read_http(root: &mut Section, recipes: &mut Vec<String>, mistakes: &mut Mistakes) -> Option<SocketAddr> {
-    let mut table = root.section("http", mistakes)?;
-    let hint = "such as \"127.0.0.1:9464\"; leave the table out for no metrics";
-    let listen = table.needed("listen", "ADDRESS:PORT", hint, mistakes);
-    recipes.extend(table.texts("recipes", mistakes));
-    table.finish(mistakes);
-    listen
 }
 
 #[cfg(test)]

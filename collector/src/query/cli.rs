@@ -2,6 +2,7 @@
 
 use super::QueryError;
 use super::clock::Asked;
+use super::serving::{self, ServingVerb};
 use super::show::Printer;
 use crate::config;
 use crate::import::{ImportError, ImportOptions, import};
@@ -155,6 +156,8 @@ enum Verb {
         #[arg(long)]
         all: bool,
     },
+    #[command(flatten)]
+    Serving(ServingVerb),
     /// Certificates of the fleet: makes, renews, revokes and lists them.
     Pki {
         #[command(subcommand)]
@@ -201,6 +204,9 @@ fn run(args: Args) -> Result<(), QueryError> {
     if let Verb::Pki { verb } = &args.verb {
         return Ok(crate::pki::cli::run(verb, args.json, now(), &mut std::io::stdout().lock())?);
     }
+    if let Verb::Serving(verb) = &args.verb {
+        return serving::run(verb, &args.lake, args.json, &mut std::io::stdout().lock());
+    }
     if let Verb::Import { files, config, wait } = &args.verb {
         return take_in(config, ImportOptions { files: files.clone(), wait_s: *wait }, args.json);
     }
@@ -230,7 +236,7 @@ fn run(args: Args) -> Result<(), QueryError> {
             Verb::Views { at, duckdb_extensions } => {
                 printer.views(&lake, &at, duckdb_extensions.as_deref()).await?
             }
-            Verb::Import { .. } | Verb::Verify { .. } | Verb::Pki { .. } => {}
+            Verb::Import { .. } | Verb::Verify { .. } | Verb::Pki { .. } | Verb::Serving(_) => {}
         }
         printer.out.flush()?;
         Ok(())

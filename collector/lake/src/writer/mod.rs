@@ -188,6 +188,16 @@ impl LakeWriter {
         }
     }
 
+    /// Reads the head anew before the next commit: a client judges by what it read, which may be newer than what is
+    /// in memory here.
+    pub(crate) async fn refresh(&mut self, now_us: i64) -> Result<(), CommitError> {
+        let Some(base) = self.base.take() else { return Ok(()) };
+        let read = base.rebased(&self.lake, &self.name, now_us).await;
+        let failed = |source| CommitError::Failed { name: self.name.clone(), source };
+        self.base = Some(read.map_err(failed)?);
+        Ok(())
+    }
+
     async fn try_publish(&mut self, plan: &mut dyn Plan) -> Result<Option<Committed>, TryError> {
         let time_us = plan.time_us();
         let mut objects = 0;
