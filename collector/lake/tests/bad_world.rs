@@ -58,14 +58,17 @@ fn cause(error: CommitError) -> LakeError {
 
 #[tokio::test]
 async fn a_full_disk_stops_a_commit_and_is_called_so() {
-    let world = world().await;
-    world.faults.set(Fault::Full);
-    let mut writer = world.lake.writer(RefName::main(), "test".to_owned());
-    let error = cause(writer.commit(both(10, 10, NOON_US + 1)).await.unwrap_err());
-    let LakeError::Trouble { trouble, .. } = &error else { panic!("{error}") };
-    assert_eq!(trouble.kind, TroubleKind::Full);
-    assert!(error.to_string().contains("no space is left"), "{error}");
-    world.stays_as_it_was("full disk").await;
+    // At each of its ten writes, the ref entry included.
+    for n in 1..=10 {
+        let world = world().await;
+        world.faults.set(Fault::FullFrom(n));
+        let mut writer = world.lake.writer(RefName::main(), "test".to_owned());
+        let error = cause(writer.commit(both(10, 10, NOON_US + 1)).await.unwrap_err());
+        let LakeError::Trouble { trouble, .. } = &error else { panic!("{n}: {error}") };
+        assert_eq!(trouble.kind, TroubleKind::Full);
+        assert!(error.to_string().contains("no space is left"), "{error}");
+        world.stays_as_it_was("full disk").await;
+    }
 }
 
 #[tokio::test]

@@ -13,9 +13,10 @@ fn bytes(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
 }
 
-/// More than one request carries; every byte tells where it stands.
+/// More than one request carries; no two parts of it are alike.
 fn large() -> Bytes {
-    (0..SINGLE_PUT_BYTES_MAX + (3 << 20)).map(|n| n.to_le_bytes()[n % 3]).collect::<Vec<u8>>().into()
+    let pattern: Vec<u8> = (0..1_000_003_usize).map(|n| n.to_le_bytes()[n % 3]).collect();
+    pattern.repeat(SINGLE_PUT_BYTES_MAX / pattern.len() + 3).into()
 }
 
 async fn storage_contract(store: &LakeStore) {
@@ -134,7 +135,10 @@ async fn storage_contract_on_disk() {
 async fn storage_contract_on_moto() {
     let Some(moto) = Moto::start().await else { return };
     storage_contract(&moto.store("contract/deep").unwrap()).await;
-    storage_contract(&LakeStore::in_bucket("s3://lake", &moto.env()).unwrap()).await;
+    // The bucket itself as the lake's root.
+    let root = LakeStore::in_bucket("s3://lake", &moto.env()).unwrap();
+    creates_once(&root).await;
+    lists_and_deletes(&root).await;
 
     let gone = LakeStore::in_bucket("s3://no-such-bucket/x", &moto.env()).unwrap();
     let text = gone.read("_repo/format.json").await.unwrap_err().to_string();
@@ -210,7 +214,7 @@ async fn a_torn_upload_leaves_nothing() {
 async fn a_full_disk_says_so() {
     let faults = Arc::new(FaultStore::new(Arc::new(InMemory::new())));
     let store = LakeStore::new("memory:///lake", Arc::clone(&faults) as Arc<dyn ObjectStore>);
-    faults.set(Fault::Full);
+    faults.set(Fault::FullFrom(1));
     let error = store.create("x", bytes("x")).await.unwrap_err();
     assert!(
         matches!(error, LakeError::Trouble { trouble: Trouble { kind: TroubleKind::Full, .. }, .. }),

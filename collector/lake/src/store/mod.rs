@@ -289,6 +289,12 @@ impl LakeStore {
         }
     }
 
+    /// Whether a disk refused a write for having no room or not being writable.
+    pub(crate) fn is_full(&self, error: &object_store::Error) -> bool {
+        let trouble = Trouble::of(self.inner.service, error);
+        trouble.is_some_and(|trouble| matches!(trouble.kind, TroubleKind::Full | TroubleKind::ReadOnly))
+    }
+
     /// The key behind a URL of this lake.
     pub(crate) fn key_of(&self, url: &str) -> Result<String, LakeError> {
         self.inner.key_of(url).map(str::to_owned).ok_or_else(|| LakeError::Location {

@@ -1,5 +1,7 @@
 //! A store that fails on cue: the world between a writer and its lake, with the failures object stores really have.
 
+mod upload;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,12 +10,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+
+use upload::FaultUpload;
 
 /// What goes wrong. Operations are counted from 1 since the fault was set; deletes and the ends of multipart uploads count
 /// as writes.
@@ -91,8 +95,8 @@ pub enum Fault {
     TornMultipart(u64),
     /// Listings do not show what was written since.
     ListLag,
-    /// The disk is full: no write is applied.
-    Full,
+    /// The disk is full from the n-th write on: none is applied.
+    FullFrom(u64),
 }
 
 impl Fault {
@@ -190,7 +194,7 @@ impl State {
                 self.dead = true;
                 Write::ApplyThen(lost("power is gone"))
             }
-            Some(Fault::Full) => Write::Refuse(full()),
+            Some(Fault::FullFrom(from)) if n >= *from => Write::Refuse(full()),
             Some(fault) if hit => match fault {
                 Fault::DropResponse { .. } => Write::ApplyThen(lost("the answer was lost")),
                 Fault::ExistsAfterOwn { .. } => Write::ApplyThen(exists(path)),
@@ -360,8 +364,7 @@ impl ObjectStore for FaultStore {
         match answer {
             Write::Pass => {
                 let below = self.below.put_multipart_opts(location, options).await?;
-                let state = Arc::clone(&self.state);
-                Ok(Box::new(FaultUpload { below, state, location: location.clone(), parts: 0 }))
+                Ok(Box::new(FaultUpload::new(below, Arc::clone(&self.state), location.clone())))
             }
             Write::Refuse(e) | Write::ApplyThen(e) => Err(e),
         }
@@ -428,54 +431,5 @@ impl ObjectStore for FaultStore {
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.lock().read(from)?;
         self.below.copy_opts(from, to, options).await
-    }
-}
-
-/// An upload whose parts may stop getting through.
-#[derive(Debug)]
-struct FaultUpload {
-    below: Box<dyn MultipartUpload>,
-    state: Arc<Mutex<State>>,
-    location: Path,
-    parts: u64,
-}
-
-impl FaultUpload {
-    fn is_torn(&self) -> bool {
-        matches!(lock(&self.state).fault, Some(Fault::TornMultipart(parts)) if self.parts > parts)
-    }
-}
-
-#[async_trait]
-impl MultipartUpload for FaultUpload {
-    fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        self.parts += 1;
-        if self.is_torn() || lock(&self.state).dead {
-            return futures::future::ready(Err(lost("the part did not get through"))).boxed();
-        }
-        self.below.put_part(data)
-    }
-
-    async fn complete(&mut self) -> Result<PutResult> {
-        let torn = matches!(lock(&self.state).fault, Some(Fault::TornMultipart(_)));
-        if torn {
-            return Err(lost("the end did not get through"));
-        }
-        let answer = lock(&self.state).write(&self.location);
-        match answer {
-            Write::Pass => self.below.complete().await,
-            Write::Refuse(e) => Err(e),
-            Write::ApplyThen(e) => {
-                self.below.complete().await?;
-                Err(e)
-            }
-        }
-    }
-
-    async fn abort(&mut self) -> Result<()> {
-        if lock(&self.state).dead {
-            return Err(lost("power is gone"));
-        }
-        self.below.abort().await
     }
 }

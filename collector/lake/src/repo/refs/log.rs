@@ -106,6 +106,8 @@ impl ObjectStoreRefs {
         match self.read(name, ours.seq).await {
             Ok(Some(head)) if head.write_id == ours.write_id => Sent::There(head),
             Ok(Some(head)) => Sent::Lost(Box::new(head)),
+            // A disk says at once that it is full, and means it.
+            Ok(None) if self.store.is_full(&answer) => Sent::Refused(answer),
             // Not there is no proof that it will not be: only the same entry may be sent again.
             Ok(None) | Err(_) => Sent::Doubt(answer),
         }
