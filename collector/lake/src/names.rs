@@ -34,7 +34,7 @@ pub enum NameError {
     },
     /// The pattern of ref names breaks the rule.
     #[error(
-        "{pattern:?} is no pattern of ref names: a name in which `*` stands for signs within a segment, and `**` at the end for all that follows, e.g. `release/*`"
+        "{pattern:?} is no pattern of ref names: a name in which `*` stands for anything, e.g. `release/*`"
     )]
     Pattern {
         /// What was given.

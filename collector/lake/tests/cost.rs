@@ -1,7 +1,5 @@
 //! What a commit costs at the store: two round trips one after the other, however many tables and however long the history.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
-
 mod common;
 
 use std::sync::Arc;
