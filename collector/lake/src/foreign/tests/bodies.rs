@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::client::{NOW_MS, request, with_branch, write_snapshot};
@@ -162,5 +163,89 @@ async fn rest_body_goldens() {
             assert_ne!(Some(entry), tables.get(&table), "{file}: {table} changed");
             assert!(snapshot.is_none() || entry.snapshot_id == snapshot, "{file}: {table}");
         }
+    }
+}
+
+/// Every value within, by the way to it.
+fn places(value: &Value, way: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, item)| places(item, &format!("{way}/{at}"), found));
+        }
+        Value::Object(members) => {
+            for (key, member) in members {
+                places(member, &format!("{way}/{}", key.replace('~', "~0").replace('/', "~1")), found);
+            }
+        }
+        _ => {}
+    }
+    found.push(way.to_owned());
+}
+
+fn odd_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        Just(json!(-1)),
+        Just(json!(0)),
+        Just(json!(i64::MAX)),
+        Just(json!(i64::from(i32::MAX))),
+        Just(json!(u64::MAX)),
+        Just(json!("")),
+        Just(json!("struct")),
+        Just(json!("decimal(99, 3)")),
+        Just(json!("fixed[0]")),
+        Just(json!([])),
+        Just(json!({})),
+        Just(json!(true)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Whatever a client makes of a body, it is refused or taken: nothing breaks down, and no other table changes.
+    #[test]
+    fn odd_bodies_are_refused_or_taken(
+        which in any::<prop::sample::Index>(),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), odd_value()), 1..4),
+    ) {
+        let bodies = recorded();
+        let (file, golden) = &bodies[which.index(bodies.len())];
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (lake, mut writer) = with_branch().await;
+            let before = lake.tables(&lake.resolve("exp/a").await.unwrap()).await.unwrap();
+            let mut body = golden["body"].clone();
+            replace(&mut body, "file:///lake", lake.location());
+            let mut change = body["table-changes"].get(0).cloned().unwrap_or(body);
+            let table = TableName::new(if change.get("updates").is_some() { name(&change).to_string() } else { "mine.t".into() }).unwrap();
+            if let Some(entry) = before.get(&table) {
+                let state = load(lake.store(), &table, entry).await.unwrap();
+                adapt(&mut change, Some(&state));
+                write_files(&lake, &change, &state.metadata, Some(&state)).await;
+            }
+            for (at, odd) in changes {
+                let mut ways = Vec::new();
+                places(&change, "", &mut ways);
+                *change.pointer_mut(&ways[at.index(ways.len())]).unwrap() = odd;
+            }
+            let edit = match change.get("updates") {
+                Some(_) => TableChange::parse(table.clone(), change).map(ForeignEdit::Change),
+                None => TableCreate::parse(table.clone(), change).map(|create| ForeignEdit::Create(Box::new(create))),
+            };
+            let Ok(edit) = edit else { return Ok(()) };
+            let made = writer.apply(&request(vec![edit])).await;
+            let after = lake.tables(&lake.resolve("exp/a").await.unwrap()).await.unwrap();
+            for (other, entry) in before.iter().filter(|(other, _)| **other != table) {
+                prop_assert_eq!(after.get(other), Some(entry), "{}", file);
+            }
+            if made.is_err() {
+                prop_assert_eq!(&after, &before);
+            } else if let Some(entry) = after.get(&table) {
+                // What was taken is read again.
+                load(lake.store(), &table, entry).await.unwrap();
+            }
+            Ok(())
+        })?;
     }
 }

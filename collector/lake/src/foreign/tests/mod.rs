@@ -120,8 +120,8 @@ async fn position_deletes_are_counted_and_carried_through_our_own_commits() {
 
 #[tokio::test]
 async fn a_crash_at_any_write_leaves_all_of_a_change_or_nothing_and_a_retry_makes_it_once() {
-    let mut crashes = 0;
-    for (write, after) in (1..100).flat_map(|write| [(write, false), (write, true)]) {
+    let moments = (1..100).flat_map(|write| [(write, false), (write, true)]);
+    for (crashes, (write, after)) in moments.enumerate() {
         let faults = Arc::new(FaultStore::new(Arc::new(InMemory::new())));
         let store = || Arc::clone(&faults) as Arc<dyn object_store::ObjectStore>;
         let (lake, mut writer) = with_branch_on(init_on(store()).await.unwrap()).await;
@@ -148,7 +148,6 @@ async fn a_crash_at_any_write_leaves_all_of_a_change_or_nothing_and_a_retry_make
             assert!(crashes >= 8, "{crashes}");
             return;
         }
-        crashes += 1;
     }
     panic!("it never went through");
 }
