@@ -15,10 +15,11 @@ use crate::repo::{
     CommitObject, Head, LandingCursor, ObjectStoreRefs, PublishError, RefOp, RefStore, RefUpdate, TableEntry,
     format,
 };
+use crate::revision;
+use crate::scan::{self, Condition};
 use crate::store::{Created, LakeStore};
 use crate::table::{ColumnSpec, columns};
 use crate::writer::LakeWriter;
-use crate::{revision, scan};
 
 /// Rows as they are read, in batches.
 pub type BatchStream = BoxStream<'static, Result<RecordBatch, LakeError>>;
@@ -32,6 +33,14 @@ pub struct ScanOptions {
     pub limit: Option<usize>,
     /// Only rows of this device; the table must have a `device` column.
     pub device: Option<String>,
+    /// Only rows with `ts` at or after this, UTC µs.
+    pub from_us: Option<i64>,
+    /// Only rows with `ts` before this, UTC µs.
+    pub to_us: Option<i64>,
+    /// Only rows that meet all of these.
+    pub conditions: Vec<Condition>,
+    /// Read file by file, so that the same commit gives its rows in the same order each time.
+    pub in_order: bool,
 }
 
 /// A versioned lake: Iceberg tables under one create-only ref log. Cheap to clone.

@@ -7,8 +7,11 @@
 //! A commit pins every table; a ref moves from commit to commit by one create-only write. So readers see the old state
 //! or the new one, across all tables, and never something between.
 
+mod adopt;
 mod error;
+mod events;
 mod lake;
+mod moves;
 mod names;
 mod repo;
 mod revision;
@@ -19,13 +22,17 @@ mod table;
 pub mod testing;
 mod writer;
 
+pub use adopt::{Adopt, AdoptTables, CoverageMove};
 pub use error::{CommitError, LakeError};
+pub use events::{Event, EventTables, LOG_READS_MAX};
 pub use lake::{BatchStream, Lake, ScanOptions};
+pub use moves::ulid;
 pub use names::{CommitId, NAME_BYTES_MAX, NameError, RefName, TableName};
 pub use repo::{
     COMMIT_VERSION, CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, Head, LandingCursor,
     LandingPosition, LedgerCheckpoint, Lineage, PublishError, RefOp, RefStore, RefUpdate, Software,
     TableEntry,
 };
+pub use scan::{Compare, Condition};
 pub use table::{ColumnSpec, ColumnType, TS, TableError, TableSpec, UTC};
 pub use writer::{CommitRequest, Committed, LakeWriter, TableAppend};

@@ -130,6 +130,9 @@ pub trait RefStore: Debug + Send + Sync {
     /// Entries newest first, at most `limit`.
     async fn history(&self, name: &RefName, limit: usize) -> Result<Vec<Head>, LakeError>;
 
+    /// The entry of that number; none if it is not there: not yet, or no more.
+    async fn entry(&self, name: &RefName, seq: u64) -> Result<Option<Head>, LakeError>;
+
     /// All refs that are not deleted, with their heads, by name.
     async fn list(&self) -> Result<Vec<(RefName, Head)>, LakeError>;
 
@@ -338,6 +341,10 @@ impl RefStore for ObjectStoreRefs {
         let reads: Vec<BoxFuture<'_, _>> =
             seqs.into_iter().map(|seq| self.existing(name, seq).boxed()).collect();
         futures::stream::iter(reads).buffered(READS_MAX).try_collect().await
+    }
+
+    async fn entry(&self, name: &RefName, seq: u64) -> Result<Option<Head>, LakeError> {
+        self.read(name, seq).await
     }
 
     async fn list(&self) -> Result<Vec<(RefName, Head)>, LakeError> {
