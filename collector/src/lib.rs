@@ -17,6 +17,7 @@ pub mod gate;
 pub mod import;
 pub mod ingest;
 pub mod land;
+pub mod outbound;
 pub mod pipeline;
 pub mod pki;
 pub mod query;

@@ -159,7 +159,7 @@ async fn publish<C: Clock>(
 ) -> Result<(), AlignError> {
     let now = committer.clock.read().real;
     let recipe = aligner.recipe();
-    let judged = judge(aligner, &window, now);
+    let judged = judge(aligner, &window, now, &crate::gate::GateLimits::default());
     let verdict = worst(&judged);
     let table = table_name(recipe)?;
     let mut appends = Vec::new();
@@ -170,7 +170,7 @@ async fn publish<C: Clock>(
         let failed: Vec<&str> = judged
             .iter()
             .filter(|judged| judged.verdict == Verdict::Fail)
-            .map(|judged| judged.gate)
+            .map(|judged| judged.gate.as_ref())
             .collect();
         tracing::error!(
             recipe = %recipe.name, rows = window.rows.len(), ?failed,
@@ -218,7 +218,7 @@ async fn publish<C: Clock>(
 
 fn summary(judged: &Judged) -> GateSummary {
     GateSummary {
-        name: judged.gate.to_owned(),
+        name: judged.gate.to_string(),
         version: GATE_VERSION.to_owned(),
         verdict: judged.verdict.as_str().to_owned(),
         evidence_digest: judged.evidence_digest(),
@@ -244,7 +244,7 @@ fn verdicts<C: Clock>(
             ("ref", committer.branch().to_string().into()),
             ("table", table.to_string().into()),
             ("recipe_id", aligner.id().into()),
-            ("gate", judged.gate.into()),
+            ("gate", judged.gate.as_ref().into()),
             ("gate_version", GATE_VERSION.into()),
             ("verdict", judged.verdict.as_str().into()),
             ("t_min_ns", times().min().into()),
