@@ -10,6 +10,7 @@
 pub mod hook;
 mod rules;
 mod settings;
+pub mod waive;
 
 pub use rules::{GATE_VERSION, Judged, Verdict, judge, worst};
 pub use settings::{

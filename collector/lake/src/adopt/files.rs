@@ -9,7 +9,8 @@ use crate::lake::Lake;
 use crate::names::TableName;
 use crate::table::{self, Drafted, TableSpec, TableState};
 
-/// Files of `candidate` that are not in `fork`, in order of their names.
+/// Files of `candidate` that are neither in `fork` nor in `here`, in order of their names: part of a candidate may have
+/// been adopted before.
 ///
 /// # Errors
 /// [`LakeError::Diverged`] if it did more than append.
@@ -18,14 +19,16 @@ pub(super) async fn added_files(
     name: &TableName,
     candidate: &TableState,
     fork: Option<&TableState>,
+    here: &TableState,
 ) -> Result<Vec<DataFile>, LakeError> {
     let old = fork.map(|fork| fork.manifests.as_slice()).unwrap_or_default();
     let paths = |manifests: &[ManifestFile]| -> BTreeSet<String> {
         manifests.iter().map(|manifest| manifest.manifest_path.clone()).collect()
     };
     let (new_paths, old_paths) = (paths(&candidate.manifests), paths(old));
+    let is_new = |m: &&ManifestFile| !old_paths.contains(&m.manifest_path);
     let mut added = BTreeMap::new();
-    for manifest in candidate.manifests.iter().filter(|m| !old_paths.contains(&m.manifest_path)) {
+    for manifest in candidate.manifests.iter().filter(is_new) {
         added.extend(alive(lake, name, manifest).await?);
     }
     for manifest in old.iter().filter(|m| !new_paths.contains(&m.manifest_path)) {
@@ -34,6 +37,11 @@ pub(super) async fn added_files(
                 let reason = format!("the candidate removed {path}, and only appended files can be adopted");
                 return Err(LakeError::Diverged { table: name.clone(), reason });
             }
+        }
+    }
+    for manifest in here.manifests.iter().filter(is_new) {
+        for path in alive(lake, name, manifest).await?.into_keys() {
+            added.remove(&path);
         }
     }
     Ok(added.into_values().collect())

@@ -149,6 +149,9 @@ impl Plan for Adopting {
             stats.rows += entry.rows.saturating_sub(before.map_or(0, |before| before.rows));
             stats.bytes += entry.bytes.saturating_sub(before.map_or(0, |before| before.bytes));
             let here = base.commit.as_ref().and_then(|commit| commit.tables.get(name));
+            if here == Some(entry) {
+                continue;
+            }
             if here == before {
                 drafting.point(name, Some(entry.clone()));
             } else {
@@ -196,7 +199,10 @@ async fn append(
         Some(entry) => Some(table::load(lake.store(), name, entry).await?),
         None => None,
     };
-    let added: Vec<DataFile> = added_files(lake, name, &state, fork.as_ref()).await?;
+    let added: Vec<DataFile> = added_files(lake, name, &state, fork.as_ref(), here).await?;
+    if added.is_empty() {
+        return Ok(());
+    }
     let drafted = drafted_like(name, here, &state.metadata)?;
     let snapshot_id = table::snapshot_id();
     let stage = Stage::default();
