@@ -13,6 +13,7 @@ pub mod commit;
 pub mod config;
 pub mod credentials;
 pub mod dedup;
+pub mod events;
 pub mod gate;
 pub mod import;
 pub mod ingest;

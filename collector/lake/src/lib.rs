@@ -10,9 +10,11 @@
 mod adopt;
 mod error;
 mod events;
+mod files;
 mod lake;
 mod moves;
 mod names;
+mod parquet_sink;
 mod repo;
 mod revision;
 mod scan;
@@ -25,9 +27,11 @@ mod writer;
 pub use adopt::{Adopt, AdoptTables, CoverageMove};
 pub use error::{CommitError, LakeError};
 pub use events::{Event, EventTables, LOG_READS_MAX};
+pub use files::{CommitFile, FileRole};
 pub use lake::{BatchStream, Lake, ScanOptions};
 pub use moves::ulid;
 pub use names::{CommitId, NAME_BYTES_MAX, NameError, RefName, TableName};
+pub use parquet_sink::ParquetSink;
 pub use repo::{
     COMMIT_VERSION, CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, Head, LandingCursor,
     LandingPosition, LedgerCheckpoint, Lineage, PublishError, RefOp, RefStore, RefUpdate, Software,

@@ -4,12 +4,14 @@
 //! relative to the file's folder.
 
 mod clock;
+mod gate;
 mod identity;
 mod read;
 mod receive;
 mod signer;
 
 pub use clock::ClockSettings;
+pub use gate::{EventHook, EventSettings, GateSection, HookSection, HookWay};
 pub use identity::{Identity, IdentityError, Stamps, stamps};
 pub use read::Mistake;
 pub use receive::{ReceiveSettings, Role, Share};
@@ -174,6 +176,10 @@ pub struct Settings {
     pub clock: ClockSettings,
     /// `[[time]]`: how well streams must be timed.
     pub time: Vec<TimeDemand>,
+    /// `[gate]`: how aligned rows are judged.
+    pub gate: GateSection,
+    /// `[event]`: who is told of commits.
+    pub event: EventSettings,
     /// `http.listen`.
     pub http: Option<SocketAddr>,
     /// `recipes`: recipe files.
@@ -266,6 +272,8 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
     let (commit_interval_ms, clock_wait_ms) = read_commit(&mut root, mistakes);
     let clock = clock::read_clock(&mut root, mistakes);
     let time = clock::read_time(&mut root, mistakes);
+    let gate = gate::read_gate(&mut root, folder, mistakes);
+    let event = gate::read_event(&mut root, folder, mistakes);
     let http = read_http(&mut root, &mut recipes, mistakes);
     root.finish(mistakes);
     let Mqtt { broker_url, client_id, keepalive_s, versions, share } = mqtt?;
@@ -288,6 +296,8 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
         clock_wait_ms,
         clock,
         time,
+        gate,
+        event,
         http,
         recipes: recipes.iter().map(in_folder).collect(),
         config_hash: String::new(),
