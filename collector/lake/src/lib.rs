@@ -8,6 +8,7 @@
 //! or the new one, across all tables, and never something between.
 
 mod adopt;
+mod copying;
 mod error;
 mod events;
 mod files;
@@ -25,6 +26,7 @@ pub mod testing;
 mod writer;
 
 pub use adopt::{Adopt, AdoptTables, CoverageMove};
+pub use copying::{Copied, CopyError, CopyProgress};
 pub use error::{CommitError, LakeError};
 pub use events::{Event, EventTables, LOG_READS_MAX};
 pub use files::{CommitFile, FileRole};
