@@ -115,10 +115,7 @@ async fn wap_gate_blocks() {
     let gateway = Gateway::new("pi-1", 7);
     let mut more = MemoryLog::of(&records);
     let (row, blob) = gateway.frame(40, &picture(40));
-    let beat = [
-        gateway.heartbeat(IMU, 1_020, imu_at(1_100)),
-        gateway.heartbeat(CAMERA, 41, frame_at(50)),
-    ];
+    let beat = [gateway.heartbeat(IMU, 1_020, imu_at(1_100)), gateway.heartbeat(CAMERA, 41, frame_at(50))];
     let sent = imu_at(1_020);
     more.incarnations.push(vec![
         gateway.batch(&[gateway.imu(1_000..1_020)], sent),
@@ -137,16 +134,26 @@ async fn a_waiver_publishes_what_was_held_back_and_says_who() {
     let records = ten_seconds(&Gateway::new("pi-1", 7));
     live_as(&lake, &MemoryLog::of(&records), &recipes(), gated("exit 1")).await;
     let aside = refs(&lake, "quarantine").await.remove(0);
-    let waiver =
-        Waiver { by: "ada".to_owned(), reason: "night is meant".to_owned(), now: UtcNanos(START + 1_000_000) };
+    let waiver = Waiver {
+        by: "ada".to_owned(),
+        reason: "night is meant".to_owned(),
+        now: UtcNanos(START + 1_000_000),
+    };
     let done = waive(&lake, &aside, &RefName::main(), &waiver).await.unwrap();
     assert_eq!(keys(&lake).await.len(), ROWS);
     assert!(done.commit.message.contains("waived by ada: night is meant"), "{}", done.commit.message);
     let rows = table(&lake, "ops.verdicts").await;
     let waived: Vec<_> = rows.iter().filter(|row| row["waived_by"] != Cell::Null).collect();
     assert_eq!(waived.len(), 1);
-    assert_eq!((text(waived[0], "waived_by"), text(waived[0], "published_as")), ("ada".into(), "main".into()));
-    assert_eq!(rows.iter().filter(|row| text(row, "gate") == "check").count(), 1, "no verdict is there twice");
+    assert_eq!(
+        (text(waived[0], "waived_by"), text(waived[0], "published_as")),
+        ("ada".into(), "main".into())
+    );
+    assert_eq!(
+        rows.iter().filter(|row| text(row, "gate") == "check").count(),
+        1,
+        "no verdict is there twice"
+    );
     assert!(refs(&lake, "quarantine").await.is_empty());
     let again = waive(&lake, &aside, &RefName::main(), &waiver).await.unwrap_err();
     assert!(matches!(again, WaiveError::NoCandidate { .. }), "{again}");
@@ -237,8 +244,10 @@ async fn only_so_many_quarantined_candidates_are_kept() {
         let (frame, imu) = (40 + round, 1_000 + round * 25);
         let sent = imu_at(imu + 25);
         let (row, blob) = gateway.frame(frame, &picture(frame));
-        let beat =
-            [gateway.heartbeat(IMU, imu + 25, imu_at(imu + 60)), gateway.heartbeat(CAMERA, frame + 1, frame_at(frame + 9))];
+        let beat = [
+            gateway.heartbeat(IMU, imu + 25, imu_at(imu + 60)),
+            gateway.heartbeat(CAMERA, frame + 1, frame_at(frame + 9)),
+        ];
         log.incarnations.push(vec![
             gateway.batch(&[gateway.imu(imu..imu + 25)], sent),
             gateway.batch(&[row], sent),

@@ -195,7 +195,8 @@ fn read_webhook(
     let secret_file = table.text("secret_file", mistakes).map(|file| folder.join(file));
     let kinds = table.texts("kinds", mistakes);
     let known = [
-        "ingest", "resolve", "align", "compact", "merge", "revert", "rollback", "reset", "schema", "foreign", "delete",
+        "ingest", "resolve", "align", "compact", "merge", "revert", "rollback", "reset", "schema", "foreign",
+        "delete",
     ];
     for kind in kinds.iter().filter(|kind| !known.contains(&kind.as_str())) {
         let hint = format!("known are: {}", known.join(", "));
@@ -208,7 +209,12 @@ fn read_webhook(
     };
     for wrong in refs.iter().filter(|text| !is_pattern(text)) {
         let hint = "such as \"main\" or \"quarantine/*\"";
-        mistakes.add(&table.path_of("refs"), "names of refs, or beginnings with *", &format!("{wrong:?}"), hint);
+        mistakes.add(
+            &table.path_of("refs"),
+            "names of refs, or beginnings with *",
+            &format!("{wrong:?}"),
+            hint,
+        );
     }
     if refs.is_empty() {
         refs.push("main".to_owned());
@@ -220,7 +226,8 @@ fn read_webhook(
 /// A name that is a file's, too, and nobody else's.
 fn read_name(table: &mut Section, names: &mut BTreeSet<String>, mistakes: &mut Mistakes) -> Option<String> {
     let expected = "1 to 64 characters of a-z 0-9 . _ -";
-    let name: Option<TenantId> = table.needed("name", expected, "it names the hook in verdicts and metrics", mistakes);
+    let name: Option<TenantId> =
+        table.needed("name", expected, "it names the hook in verdicts and metrics", mistakes);
     let name = name?.to_string();
     if !names.insert(name.clone()) {
         mistakes.add(&table.path_of("name"), "another name", &format!("{name:?} twice"), "");

@@ -136,8 +136,13 @@ async fn patterns_and_kinds_choose_and_the_end_of_a_ref_is_told() {
     live(hook(), &endpoint, 1).await;
     lake.drop_ref(&name, None, "test", 2, "done").await.unwrap();
     live(hook(), &endpoint, 2).await;
-    let ops: Vec<String> =
-        endpoint.got.lock().unwrap().iter().map(|(_, event)| event["op"].as_str().unwrap().to_owned()).collect();
+    let ops: Vec<String> = endpoint
+        .got
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(_, event)| event["op"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!(ops, ["create", "delete"]);
 }
 

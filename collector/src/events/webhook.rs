@@ -80,7 +80,8 @@ impl<D: Disk, C: Clock> Webhook<D, C> {
                 Err(error) => {
                     let name = self.settings.name.clone();
                     metrics::counter!("headwater_event_failed_total", "webhook" => name).increment(1);
-                    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                    let cause =
+                        std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                     tracing::warn!(webhook = self.settings.name, %error, cause, wait_ms, "events wait for their webhook");
                     let pause = wait_ms;
                     wait_ms = wait_ms.saturating_mul(2).min(BACKOFF_MS_MAX);
@@ -116,7 +117,8 @@ impl<D: Disk, C: Clock> Webhook<D, C> {
                 let events = match self.lake.events(&name, after).await {
                     Err(LakeError::LogPruned { oldest, .. }) => {
                         let lost = oldest.saturating_sub(after);
-                        metrics::counter!("headwater_event_pruned_total", "webhook" => label.clone()).increment(lost);
+                        metrics::counter!("headwater_event_pruned_total", "webhook" => label.clone())
+                            .increment(lost);
                         tracing::error!(webhook = label, %name, lost, "entries were pruned before the webhook took them");
                         cursors.refs.insert(name.clone(), oldest);
                         self.file.store(&cursors)?;
@@ -130,7 +132,8 @@ impl<D: Disk, C: Clock> Webhook<D, C> {
                 for event in events {
                     if self.wants(&event) {
                         self.deliver(&event).await?;
-                        metrics::counter!("headwater_event_delivered_total", "webhook" => label.clone()).increment(1);
+                        metrics::counter!("headwater_event_delivered_total", "webhook" => label.clone())
+                            .increment(1);
                     }
                     cursors.refs.insert(name.clone(), event.seq);
                     self.file.store(&cursors)?;
@@ -190,9 +193,10 @@ impl<D: Disk, C: Clock> Webhook<D, C> {
         };
         match answer {
             Ok(answer) if answer.is_success() => Ok(()),
-            Ok(answer) => {
-                Err(Undelivered::Endpoint(format!("{} answered {} instead of 2xx", settings.url, answer.status)))
-            }
+            Ok(answer) => Err(Undelivered::Endpoint(format!(
+                "{} answered {} instead of 2xx",
+                settings.url, answer.status
+            ))),
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(|c| format!(": {c}")).unwrap_or_default();
                 Err(Undelivered::Endpoint(format!("{error}{cause}")))

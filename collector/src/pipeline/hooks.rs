@@ -7,9 +7,7 @@ use crate::gate::{GateSettings, Hook, HookCall};
 use crate::outbound::{Poster, Secret};
 use std::path::{Path, PathBuf};
 
-fn wrong(
-    name: &str,
-) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> PipelineError + use<> {
+fn wrong(name: &str) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> PipelineError + use<> {
     let name = name.to_owned();
     move |source| PipelineError::Hook { name, source }
 }

@@ -137,8 +137,7 @@ impl Lake {
             refs.extend(head.commit.map(|commit| (name, commit)));
         }
         let mut tags = Vec::new();
-        for key in self.store().names_in("_repo/refs/tags").await? {
-            let Some(Ok(name)) = key.strip_suffix(".json").map(RefName::from_key) else { continue };
+        for name in self.tags().await? {
             tags.extend(self.refs().tagged(&name).await?.map(|commit| (name, commit)));
         }
         if let Some(only) = only {

@@ -16,7 +16,9 @@ pub(in crate::query) enum GateVerb {
     /// Candidates that are being judged or were quarantined.
     List,
     /// Verdicts on a candidate, with their evidence.
-    #[command(after_help = "Example:\n  headwater gate show 01j9x3zq --json | jq '.[] | select(.verdict == \"fail\") | .evidence'")]
+    #[command(
+        after_help = "Example:\n  headwater gate show 01j9x3zq --json | jq '.[] | select(.verdict == \"fail\") | .evidence'"
+    )]
     Show {
         /// quarantine/<id>, wap/<id>, or a beginning of the id.
         candidate: String,
@@ -52,15 +54,26 @@ pub(super) async fn run<W: Write>(
         GateVerb::Waive { candidate, reason, by, to, yes } => {
             let name = find(lake, candidate, &["quarantine"]).await?.0;
             let target = RefName::new(to.as_str()).map_err(LakeError::from)?;
-            let rows = rows_of(lake, &tip(lake, &name).await?).await.map_err(crate::gate::waive::WaiveError::from)?;
+            let rows = rows_of(lake, &tip(lake, &name).await?)
+                .await
+                .map_err(crate::gate::waive::WaiveError::from)?;
             if !yes {
                 confirm(&format!("Publish {} rows of {name} to {target} against the gate?", rows.1.count()))?;
             }
             let waiver = Waiver { by: by.clone(), reason: reason.clone(), now: now() };
             let done = waive(lake, &name, &target, &waiver).await?;
             match asked.json {
-                true => writeln!(asked.out, "{}", json!({"commit": done.id, "rows": rows.1.count(), "ref": target}))?,
-                false => writeln!(asked.out, "{} rows published to {target} as {}", rows.1.count(), done.id.short())?,
+                true => writeln!(
+                    asked.out,
+                    "{}",
+                    json!({"commit": done.id, "rows": rows.1.count(), "ref": target})
+                )?,
+                false => writeln!(
+                    asked.out,
+                    "{} rows published to {target} as {}",
+                    rows.1.count(),
+                    done.id.short()
+                )?,
             }
             Ok(())
         }
@@ -77,8 +90,12 @@ async fn list<W: Write>(lake: &Lake, asked: &mut Asked<'_, W>) -> Result<(), Que
                 // Made by somebody else, or not whole: it is shown all the same.
                 Err(_) => Value::Null,
             };
-            let failed: Vec<&str> =
-                tip.gates.iter().filter(|gate| gate.verdict == "fail").map(|gate| gate.name.as_str()).collect();
+            let failed: Vec<&str> = tip
+                .gates
+                .iter()
+                .filter(|gate| gate.verdict == "fail")
+                .map(|gate| gate.name.as_str())
+                .collect();
             rows.push(object(json!({
                 "candidate": name.to_string(),
                 "recipe": tip.lineage.recipes.keys().cloned().collect::<Vec<_>>().join(", "),
@@ -107,10 +124,13 @@ async fn show<W: Write>(lake: &Lake, spec: &str, asked: &mut Asked<'_, W>) -> Re
         }
     }
     // On whichever of its refs it was judged or waived.
-    rows.retain(|row| row.get("ref").and_then(Value::as_str).is_some_and(|name| name.ends_with(&format!("/{id}"))));
+    rows.retain(|row| {
+        row.get("ref").and_then(Value::as_str).is_some_and(|name| name.ends_with(&format!("/{id}")))
+    });
     if asked.json {
         for row in &mut rows {
-            let evidence = row.get("evidence").and_then(Value::as_str).and_then(|text| serde_json::from_str(text).ok());
+            let evidence =
+                row.get("evidence").and_then(Value::as_str).and_then(|text| serde_json::from_str(text).ok());
             if let Some(evidence) = evidence {
                 row.insert("evidence".to_owned(), evidence);
             }

@@ -41,7 +41,9 @@ pub(super) enum OutgoingVerb {
     )]
     Export(export::ExportArgs),
     /// Every file a commit consists of, with size and SHA-256, for other tools to copy or check.
-    #[command(after_help = "Examples:\n  headwater export-manifest --at v1 > v1.json\n  headwater export-manifest raw.imu --no-checksums | jq -r '.files[].location'")]
+    #[command(
+        after_help = "Examples:\n  headwater export-manifest --at v1 > v1.json\n  headwater export-manifest raw.imu --no-checksums | jq -r '.files[].location'"
+    )]
     ExportManifest(copy::ManifestArgs),
     /// Copies a lake, or one branch of it, to another folder.
     ///

@@ -12,7 +12,7 @@ const POLL_MS_MIN: u64 = 200;
 const POLL_MS_MAX: u64 = 5_000;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct WatchArgs {
+pub(in crate::query) struct WatchArgs {
     /// Branch or other ref.
     #[arg(default_value = "main")]
     name: String,
@@ -88,7 +88,10 @@ fn print<W: Write>(event: &Event, args: &WatchArgs, out: &mut W) -> Result<(), Q
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "a command for people polls a store; nothing is decided by the wait")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a command for people polls a store; nothing is decided by the wait"
+)]
 async fn pause(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }

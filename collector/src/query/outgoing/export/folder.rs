@@ -32,7 +32,8 @@ impl Folder {
         if is_there && !force {
             return Err(QueryError::OutExists(out.to_owned()));
         }
-        if let Some(parent) = out.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.is_dir()) {
+        if let Some(parent) = out.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.is_dir())
+        {
             return Err(QueryError::NoFolder { file: out.to_owned(), folder: parent.to_owned() });
         }
         let part = temporary(out);

@@ -186,9 +186,12 @@ mod tests {
 
     #[test]
     fn csv_is_flat_and_quotes_what_needs_it() {
-        let members = vec![ColumnSpec::optional("n", ColumnType::Int), ColumnSpec::optional("s", ColumnType::String)];
-        let columns =
-            [ColumnSpec::required("a", ColumnType::String), ColumnSpec::optional("b", ColumnType::Struct(members))];
+        let members =
+            vec![ColumnSpec::optional("n", ColumnType::Int), ColumnSpec::optional("s", ColumnType::String)];
+        let columns = [
+            ColumnSpec::required("a", ColumnType::String),
+            ColumnSpec::optional("b", ColumnType::Struct(members)),
+        ];
         let mut heads = Vec::new();
         columns.iter().for_each(|column| flat_names(column, "", &mut heads));
         assert_eq!(heads, ["a", "b.n", "b.s"]);

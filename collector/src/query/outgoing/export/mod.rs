@@ -23,7 +23,7 @@ use std::path::PathBuf;
 
 /// What files an export makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(in crate::query) enum Format {
     /// A Parquet file per day.
     Parquet,
     /// A CSV file per day; bytes as base64.
@@ -38,7 +38,7 @@ pub(super) enum Format {
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["table", "all"])))]
-pub(super) struct ExportArgs {
+pub(in crate::query) struct ExportArgs {
     /// Table, such as raw.imu.
     table: Option<String>,
     /// Every table.

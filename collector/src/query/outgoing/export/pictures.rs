@@ -79,7 +79,8 @@ fn with_bytes(row: &RecordBatch, name: &str, bytes: &[u8]) -> Result<RecordBatch
     };
     let place = row.schema().index_of(name).map_err(wrong)?;
     let mut columns: Vec<ArrayRef> = row.columns().to_vec();
-    if let (DataType::Struct(fields), Some(column)) = (row.schema().field(place).data_type(), columns.get_mut(place))
+    if let (DataType::Struct(fields), Some(column)) =
+        (row.schema().field(place).data_type(), columns.get_mut(place))
     {
         let members: Vec<ArrayRef> = vec![
             Arc::new(LargeBinaryArray::from(vec![Some(bytes)])),
@@ -100,7 +101,11 @@ pub(super) struct Pictures {
 }
 
 impl Pictures {
-    pub(super) fn begin(table: &TableName, columns: &[ColumnSpec], folder: &Folder) -> Result<Self, QueryError> {
+    pub(super) fn begin(
+        table: &TableName,
+        columns: &[ColumnSpec],
+        folder: &Folder,
+    ) -> Result<Self, QueryError> {
         let Some(column) = blob_columns(columns).next() else {
             return Err(QueryError::NoPictures(table.to_string()));
         };

@@ -17,7 +17,11 @@ impl FromStr for Moment {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no moment: write RFC 3339 such as 2026-11-28T10:00:00Z, a day such as 2026-11-28, or -2h, -30min, -7d");
+        let wrong = || {
+            format!(
+                "{text:?} is no moment: write RFC 3339 such as 2026-11-28T10:00:00Z, a day such as 2026-11-28, or -2h, -30min, -7d"
+            )
+        };
         if text == "now" {
             return Ok(Self::Before(0));
         }
@@ -111,7 +115,10 @@ mod tests {
         assert_eq!(at("1970-01-01T00:00:01.5Z"), 1_500_000);
         assert_eq!(at("1970-01-02"), 86_400_000_000);
         assert_eq!(at("1970-01-01T02:00:00+01:00"), 3_600_000_000);
-        assert_eq!((at("-2h"), at("-30min"), at("now")), (992_800_000_000, 998_200_000_000, 1_000_000_000_000));
+        assert_eq!(
+            (at("-2h"), at("-30min"), at("now")),
+            (992_800_000_000, 998_200_000_000, 1_000_000_000_000)
+        );
         for bad in ["", "yesterday", "-2", "-h", "2h", "-99999999999999w", "2026-13-01", "-1.5h"] {
             let said = bad.parse::<Moment>().unwrap_err();
             assert!(said.contains("RFC 3339"), "{said}");
