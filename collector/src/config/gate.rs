@@ -85,7 +85,8 @@ pub(super) fn read_gate(root: &mut Section, folder: &Path, mistakes: &mut Mistak
         ca_file: None,
     };
     let Some(mut table) = root.section("gate", mistakes) else { return gate };
-    match table.text("mode", mistakes).as_deref() {
+    let mode = table.text("mode", mistakes);
+    match mode.as_deref() {
         None | Some("inline") => {}
         Some("branch") => gate.mode = GateMode::Branch,
         Some(other) => {
@@ -109,7 +110,7 @@ pub(super) fn read_gate(root: &mut Section, folder: &Path, mistakes: &mut Mistak
     if hooks.len() > HOOKS_MAX {
         mistakes.add(&hooks_path, &format!("at most {HOOKS_MAX} hooks"), &hooks.len().to_string(), "");
     }
-    if !hooks.is_empty() && gate.mode == GateMode::Inline {
+    if !hooks.is_empty() && matches!(mode.as_deref(), None | Some("inline")) {
         let hint = "hooks read rows where they are staged";
         mistakes.add(&table.path_of("mode"), "\"branch\" with hooks", "\"inline\"", hint);
     }
