@@ -1,6 +1,7 @@
 //! Write, audit, publish: no aligned row is on the branch without a verdict, and raw rows never wait for one.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
+#![expect(clippy::disallowed_methods, reason = "hooks are programs, so these tests wait by the real clock")]
 
 mod ingest_world;
 
@@ -87,7 +88,7 @@ async fn a_passing_candidate_is_published_whole_with_its_verdicts() {
     let head = lake.head(&RefName::main()).await.unwrap().unwrap();
     assert_eq!(head.op, RefOp::Ff, "the branch stood still meanwhile");
     let commit = lake.commit_object(&head.commit.unwrap()).await.unwrap();
-    assert_eq!((commit.kind, commit.gates.len()), (CommitKind::Align, 10));
+    assert_eq!((commit.kind, commit.gates.len()), (CommitKind::Align, 11));
     assert!(commit.coverage.contains_key("drive"));
     // Another life finds nothing to do.
     let entries = lake.refs().history(&RefName::main(), usize::MAX).await.unwrap().len();
@@ -126,6 +127,36 @@ async fn wap_gate_blocks() {
     live_as(&lake, &more, &recipes(), gated("exit 0")).await;
     assert_eq!(keys(&lake).await.len(), 1);
     assert_eq!(refs(&lake, "quarantine").await, aside);
+}
+
+#[tokio::test]
+async fn pictures_that_are_none_are_held_back_before_any_hook_is_asked() {
+    let lake = testing::memory().await.unwrap();
+    let gateway = Gateway::new("pi-1", 7);
+    let mut records = ten_seconds(&gateway);
+    let sent = imu_at(1_020);
+    // Says 640 by 480, and is no picture at all.
+    let (row, blob) = gateway.frame(40, b"<html>not found</html>");
+    let beat = [gateway.heartbeat(IMU, 1_020, imu_at(1_100)), gateway.heartbeat(CAMERA, 41, frame_at(50))];
+    records.extend([
+        gateway.batch(&[gateway.imu(1_000..1_020)], sent),
+        gateway.batch(&[row], sent),
+        blob,
+        gateway.batch(&beat, sent),
+    ]);
+    // Alone in its window, so that it is among those looked at.
+    live_as(&lake, &MemoryLog::of(&records[..records.len() - 4]), &recipes(), gated("exit 0")).await;
+    live_as(&lake, &MemoryLog::of(&records), &recipes(), gated("touch /no/such/folder/asked; exit 0")).await;
+    assert_eq!(keys(&lake).await.len(), ROWS);
+    let found = verdicts(&lake).await;
+    assert!(found.contains(&("image_header".into(), "fail".into())), "{found:?}");
+    let rows = table(&lake, "ops.verdicts").await;
+    assert_eq!(
+        rows.iter().filter(|row| text(row, "gate") == "check").count(),
+        1,
+        "the hook was asked of the first"
+    );
+    assert_eq!(refs(&lake, "quarantine").await.len(), 1);
 }
 
 #[tokio::test]

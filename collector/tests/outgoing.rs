@@ -58,11 +58,7 @@ impl World {
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
-        command
-            .env_remove("HEADWATER_LAKE")
-            .current_dir(self.dir.path())
-            .args(["--lake", "lake"])
-            .args(words);
+        command.env("HEADWATER_LAKE", "lake").current_dir(self.dir.path()).args(words);
         command.stdin(Stdio::null());
         command
     }

@@ -1,5 +1,7 @@
 //! Staging branches: what a candidate added goes onto its branch whole or not at all, wherever that branch is by then.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Copies of a lake: the same rows under other locations, gone on with after an interruption.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
+
 mod common;
 
 use std::sync::Arc;

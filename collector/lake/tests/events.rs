@@ -1,5 +1,7 @@
 //! Events: one per entry of a ref's log, none lost, none twice, whoever asks and whenever.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
+
 mod common;
 
 use common::{NOON_US, both, name};

@@ -1,5 +1,7 @@
 //! What a scan can be asked: a device, a span of time, conditions, an order that is the same each time.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
+
 mod common;
 
 use arrow_array::cast::AsArray;

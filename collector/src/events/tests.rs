@@ -1,5 +1,7 @@
 //! Webhooks that are away, refuse, hang and come back: each event at least once, in order, and none forgotten.
 
+#![expect(clippy::disallowed_methods, reason = "endpoints and webhooks of a test end with its runtime")]
+
 use super::*;
 use crate::land::StdDisk;
 use crate::outbound::{Poster, Secret};

@@ -1,6 +1,8 @@
 //! Hooks that pass, fail, hang, crash, babble and flood, as programs and as endpoints.
 
-use super::super::settings::{Hook, HookCall};
+#![expect(clippy::disallowed_methods, reason = "endpoints of a test end with its runtime")]
+
+use super::super::settings::{Hook, HookCall, WebhookCall};
 use super::*;
 use crate::outbound::{Poster, Secret};
 use headwater_sim::clock::SimClock;
@@ -135,8 +137,11 @@ fn http(status: &str, body: &str) -> String {
 
 async fn webhook(answer: String, timeout_ms: u64) -> (Judged, u32) {
     let (url, asked, _) = endpoint(answer).await;
-    let call =
-        HookCall::Webhook { url: url.parse().unwrap(), secret: None, poster: Poster::new(None).unwrap() };
+    let call = HookCall::Webhook(Box::new(WebhookCall {
+        url: url.parse().unwrap(),
+        secret: None,
+        poster: Poster::new(None).unwrap(),
+    }));
     let judged = ask(&hook(call, timeout_ms), &question(), &SimClock::start()).await;
     (judged, asked.load(Ordering::SeqCst))
 }
@@ -170,11 +175,11 @@ async fn whatever_else_an_endpoint_does_never_passes() {
     }
     let (judged, _) = webhook(String::new(), 300).await;
     assert!(judged.evidence["error"].as_str().unwrap().contains("within 300 ms"));
-    let call = HookCall::Webhook {
+    let call = HookCall::Webhook(Box::new(WebhookCall {
         url: "http://127.0.0.1:1/".parse().unwrap(),
         secret: None,
         poster: Poster::new(None).unwrap(),
-    };
+    }));
     let nobody = ask(&hook(call, MINUTE_MS), &question(), &SimClock::start()).await;
     assert!(nobody.evidence["error"].as_str().unwrap().contains("refused"), "{nobody:?}");
 }
@@ -186,11 +191,11 @@ async fn a_question_is_signed_so_that_the_endpoint_can_check_it() {
     std::fs::write(&file, "0123456789abcdef").unwrap();
     let secret = Secret::read(&file).unwrap();
     let (url, _, told) = endpoint(http("200 OK", "{\"verdict\": \"pass\"}")).await;
-    let call = HookCall::Webhook {
+    let call = HookCall::Webhook(Box::new(WebhookCall {
         url: url.parse().unwrap(),
         secret: Some(secret.clone()),
         poster: Poster::new(None).unwrap(),
-    };
+    }));
     ask(&hook(call, MINUTE_MS), &question(), &SimClock::start()).await;
     let request = told.borrow().clone();
     let (head, body) = request.split_once("\r\n\r\n").unwrap();

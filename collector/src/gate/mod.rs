@@ -8,6 +8,7 @@
 //! (R15).
 
 pub mod hook;
+pub mod picture;
 mod rules;
 mod settings;
 pub mod waive;
@@ -15,4 +16,5 @@ pub mod waive;
 pub use rules::{GATE_VERSION, Judged, Verdict, judge, worst};
 pub use settings::{
     GateLimits, GateMode, GateSettings, HOOK_TIMEOUT_S, HOOK_TIMEOUT_S_MAX, HOOKS_MAX, Hook, HookCall, KEEP,
+    WebhookCall,
 };

@@ -49,14 +49,18 @@ pub enum HookCall {
     /// A program with its arguments: the question on its standard input, the verdict by its exit code.
     Command(Vec<String>),
     /// An endpoint: the question as its body, the verdict in its answer.
-    Webhook {
-        /// Where.
-        url: Endpoint,
-        /// Signs the question.
-        secret: Option<Secret>,
-        /// How it is reached.
-        poster: Poster,
-    },
+    Webhook(Box<WebhookCall>),
+}
+
+/// An endpoint that is asked.
+#[derive(Debug, Clone)]
+pub struct WebhookCall {
+    /// Where.
+    pub url: Endpoint,
+    /// Signs the question.
+    pub secret: Option<Secret>,
+    /// How it is reached.
+    pub poster: Poster,
 }
 
 /// Limits of the built-in rules that depend on the fleet.

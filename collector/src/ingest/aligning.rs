@@ -44,7 +44,13 @@ pub(super) enum AlignError {
     #[error("read a quarantined candidate")]
     Candidate(#[from] CandidateError),
     #[error("judge a staged candidate")]
-    Audit(#[from] AuditError),
+    Audit(#[source] Box<AuditError>),
+}
+
+impl From<AuditError> for AlignError {
+    fn from(error: AuditError) -> Self {
+        Self::Audit(Box::new(error))
+    }
 }
 
 /// A recipe at work.

@@ -12,6 +12,7 @@
 use super::aligning::{AlignError, Slot};
 use super::candidate::Candidate;
 use super::commit::Committer;
+use super::pictures;
 use super::staging::{QUARANTINE, WAP, keep_newest};
 use crate::align::coverage::Coverage;
 use crate::gate::hook::{Question, ask};
@@ -99,6 +100,10 @@ struct Job<C> {
 }
 
 /// Stages a candidate and has it judged, in a task of its own.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "its handle is held by the recipe: ingest drains it at the end, and what is dropped is aborted"
+)]
 pub(super) fn begin<C: Clock + Clone + Send + Sync + 'static>(
     candidate: Candidate,
     from: Option<CoverageEntry>,
@@ -141,6 +146,9 @@ impl<C: Clock> Job<C> {
     async fn judge(&self, mut candidate: Candidate, branch: &RefName) -> Result<Audited, AuditError> {
         let mut writer = self.lake.writer(branch.clone(), self.author.clone());
         let staged = writer.commit(candidate.staged()).await?;
+        if let Some(judged) = pictures::judge(&self.lake, &candidate).await? {
+            candidate.judged.push(judged);
+        }
         // What the rules refuse needs nobody's time.
         if candidate.verdict() != Verdict::Fail {
             let question = self.question(&candidate, branch, &staged.id);

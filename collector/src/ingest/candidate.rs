@@ -23,6 +23,8 @@ pub(super) struct Candidate {
     pub(super) table: TableName,
     pub(super) window: AlignedWindow,
     pub(super) judged: Vec<Judged>,
+    /// Place of the picture among the spine's values, if it has one.
+    pub(super) picture: Option<usize>,
     /// The coverage once it is published, and its stored form.
     pub(super) done: Coverage,
     pub(super) entry: CoverageEntry,
@@ -58,6 +60,7 @@ impl Candidate {
             recipe_id: aligner.id().to_owned(),
             table: table_name(recipe)?,
             judged: judge(aligner, &window, now, limits),
+            picture: recipe.spine_select.iter().position(|field| field.as_str() == "image"),
             window,
             done,
             entry: CoverageEntry { recipe_id: aligner.id().to_owned(), hash },

@@ -25,6 +25,7 @@ mod fold;
 mod group;
 mod held;
 mod patience;
+mod pictures;
 mod port;
 pub mod rehearsal;
 mod replaying;

@@ -3,7 +3,7 @@
 use super::PipelineError;
 use crate::config::{HookWay, Settings};
 use crate::events::WebhookSettings;
-use crate::gate::{GateSettings, Hook, HookCall};
+use crate::gate::{GateSettings, Hook, HookCall, WebhookCall};
 use crate::outbound::{Poster, Secret};
 use std::path::{Path, PathBuf};
 
@@ -30,11 +30,11 @@ pub fn gate_settings(settings: &Settings) -> Result<GateSettings, PipelineError>
     for hook in &section.hooks {
         let call = match &hook.way {
             HookWay::Command(words) => HookCall::Command(words.clone()),
-            HookWay::Webhook(url, file) => HookCall::Webhook {
+            HookWay::Webhook(url, file) => HookCall::Webhook(Box::new(WebhookCall {
                 url: url.clone(),
                 secret: secret(&hook.name, file.as_ref())?,
                 poster: poster(&hook.name, section.ca_file.as_deref())?,
-            },
+            })),
         };
         let (name, recipes) = (hook.name.clone(), hook.recipes.clone());
         hooks.push(Hook { name, recipes, timeout_ms: hook.timeout_s.saturating_mul(1_000), call });

@@ -104,7 +104,7 @@ pub enum QueryError {
     },
     /// A waiver that did not happen.
     #[error(transparent)]
-    Waive(#[from] crate::gate::waive::WaiveError),
+    Waive(Box<crate::gate::waive::WaiveError>),
     /// Nobody is there to be asked.
     #[error("this needs a yes and there is no terminal to ask at; give --yes if it is meant")]
     Unconfirmed,
@@ -144,7 +144,7 @@ pub enum QueryError {
     SameLake(String),
     /// A copy that did not end.
     #[error(transparent)]
-    Copy(#[from] headwater_lake::CopyError),
+    Copy(Box<headwater_lake::CopyError>),
     /// Certificates.
     #[error(transparent)]
     Pki(#[from] crate::pki::PkiError),
@@ -166,4 +166,16 @@ pub enum QueryError {
     /// The runtime did not start.
     #[error("failed to start: {0}")]
     Start(String),
+}
+
+impl From<crate::gate::waive::WaiveError> for QueryError {
+    fn from(error: crate::gate::waive::WaiveError) -> Self {
+        Self::Waive(Box::new(error))
+    }
+}
+
+impl From<headwater_lake::CopyError> for QueryError {
+    fn from(error: headwater_lake::CopyError) -> Self {
+        Self::Copy(Box::new(error))
+    }
 }

@@ -154,10 +154,10 @@ async fn ask_once<C: Clock>(hook: &Hook, question: &Question, clock: &C) -> Resu
     let answer = async {
         match &hook.call {
             HookCall::Command(words) => command::run(words, question).await,
-            HookCall::Webhook { url, secret, poster } => {
+            HookCall::Webhook(call) => {
                 let unix_s = clock.read().real.0.div_euclid(NS_PER_S);
                 let id = format!("{}.{}", question.candidate, hook.name);
-                webhook::post(poster, url, secret.as_ref(), &id, unix_s, question).await
+                webhook::post(call, &id, unix_s, question).await
             }
         }
     };

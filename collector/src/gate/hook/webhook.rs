@@ -1,8 +1,8 @@
 //! A hook as an endpoint: asked by POST, it answers with its verdict.
 
 use super::{EVIDENCE_BYTES_MAX, HookError, HookVerdict, Question};
-use crate::gate::Verdict;
-use crate::outbound::{Endpoint, Post, Poster, Secret};
+use crate::gate::{Verdict, WebhookCall};
+use crate::outbound::Post;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -14,16 +14,15 @@ struct Answer {
 }
 
 pub(super) async fn post(
-    poster: &Poster,
-    url: &Endpoint,
-    secret: Option<&Secret>,
+    call: &WebhookCall,
     id: &str,
     unix_s: i64,
     question: &Question,
 ) -> Result<HookVerdict, HookError> {
     let body = question.to_json().to_string().into();
+    let secret = call.secret.as_ref();
     let post = Post { id, unix_s, body, secret, answer_bytes_max: EVIDENCE_BYTES_MAX };
-    let answer = poster.post(url, post).await.map_err(|error| {
+    let answer = call.poster.post(&call.url, post).await.map_err(|error| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         HookError::Unreachable(format!("{error}{cause}"))
     })?;

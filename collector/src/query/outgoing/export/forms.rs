@@ -25,7 +25,7 @@ pub(super) struct Form {
 enum Day {
     None,
     Parquet(Box<ParquetSink<HashedFile>>, u64),
-    Text(HashedFile, u64),
+    Text(Box<HashedFile>, u64),
 }
 
 impl Form {
@@ -85,7 +85,7 @@ impl Form {
         match std::mem::replace(&mut self.day, Day::None) {
             Day::None => Ok(()),
             Day::Parquet(sink, rows) => folder.done(sink.finish()?, Some(rows)),
-            Day::Text(file, rows) => folder.done(file, Some(rows)),
+            Day::Text(file, rows) => folder.done(*file, Some(rows)),
         }
     }
 
@@ -130,7 +130,7 @@ impl Form {
             self.columns.iter().for_each(|column| flat_names(column, "", &mut heads));
             file.write_all(joined(heads.iter().map(|head| quoted(head))).as_bytes())?;
         }
-        Ok(Day::Text(file, 0))
+        Ok(Day::Text(Box::new(file), 0))
     }
 }
 
