@@ -39,7 +39,7 @@ fn jpeg(bytes: &[u8]) -> Option<(u32, u32)> {
             // Markers without a length.
             0xff01 | 0xffd0..=0xffd7 => at = at.checked_add(2)?,
             // The frame header comes before the first scan and before the end.
-            0xffd8 | 0xffd9 | 0xffda => return None,
+            0xffd8..=0xffda => return None,
             0xff02..=0xfffe => {
                 let length = usize::from(u16_at(bytes, at.checked_add(2)?)?);
                 at = at.checked_add(2)?.checked_add(length.max(2))?;

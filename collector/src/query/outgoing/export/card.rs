@@ -79,7 +79,7 @@ pub(super) fn readme(
     }
     format!(
         "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*.parquet\n\
-         dataset_info:\n  features:\n{features}  splits:\n  - name: train\n    num_examples: {rows}\n---\n\n\
+         dataset_info:\n  features:\n{features}---\n\n\
          # {table}\n\n{rows} rows of commit `{id}` of lake `{}`, exported by Headwater. `manifest.json` names the \
          filters and a SHA-256 per file: the same commit and filters give the same files.\n\n\
          ```python\nfrom datasets import load_dataset\nrows = load_dataset(\"this/folder\", split=\"train\")\n```\n\n\
