@@ -222,6 +222,9 @@ const COLLECTOR_EDGES: &[(&str, &str)] = &[
     ("query", "resolve"),
     // A person waives what the gate holds.
     ("query", "gate"),
+    // `headwater serve` serves a lake without a collector, by its clock.
+    ("query", "serve"),
+    ("query", "receive"),
     ("commit", "dedup"),
     ("commit", "resolve"),
 ];
@@ -245,6 +248,7 @@ const PLAIN_WRITES: &[(&str, &str)] = &[
         "collector/src/query/outgoing/export/folder.rs",
         "a folder for other tools: its files are synced, it gets its name last, and the lake can give it again",
     ),
+    ("collector/src/serve/audit.rs", "turns its own old files; the newest is appended and synced"),
     ("agent/src/enroll/files.rs", "certificates and keys, synced with their folders, all or none"),
 ];
 

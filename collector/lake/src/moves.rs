@@ -72,18 +72,6 @@ impl Lake {
         }
     }
 
-    /// Names of all tags, in order.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn tags(&self) -> Result<Vec<RefName>, LakeError> {
-        let keys = self.store().names_in("_repo/refs/tags").await?;
-        let names = keys.iter().filter_map(|key| key.strip_suffix(".json"));
-        let mut names: Vec<RefName> = names.filter_map(|key| RefName::from_key(key).ok()).collect();
-        names.sort();
-        Ok(names)
-    }
-
     /// Refs below `folder/`, as [`RefStore::list`](crate::RefStore::list) gives them.
     ///
     /// # Errors

@@ -39,7 +39,7 @@ pub fn gate_settings(settings: &Settings) -> Result<GateSettings, PipelineError>
         let (name, recipes) = (hook.name.clone(), hook.recipes.clone());
         hooks.push(Hook { name, recipes, timeout_ms: hook.timeout_s.saturating_mul(1_000), call });
     }
-    let served = settings.http.map(|listen| format!("http://{listen}"));
+    let served = settings.http.as_ref().map(|http| format!("http://{}", http.listen));
     Ok(GateSettings {
         mode: section.mode,
         keep: section.keep,

@@ -10,6 +10,7 @@ mod error;
 mod outgoing;
 mod rows;
 mod scan;
+mod serving;
 mod show;
 mod table;
 mod views;

@@ -137,9 +137,7 @@ impl Lake {
             refs.extend(head.commit.map(|commit| (name, commit)));
         }
         let mut tags = Vec::new();
-        for name in self.tags().await? {
-            tags.extend(self.refs().tagged(&name).await?.map(|commit| (name, commit)));
-        }
+        tags.extend(self.refs().tags().await?.into_iter().map(|tag| (tag.name, tag.commit)));
         if let Some(only) = only {
             refs.retain(|(name, _)| only.contains(name));
             tags.retain(|(name, _)| only.contains(name));

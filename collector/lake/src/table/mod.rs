@@ -9,8 +9,11 @@ mod spec;
 use crate::names::TableName;
 
 pub(crate) use encode::{EncodedFile, encode, properties};
-pub(crate) use produce::{Built, Change, Context, TableState, load, manifest_of, produce, snapshot_id};
-pub(crate) use schema::{Drafted, columns, create, evolve};
+pub(crate) use produce::{
+    Built, Change, Context, SNAPSHOTS_MAX, TableState, load, manifest_of, produce, snapshot_id,
+};
+pub(crate) use schema::{Drafted, FIELD_IDS, columns, create, evolve, with_field_ids};
+pub(crate) use spec::unit_of;
 pub use spec::{ColumnSpec, ColumnType, TS, TableSpec, UTC};
 
 /// Rows or a declaration do not fit their table.

@@ -180,8 +180,8 @@ async fn revisions(place: &str) -> Result<Vec<(String, String)>, QueryError> {
     for (name, head) in lake.refs().list().await? {
         found.push((name.to_string(), head.reason));
     }
-    for name in lake.tags().await? {
-        found.push((name.to_string(), "tag".to_owned()));
+    for tag in lake.refs().tags().await? {
+        found.push((tag.name.to_string(), "tag".to_owned()));
     }
     for commit in lake.log("main", COMMITS_MAX).await.unwrap_or_default() {
         found.push((commit.id.short().to_owned(), commit.message));
