@@ -13,11 +13,13 @@
 //! Start: read the newest commit's cursors, replay the logs into the landed set, begin a new incarnation,
 //! and only then connect. End: receiving stops and syncs what it took; then ingest commits what was landed.
 
+mod hooks;
 mod shared;
 
 use crate::align::recipe::{Recipe, RecipeError};
 use crate::config::{Identity, IdentityError, Role, Settings, Share};
 use crate::credentials::Credentials;
+use crate::events::{CursorFile, Webhook};
 use crate::ingest::{self, FleetClocks, IngestDeps, IngestError, IngestSettings, IngestTurn};
 use crate::land::{
     CommitMark, LandError, LandingCursors, LandingPosition, LandingReader, Log, ShareBoard, StdDisk,
@@ -34,6 +36,7 @@ use crate::serve::{self, CatalogSettings, LakePages, ServeError, StatusBoard};
 use headwater_core::id::IncarnationId;
 use headwater_core::ports::Clock;
 use headwater_lake::{Lake, LakeError, RefName};
+pub use hooks::{gate_settings, webhook_settings};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use shared::{follow_commits, share, tell_commits, utc_now};
 use std::collections::BTreeSet;
@@ -90,6 +93,15 @@ pub enum PipelineError {
         #[source]
         source: RecipeError,
     },
+    /// A gate hook or webhook that cannot be used.
+    #[error("failed to use hook {name}")]
+    Hook {
+        /// Which.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Ingesting.
     #[error("the ingest stage failed")]
     Ingest(#[source] Box<IngestError>),
@@ -138,6 +150,8 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         None => None,
     };
     let recipes = load_recipes(&settings.recipes)?;
+    let gate = gate_settings(&settings)?;
+    let webhooks = webhook_settings(&settings)?;
     let (lake, branch, mark) = open_lake(&settings).await?;
     let does = |role| settings.receive.does(role);
 
@@ -282,7 +296,13 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         stages.tasks().spawn(follow_commits(share_board, commits_tx, cancel.clone()));
         return stages.finish().await;
     }
+    for webhook in webhooks {
+        // Beside the logs, as it is this process's memory of what it told.
+        let file = CursorFile::new(StdDisk, &settings.landing_dir.join(".events"), &webhook.name);
+        stages.tasks().spawn(Webhook::new(webhook, lake.clone(), file, clock).run(cancel.clone()));
+    }
     let mut ingest_settings = IngestSettings::new(settings.tenant.clone(), &settings.client_id, branch);
+    ingest_settings.gate = gate;
     ingest_settings.interval_ms = settings.commit_interval_ms;
     ingest_settings.config_hash = settings.config_hash;
     ingest_settings.requests = Some(settings.landing_dir.clone());

@@ -220,6 +220,8 @@ const COLLECTOR_EDGES: &[(&str, &str)] = &[
     // What people ask of clocks is answered by the resolver, from rows as `commit` writes them.
     ("query", "commit"),
     ("query", "resolve"),
+    // A person waives what the gate holds.
+    ("query", "gate"),
     // `headwater serve` serves a lake without a collector, by its clock.
     ("query", "serve"),
     ("query", "receive"),
@@ -242,6 +244,10 @@ const PLAIN_WRITES: &[(&str, &str)] = &[
     ("agent/src/pipeline.rs", "a probe whether the folder can be written"),
     ("collector/src/pki/files.rs", "certificates and keys, synced with their folder, beside no spool or log"),
     ("collector/src/query/clock/mod.rs", "a picture for people; a torn one is drawn again"),
+    (
+        "collector/src/query/outgoing/export/folder.rs",
+        "a folder for other tools: its files are synced, it gets its name last, and the lake can give it again",
+    ),
     ("collector/src/serve/audit.rs", "turns its own old files; the newest is appended and synced"),
     ("agent/src/enroll/files.rs", "certificates and keys, synced with their folders, all or none"),
 ];

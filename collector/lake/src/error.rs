@@ -139,6 +139,50 @@ pub enum LakeError {
         /// The digest of the bytes.
         found: String,
     },
+    /// Another writer moved a recipe's coverage.
+    #[error(
+        "adopt aligned rows of {recipe}: another writer changed what is aligned of it meanwhile; read the branch and try again"
+    )]
+    CoverageMoved {
+        /// The recipe.
+        recipe: String,
+    },
+    /// A candidate and its branch changed one table in ways that do not add up.
+    #[error("adopt {table}: {reason}; align it anew on the branch's head, or merge the candidate by hand")]
+    Diverged {
+        /// The table.
+        table: TableName,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Entries of a ref's log that are asked for were pruned.
+    #[error(
+        "read the log of {name} after entry {after}: its entries up to {oldest} were pruned; begin with --since {oldest}"
+    )]
+    LogPruned {
+        /// The ref.
+        name: RefName,
+        /// What was asked for.
+        after: u64,
+        /// The last entry that is gone.
+        oldest: u64,
+    },
+    /// A ref's log never named the commit.
+    #[error(
+        "find commit {commit} in the log of {name}: it never was its head; give the number of an entry, or a commit of `headwater watch {name}`"
+    )]
+    NotInLog {
+        /// The ref.
+        name: RefName,
+        /// What was asked for.
+        commit: CommitId,
+    },
+    /// There is no such ref.
+    #[error("find ref {name}: there is none of that name; `headwater branch` lists what there is")]
+    NoRef {
+        /// What was asked for.
+        name: RefName,
+    },
     /// A helper task died, which only a bug does.
     #[error("run {task} on the blocking pool")]
     Task {

@@ -12,10 +12,11 @@ use uuid::Uuid;
 use crate::error::LakeError;
 use crate::names::{CommitId, NameError, RefName, TableName, is_sha256_hex, sha256_hex};
 use crate::repo::{CommitObject, Head, LandingCursor, ObjectStoreRefs, RefOp, RefStore, TableEntry, format};
+use crate::revision;
+use crate::scan::{self, Condition};
 use crate::store::{Created, LakeStore, Place};
 use crate::table::{ColumnSpec, columns};
 use crate::writer::LakeWriter;
-use crate::{revision, scan};
 
 /// Rows as they are read, in batches.
 pub type BatchStream = BoxStream<'static, Result<RecordBatch, LakeError>>;
@@ -29,6 +30,14 @@ pub struct ScanOptions {
     pub limit: Option<usize>,
     /// Only rows of this device; the table must have a `device` column.
     pub device: Option<String>,
+    /// Only rows with `ts` at or after this, UTC µs.
+    pub from_us: Option<i64>,
+    /// Only rows with `ts` before this, UTC µs.
+    pub to_us: Option<i64>,
+    /// Only rows that meet all of these.
+    pub conditions: Vec<Condition>,
+    /// Read file by file, so that the same commit gives its rows in the same order each time.
+    pub in_order: bool,
 }
 
 /// A versioned lake: Iceberg tables under one create-only ref log. Cheap to clone.

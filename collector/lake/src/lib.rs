@@ -7,11 +7,17 @@
 //! A commit pins every table; a ref moves from commit to commit by one create-only write. So readers see the old state
 //! or the new one, across all tables, and never something between.
 
+mod adopt;
 mod branches;
+mod copying;
 mod error;
+mod events;
+mod files;
 mod foreign;
 mod lake;
+mod moves;
 mod names;
+mod parquet_sink;
 mod protect;
 mod repo;
 mod revision;
@@ -22,16 +28,23 @@ mod table;
 pub mod testing;
 mod writer;
 
+pub use adopt::{Adopt, AdoptTables, CoverageMove};
+pub use copying::{Copied, CopyError, CopyProgress};
 pub use error::{CommitError, LakeError};
+pub use events::{Event, EventTables, LOG_READS_MAX};
+pub use files::{CommitFile, FileRole};
 pub use foreign::{ForeignEdit, ForeignError, ForeignRequest, TableChange, TableCreate, TableDocument};
 pub use lake::{BatchStream, Lake, ScanOptions};
+pub use moves::ulid;
 pub use names::{CommitId, NAME_BYTES_MAX, NameError, RefName, TableName};
+pub use parquet_sink::ParquetSink;
 pub use protect::{Protected, Protection, RefPattern};
 pub use repo::{
     COMMIT_VERSION, CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, Head, LandingCursor,
     LandingPosition, LedgerCheckpoint, Lineage, Pruned, PublishError, REFLOG_AGE_US_MIN, REFLOG_KEPT_MIN,
     RefOp, RefStore, RefUpdate, Software, TableEntry, Tag,
 };
+pub use scan::{Compare, Condition};
 pub use store::{Service, Trouble, TroubleKind};
 pub use table::{ColumnSpec, ColumnType, TS, TableError, TableSpec, UTC};
 pub use writer::{CommitRequest, Committed, LakeWriter, TableAppend};

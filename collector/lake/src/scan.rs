@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use iceberg::expr::Reference;
-use iceberg::spec::{Datum, TableMetadata};
+use iceberg::expr::{Predicate, Reference};
+use iceberg::spec::{Datum, PrimitiveType, SchemaRef, TableMetadata, Type};
 use iceberg::table::Table;
 use iceberg::{Runtime, TableIdent};
 
@@ -13,10 +13,100 @@ use crate::lake::{BatchStream, ScanOptions};
 use crate::names::TableName;
 use crate::repo::TableEntry;
 use crate::store::LakeStore;
-use crate::table::TableError;
+use crate::table::{TS, TableError};
 
 /// Bytes of manifests a scan may keep in memory; it reads each once.
 const MANIFEST_CACHE_BYTES: u64 = 32 << 20;
+
+/// How a column is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compare {
+    /// `=`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+}
+
+/// One column against one value. A null meets no condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// The column: boolean, number, decimal, date, time or text.
+    pub column: String,
+    /// How.
+    pub compare: Compare,
+    /// The value as text; it is read in the column's type. Times as RFC 3339.
+    pub value: String,
+}
+
+impl Condition {
+    fn predicate(&self, table: &TableName, schema: &SchemaRef) -> Result<Predicate, LakeError> {
+        let refuse = |reason: String| -> LakeError {
+            TableError::Arrow { table: table.clone(), column: self.column.clone(), reason }.into()
+        };
+        let field = schema.as_struct().field_by_name(&self.column);
+        let field = field.ok_or_else(|| refuse("the table has no such column".to_owned()))?;
+        let Type::Primitive(kind) = field.field_type.as_ref() else {
+            return Err(refuse("a struct or list cannot be compared; name a plain column".to_owned()));
+        };
+        let value = datum(kind, &self.value)
+            .ok_or_else(|| refuse(format!("{:?} is no value of its type, {kind}", self.value)))?;
+        let column = Reference::new(&self.column);
+        Ok(match self.compare {
+            Compare::Equal => column.equal_to(value),
+            // Iceberg counts a null as not equal; people who write it do not expect rows without a value.
+            Compare::NotEqual => column.clone().not_equal_to(value).and(column.is_not_null()),
+            Compare::Less => column.less_than(value),
+            Compare::LessOrEqual => column.less_than_or_equal_to(value),
+            Compare::Greater => column.greater_than(value),
+            Compare::GreaterOrEqual => column.greater_than_or_equal_to(value),
+        })
+    }
+}
+
+fn datum(kind: &PrimitiveType, text: &str) -> Option<Datum> {
+    match kind {
+        PrimitiveType::Boolean => text.parse::<bool>().ok().map(Datum::bool),
+        PrimitiveType::Int => text.parse::<i32>().ok().map(Datum::int),
+        PrimitiveType::Long => text.parse::<i64>().ok().map(Datum::long),
+        PrimitiveType::Float => text.parse::<f32>().ok().map(Datum::float),
+        PrimitiveType::Double => text.parse::<f64>().ok().map(Datum::double),
+        PrimitiveType::Date => Datum::date_from_str(text).ok(),
+        PrimitiveType::Timestamptz => Datum::timestamptz_from_str(text).ok(),
+        PrimitiveType::String => Some(Datum::string(text)),
+        _ => None,
+    }
+}
+
+/// Everything the options ask of a row, as one predicate; none asks nothing.
+fn predicate(
+    table: &TableName,
+    schema: &SchemaRef,
+    options: &ScanOptions,
+) -> Result<Option<Predicate>, LakeError> {
+    let mut asked = Vec::new();
+    if let Some(device) = &options.device {
+        asked.push(Reference::new("device").equal_to(Datum::string(device)));
+    }
+    if let Some(from) = options.from_us {
+        asked.push(Reference::new(TS).greater_than_or_equal_to(Datum::timestamptz_micros(from)));
+    }
+    if let Some(to) = options.to_us {
+        asked.push(Reference::new(TS).less_than(Datum::timestamptz_micros(to)));
+    }
+    for condition in &options.conditions {
+        asked.push(condition.predicate(table, schema)?);
+    }
+    Ok(asked.into_iter().reduce(Predicate::and))
+}
 
 pub(crate) async fn scan(
     store: &LakeStore,
@@ -59,8 +149,11 @@ pub(crate) async fn scan(
         columns.dedup();
         scan = scan.select(&columns);
     }
-    if let Some(device) = &options.device {
-        scan = scan.with_filter(Reference::new("device").equal_to(Datum::string(device)));
+    if let Some(filter) = predicate(name, &schema, &options)? {
+        scan = scan.with_filter(filter);
+    }
+    if options.in_order {
+        scan = scan.with_concurrency_limit(1);
     }
     let rows = scan.build().map_err(fail())?.to_arrow().await.map_err(fail())?;
     let name = name.clone();

@@ -38,6 +38,8 @@ pub struct Aligner {
     recipe: Recipe,
     id: String,
     coverage: Coverage,
+    /// Rows a gate held back: not done, and not taken in again either.
+    held: Coverage,
     ledger: Ledger,
     entities: BTreeMap<(DeviceId, Epoch), Entity>,
     samples_max: usize,
@@ -56,6 +58,7 @@ impl Aligner {
             recipe,
             id,
             coverage,
+            held: Coverage::default(),
             ledger: Ledger::default(),
             entities: BTreeMap::new(),
             samples_max: COLUMN_SAMPLES_MAX,
@@ -80,6 +83,17 @@ impl Aligner {
     #[must_use]
     pub fn coverage(&self) -> &Coverage {
         &self.coverage
+    }
+
+    /// True if the row is done, or held back by a gate.
+    #[must_use]
+    pub fn is_settled(&self, key: &StreamKey, seq: u64) -> bool {
+        self.coverage.contains(key, seq) || self.held.contains(key, seq)
+    }
+
+    /// Notes rows that a gate holds back: they are not taken in again.
+    pub fn hold_back(&mut self, rows: &Coverage) {
+        self.held.union_with(rows);
     }
 
     /// True if `stream` is its spine or one of its columns.
@@ -128,7 +142,7 @@ impl Aligner {
 
     /// Takes a spine row in; one that is done or waits already is ignored.
     pub fn add_spine(&mut self, key: &StreamKey, at: Instant, values: Vec<Cell>, since: BootNanos) {
-        if self.coverage.contains(key, at.place.seq) {
+        if self.is_settled(key, at.place.seq) {
             return;
         }
         let tolerances: Vec<i64> = self.recipe.columns.iter().map(|column| column.tolerance_ns).collect();
@@ -177,6 +191,7 @@ impl Aligner {
             }
         }
         let mut fresh = Self::new(self.recipe.clone(), self.coverage.clone());
+        fresh.held = self.held.clone();
         fresh.samples_max = self.samples_max;
         fresh.since = since;
         fresh

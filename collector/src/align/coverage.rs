@@ -64,6 +64,26 @@ impl Coverage {
         self.done.values().map(IntervalSet::count).sum()
     }
 
+    /// Adds all that `other` has finished.
+    pub fn union_with(&mut self, other: &Self) {
+        for (key, done) in &other.done {
+            self.done.entry(key.clone()).or_default().union_with(done);
+        }
+    }
+
+    /// What is finished here and not in `other`.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Self {
+        let mut left = self.clone();
+        for (key, done) in &mut left.done {
+            for range in other.done.get(key).into_iter().flat_map(IntervalSet::iter) {
+                done.remove(range);
+            }
+        }
+        left.done.retain(|_, done| !done.is_empty());
+        left
+    }
+
     /// The stored form: JSON, the same bytes for the same coverage.
     ///
     /// # Errors
@@ -107,6 +127,26 @@ impl Coverage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_one_adds_to_another_is_their_difference() {
+        let key = |n: u64| StreamKey {
+            device: "pi-1".parse().unwrap(),
+            epoch: headwater_core::id::Epoch(n),
+            stream: "c".parse().unwrap(),
+        };
+        let of = |rows: &[(u64, u64)]| {
+            let mut coverage = Coverage::default();
+            rows.iter().for_each(|(epoch, seq)| coverage.finish(&key(*epoch), *seq));
+            coverage
+        };
+        let (before, added) = (of(&[(1, 0), (1, 1), (2, 5)]), of(&[(1, 2), (3, 0)]));
+        let mut after = before.clone();
+        after.union_with(&added);
+        assert_eq!(after.count(), 5);
+        assert_eq!(after.minus(&before), added);
+        assert_eq!(after.minus(&after), Coverage::default());
+    }
 
     #[test]
     fn coverage_reads_back_and_refuses_what_it_does_not_know() {

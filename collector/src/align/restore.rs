@@ -62,7 +62,7 @@ pub(crate) async fn restore(
     let mut found = Vec::new();
     for kind in of_streams.get(&recipe.spine).into_iter().flatten() {
         read(lake, head, kinds, kind, &recipe.spine, &recipe.spine_select, |key, at, values| {
-            if !aligner.coverage().contains(&key, at.place.seq) {
+            if !aligner.is_settled(&key, at.place.seq) {
                 found.push(Found { key, at, values });
             }
         })

@@ -4,6 +4,7 @@
 //! relative to the file's folder.
 
 mod clock;
+mod gate;
 mod http;
 mod identity;
 mod read;
@@ -11,6 +12,7 @@ mod receive;
 mod signer;
 
 pub use clock::ClockSettings;
+pub use gate::{EventHook, EventSettings, GateSection, HookSection, HookWay};
 pub use http::HttpSettings;
 pub use identity::{Identity, IdentityError, Stamps, stamps};
 pub use read::Mistake;
@@ -181,6 +183,10 @@ pub struct Settings {
     pub clock: ClockSettings,
     /// `[[time]]`: how well streams must be timed.
     pub time: Vec<TimeDemand>,
+    /// `[gate]`: how aligned rows are judged.
+    pub gate: GateSection,
+    /// `[event]`: who is told of commits.
+    pub event: EventSettings,
     /// `[http]`.
     pub http: Option<HttpSettings>,
     /// `recipes`: recipe files.
@@ -274,6 +280,8 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
     let (commit_interval_ms, clock_wait_ms) = read_commit(&mut root, in_bucket, mistakes);
     let clock = clock::read_clock(&mut root, mistakes);
     let time = clock::read_time(&mut root, mistakes);
+    let gate = gate::read_gate(&mut root, folder, mistakes);
+    let event = gate::read_event(&mut root, folder, mistakes);
     let http = http::read_http(&mut root, folder, &mut recipes, mistakes);
     root.finish(mistakes);
     let Mqtt { broker_url, client_id, keepalive_s, versions, share } = mqtt?;
@@ -297,6 +305,8 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
         clock_wait_ms,
         clock,
         time,
+        gate,
+        event,
         http,
         recipes: recipes.iter().map(in_folder).collect(),
         config_hash: String::new(),

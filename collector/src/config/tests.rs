@@ -97,6 +97,26 @@ fn broker_addresses() {
 }
 
 #[test]
+fn gates_and_events_are_read_with_their_defaults() {
+    use crate::gate::GateMode;
+    let path = samples("valid").into_iter().find(|path| path.ends_with("full.toml")).unwrap();
+    let folder = path.parent().unwrap().to_owned();
+    let Settings { gate, event, .. } = load(&path).unwrap();
+    assert_eq!((gate.mode, gate.keep, gate.limits.unmatched_fail_percent), (GateMode::Branch, 8, 90));
+    assert_eq!(gate.limits.gap_warn_percent, 10);
+    assert_eq!((gate.hooks[0].timeout_s, gate.hooks[0].recipes.len()), (120, 1));
+    let secret = Some(folder.join("pki/review.secret"));
+    assert_eq!(
+        gate.hooks[1].way,
+        HookWay::Webhook("https://review.example.org/gate".parse().unwrap(), secret)
+    );
+    assert_eq!((event.webhooks[0].refs.len(), event.ca_file), (2, Some(folder.join("pki/partners.pem"))));
+    let least = samples("valid").into_iter().find(|path| path.ends_with("least.toml")).unwrap();
+    let least = load(&least).unwrap();
+    assert_eq!((least.gate.mode, least.event), (GateMode::Inline, EventSettings::default()));
+}
+
+#[test]
 fn a_lake_in_a_bucket_keeps_its_url_and_commits_less_often() {
     let path = samples("valid").into_iter().find(|path| path.ends_with("object_store.toml")).unwrap();
     let settings = load(&path).unwrap();

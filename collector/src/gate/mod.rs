@@ -1,8 +1,20 @@
 //! Gate: no aligned row is published without a passing verdict (G1).
 //!
-//! Pure checks over a window of aligned rows, each with a verdict and the numbers behind it. They judge `aligned.*` only:
-//! raw rows were admitted before, and go on whatever is found here (R15).
+//! ```text
+//! window ─► rules (pure) ─► staging branch wap/<id> ─► hooks ─► pass: published │ fail: quarantine/<id>
+//! ```
+//! Pure checks over a window of aligned rows, each with a verdict and the numbers behind it, and people's own checks of
+//! the rows as staged. They judge `aligned.*` only: raw rows were admitted before, and go on whatever is found here
+//! (R15).
 
+pub mod hook;
+pub mod picture;
 mod rules;
+mod settings;
+pub mod waive;
 
 pub use rules::{GATE_VERSION, Judged, Verdict, judge, worst};
+pub use settings::{
+    GateLimits, GateMode, GateSettings, HOOK_TIMEOUT_S, HOOK_TIMEOUT_S_MAX, HOOKS_MAX, Hook, HookCall, KEEP,
+    WebhookCall,
+};

@@ -1,16 +1,18 @@
-//! The rules: shape, time, bound, picture, duplicates, provisional rows.
+//! The rules: shape, time, bound, picture, duplicates, coverage of the columns, gaps, provisional rows.
 
+use super::settings::GateLimits;
 use crate::align::aligner::Aligner;
-use crate::align::asof::Place;
+use crate::align::asof::{FLAG_GAP, Place};
 use crate::align::window::{AlignedRow, AlignedWindow};
 use crate::commit::cells::Cell;
 use headwater_core::id::Sha256;
 use headwater_core::time::{Grade, NS_PER_S, UtcNanos};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Version of the rules; part of every verdict.
-pub const GATE_VERSION: &str = "1";
+pub const GATE_VERSION: &str = "2";
 /// 2020-01-01T00:00:00Z: no gateway of ours captured before it.
 const EARLIEST_NS: i64 = 1_577_836_800 * NS_PER_S;
 /// A resolved time this far beyond the collector's own is wrong whatever its bound says: a day.
@@ -44,8 +46,8 @@ impl Verdict {
 /// One rule's verdict with its evidence.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judged {
-    /// The rule.
-    pub gate: &'static str,
+    /// The rule or hook.
+    pub gate: Cow<'static, str>,
     /// What it found.
     pub verdict: Verdict,
     /// The numbers behind it.
@@ -68,7 +70,7 @@ pub fn worst(judged: &[Judged]) -> Verdict {
 
 /// Judges a window before it is published; `now` is the collector's UTC.
 #[must_use]
-pub fn judge(aligner: &Aligner, window: &AlignedWindow, now: UtcNanos) -> Vec<Judged> {
+pub fn judge(aligner: &Aligner, window: &AlignedWindow, now: UtcNanos, limits: &GateLimits) -> Vec<Judged> {
     let recipe = aligner.recipe();
     let rows = &window.rows;
     let shape = offenders(rows, |row| {
@@ -107,7 +109,48 @@ pub fn judge(aligner: &Aligner, window: &AlignedWindow, now: UtcNanos) -> Vec<Ju
         judged("image_whole", Verdict::Fail, rows.len(), &picture),
         judged("duplicates", Verdict::Fail, rows.len(), &twice),
         judged("provisional", Verdict::Warn, rows.len(), &provisional),
+        share(
+            "modality_coverage",
+            aligner,
+            rows,
+            (limits.unmatched_warn_percent, limits.unmatched_fail_percent),
+            |flag, seq| seq.is_none() || flag & NO_MATCH != 0,
+        ),
+        share("gap_ratio", aligner, rows, (limits.gap_warn_percent, limits.gap_fail_percent), |flag, _| {
+            flag & FLAG_GAP != 0
+        }),
     ]
+}
+
+/// Flags of a source that gave no value.
+const NO_MATCH: i32 = crate::align::asof::FLAG_NONE | crate::align::asof::FLAG_TOLERANCE;
+
+/// How many rows each column of the recipe fails in some way, against the limits for a warning and for a fail, percent.
+fn share(
+    gate: &'static str,
+    aligner: &Aligner,
+    rows: &[AlignedRow],
+    (warn, fail): (u64, u64),
+    is_bad: impl Fn(i32, Option<u64>) -> bool,
+) -> Judged {
+    let mut verdict = Verdict::Pass;
+    let mut columns = serde_json::Map::new();
+    for (place, column) in aligner.recipe().columns.iter().enumerate() {
+        let sources = rows.iter().filter_map(|row| row.columns.get(place)).map(|column| &column.source);
+        let bad = sources.filter(|source| is_bad(source.flag, source.seq)).count();
+        let (bad, all) = (bad as u64, rows.len() as u64);
+        let above = |percent: u64| bad.saturating_mul(100) > all.saturating_mul(percent);
+        let found = match (above(fail), above(warn)) {
+            (true, _) => Verdict::Fail,
+            (false, true) => Verdict::Warn,
+            (false, false) => Verdict::Pass,
+        };
+        verdict = verdict.max(found);
+        columns.insert(column.name.to_string(), bad.into());
+    }
+    let evidence =
+        json!({"rows": rows.len(), "columns": columns, "warn_percent": warn, "fail_percent": fail});
+    Judged { gate: gate.into(), verdict, evidence }
 }
 
 fn offenders(rows: &[AlignedRow], mut is_good: impl FnMut(&AlignedRow) -> bool) -> Vec<String> {
@@ -139,7 +182,7 @@ fn judged(gate: &'static str, at_worst: Verdict, rows: usize, offenders: &[Strin
     let verdict = if offenders.is_empty() { Verdict::Pass } else { at_worst };
     let some: Vec<&String> = offenders.iter().take(NAMED_MAX).collect();
     let evidence = json!({ "rows": rows, "offending": offenders.len(), "row_keys": some });
-    Judged { gate, verdict, evidence }
+    Judged { gate: gate.into(), verdict, evidence }
 }
 
 #[cfg(test)]
@@ -170,7 +213,7 @@ mod tests {
             err_ns: 1_000_000,
             grade: Grade::Estimated,
         };
-        let source = crate::align::asof::Source { seq: None, dt_ns: None, err_ns: None, flag: 1 };
+        let source = crate::align::asof::Source { seq: Some(seq), dt_ns: Some(-1), err_ns: Some(1), flag: 0 };
         AlignedRow {
             key,
             at,
@@ -182,14 +225,21 @@ mod tests {
 
     /// The rules that are not content once `spoil` has been at three good rows.
     fn check(spoil: impl Fn(&mut Vec<AlignedRow>)) -> Vec<(&'static str, Verdict)> {
+        within(&GateLimits::default(), spoil)
+    }
+
+    fn within(limits: &GateLimits, spoil: impl Fn(&mut Vec<AlignedRow>)) -> Vec<(&'static str, Verdict)> {
         let mut rows: Vec<AlignedRow> = (0..3).map(row).collect();
         spoil(&mut rows);
-        let judged = judge(&aligner(), &AlignedWindow { rows, left_out: Vec::new() }, NOW);
+        let judged = judge(&aligner(), &AlignedWindow { rows, left_out: Vec::new() }, NOW, limits);
         assert!(judged.iter().all(|judged| judged.evidence_digest().len() == 64));
         judged
             .iter()
             .filter(|judged| judged.verdict != Verdict::Pass)
-            .map(|judged| (judged.gate, judged.verdict))
+            .map(|judged| match &judged.gate {
+                Cow::Borrowed(gate) => (*gate, judged.verdict),
+                Cow::Owned(gate) => panic!("{gate} is no rule"),
+            })
             .collect()
     }
 
@@ -207,6 +257,24 @@ mod tests {
         assert_eq!(check(|rows| rows[0].values[0] = Cell::Null), [("image_whole", Verdict::Fail)]);
         assert_eq!(check(|rows| rows.push(row(1))), [("duplicates", Verdict::Fail)]);
         assert_eq!(check(|rows| rows[0].provisional = true), [("provisional", Verdict::Warn)]);
+    }
+
+    #[test]
+    fn columns_without_a_match_and_gaps_are_held_against_the_limits() {
+        let unmatched = |rows: &mut Vec<AlignedRow>, n: usize| {
+            for row in rows.iter_mut().take(n) {
+                row.columns[0].source.flag = crate::align::asof::FLAG_TOLERANCE;
+            }
+        };
+        let gaps = |rows: &mut Vec<AlignedRow>| rows[0].columns[0].source.flag = FLAG_GAP;
+        assert_eq!(check(|rows| unmatched(rows, 1)), []);
+        assert_eq!(check(|rows| unmatched(rows, 2)), [("modality_coverage", Verdict::Warn)]);
+        assert_eq!(check(gaps), [("gap_ratio", Verdict::Warn)]);
+        let strict = GateLimits { unmatched_fail_percent: 30, gap_fail_percent: 33, ..GateLimits::default() };
+        assert_eq!(within(&strict, |rows| unmatched(rows, 1)), [("modality_coverage", Verdict::Fail)]);
+        assert_eq!(within(&strict, gaps), [("gap_ratio", Verdict::Fail)]);
+        let loose = GateLimits { unmatched_warn_percent: 100, ..GateLimits::default() };
+        assert_eq!(within(&loose, |rows| unmatched(rows, 3)), [], "100 percent are never beyond 100");
     }
 
     #[test]

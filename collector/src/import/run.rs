@@ -190,6 +190,8 @@ fn ingest_settings(settings: &Settings) -> IngestSettings {
 async fn ingest_here(settings: &Settings, lake: Lake, end: &LandingPosition) -> Result<bool, ImportError> {
     let failed = |error: PipelineError| ImportError::Ingest(Box::new(error));
     let recipes = pipeline::load_recipes(&settings.recipes).map_err(failed)?;
+    let mut ingest = ingest_settings(settings);
+    ingest.gate = pipeline::gate_settings(settings).map_err(failed)?;
     let (marks, _seen) = watch::channel(CommitMark::default());
     // Told to end at once, it commits what is there first.
     let cancel = CancellationToken::new();
@@ -200,7 +202,7 @@ async fn ingest_here(settings: &Settings, lake: Lake, end: &LandingPosition) -> 
         source: LandingReader::new(StdDisk, &settings.landing_dir),
         registry: Registry::new(),
         recipes,
-        settings: ingest_settings(settings),
+        settings: ingest,
         quality: Some(quality),
         clock: SystemClock,
         cancel,

@@ -1,7 +1,9 @@
 //! The committer: one writer of one branch, which knows what became of every commit it sent.
 
 use headwater_core::ports::Clock;
-use headwater_lake::{CommitError, CommitRequest, Committed, Lake, LakeError, LakeWriter, RefName};
+use headwater_lake::{
+    Adopt, CommitError, CommitId, CommitRequest, Committed, Lake, LakeError, LakeWriter, RefName,
+};
 use tokio_util::sync::CancellationToken;
 
 /// First wait before a failed write is tried again.
@@ -15,6 +17,7 @@ pub(super) struct Committer<C> {
     pub(super) lake: Lake,
     pub(super) clock: C,
     pub(super) half_ns: i64,
+    author: String,
     cancel: CancellationToken,
     writer: LakeWriter,
 }
@@ -28,8 +31,13 @@ impl<C: Clock> Committer<C> {
         half_ns: i64,
         cancel: CancellationToken,
     ) -> Self {
-        let writer = lake.writer(branch, author);
-        Self { lake, clock, half_ns, cancel, writer }
+        let writer = lake.writer(branch, author.clone());
+        Self { lake, clock, half_ns, author, cancel, writer }
+    }
+
+    /// Who commits.
+    pub(super) fn author(&self) -> &str {
+        &self.author
     }
 
     pub(super) fn branch(&self) -> &RefName {
@@ -42,12 +50,38 @@ impl<C: Clock> Committer<C> {
     /// # Errors
     /// The lake's, when nothing happened. A stop while the outcome is unknown counts so too: the next life finds out.
     pub(super) async fn commit_once(&mut self, request: CommitRequest) -> Result<Committed, LakeError> {
+        match self.writer.commit(request).await {
+            Ok(committed) => Ok(self.noted(committed)),
+            Err(error) => self.settled(error).await,
+        }
+    }
+
+    /// Publishes a staged candidate, as [`Committer::commit_once`] does a request; none if there was nothing to publish.
+    ///
+    /// # Errors
+    /// As [`Committer::commit_once`].
+    pub(super) async fn adopt(&mut self, request: Adopt) -> Result<Option<Committed>, LakeError> {
+        match self.writer.adopt(request).await {
+            Ok(committed) => Ok(committed.map(|committed| self.noted(committed))),
+            Err(error) => self.settled(error).await.map(Some),
+        }
+    }
+
+    /// The newest commit of the branch, whoever made it.
+    ///
+    /// # Errors
+    /// The lake's.
+    pub(super) async fn head(&self) -> Result<Option<CommitId>, LakeError> {
+        Ok(self.lake.head(self.branch()).await?.and_then(|head| head.commit))
+    }
+
+    /// What became of a commit that was not simply there.
+    async fn settled(&mut self, error: CommitError) -> Result<Committed, LakeError> {
         let mut wait_ms = BACKOFF_MS_MIN;
-        let (name, mut seq) = match self.writer.commit(request.clone()).await {
-            Ok(committed) => return Ok(self.noted(committed)),
-            Err(CommitError::Failed { source, .. }) => return Err(source),
-            Err(CommitError::Unknown { name, seq }) => (name, seq),
-            Err(other) => return Err(unsettled(other.to_string())),
+        let (name, mut seq) = match error {
+            CommitError::Failed { source, .. } => return Err(source),
+            CommitError::Unknown { name, seq } => (name, seq),
+            other => return Err(unsettled(other.to_string())),
         };
         loop {
             metrics::counter!("headwater_commit_unknown_total").increment(1);

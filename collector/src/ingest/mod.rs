@@ -4,7 +4,8 @@
 //! landing log ─► fold (decode, dedup, admit) ─► group ─► build (resolve, columns) ─► one commit ─► mark
 //!                   │ waits: rows without their blob, sections without their declaration, rows without any clock
 //!                   └─► quarantine, with a gap record, and back once what was wrong is put right
-//!                                                                        └─► align ─► gate ─► a commit of its own
+//!                                                                        └─► align ─► gate ─► a commit of its own,
+//!                                                                            or wap/<id>, judged beside ingest
 //! ```
 //! Everything up to the commit is pure and in memory. The commit carries the landing cursors, so whatever a crash takes
 //! is read again from them, and the ledger makes the overlap harmless (D1). Raw rows never wait for a recipe (R15).
@@ -13,19 +14,24 @@
 
 mod aligning;
 mod aside;
+mod audit;
 mod build;
+mod candidate;
 mod commit;
 mod cursors;
 mod demand;
+mod feeding;
 mod fold;
 mod group;
 mod held;
 mod patience;
+mod pictures;
 mod port;
 pub mod rehearsal;
 mod replaying;
 mod requeue;
 mod restore;
+mod staging;
 mod task;
 mod timing;
 mod turn;

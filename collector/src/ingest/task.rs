@@ -13,6 +13,7 @@ use super::restore::restore;
 use super::timing::FleetClocks;
 use crate::align::recipe::Recipe;
 use crate::commit::raw::StoredBlob;
+use crate::gate::GateSettings;
 use crate::land::{CommitMark, LandError, Landed, LandedWatch};
 use crate::receive::clock::QualitySource;
 use crate::registry::Registry;
@@ -61,6 +62,8 @@ pub struct IngestSettings {
     pub demands: Vec<TimeDemand>,
     /// Told of the fleet's clocks after each commit.
     pub clocks: watch::Sender<FleetClocks>,
+    /// How aligned rows are judged.
+    pub gate: GateSettings,
     /// Hex SHA-256 of the configuration in force, for lineage.
     pub config_hash: String,
     /// The landing logs' folder, beside which requests to fold again lie; none takes no requests.
@@ -84,6 +87,7 @@ impl IngestSettings {
             clock_wait_ms: CLOCK_WAIT_MS,
             demands: Vec::new(),
             clocks: watch::channel(FleetClocks::default()).0,
+            gate: GateSettings::default(),
             config_hash: String::new(),
             requests: None,
         }
@@ -163,7 +167,14 @@ pub async fn run<S: LandingSource, C: Clock>(deps: IngestDeps<S, C>) -> Result<(
         Some(id) => Some(deps.lake.commit_object(id).await.map_err(fail)?),
         None => None,
     };
-    let aligning = Aligning::start(deps.recipes, &deps.lake, head.as_ref()).await;
+    let aligning = Aligning::start(
+        deps.recipes,
+        &deps.lake,
+        head.as_ref(),
+        deps.settings.gate.clone(),
+        &deps.settings.receiver,
+    )
+    .await;
     let aligning = aligning.map_err(|error| IngestError::Recipes(error.to_string()))?;
     let cursors = folder.read.clone();
     deps.marks.send_replace(match &head {
@@ -244,12 +255,14 @@ impl<C: Clock> Task<C> {
             if full || (stopping && !more) || self.deadline().is_some_and(|due| now >= due) {
                 self.commit().await?;
             }
-            if now >= align_at || full {
+            if now >= align_at || full || self.aligning.has_verdict() {
                 self.align().await;
                 align_at = self.clock.boot().plus_ms(self.folder.settings.interval_ms);
             }
             if stopping && !more {
-                self.align().await;
+                if self.head.is_some() && self.aligning.has_work() {
+                    self.aligning.drain(&mut self.committer, &self.folder.kinds).await;
+                }
                 return Ok(());
             }
             if !more {
@@ -304,18 +317,21 @@ impl<C: Clock> Task<C> {
         let until = [self.deadline(), align_at, poll].into_iter().flatten().min();
         let until = until.unwrap_or(now.plus_ms(self.folder.settings.interval_ms));
         let sleep = self.clock.sleep_until(until);
+        let judged = self.aligning.judged();
         let mut gone = false;
         match &mut self.watch {
             Some(watch) => {
                 tokio::select! {
                     () = self.cancel.cancelled() => {}
                     changed = watch.changed() => gone = changed.is_err(),
+                    () = judged.notified() => {}
                     () = sleep => {}
                 }
             }
             None => {
                 tokio::select! {
                     () = self.cancel.cancelled() => {}
+                    () = judged.notified() => {}
                     () = sleep => {}
                 }
             }
@@ -462,10 +478,8 @@ impl<C: Clock> Task<C> {
     }
 
     async fn align(&mut self) {
-        if let Some(head) = self.head.clone()
-            && self.aligning.has_work()
-        {
-            self.aligning.round(&mut self.committer, &self.folder.kinds, &head).await;
+        if self.head.is_some() && self.aligning.has_work() {
+            self.aligning.round(&mut self.committer, &self.folder.kinds).await;
         }
     }
 }

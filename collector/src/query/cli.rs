@@ -1,7 +1,9 @@
 //! The `headwater` command line: words to questions, errors to exit codes.
 
 use super::QueryError;
-use super::clock::Asked;
+use super::clock::Asked as AskedClock;
+use super::outgoing::{self, Asked, OutgoingVerb};
+use super::scan::ScanArgs;
 use super::serving::{self, ServingVerb};
 use super::show::Printer;
 use crate::config;
@@ -96,19 +98,10 @@ enum Verb {
         at: String,
     },
     /// Rows of a table.
-    Scan {
-        /// Table, such as raw.imu.
-        table: String,
-        /// Branch, tag or commit.
-        #[arg(long, default_value = "main")]
-        at: String,
-        /// At most this many rows.
-        #[arg(long, default_value_t = 20)]
-        limit: usize,
-        /// Only these columns.
-        #[arg(long, value_delimiter = ',')]
-        columns: Option<Vec<String>>,
-    },
+    #[command(
+        after_help = "Examples:\n  headwater scan raw.imu --from -10min --device pi-1\n  headwater scan raw.imu --at v1 --where 'accel_x>=9.5' --columns ts,accel_x --format csv --limit 0 > imu.csv\n  headwater scan aligned.drive --from 2026-11-28T10:00:00Z --to 2026-11-28T11:00:00Z --json"
+    )]
+    Scan(ScanArgs),
     /// SQL that shows a commit as DuckDB views.
     Views {
         /// Branch, tag or commit.
@@ -156,6 +149,8 @@ enum Verb {
         #[arg(long)]
         all: bool,
     },
+    #[command(flatten)]
+    Outgoing(OutgoingVerb),
     #[command(flatten)]
     Serving(ServingVerb),
     /// Certificates of the fleet: makes, renews, revokes and lists them.
@@ -217,6 +212,10 @@ fn run(args: Args) -> Result<(), QueryError> {
         .enable_all()
         .build()
         .map_err(|error| QueryError::Start(error.to_string()))?;
+    if let Verb::Outgoing(verb) = args.verb {
+        let (out, json) = (std::io::stdout().lock(), args.json);
+        return runtime.block_on(outgoing::run::<Args, _>(verb, Asked { lake: &args.lake, json, out }));
+    }
     runtime.block_on(async {
         let lake = Lake::open(&args.lake).await?;
         let mut printer = Printer { out: std::io::stdout().lock(), json: args.json };
@@ -227,16 +226,18 @@ fn run(args: Args) -> Result<(), QueryError> {
             Verb::Devices { at } => printer.devices(&lake, &at).await?,
             Verb::Gaps { at } => printer.gaps(&lake, &at).await?,
             Verb::Clock { device, at, boot, svg } => {
-                printer.clock(&lake, &at, &Asked { device, boot, svg }).await?
+                printer.clock(&lake, &at, &AskedClock { device, boot, svg }).await?
             }
             Verb::Quarantine { at } => printer.quarantine(&lake, &at).await?,
-            Verb::Scan { table, at, limit, columns } => {
-                printer.scan(&lake, &at, &table, columns, Some(limit)).await?
-            }
+            Verb::Scan(args) => printer.scan(&lake, &args).await?,
             Verb::Views { at, duckdb_extensions } => {
                 printer.views(&lake, &at, duckdb_extensions.as_deref()).await?
             }
-            Verb::Import { .. } | Verb::Verify { .. } | Verb::Pki { .. } | Verb::Serving(_) => {}
+            Verb::Import { .. }
+            | Verb::Verify { .. }
+            | Verb::Pki { .. }
+            | Verb::Outgoing(_)
+            | Verb::Serving(_) => {}
         }
         printer.out.flush()?;
         Ok(())
@@ -296,7 +297,7 @@ fn check(file: &Path, options: &VerifyOptions, json: bool) -> Result<(), QueryEr
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command for people issues certificates for the present")]
-fn now() -> UtcNanos {
+pub(super) fn now() -> UtcNanos {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     UtcNanos(i64::try_from(since.as_secs()).unwrap_or(0).saturating_mul(NS_PER_S))
 }

@@ -92,6 +92,59 @@ pub enum QueryError {
         /// Which.
         name: &'static str,
     },
+    /// A candidate of the gate that cannot be told.
+    #[error("{asked:?} means {found} of the gate's candidates; there are: {known}")]
+    Candidate {
+        /// Asked for.
+        asked: String,
+        /// None or several.
+        found: &'static str,
+        /// What there is.
+        known: String,
+    },
+    /// A waiver that did not happen.
+    #[error(transparent)]
+    Waive(Box<crate::gate::waive::WaiveError>),
+    /// Nobody is there to be asked.
+    #[error("this needs a yes and there is no terminal to ask at; give --yes if it is meant")]
+    Unconfirmed,
+    /// The person said no.
+    #[error("nothing was done")]
+    Declined,
+    /// A folder that is there already.
+    #[error("{} is there already; name another folder, or give --force to replace it", .0.display())]
+    OutExists(std::path::PathBuf),
+    /// A file of an export that could not be written.
+    #[error("failed to write {}", path.display())]
+    Write {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A form that holds one table.
+    #[error("this format holds one table; name it instead of --all, such as raw.image")]
+    OneTable,
+    /// Pictures of a table that has none.
+    #[error(
+        "{0} has no column of pictures (struct<bytes, path>); export raw.image, or choose --format parquet"
+    )]
+    NoPictures(String),
+    /// A large object that is not where its row says.
+    #[error(
+        "{path} is not in the lake though a row names it; `headwater lake-check` finds what else is missing"
+    )]
+    NoBlob {
+        /// Below the lake's root.
+        path: String,
+    },
+    /// A clone onto itself.
+    #[error("{0} is the lake itself; name another folder for its copy")]
+    SameLake(String),
+    /// A copy that did not end.
+    #[error(transparent)]
+    Copy(Box<headwater_lake::CopyError>),
     /// Certificates.
     #[error(transparent)]
     Pki(#[from] crate::pki::PkiError),
@@ -119,4 +172,16 @@ pub enum QueryError {
     /// The runtime did not start.
     #[error("failed to start: {0}")]
     Start(String),
+}
+
+impl From<crate::gate::waive::WaiveError> for QueryError {
+    fn from(error: crate::gate::waive::WaiveError) -> Self {
+        Self::Waive(Box::new(error))
+    }
+}
+
+impl From<headwater_lake::CopyError> for QueryError {
+    fn from(error: headwater_lake::CopyError) -> Self {
+        Self::Copy(Box::new(error))
+    }
 }

@@ -5,8 +5,11 @@
 
 pub mod cli;
 mod clock;
+mod days;
 mod error;
+mod outgoing;
 mod rows;
+mod scan;
 mod serving;
 mod show;
 mod table;

@@ -7,19 +7,38 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
+
+/// How bytes become JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bytes {
+    /// By their number only.
+    Length,
+    /// Whole.
+    Base64,
+}
 
 /// The rows of a batch, each as an object. Bytes are shown by their number only.
 ///
 /// # Errors
 /// [`QueryError::Column`] for a type no table of ours has.
 pub fn row_values(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>, QueryError> {
+    values(batch, Bytes::Length)
+}
+
+/// The rows of a batch, each as an object.
+///
+/// # Errors
+/// As [`row_values`].
+pub(super) fn values(batch: &RecordBatch, bytes: Bytes) -> Result<Vec<Map<String, Value>>, QueryError> {
     let schema = batch.schema();
     (0..batch.num_rows())
         .map(|row| {
             let mut object = Map::new();
             for (field, column) in schema.fields().iter().zip(batch.columns()) {
-                let value = cell(column, row)
+                let value = cell(column, row, bytes)
                     .map_err(|reason| QueryError::Column { column: field.name().clone(), reason })?;
                 object.insert(field.name().clone(), value);
             }
@@ -39,7 +58,14 @@ fn float(x: f64) -> Value {
     serde_json::Number::from_f64(x).map_or_else(|| json!(x.to_string()), Value::Number)
 }
 
-fn cell(array: &dyn Array, row: usize) -> Result<Value, String> {
+fn shown(found: &[u8], bytes: Bytes) -> Value {
+    match bytes {
+        Bytes::Length => json!({"bytes": found.len()}),
+        Bytes::Base64 => json!(STANDARD.encode(found)),
+    }
+}
+
+fn cell(array: &dyn Array, row: usize, bytes: Bytes) -> Result<Value, String> {
     if array.is_null(row) {
         return Ok(Value::Null);
     }
@@ -55,8 +81,8 @@ fn cell(array: &dyn Array, row: usize) -> Result<Value, String> {
         }
         DataType::Utf8 => json!(array.as_string::<i32>().value(row)),
         DataType::LargeUtf8 => json!(array.as_string::<i64>().value(row)),
-        DataType::Binary => json!({"bytes": array.as_binary::<i32>().value(row).len()}),
-        DataType::LargeBinary => json!({"bytes": array.as_binary::<i64>().value(row).len()}),
+        DataType::Binary => shown(array.as_binary::<i32>().value(row), bytes),
+        DataType::LargeBinary => shown(array.as_binary::<i64>().value(row), bytes),
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             utc(array.as_primitive::<TimestampMicrosecondType>().value(row))
         }
@@ -64,13 +90,13 @@ fn cell(array: &dyn Array, row: usize) -> Result<Value, String> {
             let parts = array.as_struct();
             let mut object = Map::new();
             for (field, column) in fields.iter().zip(parts.columns()) {
-                object.insert(field.name().clone(), cell(column, row)?);
+                object.insert(field.name().clone(), cell(column, row, bytes)?);
             }
             Value::Object(object)
         }
         DataType::List(_) => {
             let list = array.as_list::<i32>().value(row);
-            Value::Array((0..list.len()).map(|at| cell(&list, at)).collect::<Result<_, _>>()?)
+            Value::Array((0..list.len()).map(|at| cell(&list, at, bytes)).collect::<Result<_, _>>()?)
         }
         other => return Err(other.to_string()),
     })

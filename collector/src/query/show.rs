@@ -18,7 +18,7 @@ pub(super) struct Printer<W: Write> {
     pub(super) json: bool,
 }
 
-fn time(micros: i64) -> String {
+pub(super) fn time(micros: i64) -> String {
     chrono::DateTime::from_timestamp_micros(micros)
         .map_or_else(|| micros.to_string(), |t| t.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
 }
@@ -141,40 +141,6 @@ impl<W: Write> Printer<W> {
         }
         let columns = ["device", "stream", "reason", "held", "rows", "released", "first", "last", "detail"];
         self.list(&columns, &asides(rows), "nothing lies in quarantine")
-    }
-
-    /// Rows of a table: a table for people, one object a line with `--json`.
-    pub(super) async fn scan(
-        &mut self,
-        lake: &Lake,
-        spec: &str,
-        table: &str,
-        columns: Option<Vec<String>>,
-        limit: Option<usize>,
-    ) -> Result<(), QueryError> {
-        let id = lake.resolve(spec).await?;
-        let Some(rows) = self.read(lake, &id, table, columns, limit).await? else {
-            let known: Vec<String> = lake.tables(&id).await?.keys().map(ToString::to_string).collect();
-            let known = known.join(", ");
-            return Err(QueryError::NoTable {
-                table: table.to_owned(),
-                commit: id.short().to_owned(),
-                known,
-            });
-        };
-        if self.json {
-            for row in rows {
-                writeln!(self.out, "{}", Value::Object(row))?;
-            }
-            return Ok(());
-        }
-        let heads: Vec<String> = rows.first().map(|row| row.keys().cloned().collect()).unwrap_or_default();
-        if rows.is_empty() {
-            writeln!(self.out, "no rows")?;
-        } else {
-            writeln!(self.out, "{}", draw(&heads, &rows))?;
-        }
-        Ok(())
     }
 
     /// DuckDB views over a commit.

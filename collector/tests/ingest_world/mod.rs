@@ -304,8 +304,10 @@ pub(crate) fn seconds(gateway: &Gateway, n: u64) -> Vec<Record> {
     records
 }
 
+/// The header of a JPEG of 640 by 480, and bytes of its own.
 pub(crate) fn picture(seq: u64) -> Vec<u8> {
-    (0..600_u64).map(|i| u8::try_from((i * 7 + seq * 13) % 251).unwrap()).collect()
+    let header = b"\xff\xd8\xff\xc0\x00\x0b\x08\x01\xe0\x02\x80\x01\x01\x11\x00".iter().copied();
+    header.chain((0..585_u64).map(|i| u8::try_from((i * 7 + seq * 13) % 251).unwrap())).collect()
 }
 
 /// A landing log in memory, of one incarnation per entry.
@@ -483,7 +485,7 @@ impl Running {
     pub(crate) fn start(
         lake: &Lake,
         recipes: Vec<Recipe>,
-    ) -> (Self, impl Future<Output = Result<(), IngestError>>) {
+    ) -> (Self, impl Future<Output = Result<(), IngestError>> + use<>) {
         Self::start_as(lake, recipes, settings())
     }
 
@@ -491,7 +493,7 @@ impl Running {
         lake: &Lake,
         recipes: Vec<Recipe>,
         settings: IngestSettings,
-    ) -> (Self, impl Future<Output = Result<(), IngestError>>) {
+    ) -> (Self, impl Future<Output = Result<(), IngestError>> + use<>) {
         let nowhere = LandingPosition { incarnation: IncarnationId([1; 16]), segment: 0, offset: 64 };
         let (landed, watch) = watch::channel(nowhere);
         let log = SharedLog { log: Arc::default(), watch };

@@ -174,6 +174,11 @@ impl LakeStore {
         &self.inner.location
     }
 
+    /// The live store, for what is read or copied as a stream.
+    pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner.objects
+    }
+
     /// The URL of a key.
     pub(crate) fn url(&self, key: &str) -> String {
         format!("{}/{key}", self.inner.location)

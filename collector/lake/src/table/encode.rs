@@ -117,7 +117,8 @@ fn rows_within(rows: &RecordBatch, bytes: usize) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX).clamp(1, rows.num_rows().max(1))
 }
 
-fn properties(spec: &TableSpec, fields: &[Arc<Field>], sort: &[String]) -> WriterProperties {
+/// How rows of these columns are written.
+pub(crate) fn properties(spec: &TableSpec, fields: &[Arc<Field>], sort: &[String]) -> WriterProperties {
     let level = ZstdLevel::try_new(3).expect("3 is a level of zstd");
     let mut builder = WriterProperties::builder()
         .set_created_by("headwater".to_owned())

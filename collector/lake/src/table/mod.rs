@@ -8,7 +8,7 @@ mod spec;
 
 use crate::names::TableName;
 
-pub(crate) use encode::{EncodedFile, encode};
+pub(crate) use encode::{EncodedFile, encode, properties};
 pub(crate) use produce::{
     Built, Change, Context, SNAPSHOTS_MAX, TableState, load, manifest_of, produce, snapshot_id,
 };

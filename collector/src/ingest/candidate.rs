@@ -1,0 +1,205 @@
+//! A candidate: a window of aligned rows with what the rules say of it, and the commits it may become.
+
+use super::aligning::{AlignError, input};
+use crate::align::aligner::Aligner;
+use crate::align::coverage::Coverage;
+use crate::align::window::{AlignedWindow, FieldTypes, table_name, table_rows};
+use crate::commit::cells::TableRows;
+use crate::commit::tables::Ops;
+use crate::gate::{GATE_VERSION, GateLimits, Judged, Verdict, judge, worst};
+use headwater_core::id::{KindName, Sha256};
+use headwater_core::time::UtcNanos;
+use headwater_lake::{
+    CommitId, CommitKind, CommitRequest, CommitStats, CoverageEntry, GateSummary, Lake, LakeError, Lineage,
+    RefName, Software, TableAppend, TableName,
+};
+use std::collections::BTreeMap;
+
+/// Aligned rows on their way to the gate.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) recipe: KindName,
+    pub(super) recipe_id: String,
+    pub(super) table: TableName,
+    pub(super) window: AlignedWindow,
+    pub(super) judged: Vec<Judged>,
+    /// Place of the picture among the spine's values, if it has one.
+    pub(super) picture: Option<usize>,
+    /// The coverage once it is published, and its stored form.
+    pub(super) done: Coverage,
+    pub(super) entry: CoverageEntry,
+    stored: Vec<u8>,
+    rows: Option<TableAppend>,
+    /// The commit it was aligned from.
+    pub(super) head: CommitId,
+    pub(super) now: UtcNanos,
+    half_ns: i64,
+}
+
+impl Candidate {
+    /// Lays a window out and judges it by the rules; `made` is the commit it was aligned from, the collector's UTC and
+    /// its half width, ns.
+    pub(super) fn new(
+        aligner: &Aligner,
+        window: AlignedWindow,
+        types: &FieldTypes,
+        limits: &GateLimits,
+        made: (CommitId, UtcNanos, i64),
+    ) -> Result<Self, AlignError> {
+        let (head, now, half_ns) = made;
+        let recipe = aligner.recipe();
+        let rows = match window.rows.is_empty() {
+            true => None,
+            false => Some(table_rows(recipe, types, &window.rows)?.to_append()?),
+        };
+        let done = aligner.covered_with(&window);
+        let stored = done.to_bytes(aligner.id())?;
+        let hash = Sha256::of(&stored).to_string();
+        Ok(Self {
+            recipe: recipe.name.clone(),
+            recipe_id: aligner.id().to_owned(),
+            table: table_name(recipe)?,
+            judged: judge(aligner, &window, now, limits),
+            picture: recipe.spine_select.iter().position(|field| field.as_str() == "image"),
+            window,
+            done,
+            entry: CoverageEntry { recipe_id: aligner.id().to_owned(), hash },
+            stored,
+            rows,
+            head,
+            now,
+            half_ns,
+        })
+    }
+
+    /// The worst verdict so far.
+    pub(super) fn verdict(&self) -> Verdict {
+        worst(&self.judged)
+    }
+
+    /// Earliest and latest row, UTC ns.
+    pub(super) fn span(&self) -> Option<(i64, i64)> {
+        let times = || self.window.rows.iter().map(|row| row.at.ts_ns);
+        times().min().zip(times().max())
+    }
+
+    /// Stores the coverage that a commit will name.
+    pub(super) async fn store_coverage(&self, lake: &Lake) -> Result<(), LakeError> {
+        lake.put_state(&self.entry.hash, self.stored.clone().into()).await.map(|_| ())
+    }
+
+    /// Tells people that rows are held back.
+    pub(super) fn told_failed(&self) {
+        metrics::counter!("headwater_gate_failed_total").increment(1);
+        let failed: Vec<&str> = self
+            .judged
+            .iter()
+            .filter(|judged| judged.verdict == Verdict::Fail)
+            .map(|judged| judged.gate.as_ref())
+            .collect();
+        tracing::error!(
+            recipe = %self.recipe, rows = self.window.rows.len(), ?failed,
+            "aligned rows held back by the gate, see ops.verdicts; raw rows go on"
+        );
+    }
+
+    /// Rows and verdicts in one commit to `branch`; of a failed one the verdicts alone.
+    pub(super) fn inline(&self, branch: &RefName) -> Result<CommitRequest, AlignError> {
+        let passed = self.verdict() != Verdict::Fail;
+        let rows = self.rows.iter().filter(|_| passed).cloned();
+        let verdicts = self.verdicts(&self.head, branch, branch)?;
+        let mut request = self.request(rows.chain([verdicts]).collect());
+        if passed {
+            request.coverage = self.coverage();
+        }
+        Ok(request)
+    }
+
+    /// Its rows and coverage, for the staging branch.
+    pub(super) fn staged(&self) -> CommitRequest {
+        let request = self.request(self.rows.iter().cloned().collect());
+        CommitRequest { coverage: self.coverage(), ..request }
+    }
+
+    /// The verdicts on what was `staged`, for the staging branch too; it shall go to `target`.
+    pub(super) fn audited(
+        &self,
+        staged: &CommitId,
+        branch: &RefName,
+        target: &RefName,
+    ) -> Result<CommitRequest, AlignError> {
+        Ok(self.request(vec![self.verdicts(staged, branch, target)?]))
+    }
+
+    /// What a commit that publishes or refuses it says.
+    pub(super) fn message(&self) -> String {
+        let (rows, table) = (self.window.rows.len(), &self.table);
+        match self.verdict() {
+            Verdict::Fail => format!("{rows} rows of {table} held back by the gate"),
+            _ => format!("{rows} rows of {table}, {} left out", self.window.left_out.len()),
+        }
+    }
+
+    fn coverage(&self) -> BTreeMap<String, CoverageEntry> {
+        BTreeMap::from([(self.recipe.to_string(), self.entry.clone())])
+    }
+
+    fn request(&self, appends: Vec<TableAppend>) -> CommitRequest {
+        let (t_min_ns, t_max_ns) = self.span().unzip();
+        CommitRequest {
+            kind: CommitKind::Align,
+            message: self.message(),
+            time_us: self.now.micros(),
+            appends,
+            gates: self.judged.iter().map(summary).collect(),
+            stats: CommitStats { t_min_ns, t_max_ns, ..CommitStats::default() },
+            lineage: Lineage {
+                inputs: vec![input(&self.head)],
+                recipes: BTreeMap::from([(self.recipe.to_string(), self.recipe_id.clone())]),
+                software: Software { collector: env!("CARGO_PKG_VERSION").to_owned(), agents: Vec::new() },
+                ..Lineage::default()
+            },
+            ..CommitRequest::default()
+        }
+    }
+
+    fn verdicts(
+        &self,
+        candidate: &CommitId,
+        branch: &RefName,
+        target: &RefName,
+    ) -> Result<TableAppend, AlignError> {
+        let mut out = TableRows::new(Ops::Verdicts.spec());
+        let (t_min_ns, t_max_ns) = self.span().unzip();
+        let published = (self.verdict() != Verdict::Fail).then(|| target.to_string());
+        for judged in &self.judged {
+            let mut cells = super::group::event(self.now, self.half_ns, None);
+            cells.extend([
+                ("candidate", candidate.to_string().into()),
+                ("ref", branch.to_string().into()),
+                ("table", self.table.to_string().into()),
+                ("recipe_id", self.recipe_id.as_str().into()),
+                ("gate", judged.gate.as_ref().into()),
+                ("gate_version", GATE_VERSION.into()),
+                ("verdict", judged.verdict.as_str().into()),
+                ("t_min_ns", t_min_ns.into()),
+                ("t_max_ns", t_max_ns.into()),
+                ("rows", (self.window.rows.len() as u64).into()),
+                ("evidence", judged.evidence.to_string().into()),
+                ("evidence_digest", judged.evidence_digest().into()),
+                ("published_as", published.clone().into()),
+            ]);
+            out.push(cells);
+        }
+        Ok(out.to_append()?)
+    }
+}
+
+fn summary(judged: &Judged) -> GateSummary {
+    GateSummary {
+        name: judged.gate.to_string(),
+        version: GATE_VERSION.to_owned(),
+        verdict: judged.verdict.as_str().to_owned(),
+        evidence_digest: judged.evidence_digest(),
+    }
+}

@@ -1,0 +1,121 @@
+//! Looks at some of a candidate's pictures where they are stored: whether their headers hold, and are of the size their
+//! rows say.
+
+use super::audit::AuditError;
+use super::candidate::Candidate;
+use crate::commit::cells::Cell;
+use crate::commit::read::ScannedRows;
+use crate::gate::{Judged, Verdict, picture};
+use futures::TryStreamExt;
+use headwater_lake::{Compare, Condition, Lake, ScanOptions, TableName};
+use serde_json::json;
+
+/// Pictures looked at per candidate, evenly over its rows: each is a read of a row group.
+const PICTURES_MAX: usize = 8;
+/// Around a row's time, µs: a better clock may have moved its raw row since.
+const AROUND_US: i64 = 60_000_000;
+
+/// A picture a row names.
+struct Named {
+    row_key: String,
+    hash: String,
+    ts_us: i64,
+}
+
+/// The verdict on the pictures; none if the recipe takes none.
+///
+/// # Errors
+/// When the lake cannot be read.
+pub(super) async fn judge(lake: &Lake, candidate: &Candidate) -> Result<Option<Judged>, AuditError> {
+    let named = some(candidate);
+    if named.is_empty() {
+        return Ok(None);
+    }
+    let mut tables: Vec<TableName> = Vec::new();
+    for table in lake.tables(&candidate.head).await?.into_keys().filter(|table| table.namespace() == "raw") {
+        let columns = lake.columns(&candidate.head, &table).await?;
+        if ["image", "hash", "mime"].iter().all(|name| columns.iter().any(|column| column.name == *name)) {
+            tables.push(table);
+        }
+    }
+    let (mut looked_at, mut offending) = (0_usize, Vec::new());
+    for named in &named {
+        for table in &tables {
+            match look(lake, candidate, table, named).await? {
+                None => continue,
+                Some(true) => {}
+                Some(false) => offending.push(named.row_key.clone()),
+            }
+            looked_at += 1;
+            break;
+        }
+    }
+    let verdict = if offending.is_empty() { Verdict::Pass } else { Verdict::Fail };
+    let evidence = json!({
+        "rows": candidate.window.rows.len(), "looked_at": looked_at, "offending": offending.len(), "row_keys": offending,
+    });
+    Ok(Some(Judged { gate: "image_header".into(), verdict, evidence }))
+}
+
+/// Pictures that rows name, evenly over them.
+fn some(candidate: &Candidate) -> Vec<Named> {
+    let Some(place) = candidate.picture else { return Vec::new() };
+    let named: Vec<Named> = candidate
+        .window
+        .rows
+        .iter()
+        .filter_map(|row| match row.values.get(place) {
+            Some(Cell::Text(hash)) => Some(Named {
+                row_key: row.row_key(),
+                hash: hash.clone(),
+                ts_us: row.at.ts_ns.div_euclid(1_000),
+            }),
+            _ => None,
+        })
+        .collect();
+    let step = named.len().div_ceil(PICTURES_MAX).max(1);
+    named.into_iter().step_by(step).collect()
+}
+
+/// Whether a picture's header holds; none if the table has no such picture, or it is of a form that is not known.
+async fn look(
+    lake: &Lake,
+    candidate: &Candidate,
+    table: &TableName,
+    named: &Named,
+) -> Result<Option<bool>, AuditError> {
+    let hash = Condition { column: "hash".to_owned(), compare: Compare::Equal, value: named.hash.clone() };
+    let columns = ["image", "hash", "mime", "width", "height"].map(str::to_owned).to_vec();
+    let options = ScanOptions {
+        columns: Some(columns),
+        limit: Some(1),
+        from_us: Some(named.ts_us.saturating_sub(AROUND_US)),
+        to_us: Some(named.ts_us.saturating_add(AROUND_US)),
+        conditions: vec![hash],
+        ..ScanOptions::default()
+    };
+    let mut batches = lake.scan(&candidate.head, table, options).await?;
+    while let Some(batch) = batches.try_next().await? {
+        let rows = ScannedRows(&batch);
+        if rows.is_empty() {
+            continue;
+        }
+        if !matches!(rows.text("mime", 0).as_deref(), Some("image/jpeg" | "image/png")) {
+            return Ok(None);
+        }
+        let bytes = match rows.member("image", "bytes", 0) {
+            Cell::Bytes(bytes) => bytes.into(),
+            _ => match lake.blob(&named.hash).await? {
+                Some(bytes) => bytes,
+                None => return Ok(Some(false)),
+            },
+        };
+        let told = (rows.count("width", 0), rows.count("height", 0));
+        let holds = picture::size(&bytes).is_some_and(|(width, height)| {
+            told.0.is_none_or(|told| told == u64::from(width))
+                && told.1.is_none_or(|told| told == u64::from(height))
+        });
+        return Ok(Some(holds));
+    }
+    Ok(None)
+}
