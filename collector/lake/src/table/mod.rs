@@ -5,6 +5,7 @@ mod produce;
 mod rows;
 mod schema;
 mod spec;
+mod unite;
 
 use crate::names::TableName;
 
@@ -12,6 +13,7 @@ pub(crate) use encode::{EncodedFile, encode};
 pub(crate) use produce::{Built, Change, Context, TableState, load, manifest_of, produce, snapshot_id};
 pub(crate) use schema::{Drafted, columns, create, evolve};
 pub use spec::{ColumnSpec, ColumnType, TS, TableSpec, UTC};
+pub(crate) use unite::{stored_spec, unite};
 
 /// Rows or a declaration do not fit their table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

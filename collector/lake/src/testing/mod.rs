@@ -1,6 +1,7 @@
 //! Fakes for tests of the lake and of those who use it: lakes in memory and stores that fail on cue.
 
 mod fault;
+mod rewrite;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::lake::Lake;
 use crate::store::LakeStore;
 
 pub use fault::{Fault, FaultStore};
+pub use rewrite::rewrite;
 
 /// A lake in memory that is gone with its last clone.
 ///
