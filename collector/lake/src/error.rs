@@ -130,6 +130,14 @@ pub enum LakeError {
         /// What was asked for.
         commit: CommitId,
     },
+    /// Others brought or took rows that the writer does not know of.
+    #[error("commit after {known}: others brought or took rows up to {found}; read them, then commit again")]
+    Overtaken {
+        /// What the writer knew.
+        known: CommitId,
+        /// The head it met.
+        found: CommitId,
+    },
     /// What is stored is not what was written.
     #[error("read {path}: {reason}")]
     Corrupt {

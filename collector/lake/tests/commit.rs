@@ -76,6 +76,7 @@ async fn a_scan_gives_back_what_was_written_bit_for_bit() {
         columns: Some(vec!["seq".to_owned(), "x_src".to_owned()]),
         device: Some("dev-1".to_owned()),
         limit: Some(33),
+        ..ScanOptions::default()
     };
     let some: Vec<RecordBatch> =
         lake.scan(&done.id, &name("raw.imu"), options).await.unwrap().try_collect().await.unwrap();

@@ -18,6 +18,16 @@ pub(super) async fn tags(lake: &Lake) -> Result<BTreeMap<RefName, CommitId>, Lak
     Ok(found)
 }
 
+impl Lake {
+    /// Tags with the commits they name, by name.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn tag_names(&self) -> Result<BTreeMap<RefName, CommitId>, LakeError> {
+        tags(self).await
+    }
+}
+
 /// Branch heads and tags by the commit they name.
 pub(super) async fn pointing(lake: &Lake) -> Result<BTreeMap<CommitId, Vec<RefName>>, LakeError> {
     let mut found: BTreeMap<CommitId, Vec<RefName>> = BTreeMap::new();

@@ -197,6 +197,38 @@ impl Lake {
             let refs = pointing.get(&id).cloned().unwrap_or_default();
             entries.push(LogEntry { commit, refs, missing });
         }
-        Ok(entries)
+        Ok(line_by_line(entries))
     }
+}
+
+/// Entries with children before their parents whatever their clocks said, and each line in one piece where it can be.
+fn line_by_line(entries: Vec<LogEntry>) -> Vec<LogEntry> {
+    let mut children: HashMap<CommitId, usize> = HashMap::new();
+    for parent in entries.iter().flat_map(|entry| &entry.commit.parents) {
+        *children.entry(parent.clone()).or_default() += 1;
+    }
+    let places: HashMap<CommitId, usize> =
+        entries.iter().enumerate().map(|(place, entry)| (entry.commit.id.clone(), place)).collect();
+    let mut entries: Vec<Option<LogEntry>> = entries.into_iter().map(Some).collect();
+    let childless = |entry: &LogEntry| !children.contains_key(&entry.commit.id);
+    let mut ready: BTreeSet<usize> = (0..entries.len())
+        .filter(|place| entries.get(*place).and_then(Option::as_ref).is_some_and(childless))
+        .collect();
+    let mut sorted = Vec::with_capacity(entries.len());
+    let mut next = ready.pop_first();
+    while let Some(entry) = next.and_then(|place| entries.get_mut(place)).and_then(Option::take) {
+        let mut goes_on = None;
+        for (n, parent) in entry.commit.parents.iter().enumerate() {
+            let Some(left) = children.get_mut(parent) else { continue };
+            *left = left.saturating_sub(1);
+            let Some(place) = places.get(parent).copied().filter(|_| *left == 0) else { continue };
+            match n {
+                0 => goes_on = Some(place),
+                _ => drop(ready.insert(place)),
+            }
+        }
+        sorted.push(entry);
+        next = goes_on.or_else(|| ready.pop_first());
+    }
+    sorted
 }
