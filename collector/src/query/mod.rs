@@ -9,6 +9,7 @@ mod error;
 mod rows;
 mod show;
 mod table;
+mod versions;
 mod views;
 
 pub use error::QueryError;
