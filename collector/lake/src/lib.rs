@@ -8,12 +8,15 @@
 //! or the new one, across all tables, and never something between.
 
 mod adopt;
+mod branches;
 mod error;
 mod events;
+mod foreign;
 mod history;
 mod lake;
 mod moves;
 mod names;
+mod protect;
 mod repo;
 mod revision;
 mod scan;
@@ -30,14 +33,17 @@ pub use history::{
     By, CommitDiff, ConflictReport, FileChange, Joined, Leaving, LogEntry, MergeOptions, Merged, Picked,
     RollbackOptions, SchemaDiff, Strategies, Strategy, TableConflict, TableDiff,
 };
+pub use foreign::{ForeignEdit, ForeignError, ForeignRequest, TableChange, TableCreate, TableDocument};
 pub use lake::{BatchStream, Lake, ScanOptions};
 pub use moves::ulid;
 pub use names::{CommitId, NAME_BYTES_MAX, NameError, RefName, TableName};
+pub use protect::{Protected, Protection, RefPattern};
 pub use repo::{
     COMMIT_VERSION, CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, Head, LandingCursor,
-    LandingPosition, LedgerCheckpoint, Lineage, PublishError, RefOp, RefStore, RefUpdate, Software,
-    TableEntry,
+    LandingPosition, LedgerCheckpoint, Lineage, Pruned, PublishError, REFLOG_AGE_US_MIN, REFLOG_KEPT_MIN,
+    RefOp, RefStore, RefUpdate, Software, TableEntry, Tag,
 };
 pub use scan::{Compare, Condition};
+pub use store::{Service, Trouble, TroubleKind};
 pub use table::{ColumnSpec, ColumnType, TS, TableError, TableSpec, UTC};
 pub use writer::{CommitRequest, Committed, LakeWriter, TableAppend};

@@ -6,28 +6,6 @@ use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::{CommitId, RefName};
 
-/// Tags with the commits they name, by name. One read per tag.
-pub(super) async fn tags(lake: &Lake) -> Result<BTreeMap<RefName, CommitId>, LakeError> {
-    let mut found = BTreeMap::new();
-    for file in lake.store().names_in("_repo/refs/tags").await? {
-        let Some(Ok(name)) = file.strip_suffix(".json").map(RefName::from_key) else { continue };
-        if let Some(commit) = lake.refs().tagged(&name).await? {
-            found.insert(name, commit);
-        }
-    }
-    Ok(found)
-}
-
-impl Lake {
-    /// Tags with the commits they name, by name.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn tag_names(&self) -> Result<BTreeMap<RefName, CommitId>, LakeError> {
-        tags(self).await
-    }
-}
-
 /// Branch heads and tags by the commit they name.
 pub(super) async fn pointing(lake: &Lake) -> Result<BTreeMap<CommitId, Vec<RefName>>, LakeError> {
     let mut found: BTreeMap<CommitId, Vec<RefName>> = BTreeMap::new();
@@ -36,8 +14,8 @@ pub(super) async fn pointing(lake: &Lake) -> Result<BTreeMap<CommitId, Vec<RefNa
             found.entry(commit).or_default().push(name);
         }
     }
-    for (name, commit) in tags(lake).await? {
-        found.entry(commit).or_default().push(name);
+    for tag in lake.tags().await? {
+        found.entry(tag.commit).or_default().push(tag.name);
     }
     Ok(found)
 }

@@ -10,8 +10,11 @@ mod unite;
 use crate::names::TableName;
 
 pub(crate) use encode::{EncodedFile, encode};
-pub(crate) use produce::{Built, Change, Context, TableState, load, manifest_of, produce, snapshot_id};
-pub(crate) use schema::{Drafted, columns, create, evolve};
+pub(crate) use produce::{
+    Built, Change, Context, SNAPSHOTS_MAX, TableState, load, manifest_of, produce, snapshot_id,
+};
+pub(crate) use schema::{Drafted, FIELD_IDS, columns, create, evolve, with_field_ids};
+pub(crate) use spec::unit_of;
 pub use spec::{ColumnSpec, ColumnType, TS, TableSpec, UTC};
 pub(crate) use unite::{stored_spec, unite};
 

@@ -10,7 +10,7 @@ use std::io::Write;
 
 impl<W: Write> Printer<W> {
     pub(super) async fn branches(&mut self, lake: &Lake) -> Result<(), QueryError> {
-        let rows: Vec<_> = lake.refs().list().await?.iter().map(|(name, head)| row(name, head)).collect();
+        let rows: Vec<_> = lake.branches().await?.iter().map(|(name, head)| row(name, head)).collect();
         self.list(&["branch", "commit", "time", "by", "did", "reason"], &rows, "no branches yet")
     }
 
@@ -45,7 +45,7 @@ impl<W: Write> Printer<W> {
             commit.short()
         );
         confirm(&question, yes)?;
-        lake.drop_ref(&name, Some(&commit), &author(), now_us(), "deleted by hand").await?;
+        lake.delete_branch(&name, &author(), now_us(), "deleted by hand").await?;
         self.told(
             json!({"deleted": name, "commit": commit}),
             &format!(
@@ -56,18 +56,23 @@ impl<W: Write> Printer<W> {
     }
 
     pub(super) async fn tags(&mut self, lake: &Lake) -> Result<(), QueryError> {
-        let tags = lake.tag_names().await?;
-        let rows: Vec<_> = tags
-            .iter()
-            .map(|(name, commit)| object(json!({"tag": name, "commit": commit.short(), "id": commit})))
-            .collect();
-        self.list(&["tag", "commit"], &rows, "no tags yet")
+        let row = |tag: &headwater_lake::Tag| {
+            object(json!({
+                "tag": tag.name,
+                "commit": tag.commit.short(),
+                "id": tag.commit,
+                "time": time(tag.time_us),
+                "by": tag.author,
+            }))
+        };
+        let rows: Vec<_> = lake.tags().await?.iter().map(row).collect();
+        self.list(&["tag", "commit", "time", "by"], &rows, "no tags yet")
     }
 
     pub(super) async fn make_tag(&mut self, lake: &Lake, name: &str, at: &str) -> Result<(), QueryError> {
         let name = branch_name(name)?;
         let commit = lake.resolve(at).await?;
-        lake.refs().tag(&name, &commit, &author(), now_us()).await?;
+        lake.tag(&name, &commit, &author(), now_us()).await?;
         self.told(
             json!({"tag": name, "commit": commit}),
             &format!("tag {name} names {} for ever", commit.short()),
@@ -76,7 +81,7 @@ impl<W: Write> Printer<W> {
 
     pub(super) async fn reflog(&mut self, lake: &Lake, name: &str, limit: usize) -> Result<(), QueryError> {
         let name = branch_name(name)?;
-        let moves = lake.refs().history(&name, limit).await?;
+        let moves = lake.reflog(&name, limit).await?;
         if moves.is_empty() {
             return Err(LakeError::UnknownRevision { spec: name.to_string() }.into());
         }
