@@ -29,11 +29,11 @@ mod writer;
 pub use adopt::{Adopt, AdoptTables, CoverageMove};
 pub use error::{CommitError, LakeError};
 pub use events::{Event, EventTables, LOG_READS_MAX};
+pub use foreign::{ForeignEdit, ForeignError, ForeignRequest, TableChange, TableCreate, TableDocument};
 pub use history::{
     By, CommitDiff, ConflictReport, FileChange, Joined, Leaving, LogEntry, MergeOptions, Merged, Picked,
     RollbackOptions, SchemaDiff, Strategies, Strategy, TableConflict, TableDiff,
 };
-pub use foreign::{ForeignEdit, ForeignError, ForeignRequest, TableChange, TableCreate, TableDocument};
 pub use lake::{BatchStream, Lake, ScanOptions};
 pub use moves::ulid;
 pub use names::{CommitId, NAME_BYTES_MAX, NameError, RefName, TableName};

@@ -184,6 +184,20 @@ async fn cherry_pick_brings_one_commit_of_another_branch_and_its_books() {
     assert_eq!(notes(&lake, MAIN).await, ["a 0..10", "b 0..10", "c 0..10", "c 5..8"]);
 }
 
+/// A model found it: the rows came to both branches, each in its own file, and the pick said that nothing was left to do.
+#[tokio::test]
+async fn a_picked_removal_of_rows_that_stand_in_another_file_is_a_conflict() {
+    let lake = testing::memory().await.unwrap();
+    let base = commit(&lake, MAIN, capture("a", 0..3, 0.0, NOON_US)).await;
+    lake.branch(&branch("exp"), &base.id, "anna", NOON_US).await.unwrap();
+    let twin = commit(&lake, "exp", capture("b", 5..8, 0.0, NOON_US + 1)).await;
+    commit(&lake, MAIN, capture("b", 3..8, 0.0, NOON_US + 2)).await;
+    let gone = lake.revert(&branch("exp"), &twin.id, &by(NOON_US + 3)).await.unwrap().unwrap();
+    let refused = told(lake.cherry_pick(&main(), &gone.id, &by(NOON_US + 4)).await.unwrap_err());
+    assert!(refused.contains("their rows came in other files"), "{refused}");
+    assert_eq!(samples(&lake, MAIN).await.len(), 8);
+}
+
 #[tokio::test]
 async fn bad_input_is_told_and_changes_nothing() {
     let lake = testing::memory().await.unwrap();

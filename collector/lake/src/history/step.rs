@@ -88,7 +88,7 @@ impl Step<'_> {
         }
         if !missing.is_empty() {
             let reason = format!(
-                "a later commit replaced {} of the files that this {} takes away; {} that commit first",
+                "a later commit replaced {} of the files that this {} takes away, or their rows came in other files; {} what did that first",
                 missing.len(),
                 self.verb,
                 self.verb
@@ -141,11 +141,8 @@ impl Step<'_> {
         step: &Delta,
         since: &Delta,
     ) -> Result<bool, LakeError> {
-        if self.verb == PICK {
-            return Ok(true);
-        }
         if self.table.namespace() != RAW || !keys::is_keyed(&head.metadata) {
-            return Ok(false);
+            return Ok(self.verb == PICK);
         }
         let near = keys::near(&head.metadata, &since.added, &step.removed);
         let there = keys_of(lake, self.table, Some(head), &near).await?;

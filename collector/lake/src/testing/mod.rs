@@ -2,10 +2,10 @@
 
 mod count;
 mod fault;
-mod rewrite;
 #[cfg(feature = "s3")]
 mod moto;
 mod power;
+mod rewrite;
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use crate::store::{LakeStore, Pages};
 
 pub use count::{CountingStore, KeyClass, Requests, Verb};
 pub use fault::{Fault, FaultStore};
-pub use rewrite::rewrite;
 #[cfg(feature = "s3")]
 pub use moto::Moto;
 pub use power::PowerStore;
+pub use rewrite::rewrite;
 
 /// A lake in memory that is gone with its last clone.
 ///
