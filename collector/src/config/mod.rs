@@ -270,7 +270,7 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
     let quotas = receive::read_quotas(&mut root, mistakes);
     let landing = read_landing(&mut root, mistakes);
     let lake = read_lake(&mut root, mistakes);
-    let in_bucket = lake.as_ref().is_some_and(|(location, ..)| location.contains("://"));
+    let in_bucket = lake.as_ref().is_some_and(|lake| lake.0.contains("://"));
     let (commit_interval_ms, clock_wait_ms) = read_commit(&mut root, in_bucket, mistakes);
     let clock = clock::read_clock(&mut root, mistakes);
     let time = clock::read_time(&mut root, mistakes);
