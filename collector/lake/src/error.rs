@@ -102,6 +102,61 @@ pub enum LakeError {
         /// The tag.
         name: RefName,
     },
+    /// A verb cannot be done on some tables; nothing was changed.
+    #[error("{0}")]
+    Conflicts(Box<crate::history::ConflictReport>),
+    /// Older commits are no longer kept.
+    #[error(
+        "follow history beyond commit {commit}: it ends here, older commits are no longer kept; tag what must stay reachable"
+    )]
+    HistoryEnds {
+        /// The last commit that is kept.
+        commit: CommitId,
+    },
+    /// A walk met more commits than it may read.
+    #[error("follow history: {read} commits were read down to {at} without an answer; name something nearer")]
+    HistoryTooLong {
+        /// How many.
+        read: usize,
+        /// Where it stopped.
+        at: CommitId,
+    },
+    /// Two lines of history have nothing in common.
+    #[error(
+        "merge {theirs} into {ours}: they have no commit in common, so they were never one lake's branches"
+    )]
+    Unrelated {
+        /// The head.
+        ours: CommitId,
+        /// What was to be merged.
+        theirs: CommitId,
+    },
+    /// Only a fast-forward was wanted.
+    #[error("move {name} on to {commit}: both have commits of their own; merge without --ff-only")]
+    NotFastForward {
+        /// The branch.
+        name: RefName,
+        /// Where it was to go.
+        commit: CommitId,
+    },
+    /// The commit is not in the branch's history.
+    #[error(
+        "roll {name} back to {commit}: it is no commit of its history; `headwater log {name}` lists those, and merge brings in another branch's"
+    )]
+    NotInHistory {
+        /// The branch.
+        name: RefName,
+        /// What was asked for.
+        commit: CommitId,
+    },
+    /// Others brought or took rows that the writer does not know of.
+    #[error("commit after {known}: others brought or took rows up to {found}; read them, then commit again")]
+    Overtaken {
+        /// What the writer knew.
+        known: CommitId,
+        /// The head it met.
+        found: CommitId,
+    },
     /// A branch and a tag of one name: a revision could mean either.
     #[error("use the name {name}: a {by} has it; choose another name")]
     NameTaken {

@@ -14,6 +14,7 @@ mod error;
 mod events;
 mod files;
 mod foreign;
+mod history;
 mod lake;
 mod moves;
 mod names;
@@ -34,6 +35,10 @@ pub use error::{CommitError, LakeError};
 pub use events::{Event, EventTables, LOG_READS_MAX};
 pub use files::{CommitFile, FileRole};
 pub use foreign::{ForeignEdit, ForeignError, ForeignRequest, TableChange, TableCreate, TableDocument};
+pub use history::{
+    By, CommitDiff, ConflictReport, FileChange, Joined, Leaving, LogEntry, MergeOptions, Merged, Picked,
+    RollbackOptions, SchemaDiff, Strategies, Strategy, TableConflict, TableDiff,
+};
 pub use lake::{BatchStream, Lake, ScanOptions};
 pub use moves::ulid;
 pub use names::{CommitId, NAME_BYTES_MAX, NameError, RefName, TableName};

@@ -54,6 +54,7 @@ fn commit() -> CommitObject {
             evidence_digest: "e".repeat(64),
         }],
         ledger_checkpoint: Some(LedgerCheckpoint { hash: "c".repeat(64), commit: zero }),
+        held: BTreeMap::new(),
         coverage: BTreeMap::from([(
             "fusion".to_owned(),
             CoverageEntry { recipe_id: "r".to_owned(), hash: "d".repeat(64) },

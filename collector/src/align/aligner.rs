@@ -124,6 +124,12 @@ impl Aligner {
         self.ledger.hold(key, seqs);
     }
 
+    /// Notes that held seqs were taken out of the raw tables: they are missing for good.
+    pub fn withdraw(&mut self, key: &StreamKey, seqs: std::ops::Range<u64>) {
+        self.ledger.release(key, seqs.clone());
+        self.ledger.declare_missing(key, seqs);
+    }
+
     /// Notes a gap record: [`Ledger::declare_gap`].
     pub fn declare_gap(&mut self, key: &StreamKey, seqs: std::ops::Range<u64>, stride: u64, phase: u64) {
         self.ledger.declare_gap(key, seqs, stride, phase);

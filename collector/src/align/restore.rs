@@ -10,6 +10,7 @@ use crate::commit::cells::Cell;
 use crate::commit::kinds::Kinds;
 use crate::commit::read::ScannedRows;
 use crate::commit::tables::{Ops, raw_table};
+use crate::commit::withdrawn::withdrawn;
 use crate::dedup::StreamKey;
 use futures::TryStreamExt;
 use headwater_core::id::{BootOrdinal, FieldName, KindName, Seq, StreamName};
@@ -146,6 +147,12 @@ async fn ledger(
                     }
                 }
             }
+        }
+    }
+    // What was taken out of the tables will not come: it counts as a gap, not as a sample that is there.
+    for (key, seqs) in withdrawn(lake, head).await? {
+        if streams.contains(&key.stream) {
+            aligner.withdraw(&key, seqs);
         }
     }
     Ok(kinds)

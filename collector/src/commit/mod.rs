@@ -11,6 +11,7 @@
 //! | [`clock_rows`] | rows of `hw/clock` as `ops.clock` keeps them, and back |
 //! | [`raw`] | sections of a batch as Arrow columns |
 //! | [`read`] | rows of a scan by column name |
+//! | `withdrawn` | samples of the ledger that were taken out of the tables |
 
 pub mod cells;
 pub mod clock_rows;
@@ -18,3 +19,4 @@ pub mod kinds;
 pub mod raw;
 pub mod read;
 pub mod tables;
+pub(crate) mod withdrawn;

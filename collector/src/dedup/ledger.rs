@@ -37,6 +37,7 @@ pub struct Sorted {
 struct StreamLedger {
     held: IntervalSet,
     declared: IntervalSet,
+    withdrawn: IntervalSet,
 }
 
 /// What is held and what is declared missing, per stream. Memory grows with the holes only.
@@ -65,6 +66,30 @@ impl Ledger {
     /// Takes back a hold: the rows were not committed after all.
     pub fn release(&mut self, key: &StreamKey, seqs: Range<u64>) {
         self.stream(key).held.remove(seqs);
+    }
+
+    /// Notes that held seqs were taken out of the lake: still known, so that a resend does not bring them back.
+    pub fn withdraw(&mut self, key: &StreamKey, seqs: Range<u64>) {
+        let stream = self.stream(key);
+        stream.held.insert(seqs.clone());
+        stream.withdrawn.insert(seqs);
+    }
+
+    /// True if `seq` was taken out of the lake.
+    #[must_use]
+    pub fn is_withdrawn(&self, key: &StreamKey, seq: u64) -> bool {
+        self.streams.get(key).is_some_and(|stream| stream.withdrawn.contains(seq))
+    }
+
+    /// Adds all that `other` holds; what it withdrew is withdrawn here, and nothing else.
+    pub fn follow(&mut self, other: &Ledger) {
+        self.streams.values_mut().for_each(|stream| stream.withdrawn = IntervalSet::new());
+        for (key, theirs) in &other.streams {
+            let stream = self.stream(key);
+            stream.held.union_with(&theirs.held);
+            stream.declared.union_with(&theirs.declared);
+            stream.withdrawn = theirs.withdrawn.clone();
+        }
     }
 
     /// Notes that seqs will never come.

@@ -63,6 +63,8 @@ pub(super) struct Slot {
     audit: Option<Audit>,
     /// Its table was begun by another version of the recipe.
     is_held: bool,
+    /// A rollback took rows of it back; it waits until it is released.
+    is_paused: bool,
 }
 
 /// All recipes at work.
@@ -95,6 +97,7 @@ impl Aligning {
                 stored: None,
                 audit: None,
                 is_held: false,
+                is_paused: false,
             };
             if let Some(head) = head {
                 slot.follow(lake, head).await?;
@@ -112,6 +115,11 @@ impl Aligning {
     /// True if rows wait or must be fetched, or are being judged.
     pub(super) fn has_work(&self) -> bool {
         self.slots.iter().any(|slot| slot.is_busy() || slot.aligner.is_behind() || slot.aligner.waiting() > 0)
+    }
+
+    /// Others changed the captures: each recipe is filled from the raw tables before it goes on.
+    pub(super) fn fall_behind(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.aligner.fall_behind());
     }
 
     /// True if a candidate has been judged, so a round is due.
@@ -202,6 +210,21 @@ impl Slot {
     /// Takes over what the branch says is done, if somebody else changed that: a rollback, or a waiver.
     async fn follow(&mut self, lake: &Lake, head: &CommitObject) -> Result<(), AlignError> {
         let recipe = self.aligner.recipe();
+        let paused = head.held.get(recipe.name.as_str()).is_some_and(|id| id == self.aligner.id());
+        metrics::gauge!("headwater_align_recipe_paused", "recipe" => recipe.name.to_string())
+            .set(if paused { 1.0 } else { 0.0 });
+        if paused != self.is_paused {
+            let recipe = &recipe.name;
+            match paused {
+                true => {
+                    tracing::warn!(%recipe, "a rollback took its rows back: it waits for `headwater release {recipe}`")
+                }
+                false => tracing::info!(%recipe, "released, it fills what went back"),
+            }
+            self.is_paused = paused;
+            self.aligner.fall_behind();
+        }
+        let recipe = self.aligner.recipe();
         let entry = head.coverage.get(recipe.name.as_str());
         if entry == self.stored.as_ref() {
             return Ok(());
@@ -241,7 +264,7 @@ impl Slot {
         for _ in 0..WINDOWS_PER_ROUND_MAX {
             let Some(head) = at.committer.head().await? else { return Ok(()) };
             self.follow(&at.committer.lake, &at.committer.lake.commit_object(&head).await?).await?;
-            if self.is_held {
+            if self.is_held || self.is_paused {
                 return Ok(());
             }
             let now = at.committer.clock.boot();

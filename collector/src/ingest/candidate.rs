@@ -109,6 +109,8 @@ impl Candidate {
         let rows = self.rows.iter().filter(|_| passed).cloned();
         let verdicts = self.verdicts(&self.head, branch, branch)?;
         let mut request = self.request(rows.chain([verdicts]).collect());
+        // What was taken back or brought in since would make them wrong.
+        request.known = Some(self.head.clone());
         if passed {
             request.coverage = self.coverage();
         }

@@ -67,6 +67,8 @@ pub(super) struct Folder {
     pub(super) agents: BTreeMap<(DeviceId, Epoch), String>,
     /// Serials of revoked certificates that were noted in `ops.devices`.
     pub(super) revoked: BTreeSet<String>,
+    /// What others brought while rows of ours were on their way: those must not come twice.
+    pub(super) theirs: Ledger,
     /// What is held in quarantine.
     pub(super) board: Board,
     /// Quarantined items to be folded again.
@@ -112,6 +114,7 @@ impl Folder {
             halves: BTreeMap::new(),
             agents: BTreeMap::new(),
             revoked: BTreeSet::new(),
+            theirs: Ledger::default(),
             board: Board::default(),
             wanted: VecDeque::new(),
             aliases: HashMap::new(),
@@ -374,13 +377,14 @@ impl Folder {
             return;
         }
         let mut differing: Option<Range<u64>> = None;
-        let (mut same, mut unchecked) = (0_u64, 0_u64);
+        let (mut same, mut unchecked, mut withdrawn) = (0_u64, 0_u64, 0_u64);
         for seq in known.clone() {
             let (key, stream) = (&arriving.key, arriving.declared.stream);
             let first = self.group.find(key, seq);
             let first = first.or_else(|| self.waiting.find_row(&key.device, key.epoch, stream, seq));
             let first = first.or_else(|| self.patients.find(key, seq));
             match first {
+                None if self.ledger.is_withdrawn(key, seq) => withdrawn += 1,
                 None => unchecked += 1,
                 Some(first) => {
                     let one = seq..seq.saturating_add(1);
@@ -396,6 +400,10 @@ impl Folder {
             }
         }
         metrics::counter!("headwater_dedup_known_rows_total").increment(same);
+        if withdrawn > 0 {
+            metrics::counter!("headwater_dedup_withdrawn_rows_total").increment(withdrawn);
+            tracing::info!(stream = %arriving.key, rows = withdrawn, "rows that were taken out of the lake came again and stay out");
+        }
         if unchecked > 0 {
             metrics::counter!("headwater_dedup_duplicate_unchecked_total").increment(unchecked);
             tracing::info!(stream = %arriving.key, rows = unchecked, "rows known from earlier commits dropped unchecked");

@@ -22,6 +22,7 @@ mod cursors;
 mod demand;
 mod feeding;
 mod fold;
+mod follow;
 mod group;
 mod held;
 mod patience;

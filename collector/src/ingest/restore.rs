@@ -6,6 +6,7 @@ use super::fold::{Folder, REVOKED};
 use super::replaying::Replay;
 use crate::commit::read::ScannedRows;
 use crate::commit::tables::Ops;
+use crate::commit::withdrawn::withdrawn;
 use crate::dedup::StreamKey;
 use crate::resolve::{ClockRow, Incoming, statements_of};
 use futures::TryStreamExt;
@@ -47,6 +48,9 @@ pub(super) async fn restore(
             }
         }
         declare(folder, declared);
+    }
+    for (key, seqs) in withdrawn(lake, &head).await? {
+        folder.ledger.withdraw(&key, seqs);
     }
     for aside in held(lake, &head).await?.into_values() {
         folder.board.add(&aside);

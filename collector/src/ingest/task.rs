@@ -5,6 +5,7 @@ use super::build::{Built, build};
 use super::commit::{BACKOFF_MS_MIN, Committer};
 use super::demand::TimeDemand;
 use super::fold::Folder;
+use super::follow::learn;
 use super::group::Group;
 use super::patience::CLOCK_WAIT_MS;
 use super::port::LandingSource;
@@ -223,6 +224,7 @@ impl<C: Clock> Task<C> {
     async fn run<S: LandingSource>(mut self, mut source: S) -> Result<(), IngestError> {
         let mut wait_ms = BACKOFF_MS_MIN;
         let mut align_at = self.clock.boot();
+        let mut look_at = align_at;
         loop {
             if let Some(watch) = &mut self.watch {
                 watch.mark_unchanged();
@@ -247,6 +249,10 @@ impl<C: Clock> Task<C> {
                 self.replay().await?;
             }
             let now = self.clock.boot();
+            if now >= look_at {
+                self.look().await;
+                look_at = now.plus_ms(self.folder.settings.interval_ms);
+            }
             if self.folder.note_revoked(self.clock.read().real) && self.opened.is_none() {
                 self.opened = Some(now);
             }
@@ -266,9 +272,35 @@ impl<C: Clock> Task<C> {
                 return Ok(());
             }
             if !more {
-                self.pause(align_at).await;
+                self.pause(align_at, look_at).await;
             }
         }
+    }
+
+    /// Looks whether another process moved the branch, and if so reads what that means.
+    async fn look(&mut self) {
+        let followed = async {
+            let Some(head) = self.committer.head().await? else { return Ok(()) };
+            let Some(known) = self.head.clone() else { return Ok(()) };
+            match self.committer.lake.is_overtaken(&known, &head, false).await? {
+                true => self.follow(head).await,
+                false => Ok(()),
+            }
+        };
+        let followed: Result<(), LakeError> = followed.await;
+        if let Err(error) = followed {
+            tracing::debug!(%error, "whether others moved the branch cannot be seen yet");
+        }
+    }
+
+    /// Takes over what others brought and took by `head`.
+    async fn follow(&mut self, head: CommitId) -> Result<(), LakeError> {
+        metrics::counter!("headwater_ingest_followed_total").increment(1);
+        tracing::info!(branch = %self.committer.branch(), head = head.short(), "others moved the branch, reading what came");
+        learn(&mut self.folder, &self.committer.lake, &head).await?;
+        self.aligning.fall_behind();
+        self.head = Some(head);
+        Ok(())
     }
 
     async fn read<S: LandingSource>(
@@ -310,12 +342,12 @@ impl<C: Clock> Task<C> {
 
     /// Waits for whatever comes first: more records, the group's deadline, rows that have waited for their columns, or
     /// the end.
-    async fn pause(&mut self, align_at: BootNanos) {
+    async fn pause(&mut self, align_at: BootNanos, look_at: BootNanos) {
         let now = self.clock.boot();
         let align_at = if self.aligning.has_work() { Some(align_at) } else { None };
         let poll = if self.watch.is_none() { Some(now.plus_ms(POLL_MS)) } else { None };
         let until = [self.deadline(), align_at, poll].into_iter().flatten().min();
-        let until = until.unwrap_or(now.plus_ms(self.folder.settings.interval_ms));
+        let until = until.unwrap_or(look_at).min(look_at);
         let sleep = self.clock.sleep_until(until);
         let judged = self.aligning.judged();
         let mut gone = false;
@@ -402,20 +434,13 @@ impl<C: Clock> Task<C> {
         self.opened = None;
         self.find_objects().await;
         self.sort_by_clock();
-        if self.folder.group.is_empty() {
-            // Cursors that only moved over what has no row, or over what an earlier life committed, go along with the
-            // next commit; the receiver may know of them now.
-            self.folder.group = Group::new(self.folder.settings.clock_half_ns);
-            if self.head.is_some() {
-                self.marks.send_modify(|mark| {
-                    mark.cursors.clone_from(&self.folder.read);
-                    mark.waiting = self.folder.waiting_messages();
-                });
-            }
-            return Ok(());
-        }
         let mut wait_ms = BACKOFF_MS_MIN;
         loop {
+            self.folder.leave_known();
+            if self.folder.group.is_empty() {
+                self.told_of_reading();
+                return Ok(());
+            }
             match self.try_commit().await? {
                 Ok((committed, built)) => {
                     self.head = Some(committed.id.clone());
@@ -427,6 +452,7 @@ impl<C: Clock> Task<C> {
                     self.folder.committed(&group, &built.resolved, built.accounted, self.clock.read().real);
                     return Ok(());
                 }
+                Err(LakeError::Overtaken { found, .. }) if self.follow(found.clone()).await.is_ok() => {}
                 Err(error) => {
                     metrics::counter!("headwater_commit_failed_total").increment(1);
                     let cause =
@@ -444,6 +470,18 @@ impl<C: Clock> Task<C> {
                     }
                 }
             }
+        }
+    }
+
+    /// Cursors that only moved over what has no row, or over what an earlier life or another process committed, go along
+    /// with the next commit; the receiver may know of them now.
+    fn told_of_reading(&mut self) {
+        self.folder.group = Group::new(self.folder.settings.clock_half_ns);
+        if self.head.is_some() {
+            self.marks.send_modify(|mark| {
+                mark.cursors.clone_from(&self.folder.read);
+                mark.waiting = self.folder.waiting_messages();
+            });
         }
     }
 
@@ -473,7 +511,8 @@ impl<C: Clock> Task<C> {
                 Err(error) => return Ok(Err(error)),
             }
         }
-        let built = build(&mut self.folder, self.clock.read().real)?;
+        let mut built = build(&mut self.folder, self.clock.read().real)?;
+        built.request.known.clone_from(&self.head);
         Ok(self.committer.commit_once(built.request.clone()).await.map(|committed| (committed, built)))
     }
 

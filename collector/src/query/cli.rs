@@ -6,6 +6,7 @@ use super::outgoing::{self, Asked, OutgoingVerb};
 use super::scan::ScanArgs;
 use super::serving::{self, ServingVerb};
 use super::show::Printer;
+use super::versions::VersionsVerb;
 use crate::config;
 use crate::import::{ImportError, ImportOptions, import};
 use crate::pki::cli::PkiVerb;
@@ -39,15 +40,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Commits of a branch, newest first.
-    Log {
-        /// Branch, tag or commit to start from.
-        #[arg(default_value = "main")]
-        at: String,
-        /// At most this many.
-        #[arg(long, default_value_t = 20)]
-        limit: usize,
-    },
+    #[command(flatten)]
+    Versions(VersionsVerb),
     /// One commit: what it holds, where it came from.
     Show {
         /// Branch, tag or commit (a unique beginning is enough).
@@ -177,7 +171,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Err(QueryError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("headwater: {}", chain(&error));
-            ExitCode::FAILURE
+            ExitCode::from(error.exit_code())
         }
     }
 }
@@ -220,7 +214,7 @@ fn run(args: Args) -> Result<(), QueryError> {
         let lake = Lake::open(&args.lake).await?;
         let mut printer = Printer { out: std::io::stdout().lock(), json: args.json };
         match args.verb {
-            Verb::Log { at, limit } => printer.log(&lake, &at, limit).await?,
+            Verb::Versions(verb) => printer.versions(&lake, verb).await?,
             Verb::Show { commit } => printer.commit(&lake, &commit).await?,
             Verb::Tables { at } => printer.tables(&lake, &at).await?,
             Verb::Devices { at } => printer.devices(&lake, &at).await?,

@@ -1,6 +1,6 @@
 //! What can go wrong when the lake is read, in words that name the fix.
 
-use headwater_lake::LakeError;
+use headwater_lake::{CommitError, LakeError, PublishError};
 
 /// A question that could not be answered.
 #[derive(Debug, thiserror::Error)]
@@ -9,6 +9,33 @@ pub enum QueryError {
     /// The lake itself.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// A commit that was not made, or nobody knows.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A ref that was not moved, or nobody knows.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// A branch of that name exists.
+    #[error(
+        "branch {name} exists already, at {at}; choose another name, or delete it first (headwater branch -d {name})"
+    )]
+    BranchExists {
+        /// The name.
+        name: String,
+        /// Where it is.
+        at: String,
+    },
+    /// A word that is no strategy.
+    #[error("{0:?} is no strategy; write ours, theirs, or for one table raw.imu=ours")]
+    Strategy(String),
+    /// A range whose beginning is not behind its end.
+    #[error(
+        "range {0:?} has no beginning: the first commit is no first parent of the second; `headwater log` shows the line"
+    )]
+    Range(String),
+    /// A question that was answered with no, or could not be asked.
+    #[error("{0} It was not confirmed, so nothing was changed; say --yes where nobody can be asked")]
+    NotConfirmed(String),
     /// A table the commit does not have.
     #[error("commit {commit} has no table {table}; it has: {known}")]
     NoTable {
@@ -183,5 +210,19 @@ impl From<crate::gate::waive::WaiveError> for QueryError {
 impl From<headwater_lake::CopyError> for QueryError {
     fn from(error: headwater_lake::CopyError) -> Self {
         Self::Copy(Box::new(error))
+    }
+}
+
+impl QueryError {
+    /// The process's exit code: 3 for a conflict, which changed nothing; 4 where the store did not say what became of a
+    /// write, so that the same command may be said again; 1 for the rest. Mistakes in the command line are 2.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            QueryError::Commit(CommitError::Failed { source: LakeError::Conflicts(_), .. }) => 3,
+            QueryError::Commit(CommitError::Unknown { .. })
+            | QueryError::Publish(PublishError::Unknown { .. }) => 4,
+            _ => 1,
+        }
     }
 }

@@ -13,6 +13,7 @@ mod scan;
 mod serving;
 mod show;
 mod table;
+mod versions;
 mod views;
 
 pub use error::QueryError;

@@ -5,7 +5,7 @@ use super::rows::row_values;
 use super::table::draw;
 use super::views::{find_extensions, views_sql};
 use futures::TryStreamExt;
-use headwater_lake::{CommitId, CommitObject, Lake, LakeError, RefName, ScanOptions, TableName};
+use headwater_lake::{CommitId, Lake, LakeError, RefName, ScanOptions, TableName};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -51,16 +51,6 @@ impl<W: Write> Printer<W> {
         Ok(())
     }
 
-    /// Commits of a branch, newest first.
-    pub(super) async fn log(&mut self, lake: &Lake, spec: &str, limit: usize) -> Result<(), QueryError> {
-        let commits = match resolve(lake, spec).await? {
-            Some(id) => lake.log(id.as_str(), limit).await?,
-            None => Vec::new(),
-        };
-        let rows: Vec<_> = commits.iter().map(|commit| object(summary(commit))).collect();
-        self.list(&["commit", "time", "kind", "rows", "tables", "message"], &rows, "no commits yet")
-    }
-
     /// One commit in full.
     pub(super) async fn commit(&mut self, lake: &Lake, spec: &str) -> Result<(), QueryError> {
         let id = lake.resolve(spec).await?;
@@ -80,7 +70,17 @@ impl<W: Write> Printer<W> {
         }
         let rows: Vec<_> =
             lake.tables(&id).await?.iter().map(|(name, entry)| table_row(name, entry)).collect();
-        self.list(&["name", "rows", "bytes", "snapshot_id"], &rows, "no tables")
+        self.list(&["name", "rows", "bytes", "snapshot_id"], &rows, "no tables")?;
+        let before = commit.parents.first();
+        match lake.diff(before, &id).await {
+            Ok(diff) => {
+                writeln!(self.out, "changes")?;
+                self.changes(&diff)
+            }
+            // Its parent is no longer kept, so what it changed cannot be told.
+            Err(LakeError::UnknownRevision { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Tables of a commit with their metadata locations.
@@ -194,19 +194,6 @@ pub(super) async fn resolve(lake: &Lake, spec: &str) -> Result<Option<CommitId>,
         }
         id => Ok(Some(id?)),
     }
-}
-
-fn summary(commit: &CommitObject) -> Value {
-    let full = serde_json::to_value(commit).unwrap_or(Value::Null);
-    json!({
-        "commit": field(&full, "id").get(..12).map_or_else(|| field(&full, "id"), str::to_owned),
-        "id": full.get("id"),
-        "time": time(commit.time_us),
-        "kind": full.get("kind"),
-        "rows": full.pointer("/stats/rows"),
-        "tables": full.get("tables").and_then(Value::as_object).map(Map::len),
-        "message": full.get("message"),
-    })
 }
 
 fn table_row(name: &TableName, entry: &headwater_lake::TableEntry) -> Map<String, Value> {

@@ -217,6 +217,9 @@ pub struct CommitObject {
     pub ledger_checkpoint: Option<LedgerCheckpoint>,
     /// Align coverage by recipe name.
     pub coverage: BTreeMap<String, CoverageEntry>,
+    /// Recipes that a rollback holds: name to the recipe's hash. A recipe goes on once it is released, or is another.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held: BTreeMap<String, String>,
     /// Landing cursors by `<receiver>/<incarnation>`.
     pub landing: BTreeMap<String, LandingCursor>,
     /// What it was made from.

@@ -5,6 +5,7 @@ mod produce;
 mod rows;
 mod schema;
 mod spec;
+mod unite;
 
 use crate::names::TableName;
 
@@ -15,6 +16,7 @@ pub(crate) use produce::{
 pub(crate) use schema::{Drafted, FIELD_IDS, columns, create, evolve, with_field_ids};
 pub(crate) use spec::unit_of;
 pub use spec::{ColumnSpec, ColumnType, TS, TableSpec, UTC};
+pub(crate) use unite::{stored_spec, unite};
 
 /// Rows or a declaration do not fit their table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

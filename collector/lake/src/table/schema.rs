@@ -22,7 +22,7 @@ use crate::names::TableName;
 pub(crate) const FIELD_IDS: &str = "hw.field-ids";
 
 /// Property that names the columns stored without compression and statistics.
-const BLOB_COLUMNS: &str = "hw.blob-columns";
+pub(super) const BLOB_COLUMNS: &str = "hw.blob-columns";
 
 /// The day of `ts`. A partition may not be called like a column.
 const TS_DAY: &str = "ts_day";

@@ -5,6 +5,7 @@ mod fault;
 #[cfg(feature = "s3")]
 mod moto;
 mod power;
+mod rewrite;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub use fault::{Fault, FaultStore};
 #[cfg(feature = "s3")]
 pub use moto::Moto;
 pub use power::PowerStore;
+pub use rewrite::rewrite;
 
 /// A lake in memory that is gone with its last clone.
 ///

@@ -40,8 +40,12 @@ impl Plan for Appending<'_> {
         author: &str,
         base: &mut Base,
     ) -> Result<Option<Draft>, LakeError> {
-        self.appends.prepare(lake, base).await?;
         let request = self.request;
+        if let Some(known) = &request.known {
+            let aligned = !request.coverage.is_empty();
+            super::known::check(lake, base.commit.as_ref(), known, aligned).await?;
+        }
+        self.appends.prepare(lake, base).await?;
         let mut drafting = Drafting::on(lake, author, base, request.kind, request.time_us);
         for (url, bytes) in self.appends.unwritten() {
             drafting.object(url, bytes);

@@ -2,6 +2,7 @@
 
 mod appends;
 mod base;
+mod known;
 mod link;
 mod plan;
 mod settle;
@@ -55,6 +56,9 @@ pub struct CommitRequest {
     pub coverage: BTreeMap<String, CoverageEntry>,
     /// A new ledger checkpoint; none keeps the base's.
     pub ledger_checkpoint: Option<LedgerCheckpoint>,
+    /// The newest commit whose rows the caller knows of. If others that bring or take rows came after it, the commit is
+    /// refused ([`LakeError::Overtaken`]); none lands on whatever is there.
+    pub known: Option<CommitId>,
 }
 
 /// A commit that happened.

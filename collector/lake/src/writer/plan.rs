@@ -82,6 +82,7 @@ impl Drafting {
             gates: Vec::<GateSummary>::new(),
             ledger_checkpoint: parent.and_then(|parent| parent.ledger_checkpoint.clone()),
             coverage: parent.map(|parent| parent.coverage.clone()).unwrap_or_default(),
+            held: parent.map(|parent| parent.held.clone()).unwrap_or_default(),
             landing: parent.map(|parent| parent.landing.clone()).unwrap_or_default(),
             lineage: Lineage::default(),
         };
