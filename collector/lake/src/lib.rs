@@ -7,6 +7,8 @@
 //! A commit pins every table; a ref moves from commit to commit by one create-only write. So readers see the old state
 //! or the new one, across all tables, and never something between.
 
+mod budget;
+mod compact;
 mod error;
 mod lake;
 mod names;
@@ -19,6 +21,9 @@ mod table;
 pub mod testing;
 mod writer;
 
+pub use compact::{
+    CompactPolicy, CompactScope, Compacted, Compactor, DueMerge, Overtaken, Prepared, StopFlag, Survey,
+};
 pub use error::{CommitError, LakeError};
 pub use lake::{BatchStream, Lake, ScanOptions};
 pub use names::{CommitId, NAME_BYTES_MAX, NameError, RefName, TableName};

@@ -1,16 +1,24 @@
 //! Tables: what makes a plain Iceberg v2 table out of declared columns and Arrow batches.
 
 mod encode;
+mod level;
 mod produce;
 mod rows;
 mod schema;
+mod settings;
+mod shape;
 mod spec;
 
 use crate::names::TableName;
 
-pub(crate) use encode::{EncodedFile, encode};
-pub(crate) use produce::{Built, Change, Context, TableState, load, manifest_of, produce, snapshot_id};
-pub(crate) use schema::{Drafted, columns, create, evolve};
+pub(crate) use encode::{EncodedFile, FileEncoder, encode, rows_within};
+pub(crate) use level::Level;
+pub(crate) use produce::{
+    Built, Change, Context, TableState, has_live, load, manifest_of, produce, read_manifest, snapshot_id,
+};
+pub(crate) use rows::{DAY_US, conform, failed};
+pub(crate) use schema::{Drafted, columns, create, evolve, kept};
+pub(crate) use shape::Shape;
 pub use spec::{ColumnSpec, ColumnType, TS, TableSpec, UTC};
 
 /// Rows or a declaration do not fit their table.

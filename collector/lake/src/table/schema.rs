@@ -22,7 +22,7 @@ use crate::names::TableName;
 pub(crate) const FIELD_IDS: &str = "hw.field-ids";
 
 /// Property that names the columns stored without compression and statistics.
-const BLOB_COLUMNS: &str = "hw.blob-columns";
+pub(super) const BLOB_COLUMNS: &str = "hw.blob-columns";
 
 /// The day of `ts`. A partition may not be called like a column.
 const TS_DAY: &str = "ts_day";
@@ -109,6 +109,12 @@ pub(crate) fn evolve(
     let builder = builder.add_current_schema(schema).map_err(fail())?;
     let draft = builder.clone().build().map_err(fail())?.metadata;
     with_field_ids(builder, draft.current_schema(), &spec.name)
+}
+
+/// Metadata that follows `base` and changes nothing but what its snapshot will.
+pub(crate) fn kept(base: &Arc<TableMetadata>, base_location: &str) -> Drafted {
+    let builder = TableMetadata::clone(base).into_builder(Some(base_location.to_owned()));
+    Drafted { builder, draft: Arc::clone(base) }
 }
 
 fn with_field_ids(

@@ -11,12 +11,13 @@ use uuid::Uuid;
 
 use super::TableAppend;
 use super::base::Base;
+use crate::budget;
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::store::Stage;
-use crate::table::{self, EncodedFile, TableError};
+use crate::table::{self, EncodedFile, Shape, TableError};
 
-/// Tables encoded at once: it is work for the CPU, and each holds its rows twice meanwhile.
+/// Tables encoded at once: it is work for the CPU. What they hold in memory is bounded in bytes.
 const ENCODERS_MAX: usize = 4;
 
 /// All appends of a commit that have rows.
@@ -133,7 +134,10 @@ impl Append<'_> {
 async fn encode(append: TableAppend, draft: Arc<TableMetadata>) -> Result<Encoded, LakeError> {
     let name = append.spec.name.clone();
     let shape = Arc::clone(&draft);
-    let files = tokio::task::spawn_blocking(move || table::encode(&append.spec, &shape, &append.batches))
+    let in_memory = append.batches.iter().map(|batch| batch.get_array_memory_size()).sum();
+    let _encoding = budget::ENCODING.take(in_memory).await;
+    let encoding = move || table::encode(&Shape::new(append.spec, shape)?, &append.batches);
+    let files = tokio::task::spawn_blocking(encoding)
         .await
         .map_err(|source| LakeError::Task { task: "the encoder", source })??;
     let stage = Stage::default();

@@ -171,6 +171,19 @@ impl LakeWriter {
         }
     }
 
+    /// Looks at the ref's head unless it is known to be at `commit`: work that was done on a commit must not be judged by
+    /// an older one.
+    pub(crate) async fn look_beyond(&mut self, commit: &CommitId, time_us: i64) -> Result<(), CommitError> {
+        let known = self.base.as_ref().and_then(|base| base.commit.as_ref());
+        if known.is_some_and(|known| &known.id == commit) {
+            return Ok(());
+        }
+        let base = self.base.take().unwrap_or_default();
+        let base = base.rebased(&self.lake, &self.name, time_us).await;
+        self.base = Some(base.map_err(|source| CommitError::Failed { name: self.name.clone(), source })?);
+        Ok(())
+    }
+
     async fn try_publish(&mut self, plan: &mut dyn Plan) -> Result<Option<Committed>, TryError> {
         let time_us = plan.time_us();
         let mut objects = 0;
