@@ -14,6 +14,7 @@ mod lake;
 mod names;
 mod repo;
 mod revision;
+mod rewrite;
 mod scan;
 mod store;
 mod table;
@@ -32,5 +33,6 @@ pub use repo::{
     LandingPosition, LedgerCheckpoint, Lineage, PublishError, RefOp, RefStore, RefUpdate, Software,
     TableEntry,
 };
+pub use rewrite::{DERIVED_COLUMNS, Derive, PreparedRewrite, RewriteTable, Rewritten};
 pub use table::{ColumnSpec, ColumnType, TS, TableError, TableSpec, UTC};
 pub use writer::{CommitRequest, Committed, LakeWriter, TableAppend};

@@ -25,10 +25,11 @@ use crate::names::{CommitId, RefName, TableName};
 use crate::table::{self, Shape, TableState};
 use crate::writer::{Committed, LakeWriter};
 
-use self::files::FileIndex;
+pub(crate) use self::files::{FileIndex, Listed, TableFiles};
 use self::plan::Compacting;
 pub use self::replace::Overtaken;
-use self::replace::Replacement;
+pub(crate) use self::replace::{Replacement, check, link};
+pub(crate) use self::source::read as read_file;
 pub use self::tiers::CompactPolicy;
 use self::tiers::Group;
 pub use self::work::StopFlag;

@@ -1,6 +1,5 @@
 //! Compaction beside other writers: appends, other compactions, and clients that delete rows by position.
 
-use super::files::TableFiles;
 use super::*;
 use crate::repo::{CommitKind, RefOp};
 use crate::table::{Change, Context, kept, produce, snapshot_id};

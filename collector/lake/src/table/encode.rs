@@ -43,14 +43,20 @@ pub(crate) fn encode(shape: &Shape, batches: &[RecordBatch]) -> Result<Vec<Encod
         let rows_max = rows_within(&part, FILE_MEMORY_BYTES_MAX);
         for from in (0..part.num_rows()).step_by(rows_max) {
             let slice = part.slice(from, rows_max.min(part.num_rows() - from));
-            files.push(futures::executor::block_on(encode_file(shape, day, &slice))?);
+            files.push(futures::executor::block_on(encode_file(shape, day, Level::Commit, &slice))?);
         }
     }
     Ok(files)
 }
 
-async fn encode_file(shape: &Shape, day: i32, rows: &RecordBatch) -> Result<EncodedFile, LakeError> {
-    let mut file = FileEncoder::begin(shape, day, Level::Commit).await?;
+/// Encodes sorted rows of one day as one file.
+pub(crate) async fn encode_file(
+    shape: &Shape,
+    day: i32,
+    level: Level,
+    rows: &RecordBatch,
+) -> Result<EncodedFile, LakeError> {
+    let mut file = FileEncoder::begin(shape, day, level).await?;
     let step = match shape.spec.blob_columns.is_empty() {
         true => SLICE_ROWS_MAX,
         false => rows_within(rows, SLICE_BYTES_MAX),

@@ -9,14 +9,15 @@ mod settings;
 mod shape;
 mod spec;
 
+use crate::compact::Overtaken;
 use crate::names::TableName;
 
-pub(crate) use encode::{EncodedFile, FileEncoder, encode, rows_within};
+pub(crate) use encode::{EncodedFile, FileEncoder, encode, encode_file, rows_within};
 pub(crate) use level::Level;
 pub(crate) use produce::{
     Built, Change, Context, TableState, has_live, load, manifest_of, produce, read_manifest, snapshot_id,
 };
-pub(crate) use rows::{DAY_US, conform, failed};
+pub(crate) use rows::{DAY_US, by_day, conform, failed};
 pub(crate) use schema::{Drafted, columns, create, evolve, kept};
 pub(crate) use shape::Shape;
 pub use spec::{ColumnSpec, ColumnType, TS, TableSpec, UTC};
@@ -84,6 +85,22 @@ pub enum TableError {
         column: String,
         /// Arrow's words.
         reason: String,
+    },
+    /// Rows cannot be written anew.
+    #[error("rewrite {table}: {reason}")]
+    Rewrite {
+        /// The table.
+        table: TableName,
+        /// What stands against it.
+        reason: String,
+    },
+    /// Somebody else changed what was to be replaced.
+    #[error("rewrite {table}: it was overtaken ({}); prepare it again", .why.as_str())]
+    Overtaken {
+        /// The table.
+        table: TableName,
+        /// By what.
+        why: Overtaken,
     },
     /// Files the change wants to remove are not in the table: someone else replaced them.
     #[error("change {table}: {missing} of the files to be replaced are no longer in it")]

@@ -4,6 +4,7 @@ mod appends;
 mod base;
 mod link;
 mod plan;
+mod rewriting;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ pub(crate) use self::base::Base;
 use self::link::Appending;
 
 pub(crate) use self::plan::{Draft, Drafting, Plan};
+pub(crate) use self::rewriting::Rewriting;
 use crate::error::{CommitError, LakeError};
 use crate::lake::Lake;
 use crate::names::{CommitId, RefName};
