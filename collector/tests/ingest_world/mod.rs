@@ -483,7 +483,7 @@ impl Running {
     pub(crate) fn start(
         lake: &Lake,
         recipes: Vec<Recipe>,
-    ) -> (Self, impl Future<Output = Result<(), IngestError>>) {
+    ) -> (Self, impl Future<Output = Result<(), IngestError>> + use<>) {
         Self::start_as(lake, recipes, settings())
     }
 
@@ -491,7 +491,7 @@ impl Running {
         lake: &Lake,
         recipes: Vec<Recipe>,
         settings: IngestSettings,
-    ) -> (Self, impl Future<Output = Result<(), IngestError>>) {
+    ) -> (Self, impl Future<Output = Result<(), IngestError>> + use<>) {
         let nowhere = LandingPosition { incarnation: IncarnationId([1; 16]), segment: 0, offset: 64 };
         let (landed, watch) = watch::channel(nowhere);
         let log = SharedLog { log: Arc::default(), watch };

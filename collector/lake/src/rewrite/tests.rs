@@ -137,6 +137,11 @@ async fn corrected_rows_move_to_their_day_and_others_stay_where_they_are() {
     let expected: Vec<_> = (0..40).map(|seq| (seq, day(seq), "guaranteed".to_owned())).collect();
     assert_eq!(after, expected);
     assert_eq!(done.commit.tables[&name()].rows, 40);
+    let state = crate::table::load(lake.store(), &name(), &done.commit.tables[&name()]).await.unwrap();
+    let files = FileIndex::default().of(lake.store(), &name(), &state).await.unwrap();
+    let mut of_day: BTreeMap<i32, u64> = BTreeMap::new();
+    files.data.values().for_each(|file| *of_day.entry(file.day.unwrap()).or_default() += file.rows);
+    assert_eq!(of_day, BTreeMap::from([(0, 10), (1, 30)]), "partitions follow the new times");
     assert_eq!(table(&lake, &before).await[0], (0, 0, "ordering_only".to_owned()));
     // Done once, there is nothing more to do.
     let again = lake.prepare_rewrite(&done.id, &asked(&derive), &StopFlag::default()).await.unwrap();
