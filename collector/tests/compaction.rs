@@ -38,7 +38,9 @@ fn keys(rows: &[Row]) -> BTreeMap<i64, (i64, String)> {
 
 fn exchanges(gateway: &Gateway, from: i64) -> Vec<Record> {
     let at = |n: u64| from + i64::try_from(n).unwrap() * 16 * NS_PER_S;
-    (0..6).map(|n| gateway.batch(&[gateway.exchange_of(n, at(n), Grade::Guaranteed)], at(n) + NS_PER_S)).collect()
+    (0..6)
+        .map(|n| gateway.batch(&[gateway.exchange_of(n, at(n), Grade::Guaranteed)], at(n) + NS_PER_S))
+        .collect()
 }
 
 /// Rows of ten minutes, sent as they were captured by a gateway that met no clock: their times are a guess.

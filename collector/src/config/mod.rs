@@ -4,18 +4,20 @@
 //! relative to the file's folder.
 
 mod clock;
+mod compact;
 mod identity;
 mod read;
 mod receive;
 mod signer;
 
 pub use clock::ClockSettings;
+pub use compact::CommitSettings;
 pub use identity::{Identity, IdentityError, Stamps, stamps};
 pub use read::Mistake;
 pub use receive::{ReceiveSettings, Role, Share};
 pub use signer::{AckSigner, SignCommand};
 
-use crate::ingest::{CLOCK_WAIT_MS, TimeDemand};
+use crate::ingest::{CompactSettings, TimeDemand};
 use headwater_core::id::{Sha256, TenantId};
 use headwater_lake::RefName;
 use headwater_mqtt::{Version, Versions};
@@ -27,8 +29,6 @@ use std::str::FromStr;
 
 /// Default of `landing.sync_ms`: one sync per 30 ms is about the pace of a cheap disk.
 const SYNC_MS: u64 = 30;
-/// Default of `commit.interval_ms` (local profile).
-const COMMIT_INTERVAL_MS: u64 = 10_000;
 /// Default of `mqtt.keepalive_s`.
 const KEEPALIVE_S: u64 = 60;
 
@@ -166,10 +166,10 @@ pub struct Settings {
     pub lake: PathBuf,
     /// `lake.branch`.
     pub branch: RefName,
-    /// `commit.interval_ms`.
-    pub commit_interval_ms: u64,
-    /// `commit.clock_wait_ms`: how long rows of a boot without any clock wait for one.
-    pub clock_wait_ms: u64,
+    /// `[lake.compact]`: what is done beside commits.
+    pub compact: CompactSettings,
+    /// `[commit]`: when a group of rows closes.
+    pub commit: CommitSettings,
     /// `[clock]`: what this host's own UTC is worth.
     pub clock: ClockSettings,
     /// `[[time]]`: how well streams must be timed.
@@ -263,14 +263,14 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
     let quotas = receive::read_quotas(&mut root, mistakes);
     let landing = read_landing(&mut root, mistakes);
     let lake = read_lake(&mut root, mistakes);
-    let (commit_interval_ms, clock_wait_ms) = read_commit(&mut root, mistakes);
+    let commit = compact::read_commit(&mut root, mistakes);
     let clock = clock::read_clock(&mut root, mistakes);
     let time = clock::read_time(&mut root, mistakes);
     let http = read_http(&mut root, &mut recipes, mistakes);
     root.finish(mistakes);
     let Mqtt { broker_url, client_id, keepalive_s, versions, share } = mqtt?;
     let (landing_dir, sync_ms) = landing?;
-    let (lake, branch) = lake?;
+    let (lake, branch, compact) = lake?;
     Some(Settings {
         tenant: tenant?,
         identity: identity?,
@@ -284,8 +284,8 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
         sync_ms,
         lake: in_folder(&lake),
         branch,
-        commit_interval_ms,
-        clock_wait_ms,
+        compact,
+        commit,
         clock,
         time,
         http,
@@ -409,7 +409,7 @@ fn read_landing(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, 
     Some((dir?, sync_ms))
 }
 
-fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, RefName)> {
+fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, RefName, CompactSettings)> {
     let mut table = root.needed_section("lake", "location = \"lake\"", mistakes);
     let location: Option<String> = table.needed("location", "a folder or a file:// URL", "", mistakes);
     let location = location.and_then(|location| match location.split_once("://") {
@@ -428,19 +428,9 @@ fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, Ref
         let expected = "a branch name: lower-case letters, digits and . _ -";
         mistakes.add(&table.path_of("branch"), expected, &format!("{name:?}"), "such as \"main\"");
     }
+    let compact = compact::read_compact(&mut table, mistakes);
     table.finish(mistakes);
-    Some((location?, branch?))
-}
-
-/// Interval and wait for a clock, ms.
-fn read_commit(root: &mut Section, mistakes: &mut Mistakes) -> (u64, u64) {
-    let Some(mut table) = root.section("commit", mistakes) else {
-        return (COMMIT_INTERVAL_MS, CLOCK_WAIT_MS);
-    };
-    let interval = table.number("interval_ms", 100..=3_600_000, "milliseconds", mistakes);
-    let wait = table.number("clock_wait_ms", 0..=3_600_000, "milliseconds", mistakes);
-    table.finish(mistakes);
-    (interval.unwrap_or(COMMIT_INTERVAL_MS), wait.unwrap_or(CLOCK_WAIT_MS))
+    Some((location?, branch?, compact))
 }
 
 /// `recipes` may stand here too: in a file it often follows the last table.

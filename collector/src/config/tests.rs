@@ -59,9 +59,18 @@ fn the_full_sample_means_what_it_says() {
     assert_eq!(settings.broker, Some(broker));
     assert_eq!((settings.landing_dir, settings.sync_ms), (folder.join("landing"), 30));
     assert_eq!((settings.lake, settings.branch), (folder.join("lake"), RefName::main()));
-    assert_eq!(settings.commit_interval_ms, 10_000);
+    let commit =
+        CommitSettings { interval_ms: 10_000, bytes: 33_554_432, rows: 500_000, clock_wait_ms: 5_000 };
+    assert_eq!(settings.commit, commit);
+    let policy = &settings.compact.policy;
+    assert_eq!(
+        (settings.compact.enabled, settings.compact.correct, settings.compact.every_commits),
+        (true, true, 8)
+    );
+    assert_eq!((policy.fan_in, policy.full_bytes, policy.close_after_us), (8, 134_217_728, 3_600_000_000));
+    assert_eq!(policy.round_bytes_max, 1_073_741_824);
     let clock = ClockSettings { assumed: Some((5_000_000, Grade::Guaranteed)), alarm_ns: 50_000_000 };
-    assert_eq!((settings.clock, settings.clock_wait_ms), (clock, 5_000));
+    assert_eq!(settings.clock, clock);
     let demand = |device: Option<&str>, stream: &str, ms: i64, beyond| TimeDemand {
         device: device.map(|name| name.parse().unwrap()),
         stream: stream.parse().unwrap(),

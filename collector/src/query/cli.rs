@@ -2,6 +2,7 @@
 
 use super::QueryError;
 use super::clock::Asked;
+use super::compact::{self, CompactVerb};
 use super::show::Printer;
 use crate::config;
 use crate::import::{ImportError, ImportOptions, import};
@@ -88,6 +89,8 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         svg: Option<PathBuf>,
     },
+    #[command(flatten)]
+    Compaction(CompactVerb),
     /// Rows that were set aside, by device, stream and reason.
     Quarantine {
         /// Branch, tag or commit.
@@ -227,6 +230,7 @@ fn run(args: Args) -> Result<(), QueryError> {
             Verb::Scan { table, at, limit, columns } => {
                 printer.scan(&lake, &at, &table, columns, Some(limit)).await?
             }
+            Verb::Compaction(verb) => compact::run(verb, &lake, &mut printer, now().micros()).await?,
             Verb::Views { at, duckdb_extensions } => {
                 printer.views(&lake, &at, duckdb_extensions.as_deref()).await?
             }

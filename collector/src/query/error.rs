@@ -9,6 +9,9 @@ pub enum QueryError {
     /// The lake itself.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// A commit that did not happen.
+    #[error(transparent)]
+    Commit(#[from] headwater_lake::CommitError),
     /// A table the commit does not have.
     #[error("commit {commit} has no table {table}; it has: {known}")]
     NoTable {

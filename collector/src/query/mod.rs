@@ -5,6 +5,7 @@
 
 pub mod cli;
 mod clock;
+mod compact;
 mod error;
 mod rows;
 mod show;
