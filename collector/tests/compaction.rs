@@ -13,6 +13,7 @@ use ingest_world::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 type Row = BTreeMap<String, Cell>;
 
@@ -73,7 +74,7 @@ async fn late_resolve_moves_partition() {
     let clocks = settings.clocks.subscribe();
     let (running, task) = Running::start_as(&lake, Vec::new(), settings);
     running.clock_forward(3 * 86_400).await;
-    let life = tokio::spawn(task);
+    let life = TaskTracker::new().spawn(task);
     running.land(&records);
     report.wait_for(|report| report.corrections > 0).await.unwrap();
     // Nothing else is due: the next look finds nothing to correct.
@@ -134,7 +135,7 @@ async fn ingest_compacts_by_itself() {
     let gateway = Gateway::new("pi-1", 7);
     let (settings, mut report) = eager();
     let (running, task) = Running::start_as(&lake, Vec::new(), settings);
-    let life = tokio::spawn(task);
+    let life = TaskTracker::new().spawn(task);
     let mut records = gateway.declarations();
     records.extend(exchanges(&gateway, NS_PER_S));
     running.land(&records);
@@ -164,7 +165,7 @@ async fn switched_off_it_leaves_files_as_they_are() {
     let (mut settings, report) = eager();
     settings.compact.enabled = false;
     let (running, task) = Running::start_as(&lake, Vec::new(), settings);
-    let life = tokio::spawn(task);
+    let life = TaskTracker::new().spawn(task);
     let mut marks = running.marks.clone();
     for second in 0..4_u64 {
         marks.mark_unchanged();

@@ -1,6 +1,6 @@
 //! What can go wrong when the lake is read, in words that name the fix.
 
-use headwater_lake::LakeError;
+use headwater_lake::{CommitError, LakeError};
 
 /// A question that could not be answered.
 #[derive(Debug, thiserror::Error)]
@@ -11,7 +11,7 @@ pub enum QueryError {
     Lake(#[from] LakeError),
     /// A commit that did not happen.
     #[error(transparent)]
-    Commit(#[from] headwater_lake::CommitError),
+    Commit(Box<CommitError>),
     /// A table the commit does not have.
     #[error("commit {commit} has no table {table}; it has: {known}")]
     NoTable {
@@ -116,4 +116,10 @@ pub enum QueryError {
     /// The runtime did not start.
     #[error("failed to start: {0}")]
     Start(String),
+}
+
+impl From<CommitError> for QueryError {
+    fn from(error: CommitError) -> Self {
+        Self::Commit(Box::new(error))
+    }
 }
