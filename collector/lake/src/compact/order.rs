@@ -44,10 +44,14 @@ impl Part {
         Ok(Part { converter: RowConverter::new(fields.collect())?, places })
     }
 
-    fn keys(&self, batch: &RecordBatch) -> Result<Rows, ArrowError> {
+    /// Keys of all rows; none without columns, which would make keys of no rows at all.
+    fn keys(&self, batch: &RecordBatch) -> Result<Option<Rows>, ArrowError> {
+        if self.places.is_empty() {
+            return Ok(None);
+        }
         let columns: Vec<ArrayRef> =
             self.places.iter().map(|place| Arc::clone(batch.column(*place))).collect();
-        self.converter.convert_columns(&columns)
+        self.converter.convert_columns(&columns).map(Some)
     }
 }
 
@@ -67,8 +71,7 @@ impl Order {
 
     /// Keys of the rows of `batch`.
     pub(crate) fn keys(&self, batch: &RecordBatch) -> Result<Keys, ArrowError> {
-        let first = if self.first.places.is_empty() { None } else { Some(self.first.keys(batch)?) };
-        Ok(Keys { first, rest: OnceLock::new() })
+        Ok(Keys { first: self.first.keys(batch)?, rest: OnceLock::new() })
     }
 
     /// How row `a` of one batch stands to row `b` of another.
@@ -83,7 +86,7 @@ impl Order {
         };
         first.then_with(|| {
             // Columns that gave a key once have a type that always does; without keys a tie stays a tie.
-            let rest = |batch: &RecordBatch| self.rest.keys(batch).ok();
+            let rest = |batch: &RecordBatch| self.rest.keys(batch).ok().flatten();
             let left = keys_a.rest.get_or_init(|| rest(batch_a));
             let right = keys_b.rest.get_or_init(|| rest(batch_b));
             match (left, right) {
