@@ -109,6 +109,8 @@ pub(super) struct Compacting {
     made: Option<Result<Made, LakeError>>,
     commits: u32,
     look_at: BootNanos,
+    /// No correction before this: one that fails again and again must not keep files from being merged.
+    correct_at: BootNanos,
 }
 
 impl Compacting {
@@ -121,7 +123,8 @@ impl Compacting {
         let compactor = Some(lake.compactor());
         let report = CompactReport::default();
         let look_at = now.plus_ms(LOOK_MS);
-        Self { lake, settings, report, told, compactor, job: None, made: None, commits: 0, look_at }
+        let (job, made, commits) = (None, None, 0);
+        Self { lake, settings, report, told, compactor, job, made, commits, look_at, correct_at: now }
     }
 
     /// A commit of rows is there.
@@ -136,6 +139,11 @@ impl Compacting {
     pub(super) fn is_due(&self, now: BootNanos) -> bool {
         let idle = self.job.is_none() && self.made.is_none();
         self.settings.enabled && idle && (self.commits >= self.settings.every_commits || now >= self.look_at)
+    }
+
+    /// True if a correction may be tried.
+    pub(super) fn may_correct(&self, now: BootNanos) -> bool {
+        self.settings.correct && now >= self.correct_at
     }
 
     /// Begins a look at `head`, and what it gives reason for.
@@ -242,6 +250,7 @@ impl Compacting {
         self.report.failures += 1;
         self.report.looks += 1;
         self.look_at = now.plus_ms(FAILED_MS);
+        self.correct_at = now.plus_ms(LOOK_MS);
         self.tell();
     }
 

@@ -39,7 +39,8 @@ impl<C: Clock> Task<C> {
         let now = self.clock.boot();
         if let Some(head) = self.head.clone().filter(|_| self.compacting.is_due(now)) {
             let utc = self.clock.read().real;
-            let correction = self.correction(utc.micros());
+            let correction =
+                if self.compacting.may_correct(now) { self.correction(utc.micros()) } else { None };
             self.compacting.begin(head, utc.micros(), now, correction);
         }
         Ok(())
@@ -56,9 +57,6 @@ impl<C: Clock> Task<C> {
     /// What is due for correction on days that are over.
     fn correction(&self, now_us: i64) -> Option<Correction> {
         let settings = &self.compacting.settings;
-        if !settings.correct {
-            return None;
-        }
         let close_after_ns = settings.policy.close_after_us.saturating_mul(1_000);
         let is_over = |day: i64| {
             let end = day.saturating_add(1).saturating_mul(86_400 * NS_PER_S);
