@@ -4,8 +4,10 @@ use super::read::{Mistakes, Section};
 use crate::ingest::{CLOCK_WAIT_MS, CompactSettings, GROUP_BYTES_MAX, GROUP_ROWS_MAX};
 use headwater_lake::CompactPolicy;
 
-/// Default of `commit.interval_ms` (local profile).
+/// Default of `commit.interval_ms` for a lake on disk.
 const COMMIT_INTERVAL_MS: u64 = 10_000;
+/// The same for a lake in an object store, where every request of a commit is paid for.
+const COMMIT_INTERVAL_BUCKET_MS: u64 = 30_000;
 
 /// `[commit]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +37,11 @@ fn size(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-pub(super) fn read_commit(root: &mut Section, mistakes: &mut Mistakes) -> CommitSettings {
+pub(super) fn read_commit(root: &mut Section, in_bucket: bool, mistakes: &mut Mistakes) -> CommitSettings {
     let mut settings = CommitSettings::default();
+    if in_bucket {
+        settings.interval_ms = COMMIT_INTERVAL_BUCKET_MS;
+    }
     let Some(mut table) = root.section("commit", mistakes) else { return settings };
     if let Some(ms) = table.number("interval_ms", 100..=3_600_000, "milliseconds", mistakes) {
         settings.interval_ms = ms;

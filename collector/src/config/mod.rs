@@ -5,6 +5,7 @@
 
 mod clock;
 mod compact;
+mod http;
 mod identity;
 mod read;
 mod receive;
@@ -12,14 +13,16 @@ mod signer;
 
 pub use clock::ClockSettings;
 pub use compact::CommitSettings;
+pub use http::HttpSettings;
 pub use identity::{Identity, IdentityError, Stamps, stamps};
 pub use read::Mistake;
 pub use receive::{ReceiveSettings, Role, Share};
 pub use signer::{AckSigner, SignCommand};
 
 use crate::ingest::{CompactSettings, TimeDemand};
+use crate::serve::access::RefPatterns;
 use headwater_core::id::{Sha256, TenantId};
-use headwater_lake::RefName;
+use headwater_lake::{Lake, LakeError, RefName};
 use headwater_mqtt::{Version, Versions};
 use read::{Mistakes, Section};
 use std::fmt;
@@ -162,20 +165,22 @@ pub struct Settings {
     pub landing_dir: PathBuf,
     /// `landing.sync_ms`: a group of records is synced at the latest after this.
     pub sync_ms: u64,
-    /// `lake.location`, as a path.
-    pub lake: PathBuf,
+    /// `lake.location`: a path, or the URL of a bucket.
+    pub lake: String,
     /// `lake.branch`.
     pub branch: RefName,
     /// `[lake.compact]`: what is done beside commits.
     pub compact: CompactSettings,
     /// `[commit]`: when a group of rows closes.
     pub commit: CommitSettings,
+    /// `lake.protected`.
+    pub protected: RefPatterns,
     /// `[clock]`: what this host's own UTC is worth.
     pub clock: ClockSettings,
     /// `[[time]]`: how well streams must be timed.
     pub time: Vec<TimeDemand>,
-    /// `http.listen`.
-    pub http: Option<SocketAddr>,
+    /// `[http]`.
+    pub http: Option<HttpSettings>,
     /// `recipes`: recipe files.
     pub recipes: Vec<PathBuf>,
     /// Hex SHA-256 of the file's text, for the lineage of commits.
@@ -263,14 +268,15 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
     let quotas = receive::read_quotas(&mut root, mistakes);
     let landing = read_landing(&mut root, mistakes);
     let lake = read_lake(&mut root, mistakes);
-    let commit = compact::read_commit(&mut root, mistakes);
+    let in_bucket = lake.as_ref().is_some_and(|lake| lake.0.contains("://"));
+    let commit = compact::read_commit(&mut root, in_bucket, mistakes);
     let clock = clock::read_clock(&mut root, mistakes);
     let time = clock::read_time(&mut root, mistakes);
-    let http = read_http(&mut root, &mut recipes, mistakes);
+    let http = http::read_http(&mut root, folder, &mut recipes, mistakes);
     root.finish(mistakes);
     let Mqtt { broker_url, client_id, keepalive_s, versions, share } = mqtt?;
     let (landing_dir, sync_ms) = landing?;
-    let (lake, branch, compact) = lake?;
+    let (lake, branch, protected, compact) = lake?;
     Some(Settings {
         tenant: tenant?,
         identity: identity?,
@@ -282,10 +288,11 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
         broker,
         landing_dir: in_folder(&landing_dir),
         sync_ms,
-        lake: in_folder(&lake),
+        lake: if in_bucket { lake } else { in_folder(&lake).to_string_lossy().into_owned() },
         branch,
         compact,
         commit,
+        protected,
         clock,
         time,
         http,
@@ -409,16 +416,21 @@ fn read_landing(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, 
     Some((dir?, sync_ms))
 }
 
-fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, RefName, CompactSettings)> {
+fn read_lake(
+    root: &mut Section,
+    mistakes: &mut Mistakes,
+) -> Option<(String, RefName, RefPatterns, CompactSettings)> {
     let mut table = root.needed_section("lake", "location = \"lake\"", mistakes);
-    let location: Option<String> = table.needed("location", "a folder or a file:// URL", "", mistakes);
-    let location = location.and_then(|location| match location.split_once("://") {
-        None => Some(location),
-        Some(("file", path)) => Some(path.to_owned()),
-        Some((scheme, _)) => {
-            let found = format!("a {scheme}:// URL");
-            let hint = "this version keeps lakes in folders";
-            mistakes.add(&table.path_of("location"), "a folder or a file:// URL", &found, hint);
+    let expected = "a folder, or a file://, s3://, gs:// or az:// URL";
+    let location: Option<String> = table.needed("location", expected, "", mistakes);
+    let location = location.and_then(|location| match Lake::check_location(&location) {
+        Ok(()) => Some(location.strip_prefix("file://").map(str::to_owned).unwrap_or(location)),
+        Err(wrong) => {
+            let reason = match wrong {
+                LakeError::Location { reason, .. } => reason,
+                other => other.to_string(),
+            };
+            mistakes.add(&table.path_of("location"), expected, &format!("{location:?}"), &reason);
             None
         }
     });
@@ -429,18 +441,9 @@ fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, Ref
         mistakes.add(&table.path_of("branch"), expected, &format!("{name:?}"), "such as \"main\"");
     }
     let compact = compact::read_compact(&mut table, mistakes);
+    let protected = http::read_protected(&mut table, mistakes);
     table.finish(mistakes);
-    Some((location?, branch?, compact))
-}
-
-/// `recipes` may stand here too: in a file it often follows the last table.
-fn read_http(root: &mut Section, recipes: &mut Vec<String>, mistakes: &mut Mistakes) -> Option<SocketAddr> {
-    let mut table = root.section("http", mistakes)?;
-    let hint = "such as \"127.0.0.1:9464\"; leave the table out for no metrics";
-    let listen = table.needed("listen", "ADDRESS:PORT", hint, mistakes);
-    recipes.extend(table.texts("recipes", mistakes));
-    table.finish(mistakes);
-    listen
+    Some((location?, branch?, protected, compact))
 }
 
 #[cfg(test)]

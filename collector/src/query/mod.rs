@@ -8,6 +8,7 @@ mod clock;
 mod compact;
 mod error;
 mod rows;
+mod serving;
 mod show;
 mod table;
 mod views;

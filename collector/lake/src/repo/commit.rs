@@ -244,15 +244,10 @@ impl CommitObject {
     /// Reads a stored commit and checks that it hashes to the id it claims.
     ///
     /// # Errors
-    /// [`LakeError::Corrupt`] when the bytes are no commit or hash to another id.
+    /// [`LakeError::Corrupt`] when the bytes are no commit or hash to another id, [`LakeError::Newer`] when a newer build
+    /// wrote them.
     pub fn from_bytes(path: &str, bytes: &[u8]) -> Result<CommitObject, LakeError> {
-        let commit: CommitObject = serde_json::from_slice(bytes).map_err(|e| LakeError::corrupt(path, e))?;
-        if commit.v != COMMIT_VERSION {
-            return Err(LakeError::corrupt(
-                path,
-                format!("commit form {} is newer than this build knows", commit.v),
-            ));
-        }
+        let commit: CommitObject = canonical::read_versioned(path, bytes, COMMIT_VERSION)?;
         let found = canonical::id_of(bytes).map_err(|reason| LakeError::corrupt(path, reason))?;
         if found != commit.id {
             return Err(LakeError::corrupt(

@@ -11,4 +11,6 @@ pub use commit::{
     LandingPosition, LedgerCheckpoint, Lineage, Software, TableEntry,
 };
 pub(crate) use refs::ObjectStoreRefs;
-pub use refs::{Head, PublishError, RefOp, RefStore, RefUpdate};
+pub use refs::{
+    Head, Pruned, PublishError, REFLOG_AGE_US_MIN, REFLOG_KEPT_MIN, RefOp, RefStore, RefUpdate, Tag,
+};

@@ -117,7 +117,8 @@ pub(crate) fn kept(base: &Arc<TableMetadata>, base_location: &str) -> Drafted {
     Drafted { builder, draft: Arc::clone(base) }
 }
 
-fn with_field_ids(
+/// Notes the ids of the columns of `schema` in the table's properties.
+pub(crate) fn with_field_ids(
     builder: TableMetadataBuilder,
     schema: &Schema,
     table: &TableName,

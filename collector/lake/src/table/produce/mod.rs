@@ -29,7 +29,7 @@ use crate::repo::TableEntry;
 use crate::store::{LakeStore, Stage};
 
 /// Snapshots a table keeps; older states stay reachable through older commits.
-const SNAPSHOTS_MAX: usize = 20;
+pub(crate) const SNAPSHOTS_MAX: usize = 20;
 
 /// A table as a commit has it, with what the next commit needs in memory.
 #[derive(Debug, Clone)]
