@@ -182,7 +182,7 @@ fn requeue(args: RequeueArgs) -> anyhow::Result<()> {
         .with_context(|| format!("request cannot be left in {}", settings.landing_dir.display()))?;
     println!(
         "asked: the collector answers within {} s of running, in {}; headwater quarantine shows what is left",
-        settings.commit_interval_ms.div_ceil(1_000),
+        settings.commit.interval_ms.div_ceil(1_000),
         file.with_extension("done").display()
     );
     Ok(())

@@ -216,7 +216,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         connected,
         landed,
         commits: commits.clone(),
-        commit_interval_ms: settings.commit_interval_ms,
+        commit_interval_ms: settings.commit.interval_ms,
         registry: registry.clone(),
         credit,
         own_clock: quality.clone(),
@@ -303,10 +303,13 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
     }
     let mut ingest_settings = IngestSettings::new(settings.tenant.clone(), &settings.client_id, branch);
     ingest_settings.gate = gate;
-    ingest_settings.interval_ms = settings.commit_interval_ms;
+    ingest_settings.interval_ms = settings.commit.interval_ms;
     ingest_settings.config_hash = settings.config_hash;
     ingest_settings.requests = Some(settings.landing_dir.clone());
-    ingest_settings.clock_wait_ms = settings.clock_wait_ms;
+    ingest_settings.clock_wait_ms = settings.commit.clock_wait_ms;
+    ingest_settings.group_bytes_max = settings.commit.bytes;
+    ingest_settings.group_rows_max = settings.commit.rows;
+    ingest_settings.compact = settings.compact;
     ingest_settings.demands = settings.time;
     ingest_settings.clocks = clocks_tx;
     let source = LandingReader::new(StdDisk, &settings.landing_dir);

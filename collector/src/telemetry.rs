@@ -105,6 +105,26 @@ pub fn describe() {
         "headwater_corrections_rows_to_write",
         "rows in the days of these: what a correcting commit would write again"
     );
+    describe_counter!("headwater_corrections_rows_corrected_total", "rows whose time was corrected");
+    describe_counter!(
+        "headwater_corrections_rows_undeclared_total",
+        "rows left as they are because their declaration is not known any more"
+    );
+    describe_counter!(
+        "headwater_corrections_realign_days_total",
+        "days of devices whose aligned rows were made from rows corrected since"
+    );
+    describe_counter!("headwater_commit_bytes_total", "bytes of data files that commits of rows wrote");
+    describe_counter!("headwater_compact_bytes_total", "bytes of data files written again");
+    describe_counter!("headwater_compact_files_total", "files that merges and corrections took away");
+    describe_counter!("headwater_compact_commits_total", "commits beside those of rows, by kind");
+    describe_counter!("headwater_compact_dropped_total", "merges that somebody's commit made pointless");
+    describe_counter!("headwater_compact_failures_total", "rounds of compaction that failed");
+    describe_gauge!("headwater_compact_backlog_files", "files due to be merged in a later round");
+    describe_gauge!(
+        "headwater_write_amplification",
+        "bytes written again per byte ingested, since the start"
+    );
     describe_counter!("headwater_corrections_runs_merged_total", "runs judged as one for want of room");
     describe_gauge!("headwater_own_clock_bound_seconds", "greatest error of this host's UTC");
     describe_gauge!(

@@ -456,3 +456,39 @@ async fn likely_mistakes_about_clocks_name_their_cure() {
     assert!(empty.ok(&["clock"]).contains("no clock rows yet"));
     assert!(empty.refused(&["clock", "pi-1"]).contains("known are: none yet"));
 }
+
+#[tokio::test]
+async fn files_are_merged_on_demand_and_a_day_as_if_it_were_over() {
+    let (made, lake) = TestLake::empty().await;
+    let gateway = Gateway::new("pi-1", 7);
+    let mut log = MemoryLog::of(&ten_seconds(&gateway));
+    live(&lake, &log, &[]).await;
+    for n in 10..13 {
+        log.incarnations
+            .push(vec![gateway.batch(&[gateway.imu(n * 100..n * 100 + 100)], imu_at(n * 100 + 100))]);
+        live(&lake, &log, &[]).await;
+    }
+    let due: Value =
+        serde_json::from_str(&made.run(&["compact", "--dry-run", "--day", "2023-11-14", "--json"]).out)
+            .unwrap();
+    let imu = due.as_array().unwrap().iter().find(|row| row["table"] == "raw.imu").unwrap();
+    assert_eq!((&imu["files"], &imu["into"], &imu["when"]), (&4.into(), &"day".into(), &"now".into()));
+    let before = table(&lake, "raw.imu").await.len();
+
+    let said = made.run(&["compact", "raw.imu", "--day", "2023-11-14"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.out.starts_with("4 files into 1, "), "{}", said.out);
+    assert_eq!(table(&lake, "raw.imu").await.len(), before);
+    let again: Value = serde_json::from_str(&made.run(&["compact", "raw.imu", "--json"]).out).unwrap();
+    assert_eq!((&again["files_in"], &again["commits"]), (&0.into(), &Value::Array(Vec::new())));
+    for (args, words) in [
+        (&["compact", "raw"][..], "write namespace.table"),
+        (&["compact", "raw.none"], "it has none of that name"),
+        (&["compact", "--at", "nowhere"], "no such ref"),
+        (&["compact", "--day", "yesterday"], "--day"),
+    ] {
+        let said = made.run(args);
+        assert_ne!(said.code, Some(0), "{args:?}");
+        assert!(said.err.contains(words), "{args:?}: {}", said.err);
+    }
+}

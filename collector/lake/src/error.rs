@@ -238,6 +238,12 @@ pub enum LakeError {
         /// What was asked for.
         name: RefName,
     },
+    /// Long work was told to end early; nothing it did is visible.
+    #[error("finish {task}: it was told to stop")]
+    Stopped {
+        /// What was under way.
+        task: &'static str,
+    },
     /// A helper task died, which only a bug does.
     #[error("run {task} on the blocking pool")]
     Task {

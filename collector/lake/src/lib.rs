@@ -9,6 +9,8 @@
 
 mod adopt;
 mod branches;
+mod budget;
+mod compact;
 mod copying;
 mod error;
 mod events;
@@ -22,6 +24,7 @@ mod parquet_sink;
 mod protect;
 mod repo;
 mod revision;
+mod rewrite;
 mod scan;
 mod store;
 mod table;
@@ -30,6 +33,9 @@ pub mod testing;
 mod writer;
 
 pub use adopt::{Adopt, AdoptTables, CoverageMove};
+pub use compact::{
+    CompactPolicy, CompactScope, Compacted, Compactor, DueMerge, Overtaken, Prepared, StopFlag, Survey,
+};
 pub use copying::{Copied, CopyError, CopyProgress};
 pub use error::{CommitError, LakeError};
 pub use events::{Event, EventTables, LOG_READS_MAX};
@@ -49,6 +55,7 @@ pub use repo::{
     LandingPosition, LedgerCheckpoint, Lineage, Pruned, PublishError, REFLOG_AGE_US_MIN, REFLOG_KEPT_MIN,
     RefOp, RefStore, RefUpdate, Software, TableEntry, Tag,
 };
+pub use rewrite::{DERIVED_COLUMNS, Derive, PreparedRewrite, RewriteTable, Rewritten};
 pub use scan::{Compare, Condition};
 pub use store::{Service, Trouble, TroubleKind};
 pub use table::{ColumnSpec, ColumnType, TS, TableError, TableSpec, UTC};

@@ -16,8 +16,8 @@ use arrow_select::take::take_record_batch;
 use common::{DAY_US, NOON_US, both, count, imu, imu_rows, name, read};
 use futures::TryStreamExt;
 use headwater_lake::{
-    ColumnSpec, ColumnType, CommitRequest, Lake, LandingCursor, LandingPosition, RefName, ScanOptions,
-    TableAppend, TableSpec, testing,
+    ColumnSpec, ColumnType, CommitRequest, CompactPolicy, CompactScope, Lake, LandingCursor, LandingPosition,
+    RefName, ScanOptions, TableAppend, TableSpec, testing,
 };
 
 fn by_seq(batches: &[RecordBatch]) -> RecordBatch {
@@ -305,7 +305,7 @@ async fn blobs_are_kept_by_their_hash() {
 }
 
 #[tokio::test]
-async fn blob_columns_are_stored_plain_in_small_row_groups() {
+async fn parquet_blob_layout() {
     let folder = tempfile::tempdir().unwrap();
     let lake = Lake::init(folder.path().to_str().unwrap()).await.unwrap();
     let image = ColumnType::Struct(vec![
@@ -341,20 +341,34 @@ async fn blob_columns_are_stored_plain_in_small_row_groups() {
     .unwrap();
     let append = TableAppend { spec, batches: vec![rows] };
     let request = CommitRequest { time_us: NOON_US, appends: vec![append], ..CommitRequest::default() };
-    let done = lake.writer(RefName::main(), "test".to_owned()).commit(request).await.unwrap();
-    assert_eq!(count(&lake, &done.id, "raw.image").await, 40);
+    let mut writer = lake.writer(RefName::main(), "test".to_owned());
+    writer.commit(request.clone()).await.unwrap();
+    writer.commit(request).await.unwrap();
+    // Merging them keeps the layout, and every picture its bytes.
+    let (policy, scope) = (CompactPolicy::default(), CompactScope::default());
+    let far = NOON_US + 9 * DAY_US;
+    let done = lake.compact(&RefName::main(), "test", &policy, &scope, far, |_, _| ()).await.unwrap();
+    let done = done.unwrap().committed.unwrap();
+    let pictures = read(&lake, &done.id, "raw.image").await;
+    let whole = |batch: &RecordBatch| {
+        let bytes = batch.column_by_name("image").unwrap().as_struct().column(0).as_binary::<i64>().clone();
+        (0..batch.num_rows()).filter(|row| bytes.value(*row) == frame.as_slice()).count()
+    };
+    assert_eq!(pictures.iter().map(whole).sum::<usize>(), 80);
 
-    let file = data_files(folder.path()).into_values().next().unwrap();
-    let reader =
-        parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(file))
-            .unwrap();
-    let groups = reader.metadata().row_groups();
-    assert!((3..=4).contains(&groups.len()), "{}", groups.len());
-    assert_eq!(reader.metadata().file_metadata().created_by(), Some("headwater"));
-    for group in groups {
-        let blob = group.columns().iter().find(|c| c.column_path().string() == "image.bytes").unwrap();
-        assert_eq!(blob.compression(), parquet::basic::Compression::UNCOMPRESSED);
-        assert!(blob.statistics().is_none() && blob.dictionary_page_offset().is_none());
-        assert!(group.total_byte_size() < 20 << 20);
+    let files = data_files(folder.path());
+    assert_eq!(files.len(), 2, "two commits wrote the same bytes, and the merge another file");
+    for file in files.into_values() {
+        let file = bytes::Bytes::from(file);
+        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        let groups = reader.metadata().row_groups();
+        assert!((3..=8).contains(&groups.len()), "{}", groups.len());
+        assert_eq!(reader.metadata().file_metadata().created_by(), Some("headwater"));
+        for group in groups {
+            let blob = group.columns().iter().find(|c| c.column_path().string() == "image.bytes").unwrap();
+            assert_eq!(blob.compression(), parquet::basic::Compression::UNCOMPRESSED);
+            assert!(blob.statistics().is_none() && blob.dictionary_page_offset().is_none());
+            assert!(group.total_byte_size() < 20 << 20);
+        }
     }
 }

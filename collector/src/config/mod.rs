@@ -4,6 +4,7 @@
 //! relative to the file's folder.
 
 mod clock;
+mod compact;
 mod gate;
 mod http;
 mod identity;
@@ -12,6 +13,7 @@ mod receive;
 mod signer;
 
 pub use clock::ClockSettings;
+pub use compact::CommitSettings;
 pub use gate::{EventHook, EventSettings, GateSection, HookSection, HookWay};
 pub use http::HttpSettings;
 pub use identity::{Identity, IdentityError, Stamps, stamps};
@@ -19,7 +21,7 @@ pub use read::Mistake;
 pub use receive::{ReceiveSettings, Role, Share};
 pub use signer::{AckSigner, SignCommand};
 
-use crate::ingest::{CLOCK_WAIT_MS, TimeDemand};
+use crate::ingest::{CompactSettings, TimeDemand};
 use crate::serve::access::RefPatterns;
 use headwater_core::id::{Sha256, TenantId};
 use headwater_lake::{Lake, LakeError, RefName};
@@ -32,10 +34,6 @@ use std::str::FromStr;
 
 /// Default of `landing.sync_ms`: one sync per 30 ms is about the pace of a cheap disk.
 const SYNC_MS: u64 = 30;
-/// Default of `commit.interval_ms` for a lake on disk.
-const COMMIT_INTERVAL_MS: u64 = 10_000;
-/// The same for a lake in an object store, where every request of a commit is paid for.
-const COMMIT_INTERVAL_BUCKET_MS: u64 = 30_000;
 /// Default of `mqtt.keepalive_s`.
 const KEEPALIVE_S: u64 = 60;
 
@@ -173,12 +171,12 @@ pub struct Settings {
     pub lake: String,
     /// `lake.branch`.
     pub branch: RefName,
+    /// `[lake.compact]`: what is done beside commits.
+    pub compact: CompactSettings,
+    /// `[commit]`: when a group of rows closes.
+    pub commit: CommitSettings,
     /// `lake.protected`.
     pub protected: RefPatterns,
-    /// `commit.interval_ms`.
-    pub commit_interval_ms: u64,
-    /// `commit.clock_wait_ms`: how long rows of a boot without any clock wait for one.
-    pub clock_wait_ms: u64,
     /// `[clock]`: what this host's own UTC is worth.
     pub clock: ClockSettings,
     /// `[[time]]`: how well streams must be timed.
@@ -277,7 +275,7 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
     let landing = read_landing(&mut root, mistakes);
     let lake = read_lake(&mut root, mistakes);
     let in_bucket = lake.as_ref().is_some_and(|lake| lake.0.contains("://"));
-    let (commit_interval_ms, clock_wait_ms) = read_commit(&mut root, in_bucket, mistakes);
+    let commit = compact::read_commit(&mut root, in_bucket, mistakes);
     let clock = clock::read_clock(&mut root, mistakes);
     let time = clock::read_time(&mut root, mistakes);
     let gate = gate::read_gate(&mut root, folder, mistakes);
@@ -286,7 +284,7 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
     root.finish(mistakes);
     let Mqtt { broker_url, client_id, keepalive_s, versions, share } = mqtt?;
     let (landing_dir, sync_ms) = landing?;
-    let (lake, branch, protected) = lake?;
+    let (lake, branch, protected, compact) = lake?;
     Some(Settings {
         tenant: tenant?,
         identity: identity?,
@@ -300,9 +298,9 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
         sync_ms,
         lake: if in_bucket { lake } else { in_folder(&lake).to_string_lossy().into_owned() },
         branch,
+        compact,
+        commit,
         protected,
-        commit_interval_ms,
-        clock_wait_ms,
         clock,
         time,
         gate,
@@ -428,7 +426,10 @@ fn read_landing(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, 
     Some((dir?, sync_ms))
 }
 
-fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, RefName, RefPatterns)> {
+fn read_lake(
+    root: &mut Section,
+    mistakes: &mut Mistakes,
+) -> Option<(String, RefName, RefPatterns, CompactSettings)> {
     let mut table = root.needed_section("lake", "location = \"lake\"", mistakes);
     let expected = "a folder, or a file://, s3://, gs:// or az:// URL";
     let location: Option<String> = table.needed("location", expected, "", mistakes);
@@ -449,21 +450,10 @@ fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, Ref
         let expected = "a branch name: lower-case letters, digits and . _ -";
         mistakes.add(&table.path_of("branch"), expected, &format!("{name:?}"), "such as \"main\"");
     }
+    let compact = compact::read_compact(&mut table, mistakes);
     let protected = http::read_protected(&mut table, mistakes);
     table.finish(mistakes);
-    Some((location?, branch?, protected))
-}
-
-/// Interval and wait for a clock, ms.
-fn read_commit(root: &mut Section, in_bucket: bool, mistakes: &mut Mistakes) -> (u64, u64) {
-    let usual = if in_bucket { COMMIT_INTERVAL_BUCKET_MS } else { COMMIT_INTERVAL_MS };
-    let Some(mut table) = root.section("commit", mistakes) else {
-        return (usual, CLOCK_WAIT_MS);
-    };
-    let interval = table.number("interval_ms", 100..=3_600_000, "milliseconds", mistakes);
-    let wait = table.number("clock_wait_ms", 0..=3_600_000, "milliseconds", mistakes);
-    table.finish(mistakes);
-    (interval.unwrap_or(usual), wait.unwrap_or(CLOCK_WAIT_MS))
+    Some((location?, branch?, protected, compact))
 }
 
 #[cfg(test)]

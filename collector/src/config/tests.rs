@@ -62,9 +62,18 @@ fn the_full_sample_means_what_it_says() {
         (settings.lake.as_str(), &settings.branch),
         (folder.join("lake").to_str().unwrap(), &RefName::main())
     );
-    assert_eq!(settings.commit_interval_ms, 10_000);
+    let commit =
+        CommitSettings { interval_ms: 10_000, bytes: 33_554_432, rows: 500_000, clock_wait_ms: 5_000 };
+    assert_eq!(settings.commit, commit);
+    let policy = &settings.compact.policy;
+    assert_eq!(
+        (settings.compact.enabled, settings.compact.correct, settings.compact.every_commits),
+        (true, true, 8)
+    );
+    assert_eq!((policy.fan_in, policy.full_bytes, policy.close_after_us), (8, 134_217_728, 3_600_000_000));
+    assert_eq!(policy.round_bytes_max, 1_073_741_824);
     let clock = ClockSettings { assumed: Some((5_000_000, Grade::Guaranteed)), alarm_ns: 50_000_000 };
-    assert_eq!((settings.clock, settings.clock_wait_ms), (clock, 5_000));
+    assert_eq!(settings.clock, clock);
     let demand = |device: Option<&str>, stream: &str, ms: i64, beyond| TimeDemand {
         device: device.map(|name| name.parse().unwrap()),
         stream: stream.parse().unwrap(),
@@ -120,5 +129,5 @@ fn gates_and_events_are_read_with_their_defaults() {
 fn a_lake_in_a_bucket_keeps_its_url_and_commits_less_often() {
     let path = samples("valid").into_iter().find(|path| path.ends_with("object_store.toml")).unwrap();
     let settings = load(&path).unwrap();
-    assert_eq!((settings.lake.as_str(), settings.commit_interval_ms), ("s3://acme-lake/fleet", 30_000));
+    assert_eq!((settings.lake.as_str(), settings.commit.interval_ms), ("s3://acme-lake/fleet", 30_000));
 }

@@ -179,7 +179,10 @@ impl Landing<'_> {
 fn ingest_settings(settings: &Settings) -> IngestSettings {
     let mut ingest =
         IngestSettings::new(settings.tenant.clone(), &settings.client_id, settings.branch.clone());
-    ingest.interval_ms = settings.commit_interval_ms;
+    ingest.interval_ms = settings.commit.interval_ms;
+    ingest.group_bytes_max = settings.commit.bytes;
+    ingest.group_rows_max = settings.commit.rows;
+    ingest.compact.clone_from(&settings.compact);
     ingest.demands.clone_from(&settings.time);
     ingest.config_hash.clone_from(&settings.config_hash);
     ingest.author = format!("headwater import for {}", settings.client_id);

@@ -2,7 +2,8 @@
 
 use headwater_core::ports::Clock;
 use headwater_lake::{
-    Adopt, CommitError, CommitId, CommitRequest, Committed, Lake, LakeError, LakeWriter, RefName,
+    Adopt, CommitError, CommitId, CommitRequest, Committed, Compacted, Lake, LakeError, LakeWriter, Prepared, PreparedRewrite,
+    RefName,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -50,10 +51,9 @@ impl<C: Clock> Committer<C> {
     /// # Errors
     /// The lake's, when nothing happened. A stop while the outcome is unknown counts so too: the next life finds out.
     pub(super) async fn commit_once(&mut self, request: CommitRequest) -> Result<Committed, LakeError> {
-        match self.writer.commit(request).await {
-            Ok(committed) => Ok(self.noted(committed)),
-            Err(error) => self.settled(error).await,
-        }
+        let sent = self.writer.commit(request).await;
+        let committed = self.settled(sent.map(Some)).await?;
+        committed.ok_or_else(|| unsettled("a commit came to nothing".to_owned()))
     }
 
     /// Publishes a staged candidate, as [`Committer::commit_once`] does a request; none if there was nothing to publish.
@@ -61,10 +61,8 @@ impl<C: Clock> Committer<C> {
     /// # Errors
     /// As [`Committer::commit_once`].
     pub(super) async fn adopt(&mut self, request: Adopt) -> Result<Option<Committed>, LakeError> {
-        match self.writer.adopt(request).await {
-            Ok(committed) => Ok(committed.map(|committed| self.noted(committed))),
-            Err(error) => self.settled(error).await.map(Some),
-        }
+        let sent = self.writer.adopt(request).await;
+        self.settled(sent).await
     }
 
     /// The newest commit of the branch, whoever made it.
@@ -75,13 +73,48 @@ impl<C: Clock> Committer<C> {
         Ok(self.lake.head(self.branch()).await?.and_then(|head| head.commit))
     }
 
-    /// What became of a commit that was not simply there.
-    async fn settled(&mut self, error: CommitError) -> Result<Committed, LakeError> {
+    /// Publishes merged files; what somebody overtook is dropped.
+    ///
+    /// # Errors
+    /// As [`Committer::commit_once`].
+    pub(super) async fn compact(&mut self, prepared: Prepared, time_us: i64) -> Result<Compacted, LakeError> {
+        match self.writer.compact(prepared, time_us).await {
+            Ok(done) => {
+                let committed = done.committed.map(|committed| self.noted(committed));
+                Ok(Compacted { committed, ..done })
+            }
+            Err(error) => {
+                // Only an unknown outcome can still turn out well; how many files it was is lost with the plan.
+                let committed = self.settled(Err(error)).await?;
+                Ok(Compacted { committed, files_in: 0, files_out: 0, bytes_in: 0, dropped: Vec::new() })
+            }
+        }
+    }
+
+    /// Publishes corrected rows with what `request` says of them.
+    ///
+    /// # Errors
+    /// As [`Committer::commit_once`]; when somebody overtook it.
+    pub(super) async fn rewrite(
+        &mut self,
+        prepared: PreparedRewrite,
+        request: &CommitRequest,
+    ) -> Result<Option<Committed>, LakeError> {
+        let sent = self.writer.rewrite(prepared, request).await;
+        self.settled(sent).await
+    }
+
+    /// What became of a commit that was sent.
+    async fn settled(
+        &mut self,
+        sent: Result<Option<Committed>, CommitError>,
+    ) -> Result<Option<Committed>, LakeError> {
         let mut wait_ms = BACKOFF_MS_MIN;
-        let (name, mut seq) = match error {
-            CommitError::Failed { source, .. } => return Err(source),
-            CommitError::Unknown { name, seq } => (name, seq),
-            other => return Err(unsettled(other.to_string())),
+        let (name, mut seq) = match sent {
+            Ok(committed) => return Ok(committed.map(|committed| self.noted(committed))),
+            Err(CommitError::Failed { source, .. }) => return Err(source),
+            Err(CommitError::Unknown { name, seq }) => (name, seq),
+            Err(other) => return Err(unsettled(other.to_string())),
         };
         loop {
             metrics::counter!("headwater_commit_unknown_total").increment(1);
@@ -90,7 +123,7 @@ impl<C: Clock> Committer<C> {
                 return Err(unsettled(format!("outcome of ref entry {seq} was unknown at the stop")));
             }
             match self.writer.settle().await {
-                Ok(Some(committed)) => return Ok(self.noted(committed)),
+                Ok(Some(committed)) => return Ok(Some(self.noted(committed))),
                 Ok(None) => {
                     return Err(unsettled("another writer won while the outcome was unknown".to_owned()));
                 }

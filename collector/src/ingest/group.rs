@@ -108,6 +108,7 @@ pub(crate) struct Group {
     /// Landed payload bytes taken in.
     pub(crate) bytes: usize,
     by_stream: BTreeMap<StreamKey, Vec<usize>>,
+    rows_held: usize,
     half_ns: i64,
 }
 
@@ -129,6 +130,7 @@ impl Group {
             agents: BTreeSet::new(),
             bytes: 0,
             by_stream: BTreeMap::new(),
+            rows_held: 0,
             half_ns,
         }
     }
@@ -152,7 +154,13 @@ impl Group {
 
     pub(crate) fn hold(&mut self, rows: HeldRows) {
         self.by_stream.entry(rows.key.clone()).or_default().push(self.rows.len());
+        self.rows_held += rows.rows.len();
         self.rows.push(rows);
+    }
+
+    /// Rows held.
+    pub(crate) fn row_count(&self) -> usize {
+        self.rows_held
     }
 
     /// The rows of this group that hold `seq`, to compare a second copy with.
@@ -174,6 +182,7 @@ impl Group {
     pub(crate) fn take_rows(&mut self, matches: impl Fn(&HeldRows) -> bool) -> Vec<HeldRows> {
         let (out, kept) = std::mem::take(&mut self.rows).into_iter().partition(|held| matches(held));
         self.by_stream.clear();
+        self.rows_held = 0;
         for held in kept {
             let held: HeldRows = held;
             self.hold(held);

@@ -1,6 +1,7 @@
 //! What ingest knows at its start, read back from the branch it commits to: cursors, ledger, gaps, clocks, declarations.
 
 use super::aside::{Aside, Undeclared, held};
+use super::correcting::CORRECTED;
 use super::cursors::{Part, part_of};
 use super::fold::{Folder, REVOKED};
 use super::replaying::Replay;
@@ -12,10 +13,13 @@ use crate::resolve::{ClockRow, Incoming, statements_of};
 use futures::TryStreamExt;
 use headwater_core::batch::StreamRef;
 use headwater_core::id::{BootOrdinal, DeviceId, DevicePath, Epoch, StreamId};
+use headwater_core::interval::IntervalSet;
 use headwater_core::schema::Schema;
 use headwater_core::time::{NS_PER_S, UtcNanos};
 use headwater_core::wire::Declaration;
 use headwater_lake::{CommitId, Lake, LakeError, RefName, ScanOptions};
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Fills a fresh folder from the head of `branch`; gives the head's commit.
@@ -29,6 +33,7 @@ pub(super) async fn restore(
     folder.noted = part_of(&landing, Part::Ops);
     let Some(head) = lake.head(branch).await?.and_then(|head| head.commit) else { return Ok(None) };
     let tables = lake.tables(&head).await?;
+    let corrected = Corrected::read(lake, &head, tables.contains_key(&Ops::Corrections.table())).await?;
     for ops in [Ops::Schemas, Ops::Ledger, Ops::Gaps, Ops::Clock, Ops::Devices, Ops::Corrections] {
         if !tables.contains_key(&ops.table()) {
             continue;
@@ -43,7 +48,7 @@ pub(super) async fn restore(
                     Ops::Clock => clock(folder, rows, row),
                     Ops::Devices => agent(folder, rows, row),
                     Ops::Corrections => folder.timing.restore_due(rows, row),
-                    _ => seqs(folder, ops, rows, row),
+                    _ => seqs(folder, ops, rows, row, &corrected),
                 }
             }
         }
@@ -73,6 +78,60 @@ pub(super) async fn restore(
         }
     }
     Ok(Some(head))
+}
+
+/// Seqs whose times were corrected, and when: older rows of the ledger say otherwise of them.
+#[derive(Debug, Default)]
+struct Corrected(HashMap<StreamKey, Vec<(i64, Range<u64>)>>);
+
+impl Corrected {
+    /// Reads them, if there ever was a correction.
+    async fn read(lake: &Lake, head: &CommitId, any: bool) -> Result<Self, LakeError> {
+        let mut found = Self::default();
+        let columns = |names: &[&str]| {
+            let columns = Some(names.iter().map(|&name| name.to_owned()).collect());
+            ScanOptions { columns, ..ScanOptions::default() }
+        };
+        let mut done = false;
+        if any {
+            let mut batches = lake.scan(head, &Ops::Corrections.table(), columns(&["reason"])).await?;
+            while let Some(batch) = batches.try_next().await? {
+                let rows = ScannedRows(&batch);
+                done |= (0..rows.len()).any(|row| rows.text("reason", row).as_deref() == Some(CORRECTED));
+            }
+        }
+        if !done {
+            return Ok(found);
+        }
+        let names = ["ts_ns", "device", "epoch", "stream", "seq_lo", "seq_hi", "incarnation"];
+        let mut batches = lake.scan(head, &Ops::Ledger.table(), columns(&names)).await?;
+        while let Some(batch) = batches.try_next().await? {
+            let rows = ScannedRows(&batch);
+            // What came from a landing log says from which.
+            for row in (0..rows.len()).filter(|row| rows.text("incarnation", *row).is_none()) {
+                if let (Some(at), Some(key), Some(lo), Some(hi)) = (
+                    rows.long("ts_ns", row),
+                    key(rows, row),
+                    rows.count("seq_lo", row),
+                    rows.count("seq_hi", row),
+                ) {
+                    found.0.entry(key).or_default().push((at, lo..hi.saturating_add(1)));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Of so many of these seqs, told at `told_ns`, nothing newer is told.
+    fn still(&self, key: &StreamKey, seqs: &Range<u64>, told_ns: i64) -> u64 {
+        let mut newer = IntervalSet::new();
+        for (at, corrected) in self.0.get(key).into_iter().flatten() {
+            if *at > told_ns {
+                newer.insert(corrected.clone());
+            }
+        }
+        newer.missing_in(seqs.clone()).iter().map(|hole| hole.end.saturating_sub(hole.start)).sum()
+    }
 }
 
 type Declared = (i64, bool, DevicePath, Epoch, Declaration, Schema);
@@ -148,7 +207,7 @@ fn key(rows: ScannedRows<'_>, row: usize) -> Option<StreamKey> {
     })
 }
 
-fn seqs(folder: &mut Folder, ops: Ops, rows: ScannedRows<'_>, row: usize) {
+fn seqs(folder: &mut Folder, ops: Ops, rows: ScannedRows<'_>, row: usize, corrected: &Corrected) {
     let (Some(key), Some(lo), Some(hi)) =
         (key(rows, row), rows.count("seq_lo", row), rows.count("seq_hi", row))
     else {
@@ -157,8 +216,11 @@ fn seqs(folder: &mut Folder, ops: Ops, rows: ScannedRows<'_>, row: usize) {
     let seqs = lo..hi.saturating_add(1);
     if ops == Ops::Ledger {
         // Withdrawn rows are known too: they do not come back by themselves.
+        let still = corrected.still(&key, &seqs, rows.long("ts_ns", row).unwrap_or_default());
         folder.ledger.hold(&key, seqs);
-        folder.timing.restore_run(rows, row);
+        if still > 0 {
+            folder.timing.restore_run(rows, row, still);
+        }
     } else {
         let small = |name: &str| rows.count(name, row).unwrap_or(0);
         folder.ledger.declare_gap(&key, seqs, small("stride"), small("phase"));

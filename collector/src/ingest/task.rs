@@ -3,6 +3,7 @@
 use super::aligning::Aligning;
 use super::build::{Built, build};
 use super::commit::{BACKOFF_MS_MIN, Committer};
+use super::compacting::{CompactReport, CompactSettings, Compacting};
 use super::demand::TimeDemand;
 use super::fold::Folder;
 use super::follow::learn;
@@ -28,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 
 /// A group is committed at this many landed bytes, however young it is: with decoded rows some 500 MiB of memory.
 pub const GROUP_BYTES_MAX: usize = 64 << 20;
+/// A group is committed at this many rows: narrow rows are small when landed and some 200 bytes each as columns.
+pub const GROUP_ROWS_MAX: usize = 2_000_000;
 /// Landed bytes read in one go: what a disk gives in a tenth of a second.
 const READ_BYTES: usize = 8 << 20;
 /// How often a log without a watch is asked for more.
@@ -61,6 +64,12 @@ pub struct IngestSettings {
     pub clock_wait_ms: u64,
     /// How well streams must be timed; the first that means a stream counts.
     pub demands: Vec<TimeDemand>,
+    /// Rows that close a group before that.
+    pub group_rows_max: usize,
+    /// What is done beside commits of rows.
+    pub compact: CompactSettings,
+    /// Told of that after each round.
+    pub compacted: watch::Sender<CompactReport>,
     /// Told of the fleet's clocks after each commit.
     pub clocks: watch::Sender<FleetClocks>,
     /// How aligned rows are judged.
@@ -87,6 +96,9 @@ impl IngestSettings {
             clock_steady_since: UtcNanos(i64::MIN),
             clock_wait_ms: CLOCK_WAIT_MS,
             demands: Vec::new(),
+            group_rows_max: GROUP_ROWS_MAX,
+            compact: CompactSettings::default(),
+            compacted: watch::channel(CompactReport::default()).0,
             clocks: watch::channel(FleetClocks::default()).0,
             gate: GateSettings::default(),
             config_hash: String::new(),
@@ -182,6 +194,12 @@ pub async fn run<S: LandingSource, C: Clock>(deps: IngestDeps<S, C>) -> Result<(
         Some(head) => CommitMark { cursors, ..mark(head, &folder) },
         None => CommitMark::default(),
     });
+    let compacting = Compacting::new(
+        deps.lake.clone(),
+        deps.settings.compact.clone(),
+        deps.settings.compacted.clone(),
+        deps.clock.boot(),
+    );
     let committer = Committer::new(
         deps.lake,
         branch,
@@ -194,6 +212,7 @@ pub async fn run<S: LandingSource, C: Clock>(deps: IngestDeps<S, C>) -> Result<(
     let task = Task {
         folder,
         aligning,
+        compacting,
         committer,
         quality: deps.quality,
         clock: deps.clock,
@@ -206,15 +225,16 @@ pub async fn run<S: LandingSource, C: Clock>(deps: IngestDeps<S, C>) -> Result<(
     task.run(deps.source).await
 }
 
-struct Task<C> {
-    folder: Folder,
+pub(super) struct Task<C> {
+    pub(super) folder: Folder,
     aligning: Aligning,
-    committer: Committer<C>,
+    pub(super) compacting: Compacting,
+    pub(super) committer: Committer<C>,
     quality: Option<QualitySource>,
-    clock: C,
+    pub(super) clock: C,
     cancel: CancellationToken,
     marks: watch::Sender<CommitMark>,
-    head: Option<CommitId>,
+    pub(super) head: Option<CommitId>,
     /// When the first record of the group was taken.
     opened: Option<BootNanos>,
     watch: Option<LandedWatch>,
@@ -256,7 +276,7 @@ impl<C: Clock> Task<C> {
             if self.folder.note_revoked(self.clock.read().real) && self.opened.is_none() {
                 self.opened = Some(now);
             }
-            let full = self.folder.group.bytes >= self.folder.settings.group_bytes_max;
+            let full = self.is_full();
             let stopping = self.cancel.is_cancelled();
             if full || (stopping && !more) || self.deadline().is_some_and(|due| now >= due) {
                 self.commit().await?;
@@ -271,6 +291,7 @@ impl<C: Clock> Task<C> {
                 }
                 return Ok(());
             }
+            self.upkeep().await?;
             if !more {
                 self.pause(align_at, look_at).await;
             }
@@ -333,7 +354,13 @@ impl<C: Clock> Task<C> {
         any
     }
 
-    fn deadline(&self) -> Option<BootNanos> {
+    /// True if the group is to be committed however young it is.
+    fn is_full(&self) -> bool {
+        let (group, settings) = (&self.folder.group, &self.folder.settings);
+        group.bytes >= settings.group_bytes_max || group.row_count() >= settings.group_rows_max
+    }
+
+    pub(super) fn deadline(&self) -> Option<BootNanos> {
         let interval = self.folder.settings.interval_ms;
         let quiet = self.folder.group.is_quiet() && self.folder.patients.is_empty();
         let wait = if quiet { interval.saturating_mul(QUIET_INTERVALS) } else { interval };
@@ -357,6 +384,7 @@ impl<C: Clock> Task<C> {
                     () = self.cancel.cancelled() => {}
                     changed = watch.changed() => gone = changed.is_err(),
                     () = judged.notified() => {}
+                    () = self.compacting.finished() => {}
                     () = sleep => {}
                 }
             }
@@ -364,6 +392,7 @@ impl<C: Clock> Task<C> {
                 tokio::select! {
                     () = self.cancel.cancelled() => {}
                     () = judged.notified() => {}
+                    () = self.compacting.finished() => {}
                     () = sleep => {}
                 }
             }
@@ -444,6 +473,7 @@ impl<C: Clock> Task<C> {
             match self.try_commit().await? {
                 Ok((committed, built)) => {
                     self.head = Some(committed.id.clone());
+                    self.compacting.committed(committed.bytes);
                     self.marks.send_replace(mark(&committed.commit, &self.folder));
                     let group = Group::new(self.folder.settings.clock_half_ns);
                     let group = std::mem::replace(&mut self.folder.group, group);

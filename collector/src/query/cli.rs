@@ -2,6 +2,7 @@
 
 use super::QueryError;
 use super::clock::Asked as AskedClock;
+use super::compact::{self, CompactVerb};
 use super::outgoing::{self, Asked, OutgoingVerb};
 use super::scan::ScanArgs;
 use super::serving::{self, ServingVerb};
@@ -85,6 +86,8 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         svg: Option<PathBuf>,
     },
+    #[command(flatten)]
+    Compaction(CompactVerb),
     /// Rows that were set aside, by device, stream and reason.
     Quarantine {
         /// Branch, tag or commit.
@@ -224,6 +227,7 @@ fn run(args: Args) -> Result<(), QueryError> {
             }
             Verb::Quarantine { at } => printer.quarantine(&lake, &at).await?,
             Verb::Scan(args) => printer.scan(&lake, &args).await?,
+            Verb::Compaction(verb) => compact::run(verb, &lake, &mut printer, now().micros()).await?,
             Verb::Views { at, duckdb_extensions } => {
                 printer.views(&lake, &at, duckdb_extensions.as_deref()).await?
             }

@@ -11,7 +11,7 @@ pub enum QueryError {
     Lake(#[from] LakeError),
     /// A commit that was not made, or nobody knows.
     #[error(transparent)]
-    Commit(#[from] CommitError),
+    Commit(Box<CommitError>),
     /// A ref that was not moved, or nobody knows.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -201,6 +201,12 @@ pub enum QueryError {
     Start(String),
 }
 
+impl From<CommitError> for QueryError {
+    fn from(error: CommitError) -> Self {
+        Self::Commit(Box::new(error))
+    }
+}
+
 impl From<crate::gate::waive::WaiveError> for QueryError {
     fn from(error: crate::gate::waive::WaiveError) -> Self {
         Self::Waive(Box::new(error))
@@ -219,9 +225,12 @@ impl QueryError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            QueryError::Commit(CommitError::Failed { source: LakeError::Conflicts(_), .. }) => 3,
-            QueryError::Commit(CommitError::Unknown { .. })
-            | QueryError::Publish(PublishError::Unknown { .. }) => 4,
+            QueryError::Commit(error) => match error.as_ref() {
+                CommitError::Failed { source: LakeError::Conflicts(_), .. } => 3,
+                CommitError::Unknown { .. } => 4,
+                _ => 1,
+            },
+            QueryError::Publish(PublishError::Unknown { .. }) => 4,
             _ => 1,
         }
     }

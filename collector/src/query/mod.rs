@@ -5,6 +5,7 @@
 
 pub mod cli;
 mod clock;
+mod compact;
 mod days;
 mod error;
 mod outgoing;

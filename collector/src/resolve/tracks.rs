@@ -6,7 +6,7 @@ use headwater_core::time::boots::{Boots, Heard, Query, Resolved};
 use headwater_core::time::statement::{Receipt, Statement};
 use headwater_core::time::track::{Params, Track};
 use headwater_core::time::{BootNanos, ClockDomain, UtcNanos};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Whose boot line a statement is about.
@@ -113,6 +113,14 @@ impl ClockTracks {
         let (places, counts) = rows_to_amend(rows.iter().map(|(_, stored)| stored).zip(&now));
         let become_ = |place: usize| Some((place, *now.get(place)?));
         (places.into_iter().filter_map(become_).collect(), counts)
+    }
+
+    /// The tracks of some gateways alone, for work beside ours.
+    #[must_use]
+    pub fn of(&self, owners: &BTreeSet<(DeviceId, Epoch)>) -> Self {
+        let known = self.epochs.iter().filter(|(owner, _)| owners.contains(owner));
+        let epochs = known.map(|(owner, boots)| (owner.clone(), boots.clone())).collect();
+        Self { params: self.params.clone(), epochs }
     }
 
     fn boots(&self, whose: Incoming<'_>) -> Option<&Boots> {

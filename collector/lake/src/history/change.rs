@@ -95,8 +95,8 @@ impl Changed {
             return Ok(());
         }
         let draft = std::sync::Arc::clone(&self.drafted.draft);
-        let spec = table::stored_spec(name, &draft);
-        let encoded = tokio::task::spawn_blocking(move || table::encode(&spec, &draft, &batches))
+        let shape = table::Shape::stored(name, &draft)?;
+        let encoded = tokio::task::spawn_blocking(move || table::encode(&shape, &batches))
             .await
             .map_err(|source| LakeError::Task { task: "the encoder", source })??;
         self.encoded.extend(encoded);

@@ -26,6 +26,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use uuid::Uuid;
 
+use crate::budget;
 use crate::error::LakeError;
 
 pub(crate) use newest::Pages;
@@ -212,6 +213,7 @@ impl LakeStore {
             .map(|(url, bytes)| {
                 let write = async move {
                     let key = self.key_of(&url)?;
+                    let _in_flight = budget::WRITES.take(bytes.len()).await;
                     self.create(&key, bytes).await
                 };
                 write.boxed()

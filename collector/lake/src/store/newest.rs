@@ -28,6 +28,7 @@ impl std::fmt::Debug for Pages {
 }
 
 impl Pages {
+    #[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "testing", test))]
     pub(crate) fn new(store: Arc<dyn PaginatedListStore>, prefix: &str) -> Pages {
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         Pages { store, prefix }

@@ -1,22 +1,31 @@
 //! Tables: what makes a plain Iceberg v2 table out of declared columns and Arrow batches.
 
 mod encode;
+mod level;
 mod produce;
 mod rows;
 mod schema;
+mod settings;
+mod shape;
 mod spec;
 mod unite;
 
+use crate::compact::Overtaken;
 use crate::names::TableName;
 
-pub(crate) use encode::{EncodedFile, encode, properties};
+pub(crate) use encode::{EncodedFile, FileEncoder, encode, encode_file, rows_within};
+pub(crate) use level::Level;
+pub(crate) use settings::properties;
 pub(crate) use produce::{
-    Built, Change, Context, SNAPSHOTS_MAX, TableState, load, manifest_of, produce, snapshot_id,
+    Built, Change, Context, SNAPSHOTS_MAX, TableState, has_live, load, manifest_of, produce, read_manifest,
+    snapshot_id,
 };
-pub(crate) use schema::{Drafted, FIELD_IDS, columns, create, evolve, with_field_ids};
+pub(crate) use rows::{DAY_US, by_day, conform, failed};
+pub(crate) use schema::{Drafted, FIELD_IDS, columns, create, evolve, kept, with_field_ids};
+pub(crate) use shape::Shape;
 pub(crate) use spec::unit_of;
 pub use spec::{ColumnSpec, ColumnType, TS, TableSpec, UTC};
-pub(crate) use unite::{stored_spec, unite};
+pub(crate) use unite::unite;
 
 /// Rows or a declaration do not fit their table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +90,22 @@ pub enum TableError {
         column: String,
         /// Arrow's words.
         reason: String,
+    },
+    /// Rows cannot be written anew.
+    #[error("rewrite {table}: {reason}")]
+    Rewrite {
+        /// The table.
+        table: TableName,
+        /// What stands against it.
+        reason: String,
+    },
+    /// Somebody else changed what was to be replaced.
+    #[error("rewrite {table}: it was overtaken ({}); prepare it again", .why.as_str())]
+    Overtaken {
+        /// The table.
+        table: TableName,
+        /// By what.
+        why: Overtaken,
     },
     /// Files the change wants to remove are not in the table: someone else replaced them.
     #[error("change {table}: {missing} of the files to be replaced are no longer in it")]

@@ -15,7 +15,7 @@ use arrow_select::take::take_record_batch;
 use super::{ColumnSpec, ColumnType, TS, TableError, TableSpec};
 
 /// Microseconds of a UTC day.
-const DAY_US: i64 = 86_400_000_000;
+pub(crate) const DAY_US: i64 = 86_400_000_000;
 
 /// Brings `batches` into the table's columns `target` (which carry the field ids): widened where the table is wider,
 /// null where the writer has no such column.
@@ -32,9 +32,26 @@ pub(super) fn align(
     concat_batches(target, &aligned).map_err(|e| failed(spec, "*", e))
 }
 
+/// Rows read from the table as the columns of `target`: the same but for how Arrow lays them out.
+pub(crate) fn conform(
+    spec: &TableSpec,
+    target: &SchemaRef,
+    batch: &RecordBatch,
+) -> Result<RecordBatch, TableError> {
+    let columns = target
+        .fields()
+        .iter()
+        .map(|field| match batch.column_by_name(field.name()) {
+            Some(column) => convert(spec, field.name(), column, field),
+            None => null_column(spec, field.name(), field, batch.num_rows()),
+        })
+        .collect::<Result<Vec<ArrayRef>, TableError>>()?;
+    RecordBatch::try_new(Arc::clone(target), columns).map_err(|e| failed(spec, "*", e))
+}
+
 /// Rows by UTC day of `ts`, each part in the order of `sort`. Ties are broken by all other plain columns, so that equal
 /// rows in any order of arrival give equal files.
-pub(super) fn by_day(
+pub(crate) fn by_day(
     spec: &TableSpec,
     sort: &[String],
     rows: &RecordBatch,
@@ -67,7 +84,7 @@ pub(super) fn by_day(
         .collect()
 }
 
-fn failed(spec: &TableSpec, column: &str, source: ArrowError) -> TableError {
+pub(crate) fn failed(spec: &TableSpec, column: &str, source: ArrowError) -> TableError {
     TableError::Arrow { table: spec.name.clone(), column: column.to_owned(), reason: source.to_string() }
 }
 
@@ -89,15 +106,7 @@ fn align_one(spec: &TableSpec, target: &SchemaRef, batch: &RecordBatch) -> Resul
             });
         }
     }
-    let columns = target
-        .fields()
-        .iter()
-        .map(|field| match batch.column_by_name(field.name()) {
-            Some(column) => convert(spec, field.name(), column, field),
-            None => null_column(spec, field.name(), field, batch.num_rows()),
-        })
-        .collect::<Result<Vec<ArrayRef>, TableError>>()?;
-    RecordBatch::try_new(Arc::clone(target), columns).map_err(|e| failed(spec, "*", e))
+    conform(spec, target, batch)
 }
 
 /// Whether a batch's type is the declared one, give or take how Arrow lays it out.

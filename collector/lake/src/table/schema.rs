@@ -111,6 +111,12 @@ pub(crate) fn evolve(
     with_field_ids(builder, draft.current_schema(), &spec.name)
 }
 
+/// Metadata that follows `base` and changes nothing but what its snapshot will.
+pub(crate) fn kept(base: &Arc<TableMetadata>, base_location: &str) -> Drafted {
+    let builder = TableMetadata::clone(base).into_builder(Some(base_location.to_owned()));
+    Drafted { builder, draft: Arc::clone(base) }
+}
+
 /// Notes the ids of the columns of `schema` in the table's properties.
 pub(crate) fn with_field_ids(
     builder: TableMetadataBuilder,

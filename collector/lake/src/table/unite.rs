@@ -6,7 +6,7 @@ use std::sync::Arc;
 use iceberg::spec::{NestedField, NestedFieldRef, Schema, TableMetadata};
 
 use super::schema::with_field_ids;
-use super::{Drafted, TableSpec, columns};
+use super::Drafted;
 use crate::error::LakeError;
 use crate::names::TableName;
 
@@ -107,19 +107,6 @@ fn one(
             mine.name, mine.field_type, their.field_type
         )),
     }
-}
-
-/// A stored table as a declaration, whoever made it.
-pub(crate) fn stored_spec(table: &TableName, metadata: &TableMetadata) -> TableSpec {
-    let schema = metadata.current_schema();
-    let sort = metadata.default_sort_order().fields.iter();
-    let mut spec = TableSpec::new(table.clone(), columns(metadata), &[]);
-    spec.sort = sort.filter_map(|f| schema.name_by_field_id(f.source_id).map(str::to_owned)).collect();
-    if let Some(paths) = metadata.properties().get(super::schema::BLOB_COLUMNS) {
-        let parts = |path: &str| path.split('.').map(str::to_owned).collect();
-        spec.blob_columns = paths.split(',').filter(|path| !path.is_empty()).map(parts).collect();
-    }
-    spec
 }
 
 #[cfg(test)]

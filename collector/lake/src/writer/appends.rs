@@ -6,32 +6,34 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use iceberg::spec::{ManifestFile, SchemaRef, TableMetadata};
+use iceberg::spec::{ManifestFile, Operation, SchemaRef, TableMetadata};
 use uuid::Uuid;
 
 use super::TableAppend;
 use super::base::Base;
+use super::plan::Drafting;
+use crate::budget;
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::store::Stage;
-use crate::table::{self, EncodedFile, TableError};
+use crate::table::{self, Change, Context, EncodedFile, Shape, TableError};
 
-/// Tables encoded at once: it is work for the CPU, and each holds its rows twice meanwhile.
+/// Tables encoded at once: it is work for the CPU. What they hold in memory is bounded in bytes.
 const ENCODERS_MAX: usize = 4;
 
 /// All appends of a commit that have rows.
 #[derive(Debug)]
 pub(super) struct Appends<'a> {
-    pub(super) tables: Vec<Append<'a>>,
+    tables: Vec<Append<'a>>,
 }
 
 /// One table's rows.
 #[derive(Debug)]
 pub(super) struct Append<'a> {
-    pub(super) append: &'a TableAppend,
+    append: &'a TableAppend,
     /// Id the table gets if this commit makes it.
-    pub(super) uuid: Uuid,
-    pub(super) encoded: Option<Encoded>,
+    uuid: Uuid,
+    encoded: Option<Encoded>,
 }
 
 /// Rows as files, valid for one table in one shape.
@@ -39,9 +41,9 @@ pub(super) struct Append<'a> {
 pub(super) struct Encoded {
     location: String,
     schema: SchemaRef,
-    pub(super) files: Vec<EncodedFile>,
-    pub(super) manifest: ManifestFile,
-    pub(super) snapshot_id: i64,
+    files: Vec<EncodedFile>,
+    manifest: ManifestFile,
+    snapshot_id: i64,
     manifest_bytes: BTreeMap<String, Bytes>,
     written: bool,
 }
@@ -111,6 +113,44 @@ impl<'a> Appends<'a> {
             .collect()
     }
 
+    /// Links what is encoded into the commit, and gives the rows and bytes added.
+    pub(super) async fn link(
+        &self,
+        lake: &Lake,
+        base: &Base,
+        drafting: &mut Drafting,
+    ) -> Result<(u64, u64), LakeError> {
+        for (url, bytes) in self.unwritten() {
+            drafting.object(url, bytes);
+        }
+        let (mut rows, mut bytes) = (0, 0);
+        for append in &self.tables {
+            let name = &append.append.spec.name;
+            let Some(encoded) = append.encoded.as_ref() else {
+                return Err(LakeError::corrupt(name, "its rows were not encoded before they were linked"));
+            };
+            let change = Change {
+                added: encoded.files.iter().map(|file| file.data_file.clone()).collect(),
+                added_manifest: Some(encoded.manifest.clone()),
+                removed: BTreeSet::new(),
+                operation: Operation::Append,
+            };
+            let context = Context {
+                store: lake.store(),
+                table: name,
+                snapshot_id: encoded.snapshot_id,
+                time_us: drafting.commit.time_us,
+                summary: drafting.summary(),
+            };
+            let drafted = append.draft(lake, base)?;
+            let built = table::produce(&context, drafted, base.tables.get(name), &change).await?;
+            rows += change.added.iter().map(|file| file.record_count()).sum::<u64>();
+            bytes += change.added.iter().map(|file| file.file_size_in_bytes()).sum::<u64>();
+            drafting.put(name, built);
+        }
+        Ok((rows, bytes))
+    }
+
     /// Marks everything encoded as stored.
     pub(super) fn written(&mut self) {
         for encoded in self.tables.iter_mut().filter_map(|table| table.encoded.as_mut()) {
@@ -133,7 +173,10 @@ impl Append<'_> {
 async fn encode(append: TableAppend, draft: Arc<TableMetadata>) -> Result<Encoded, LakeError> {
     let name = append.spec.name.clone();
     let shape = Arc::clone(&draft);
-    let files = tokio::task::spawn_blocking(move || table::encode(&append.spec, &shape, &append.batches))
+    let in_memory = append.batches.iter().map(|batch| batch.get_array_memory_size()).sum();
+    let _encoding = budget::ENCODING.take(in_memory).await;
+    let encoding = move || table::encode(&Shape::new(append.spec, shape)?, &append.batches);
+    let files = tokio::task::spawn_blocking(encoding)
         .await
         .map_err(|source| LakeError::Task { task: "the encoder", source })??;
     let stage = Stage::default();

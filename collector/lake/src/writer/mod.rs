@@ -5,6 +5,7 @@ mod base;
 mod known;
 mod link;
 mod plan;
+mod rewriting;
 mod settle;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ pub(crate) use self::base::Base;
 use self::link::Appending;
 
 pub(crate) use self::plan::{Draft, Drafting, Plan};
+pub(crate) use self::rewriting::Rewriting;
 use crate::error::{CommitError, LakeError};
 use crate::lake::Lake;
 use crate::names::{CommitId, RefName};
@@ -190,6 +192,19 @@ impl LakeWriter {
                 Err(CommitError::Unknown { name: self.name.clone(), seq })
             }
         }
+    }
+
+    /// Looks at the ref's head unless it is known to be at `commit`: work that was done on a commit must not be judged by
+    /// an older one.
+    pub(crate) async fn look_beyond(&mut self, commit: &CommitId, time_us: i64) -> Result<(), CommitError> {
+        let known = self.base.as_ref().and_then(|base| base.commit.as_ref());
+        if known.is_some_and(|known| &known.id == commit) {
+            return Ok(());
+        }
+        let base = self.base.take().unwrap_or_default();
+        let base = base.rebased(&self.lake, &self.name, time_us).await;
+        self.base = Some(base.map_err(|source| CommitError::Failed { name: self.name.clone(), source })?);
+        Ok(())
     }
 
     /// Reads the head anew before the next commit: a client judges by what it read, which may be newer than what is

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::CommitRequest;
 use super::base::Base;
 use crate::error::LakeError;
 use crate::lake::Lake;
@@ -133,6 +134,17 @@ impl Drafting {
         if let Some(checkpoint) = checkpoint {
             self.commit.ledger_checkpoint = Some(checkpoint.clone());
         }
+    }
+
+    /// Takes over what a request says of the commit; `rows` and `bytes` are what it adds.
+    pub(crate) fn describe(&mut self, request: &CommitRequest, rows: u64, bytes: u64) {
+        self.raise_landing(&request.landing);
+        self.set_coverage(&request.coverage);
+        self.set_ledger_checkpoint(request.ledger_checkpoint.as_ref());
+        self.commit.message.clone_from(&request.message);
+        self.commit.stats = CommitStats { rows, bytes, ..request.stats.clone() };
+        self.commit.gates.clone_from(&request.gates);
+        self.commit.lineage.clone_from(&request.lineage);
     }
 
     /// Names the commit by its content.

@@ -14,6 +14,8 @@ use headwater_core::id::{BootOrdinal, DeviceId, Epoch, StreamName};
 use headwater_core::time::{BootNanos, ClockDomain, Grade, NS_PER_S, UtcNanos};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+mod done;
+
 /// Boot time that one run may span: rows of one commit interval join those of the next up to it.
 const RUN_NS_MAX: i64 = 60 * NS_PER_S;
 /// A graded run this far behind the newest of its boot is judged no more: constraints reach 20 points, some 21 minutes.
@@ -109,7 +111,7 @@ impl Due {
     }
 }
 
-type Key = (DeviceId, Epoch, BootOrdinal, StreamName, String, i64);
+pub(in crate::ingest) type Key = (DeviceId, Epoch, BootOrdinal, StreamName, String, i64);
 
 /// A row of `ops.corrections` to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -370,7 +372,8 @@ impl Corrections {
         Totals { rows, rows_of_days }
     }
 
-    pub(super) fn restore_run(&mut self, rows: ScannedRows<'_>, row: usize) -> Option<()> {
+    /// `still` rows of the ledger row have the times it says; a later correction changed the others.
+    pub(super) fn restore_run(&mut self, rows: ScannedRows<'_>, row: usize, still: u64) -> Option<()> {
         let stream: StreamName = rows.text("stream", row)?.parse().ok()?;
         let boot_line = rows.text("domain", row)? == ClockDomain::BOOT.to_string();
         if stream.as_str().starts_with("hw/") || !boot_line {
@@ -385,7 +388,7 @@ impl Corrections {
             stream,
             kind: rows.text("kind", row)?,
             day: rows.long("t_min_ns", row)?.div_euclid(NS_PER_DAY),
-            rows: rows.count("rows", row)?,
+            rows: rows.count("rows", row)?.min(still),
             grade,
             track: rows.long("track", row)?,
             ends: [end("b_lo_ns")?, end("b_hi_ns")?],
@@ -396,6 +399,7 @@ impl Corrections {
 
     /// The newest row of a key counts, in whatever order they come.
     pub(super) fn restore_due(&mut self, rows: ScannedRows<'_>, row: usize) -> Option<()> {
+        // Rows about aligned tables have no epoch, boot and stream, and end here.
         let key = (
             rows.text("device", row)?.parse().ok()?,
             rows.text("epoch", row)?.parse().ok()?,

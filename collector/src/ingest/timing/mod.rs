@@ -17,6 +17,7 @@ use crate::commit::cells::TableRows;
 use crate::commit::read::ScannedRows;
 use crate::commit::tables::Ops;
 use crate::resolve::{ClockTracks, Resolved};
+pub(super) use corrections::Key as CorrectionKey;
 use corrections::{Corrections, Recheck};
 use fleet::Fleet;
 use headwater_core::time::UtcNanos;
@@ -81,10 +82,27 @@ impl Timing {
         done.settings.clocks.send_replace(clocks);
     }
 
-    /// Takes in a row of the ledger, at a start.
-    pub(super) fn restore_run(&mut self, rows: ScannedRows<'_>, row: usize) {
+    /// What is due for correction on days that `is_over` names.
+    pub(super) fn due_on(&self, is_over: impl Fn(i64) -> bool) -> Vec<CorrectionKey> {
+        self.corrections.due_on(is_over)
+    }
+
+    /// A commit corrected these, with these tracks.
+    pub(super) fn corrected(
+        &mut self,
+        keys: &[CorrectionKey],
+        tracks: &ClockTracks,
+        settings: &IngestSettings,
+        now: UtcNanos,
+    ) {
+        self.corrections.corrected(keys, tracks, now.0);
+        settings.clocks.send_replace(self.fleet.clocks(self.corrections.totals()));
+    }
+
+    /// Takes in a row of the ledger, at a start, of which `still` rows have the times it says.
+    pub(super) fn restore_run(&mut self, rows: ScannedRows<'_>, row: usize, still: u64) {
         // Rows of `hw/` have no table whose time could be corrected.
-        let _: Option<()> = self.corrections.restore_run(rows, row);
+        let _: Option<()> = self.corrections.restore_run(rows, row, still);
     }
 
     /// Takes in a row of `ops.corrections`, at a start.
