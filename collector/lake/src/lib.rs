@@ -8,8 +8,10 @@
 //! or the new one, across all tables, and never something between.
 
 mod error;
+mod gc;
 mod lake;
 mod names;
+mod reach;
 mod repo;
 mod revision;
 mod scan;
@@ -20,8 +22,12 @@ pub mod testing;
 mod writer;
 
 pub use error::{CommitError, LakeError};
+pub use gc::{
+    CLOCK_SKEW_US_MAX, GRACE_US, GRACE_US_MIN, GcOptions, GcProgress, GcReport, SETTLE, Settle, Tally, Tell,
+};
 pub use lake::{BatchStream, Lake, ScanOptions};
 pub use names::{CommitId, NAME_BYTES_MAX, NameError, RefName, TableName};
+pub use reach::{Keep, Kind, REFLOG_US_MIN};
 pub use repo::{
     COMMIT_VERSION, CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, Head, LandingCursor,
     LandingPosition, LedgerCheckpoint, Lineage, PublishError, RefOp, RefStore, RefUpdate, Software,

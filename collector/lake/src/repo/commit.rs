@@ -38,6 +38,12 @@ pub enum CommitKind {
     Schema,
     /// Written by a client of the REST catalog.
     Foreign,
+    /// Days beyond a table's retention left it.
+    Retention,
+    /// Rows erased for good: nothing below it is history any more.
+    Erase,
+    /// What was damaged left, named in the message.
+    Repair,
 }
 
 impl CommitKind {
@@ -54,6 +60,9 @@ impl CommitKind {
             CommitKind::Reset => "reset",
             CommitKind::Schema => "schema",
             CommitKind::Foreign => "foreign",
+            CommitKind::Retention => "retention",
+            CommitKind::Erase => "erase",
+            CommitKind::Repair => "repair",
         }
     }
 }
@@ -223,6 +232,12 @@ pub struct CommitObject {
     pub lineage: Lineage,
 }
 
+/// What every form of a commit begins with, whatever else a newer one has.
+#[derive(Deserialize)]
+struct Form {
+    v: u32,
+}
+
 impl CommitObject {
     /// Canonical bytes with the id inside, as stored.
     ///
@@ -246,13 +261,12 @@ impl CommitObject {
     /// # Errors
     /// [`LakeError::Corrupt`] when the bytes are no commit or hash to another id.
     pub fn from_bytes(path: &str, bytes: &[u8]) -> Result<CommitObject, LakeError> {
-        let commit: CommitObject = serde_json::from_slice(bytes).map_err(|e| LakeError::corrupt(path, e))?;
-        if commit.v != COMMIT_VERSION {
-            return Err(LakeError::corrupt(
-                path,
-                format!("commit form {} is newer than this build knows", commit.v),
-            ));
+        let form: Form = serde_json::from_slice(bytes).map_err(|e| LakeError::corrupt(path, e))?;
+        if form.v > COMMIT_VERSION {
+            let path = path.to_owned();
+            return Err(LakeError::Newer { path, found: form.v, known: COMMIT_VERSION });
         }
+        let commit: CommitObject = serde_json::from_slice(bytes).map_err(|e| LakeError::corrupt(path, e))?;
         let found = canonical::id_of(bytes).map_err(|reason| LakeError::corrupt(path, reason))?;
         if found != commit.id {
             return Err(LakeError::corrupt(

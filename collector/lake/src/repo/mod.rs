@@ -1,7 +1,7 @@
 //! The repository: immutable commit objects and the create-only log that moves refs between them.
 #![doc = include_str!("FORMAT.md")]
 
-mod canonical;
+pub(crate) mod canonical;
 mod commit;
 pub(crate) mod format;
 mod refs;
@@ -10,5 +10,5 @@ pub use commit::{
     COMMIT_VERSION, CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, LandingCursor,
     LandingPosition, LedgerCheckpoint, Lineage, Software, TableEntry,
 };
-pub(crate) use refs::ObjectStoreRefs;
 pub use refs::{Head, PublishError, RefOp, RefStore, RefUpdate};
+pub(crate) use refs::{ObjectStoreRefs, entry_key, heads_folder, seq_of, tag_key, tags_folder};

@@ -392,15 +392,25 @@ fn log_key(name: &RefName) -> String {
     format!("{HEADS}/{}", name.key())
 }
 
-fn entry_key(name: &RefName, seq: u64) -> String {
+pub(crate) fn entry_key(name: &RefName, seq: u64) -> String {
     format!("{}/{:020}.json", log_key(name), u64::MAX - seq)
 }
 
-fn tag_key(name: &RefName) -> String {
+/// The folder of all ref logs.
+pub(crate) fn heads_folder() -> &'static str {
+    HEADS
+}
+
+/// The folder of all tags.
+pub(crate) fn tags_folder() -> &'static str {
+    "_repo/refs/tags"
+}
+
+pub(crate) fn tag_key(name: &RefName) -> String {
     format!("_repo/refs/tags/{}.json", name.key())
 }
 
-fn seq_of(file: &str) -> Option<u64> {
+pub(crate) fn seq_of(file: &str) -> Option<u64> {
     let digits = file.strip_suffix(".json")?;
     let reversed: u64 = digits.parse().ok().filter(|_| digits.len() == 20)?;
     Some(u64::MAX - reversed)

@@ -5,6 +5,7 @@
 
 mod stage;
 mod storage;
+mod sweep;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use uuid::Uuid;
 use crate::error::LakeError;
 
 pub(crate) use stage::Stage;
+pub(crate) use sweep::Listed;
 
 /// Writes of one wave that are in flight at once: enough to hide an object store's latency, few enough that a wave of
 /// large files does not open hundreds of connections.
