@@ -186,6 +186,14 @@ impl LakeError {
         move |source| LakeError::Iceberg { action, source: Box::new(source) }
     }
 
+    /// The cause of a commit that did not happen.
+    pub(crate) fn from_commit(error: CommitError) -> LakeError {
+        match error {
+            CommitError::Failed { source, .. } => source,
+            other => LakeError::corrupt("ref log", other),
+        }
+    }
+
     pub(crate) fn corrupt(path: impl std::fmt::Display, reason: impl std::fmt::Display) -> LakeError {
         LakeError::Corrupt { path: path.to_string(), reason: reason.to_string() }
     }

@@ -224,8 +224,8 @@ impl Lake {
             let on_top = place == 0 || history.get(place - 1).is_some_and(|above| above.op != RefOp::Commit);
             let Some(id) = head.commit.as_ref().filter(|_| on_top) else { continue };
             let commit = match self.commit_object(id).await {
-                // The newest entries stay when what they named has left history; cursors were carried on since.
-                Err(LakeError::UnknownRevision { .. }) if place > 0 => continue,
+                // The newest entries stay when what they named has left history or is lost; cursors were carried on since.
+                Err(LakeError::UnknownRevision { .. } | LakeError::Corrupt { .. }) if place > 0 => continue,
                 commit => commit?,
             };
             for (incarnation, cursor) in commit.landing {

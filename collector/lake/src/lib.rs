@@ -7,6 +7,7 @@
 //! A commit pins every table; a ref moves from commit to commit by one create-only write. So readers see the old state
 //! or the new one, across all tables, and never something between.
 
+mod check;
 mod error;
 mod gc;
 mod lake;
@@ -21,6 +22,10 @@ mod table;
 pub mod testing;
 mod writer;
 
+pub use check::{
+    CheckOptions, CheckProgress, CheckReport, FINDINGS_MAX, Finding, Problem, Repair, RepairReport, Severity,
+    TellCheck,
+};
 pub use error::{CommitError, LakeError};
 pub use gc::{
     CLOCK_SKEW_US_MAX, GRACE_US, GRACE_US_MIN, GcOptions, GcProgress, GcReport, SETTLE, Settle, Tally, Tell,

@@ -22,10 +22,11 @@ use uuid::Uuid;
 
 use self::condemn::Condemned;
 use self::lease::Lease;
+pub(crate) use self::staging::{leftovers, remove_leftovers};
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::CommitId;
-use crate::reach::{Damage, Found, HOUR_US, Keep, Kind, Lines, Visitor, Walker, survey};
+use crate::reach::{Damage, Found, HOUR_US, Keep, KeySet, Kind, Lines, Visitor, Walker, lost, survey};
 
 /// Unreachable objects younger than this by the store's clock are left: a writer may be about to name them.
 pub const GRACE_US: i64 = 72 * HOUR_US;
@@ -210,7 +211,8 @@ async fn mark<'a>(
         return Err(LakeError::Damaged { reason: damage.to_string() });
     }
     let mut walker = Walker::new(lake, false);
-    let mut marking = Marking { all: lines.live.len() as u64, tell };
+    let lost = lost(lake.store()).await?;
+    let mut marking = Marking { all: lines.live.len() as u64, lost: &lost, tell };
     walker.walk(&lines.live, &mut marking).await?;
     let report = GcReport {
         commits_kept: lines.live.len() as u64,
@@ -223,6 +225,7 @@ async fn mark<'a>(
 
 struct Marking<'a> {
     all: u64,
+    lost: &'a KeySet,
     tell: Tell<'a>,
 }
 
@@ -232,7 +235,10 @@ impl Visitor for Marking<'_> {
     }
 
     fn damaged(&mut self, damage: Damage) -> Result<(), LakeError> {
-        Err(LakeError::Damaged { reason: damage.to_string() })
+        match self.lost.contains(&damage.key) {
+            true => Ok(()),
+            false => Err(LakeError::Damaged { reason: damage.to_string() }),
+        }
     }
 
     fn walked(&mut self, commits: usize) {
@@ -302,11 +308,12 @@ impl Run<'_> {
         tell: Tell<'_>,
     ) -> Result<bool, LakeError> {
         let named: Vec<CommitId> = lines.named_since(self.lake).await?;
+        let lost = lost(self.lake.store()).await?;
         let mut any = false;
         for id in named {
             let fresh = lines.unseen_below(self.lake, id, walker.seen()).await?;
             any |= !fresh.is_empty();
-            let mut marking = Marking { all: fresh.len() as u64, tell: &mut *tell };
+            let mut marking = Marking { all: fresh.len() as u64, lost: &lost, tell: &mut *tell };
             walker.walk(&fresh, &mut marking).await?;
         }
         Ok(any)

@@ -17,11 +17,16 @@ pub(super) async fn remove(
     before_us: i64,
     report: &mut GcReport,
 ) -> Result<(), LakeError> {
-    let removed = walked(store, before_us, true).await?;
+    let removed = remove_leftovers(store, before_us).await?;
     if removed.objects > 0 {
         report.deleted.insert(Kind::Staging, removed);
     }
     Ok(())
+}
+
+/// Deletes leftovers that were last written before `before_us`.
+pub(crate) async fn remove_leftovers(store: &LakeStore, before_us: i64) -> Result<Tally, LakeError> {
+    walked(store, before_us, true).await
 }
 
 /// Leftovers older than that.

@@ -12,7 +12,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use super::history::{DayFile, History};
 use super::objects::{Damage, Kind};
 use super::shelf::{DAY_US, Placed, settle_times, thinned};
-use super::{Keep, KeySet};
+use super::{Keep, KeySet, lost};
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::{CommitId, RefName};
@@ -52,6 +52,7 @@ pub(crate) async fn survey(lake: &Lake, keep: &Keep, now_us: i64, store_us: i64)
     keep.check()?;
     let mut survey = Survey { lake, keep, now_us, ..Survey::new(lake, keep) };
     survey.lines.history = History::load(lake.store()).await?;
+    survey.lost = lost(lake.store()).await?;
     survey.refs(store_us).await?;
     survey.tags().await?;
     survey.follow_heads().await?;
@@ -77,6 +78,8 @@ struct Survey<'a> {
     covered: Vec<CommitId>,
     /// Commits that are not to be had.
     failed: HashSet<CommitId>,
+    /// What a repair gave up.
+    lost: KeySet,
 }
 
 impl<'a> Survey<'a> {
@@ -94,6 +97,7 @@ impl<'a> Survey<'a> {
             sides: Vec::new(),
             covered: Vec::new(),
             failed: HashSet::new(),
+            lost: KeySet::default(),
         }
     }
 
@@ -329,6 +333,8 @@ impl<'a> Survey<'a> {
 
     async fn load(&mut self, ids: &[CommitId]) -> Result<(), LakeError> {
         let lake = self.lake;
+        let lost = ids.iter().filter(|id| self.lost.contains(&commit_key(id)));
+        self.failed.extend(lost.cloned());
         let todo: HashSet<&CommitId> =
             ids.iter().filter(|id| !self.nodes.contains_key(*id) && !self.failed.contains(*id)).collect();
         let reads: Vec<BoxFuture<'_, _>> = todo

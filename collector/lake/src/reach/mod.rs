@@ -14,8 +14,7 @@ mod lines;
 mod objects;
 mod shelf;
 
-pub(crate) use history::History;
-pub(crate) use keys::KeySet;
+pub(crate) use keys::{KeySet, give_up, lost, number_of};
 pub(crate) use lines::{Lines, survey};
 pub use objects::Kind;
 pub(crate) use objects::{Damage, Found, Visitor, Walker};

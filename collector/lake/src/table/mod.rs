@@ -9,7 +9,9 @@ mod spec;
 use crate::names::TableName;
 
 pub(crate) use encode::{EncodedFile, encode};
-pub(crate) use produce::{Built, Change, Context, TableState, load, manifest_of, produce, snapshot_id};
+pub(crate) use produce::{
+    Built, Change, Context, TableState, change, load, manifest_of, produce, snapshot_id,
+};
 pub(crate) use schema::{Drafted, columns, create, evolve};
 pub use spec::{ColumnSpec, ColumnType, TS, TableSpec, UTC};
 

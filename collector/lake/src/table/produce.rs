@@ -19,7 +19,7 @@ use iceberg::spec::{
 };
 use uuid::Uuid;
 
-use super::{Drafted, TableError};
+use super::{Drafted, TableError, TableSpec, evolve};
 use crate::error::LakeError;
 use crate::names::TableName;
 use crate::repo::TableEntry;
@@ -239,6 +239,17 @@ pub(crate) async fn produce(
     Ok(Built { state: TableState { entry, metadata: Arc::new(metadata), manifests }, files })
 }
 
+/// Builds the state after `change` on `base`, in the same shape.
+pub(crate) async fn change(
+    context: &Context<'_>,
+    base: &TableState,
+    change: &Change,
+) -> Result<Built, LakeError> {
+    let same = TableSpec::new(context.table.clone(), Vec::new(), &[]);
+    let drafted = evolve(&base.metadata, &base.entry.metadata_location, &same)?;
+    produce(context, drafted, Some(base), change).await
+}
+
 async fn read(context: &Context<'_>, manifest: &ManifestFile) -> Result<Manifest, LakeError> {
     let read = manifest.load_manifest(&context.store.file_io()).await;
     read.map_err(LakeError::iceberg(format!("read manifest of {}", context.table)))
@@ -397,7 +408,7 @@ fn carry_totals(
 mod tests {
     use super::*;
     use crate::names::RefName;
-    use crate::table::{ColumnSpec, ColumnType, TS, TableSpec, UTC, evolve};
+    use crate::table::{ColumnSpec, ColumnType, TS, UTC};
     use crate::{CommitRequest, Lake, TableAppend, testing};
     use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 
