@@ -8,6 +8,7 @@
 //! or the new one, across all tables, and never something between.
 
 mod check;
+mod erase;
 mod error;
 mod gc;
 mod lake;
@@ -25,6 +26,10 @@ mod writer;
 pub use check::{
     CheckOptions, CheckProgress, CheckReport, FINDINGS_MAX, Finding, Problem, Repair, RepairReport, Severity,
     TellCheck,
+};
+pub use erase::{
+    Dropped, ErasePreview, EraseReport, Erased, Erasure, RetentionReport, RetentionRule, TablePattern,
+    TellErase,
 };
 pub use error::{CommitError, LakeError};
 pub use gc::{

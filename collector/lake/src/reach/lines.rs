@@ -78,6 +78,8 @@ struct Survey<'a> {
     covered: Vec<CommitId>,
     /// Commits that are not to be had.
     failed: HashSet<CommitId>,
+    /// Why; told only of those that something needs.
+    troubles: HashMap<CommitId, Damage>,
     /// What a repair gave up.
     lost: KeySet,
 }
@@ -97,6 +99,7 @@ impl<'a> Survey<'a> {
             sides: Vec::new(),
             covered: Vec::new(),
             failed: HashSet::new(),
+            troubles: HashMap::new(),
             lost: KeySet::default(),
         }
     }
@@ -113,6 +116,7 @@ impl<'a> Survey<'a> {
             self.load(&named).await?;
             for entry in &entries {
                 let Some(id) = &entry.commit else { continue };
+                self.miss(id);
                 match self.nodes.get(id) {
                     Some(node) => self.live.insert(id.clone(), node.time_us),
                     None => self.live.insert(id.clone(), entry.time_us),
@@ -137,6 +141,7 @@ impl<'a> Survey<'a> {
         let named: Vec<CommitId> = self.lines.tags.iter().map(|(_, id)| id.clone()).collect();
         self.load(&named).await?;
         for id in named {
+            self.miss(&id);
             let time_us = self.nodes.get(&id).map_or(self.now_us, |node| node.time_us);
             self.live.insert(id.clone(), time_us);
             self.points.insert(id);
@@ -320,15 +325,19 @@ impl<'a> Survey<'a> {
         child: Option<(CommitId, i64)>,
     ) -> Result<Option<Node>, LakeError> {
         if !self.nodes.contains_key(id) {
-            let damage = self.lines.damage.len();
             self.load(std::slice::from_ref(id)).await?;
             let ended =
                 child.as_ref().is_some_and(|(_, time_us)| self.now_us - time_us >= self.keep.hourly_us);
-            if ended && !self.nodes.contains_key(id) {
-                self.lines.damage.truncate(damage);
+            if !ended {
+                self.miss(id);
             }
         }
         Ok(self.nodes.get(id).cloned())
+    }
+
+    /// Tells of a commit that is needed if it is not to be had.
+    fn miss(&mut self, id: &CommitId) {
+        self.lines.damage.extend(self.troubles.remove(id));
     }
 
     async fn load(&mut self, ids: &[CommitId]) -> Result<(), LakeError> {
@@ -351,11 +360,13 @@ impl<'a> Survey<'a> {
                 }
                 Err(LakeError::UnknownRevision { .. }) => {
                     self.failed.insert(id.clone());
-                    self.lines.damage.push(Damage::missing(Kind::Commit, commit_key(&id), Some(&id), None));
+                    let damage = Damage::missing(Kind::Commit, commit_key(&id), Some(&id), None);
+                    self.troubles.insert(id, damage);
                 }
                 Err(e) => {
                     self.failed.insert(id.clone());
-                    self.lines.damage.push(Damage::of(e, Kind::Commit, commit_key(&id), Some(&id), None)?);
+                    let damage = Damage::of(e, Kind::Commit, commit_key(&id), Some(&id), None)?;
+                    self.troubles.insert(id, damage);
                 }
             }
         }

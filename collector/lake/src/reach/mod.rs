@@ -15,7 +15,7 @@ mod objects;
 mod shelf;
 
 pub(crate) use keys::{KeySet, give_up, lost, number_of};
-pub(crate) use lines::{Lines, survey};
+pub(crate) use lines::{Lines, survey, tags_of};
 pub use objects::Kind;
 pub(crate) use objects::{Damage, Found, Visitor, Walker};
 pub(crate) use shelf::{DAY_US, HOUR_US};

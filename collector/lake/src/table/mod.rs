@@ -12,7 +12,7 @@ pub(crate) use encode::{EncodedFile, encode};
 pub(crate) use produce::{
     Built, Change, Context, TableState, change, load, manifest_of, produce, snapshot_id,
 };
-pub(crate) use schema::{Drafted, columns, create, evolve};
+pub(crate) use schema::{Drafted, blob_columns, columns, create, evolve};
 pub use spec::{ColumnSpec, ColumnType, TS, TableSpec, UTC};
 
 /// Rows or a declaration do not fit their table.

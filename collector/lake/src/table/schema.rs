@@ -291,6 +291,16 @@ fn widest(a: &PrimitiveType, b: &PrimitiveType) -> Option<PrimitiveType> {
     }
 }
 
+/// The columns of large bytes of a table, as its declaration named them.
+pub(crate) fn blob_columns(metadata: &TableMetadata) -> Vec<Vec<String>> {
+    let paths = metadata.properties().get(BLOB_COLUMNS).map_or("", String::as_str);
+    paths
+        .split(',')
+        .filter(|path| !path.is_empty())
+        .map(|path| path.split('.').map(str::to_owned).collect())
+        .collect()
+}
+
 /// The columns of a table as a declaration would write them. Types no declaration of ours has are left out.
 pub(crate) fn columns(metadata: &TableMetadata) -> Vec<ColumnSpec> {
     declared(metadata.current_schema().as_struct().fields())
