@@ -8,12 +8,14 @@ mod identity;
 mod read;
 mod receive;
 mod signer;
+mod upkeep;
 
 pub use clock::ClockSettings;
 pub use identity::{Identity, IdentityError, Stamps, stamps};
 pub use read::Mistake;
 pub use receive::{ReceiveSettings, Role, Share};
 pub use signer::{AckSigner, SignCommand};
+pub use upkeep::UpkeepSettings;
 
 use crate::ingest::{CLOCK_WAIT_MS, TimeDemand};
 use headwater_core::id::{Sha256, TenantId};
@@ -166,6 +168,8 @@ pub struct Settings {
     pub lake: PathBuf,
     /// `lake.branch`.
     pub branch: RefName,
+    /// `[lake.gc]` and `[[lake.retention]]`.
+    pub upkeep: UpkeepSettings,
     /// `commit.interval_ms`.
     pub commit_interval_ms: u64,
     /// `commit.clock_wait_ms`: how long rows of a boot without any clock wait for one.
@@ -270,7 +274,7 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
     root.finish(mistakes);
     let Mqtt { broker_url, client_id, keepalive_s, versions, share } = mqtt?;
     let (landing_dir, sync_ms) = landing?;
-    let (lake, branch) = lake?;
+    let (lake, branch, upkeep) = lake?;
     Some(Settings {
         tenant: tenant?,
         identity: identity?,
@@ -284,6 +288,7 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
         sync_ms,
         lake: in_folder(&lake),
         branch,
+        upkeep,
         commit_interval_ms,
         clock_wait_ms,
         clock,
@@ -409,7 +414,7 @@ fn read_landing(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, 
     Some((dir?, sync_ms))
 }
 
-fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, RefName)> {
+fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, RefName, UpkeepSettings)> {
     let mut table = root.needed_section("lake", "location = \"lake\"", mistakes);
     let location: Option<String> = table.needed("location", "a folder or a file:// URL", "", mistakes);
     let location = location.and_then(|location| match location.split_once("://") {
@@ -428,8 +433,9 @@ fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, Ref
         let expected = "a branch name: lower-case letters, digits and . _ -";
         mistakes.add(&table.path_of("branch"), expected, &format!("{name:?}"), "such as \"main\"");
     }
+    let upkeep = upkeep::read_upkeep(&mut table, mistakes);
     table.finish(mistakes);
-    Some((location?, branch?))
+    Some((location?, branch?, upkeep))
 }
 
 /// Interval and wait for a clock, ms.

@@ -3,6 +3,8 @@
 use super::*;
 use crate::ingest::Beyond;
 use headwater_core::time::Grade;
+use headwater_lake::{Keep, RetentionRule};
+use std::time::Duration;
 
 fn samples(kind: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/collector_config").join(kind);
@@ -59,6 +61,18 @@ fn the_full_sample_means_what_it_says() {
     assert_eq!(settings.broker, Some(broker));
     assert_eq!((settings.landing_dir, settings.sync_ms), (folder.join("landing"), 30));
     assert_eq!((settings.lake, settings.branch), (folder.join("lake"), RefName::main()));
+    let day_us = 86_400_000_000;
+    let keep = Keep { full_us: 14 * day_us, hourly_us: 180 * day_us, reflog_us: 10 * day_us };
+    let rule = |tables: &str, keep_days| RetentionRule { tables: tables.parse().unwrap(), keep_days };
+    let upkeep = UpkeepSettings {
+        enabled: true,
+        at_hour: 3,
+        keep,
+        grace_us: 4 * day_us,
+        settle: Duration::from_secs(1200),
+        retention: vec![rule("raw.image", 30), rule("raw.*", 730)],
+    };
+    assert_eq!(settings.upkeep, upkeep);
     assert_eq!(settings.commit_interval_ms, 10_000);
     let clock = ClockSettings { assumed: Some((5_000_000, Grade::Guaranteed)), alarm_ns: 50_000_000 };
     assert_eq!((settings.clock, settings.clock_wait_ms), (clock, 5_000));

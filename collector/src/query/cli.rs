@@ -3,6 +3,7 @@
 use super::QueryError;
 use super::clock::Asked;
 use super::show::Printer;
+use super::upkeep::{self, UpkeepVerb};
 use crate::config;
 use crate::import::{ImportError, ImportOptions, import};
 use crate::pki::cli::PkiVerb;
@@ -155,6 +156,8 @@ enum Verb {
         #[arg(long)]
         all: bool,
     },
+    #[command(flatten)]
+    Upkeep(UpkeepVerb),
     /// Certificates of the fleet: makes, renews, revokes and lists them.
     Pki {
         #[command(subcommand)]
@@ -212,8 +215,13 @@ fn run(args: Args) -> Result<(), QueryError> {
         .build()
         .map_err(|error| QueryError::Start(error.to_string()))?;
     runtime.block_on(async {
-        let lake = Lake::open(&args.lake).await?;
         let mut printer = Printer { out: std::io::stdout().lock(), json: args.json };
+        if let Verb::Upkeep(verb) = args.verb {
+            upkeep::run(verb, &args.lake, now().0.div_euclid(1000), &mut printer).await?;
+            printer.out.flush()?;
+            return Ok(());
+        }
+        let lake = Lake::open(&args.lake).await?;
         match args.verb {
             Verb::Log { at, limit } => printer.log(&lake, &at, limit).await?,
             Verb::Show { commit } => printer.commit(&lake, &commit).await?,
@@ -230,7 +238,7 @@ fn run(args: Args) -> Result<(), QueryError> {
             Verb::Views { at, duckdb_extensions } => {
                 printer.views(&lake, &at, duckdb_extensions.as_deref()).await?
             }
-            Verb::Import { .. } | Verb::Verify { .. } | Verb::Pki { .. } => {}
+            Verb::Import { .. } | Verb::Verify { .. } | Verb::Pki { .. } | Verb::Upkeep(_) => {}
         }
         printer.out.flush()?;
         Ok(())

@@ -9,6 +9,7 @@ mod error;
 mod rows;
 mod show;
 mod table;
+mod upkeep;
 mod views;
 
 pub use error::QueryError;
