@@ -183,6 +183,7 @@ async fn each_kind_of_damage_is_found() {
 
 /// A commit that says other rows than its manifests, and one of a newer form.
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the store in memory takes its time from the host")]
 async fn wrong_counts_and_newer_forms_are_told_apart() {
     let world = World::new().await;
     let lying = world.lake.commit_object(&world.commits[3]).await.unwrap();

@@ -222,7 +222,7 @@ impl Checking {
             let mut objects = lake.store().list(place);
             while let Some(object) = objects.try_next().await? {
                 self.there.insert(number_of(&object.key), (object.size, false));
-                if self.there.len() % 1000 == 0 {
+                if self.there.len().is_multiple_of(1000) {
                     tell(CheckProgress::Listing(self.there.len() as u64));
                 }
             }
