@@ -190,7 +190,7 @@ async fn a_device_is_erased_from_every_branch_and_its_files_go() {
     let audit = keys(&disk, "_repo/audit/").await;
     assert_eq!(audit.len(), 2);
     let record =
-        disk.get(&Path::parse(&format!("_repo/audit/erasure-{}.json", report.id)).unwrap()).await.unwrap();
+        disk.get(&Path::parse(format!("_repo/audit/erasure-{}.json", report.id)).unwrap()).await.unwrap();
     let record: serde_json::Value = serde_json::from_slice(&record.bytes().await.unwrap()).unwrap();
     assert_eq!((&record["erasure"]["device"], &record["author"]), (&"dev-0".into(), &"op".into()));
 

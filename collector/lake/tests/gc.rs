@@ -13,8 +13,8 @@ use common::{NOON_US, both, count};
 use futures::TryStreamExt;
 use headwater_lake::testing::{self, AgedStore};
 use headwater_lake::{
-    CommitId, GRACE_US_MIN, GcOptions, GcReport, Keep, Kind, Lake, LakeError, PublishError, RefName, RefOp,
-    RefUpdate, Settle,
+    CheckOptions, CommitId, GRACE_US_MIN, GcOptions, GcReport, Keep, Kind, Lake, LakeError, PublishError,
+    RefName, RefOp, RefUpdate, Settle,
 };
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -270,6 +270,64 @@ async fn a_blob_used_again_stays() {
     let report = world.collect().await.unwrap();
     assert_eq!(report.deleted[&Kind::Blob].objects, 1);
     assert!(!world.objects().await.contains(&key));
+}
+
+/// A log is pruned from its old end, never below its newest hundred, and what stays is gapless.
+#[tokio::test]
+async fn old_ref_entries_are_pruned() {
+    let mut world = World::new().await;
+    let main = RefName::main();
+    let id = world.commit(&main, 0).await;
+    let mut head = world.lake.head(&main).await.unwrap();
+    for n in 0..149 {
+        let update = RefUpdate {
+            commit: Some(id.clone()),
+            op: RefOp::Ff,
+            writer: format!("w{n}"),
+            write_id: Uuid::new_v4(),
+            time_us: world.now_us,
+            reason: String::new(),
+        };
+        head = Some(world.lake.refs().publish(&main, head.as_ref(), &update).await.unwrap());
+    }
+    assert_eq!(world.collect().await.unwrap().entries_pruned, 0);
+    world.pass(8 * DAY);
+    assert_eq!(world.collect().await.unwrap().entries_pruned, 50);
+    // As a new process sees it: one that knows nothing of the log yet.
+    let lake = testing::open_on(Arc::clone(&world.store) as Arc<dyn ObjectStore>).await.unwrap();
+    let history = lake.refs().history(&main, 1000).await.unwrap();
+    assert_eq!((history.len(), history[0].seq, history[99].seq), (100, 150, 51));
+    assert_eq!(lake.head(&main).await.unwrap(), head);
+    let options = CheckOptions { now_us: world.now_us, keep: Keep::default(), checksums: false };
+    let report = lake.check(&options, &mut |_| {}).await.unwrap();
+    assert_eq!(report.findings, []);
+}
+
+/// Leftovers of writes that were cut short on a disk: no listing shows them, and they go when they are old.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "files on a disk have the host's time")]
+async fn leftovers_on_a_disk_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = Lake::init(folder.path().to_str().unwrap()).await.unwrap();
+    let mut writer = lake.writer(RefName::main(), "test".to_owned());
+    writer.commit(both(0, 3, NOON_US)).await.unwrap();
+    let now = std::time::SystemTime::now();
+    let leave = |name: &str, days: u64| {
+        let path = folder.path().join("t").join(name);
+        std::fs::write(&path, "half").unwrap();
+        let old = std::fs::File::options().write(true).open(&path).unwrap();
+        old.set_modified(now - Duration::from_secs(days * 86_400)).unwrap();
+        path
+    };
+    let (old, young) = (leave("a.parquet#12", 4), leave("b.parquet#1", 1));
+    let now_us = i64::try_from(now.duration_since(std::time::UNIX_EPOCH).unwrap().as_micros()).unwrap();
+    let options = CheckOptions { now_us, keep: Keep::default(), checksums: true };
+    let report = lake.check(&options, &mut |_| {}).await.unwrap();
+    assert_eq!((report.leftovers.objects, report.is_sound()), (2, true));
+    let options = GcOptions::new(now_us, "test".to_owned());
+    let swept = lake.collect_garbage(&options, &AtOnce, &mut |_| {}).await.unwrap();
+    assert_eq!((swept.deleted[&Kind::Staging].objects, swept.deleted[&Kind::Staging].bytes), (1, 4));
+    assert!(!old.exists() && young.exists());
 }
 
 #[derive(Debug, Clone)]

@@ -68,18 +68,16 @@ impl DayFile {
         key(&self.r#ref.key(), self.day)
     }
 
-    /// Writes the file; false if there is one already.
+    /// Writes the file; false if there is another one already.
     pub(crate) async fn write(&self, store: &LakeStore) -> Result<bool, LakeError> {
         let key = self.key();
         let bytes = canonical::to_bytes(self).map_err(|reason| LakeError::corrupt(&key, reason))?;
-        let written = store.create(&key, Bytes::from(bytes)).await;
-        match written {
-            Ok(created) => Ok(created == Created::New),
+        match store.create(&key, Bytes::from(bytes)).await {
+            Ok(Created::New) => Ok(true),
             // A lost answer is recognised by what is there.
-            Err(e) => match read(store, &key).await? {
-                Some(found) if &found == self => Ok(true),
-                Some(_) => Ok(false),
-                None => Err(e),
+            answer => match read(store, &key).await? {
+                Some(found) => Ok(&found == self),
+                None => answer.map(|_| false),
             },
         }
     }

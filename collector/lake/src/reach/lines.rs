@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
+use super::found::{Damage, Kind};
 use super::history::{DayFile, History};
-use super::objects::{Damage, Kind};
 use super::shelf::{DAY_US, Placed, settle_times, thinned};
 use super::{Keep, KeySet, lost};
 use crate::error::LakeError;

@@ -8,16 +8,18 @@
 //! that it names; older snapshots that a `metadata.json` still lists belong to older commits and live as long as those.
 
 mod blobs;
+mod found;
 mod history;
 mod keys;
 mod lines;
 mod objects;
 mod shelf;
 
+pub use found::Kind;
+pub(crate) use found::{Damage, Found, Visitor};
 pub(crate) use keys::{KeySet, give_up, lost, number_of};
 pub(crate) use lines::{Lines, survey, tags_of};
-pub use objects::Kind;
-pub(crate) use objects::{Damage, Found, Visitor, Walker};
+pub(crate) use objects::Walker;
 pub(crate) use shelf::{DAY_US, HOUR_US};
 
 use crate::error::LakeError;
