@@ -135,6 +135,9 @@ fn run(arg: &ConfigArg) -> anyhow::Result<()> {
 fn check(arg: &ConfigArg) -> anyhow::Result<()> {
     let settings = load(arg)?;
     let identity = Identity::load(&settings.identity, &settings.tenant, SystemClock.read().real)?;
+    if let Some(http) = &settings.http {
+        http.access(&settings.tenant, &settings.protected)?;
+    }
     println!(
         "{} is fine: collector {}, tenant {}",
         arg.config.display(),

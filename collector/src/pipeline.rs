@@ -28,7 +28,9 @@ use crate::receive::mqtt::{MqttInbox, MqttTarget};
 use crate::receive::task::{CreditBoard, ReceiveError, ReceiveTask};
 use crate::receive::{Admission, Now, Receiver, ReceiverIdentity};
 use crate::registry::Registry;
-use crate::serve::{self, ServeError, StatusBoard};
+use crate::serve::access::{Access, TokenFileError};
+use crate::serve::audit::AuditLog;
+use crate::serve::{self, CatalogSettings, LakePages, ServeError, StatusBoard};
 use crate::upkeep;
 use headwater_core::id::IncarnationId;
 use headwater_core::ports::Clock;
@@ -66,7 +68,7 @@ pub enum PipelineError {
     #[error("failed to open the lake at {location}")]
     Lake {
         /// Where.
-        location: PathBuf,
+        location: String,
         /// Why.
         #[source]
         source: Box<LakeError>,
@@ -92,6 +94,9 @@ pub enum PipelineError {
     /// Ingesting.
     #[error("the ingest stage failed")]
     Ingest(#[source] Box<IngestError>),
+    /// Tokens.
+    #[error(transparent)]
+    Tokens(#[from] TokenFileError),
     /// Serving.
     #[error("the serve stage failed")]
     Serve(#[from] ServeError),
@@ -126,8 +131,11 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
     let started = clock.read().real;
     let identity = Identity::load(&settings.identity, &settings.tenant, started)?;
     let metrics = install_metrics()?;
-    let listener = match settings.http {
-        Some(listen) => Some(serve::bind(listen).await?),
+    let listener = match &settings.http {
+        Some(http) => {
+            let access = http.access(&settings.tenant, &settings.protected)?;
+            Some((serve::bind(http.listen, &access).await?, access))
+        }
         None => None,
     };
     let recipes = load_recipes(&settings.recipes)?;
@@ -262,10 +270,11 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         });
     }
     stages.tasks().spawn(credentials.watch(clock, identity, cancel.clone()));
-    if let Some(listener) = listener {
+    if let Some((listener, access)) = listener {
         let cancel = cancel.clone();
+        let pages = lake_pages(&settings, &lake, access, stages.tasks());
         stages.spawn("serve", async move {
-            serve::run(listener, board, metrics, clock, cancel).await.map_err(PipelineError::from)
+            serve::run(listener, board, metrics, clock, pages, cancel).await.map_err(PipelineError::from)
         });
     }
     let share_board = ShareBoard::new(StdDisk, &settings.landing_dir);
@@ -352,10 +361,22 @@ pub fn load_recipes(paths: &[PathBuf]) -> Result<Vec<Recipe>, PipelineError> {
     paths.iter().map(load).collect()
 }
 
+/// The lake as others open it: reading what is committed, and writing branches of their own.
+fn lake_pages(settings: &Settings, lake: &Lake, access: Access, tasks: &TaskTracker) -> LakePages {
+    LakePages::new(CatalogSettings {
+        lake: lake.clone(),
+        branch: settings.branch.clone(),
+        access,
+        audit: settings.http.as_ref().map_or_else(AuditLog::default, |http| AuditLog::in_file(&http.audit)),
+        now: Arc::new(|| SystemClock.read().real.0.div_euclid(1_000)),
+        tasks: tasks.clone(),
+    })
+}
+
 /// The lake (made if there is none), its branch, and how far its commits have taken the landing logs.
 async fn open_lake(settings: &Settings) -> Result<(Lake, RefName, CommitMark), PipelineError> {
     let wrong = |source| PipelineError::Lake { location: settings.lake.clone(), source: Box::new(source) };
-    let lake = Lake::init(&settings.lake.to_string_lossy()).await.map_err(wrong)?;
+    let lake = Lake::init(&settings.lake).await.map_err(wrong)?;
     let branch = settings.branch.clone();
     let landing = lake.landing_cursors_max(&branch).await.map_err(wrong)?;
     let mark = CommitMark { cursors: ingest::from_commit(&landing), ..CommitMark::default() };

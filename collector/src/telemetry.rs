@@ -2,6 +2,10 @@
 //!
 //! WARN: surprised, no data lost. ERROR: data lost or a person is needed.
 
+mod catalog;
+
+pub use catalog::*;
+
 use crate::receive::clock::OwnClock;
 use crate::receive::{CreditState, Refusal, RefusalKind};
 use headwater_core::time::{Grade, NS_PER_MS, NS_PER_S, UtcNanos};

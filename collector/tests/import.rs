@@ -96,7 +96,7 @@ impl World {
     }
 
     async fn lake(&self) -> Lake {
-        Lake::open(self.settings.lake.to_str().unwrap()).await.unwrap()
+        Lake::open(&self.settings.lake).await.unwrap()
     }
 
     async fn head(&self) -> String {
@@ -276,7 +276,7 @@ async fn a_damaged_file_gives_what_stands_before_the_damage() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_collector_commits_what_is_imported_beside_it() {
     let world = World::new();
-    let lake = Lake::init(world.settings.lake.to_str().unwrap()).await.unwrap();
+    let lake = Lake::init(&world.settings.lake).await.unwrap();
     let turn = IngestTurn::take(&world.settings.landing_dir).unwrap().unwrap();
     let cancel = CancellationToken::new();
     let (marks, _seen) = watch::channel(CommitMark::default());

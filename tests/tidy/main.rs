@@ -220,6 +220,9 @@ const COLLECTOR_EDGES: &[(&str, &str)] = &[
     // What people ask of clocks is answered by the resolver, from rows as `commit` writes them.
     ("query", "commit"),
     ("query", "resolve"),
+    // `headwater serve` serves a lake without a collector, by its clock.
+    ("query", "serve"),
+    ("query", "receive"),
     ("commit", "dedup"),
     ("commit", "resolve"),
 ];
@@ -239,6 +242,7 @@ const PLAIN_WRITES: &[(&str, &str)] = &[
     ("agent/src/pipeline.rs", "a probe whether the folder can be written"),
     ("collector/src/pki/files.rs", "certificates and keys, synced with their folder, beside no spool or log"),
     ("collector/src/query/clock/mod.rs", "a picture for people; a torn one is drawn again"),
+    ("collector/src/serve/audit.rs", "turns its own old files; the newest is appended and synced"),
     ("agent/src/enroll/files.rs", "certificates and keys, synced with their folders, all or none"),
 ];
 

@@ -1,4 +1,4 @@
-//! Writes a small lake for readers in other languages to be tried on: `cargo run --example make_lake -- <folder> [commits]`.
+//! Writes a small lake for readers in other languages to be tried on: `cargo run --example make_lake -- <folder> [commits] [rows of each]`.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -10,14 +10,15 @@ use headwater_lake::{ColumnSpec, ColumnType, Lake, RefName};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args().nth(1).ok_or("give the folder of the lake to make")?;
     let commits = std::env::args().nth(2).map_or(Ok(70), |count| count.parse())?;
+    let rows = std::env::args().nth(3).map_or(Ok(100), |count| count.parse())?;
     let lake = Lake::init(&folder).await?;
     let mut writer = lake.writer(RefName::main(), "example".to_owned());
     let mut done = None;
     for n in 0..commits {
-        done = Some(writer.commit(both(n * 100, 100, NOON_US + n * 10_000_000)).await?);
+        done = Some(writer.commit(both(n * rows, rows, NOON_US + n * 10_000_000)).await?);
     }
     // A last commit from a newer declaration: one column wider, one more.
-    let mut wider = both(commits * 100, 100, NOON_US + commits * 10_000_000);
+    let mut wider = both(commits * rows, rows, NOON_US + commits * 10_000_000);
     for append in wider.appends.iter_mut().filter(|append| append.spec.name.as_str() == "raw.imu") {
         for column in append.spec.columns.iter_mut().filter(|column| column.name == "n") {
             column.column_type = ColumnType::Long;
@@ -31,6 +32,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     done = Some(writer.commit(wider).await?).or(done);
+    // Branches and a tag for clients of the catalog to read and write.
+    if let Some(done) = &done {
+        let time_us = done.commit.time_us + 1;
+        for name in ["exp/a", "exp/b"] {
+            lake.branch(&RefName::new(name)?, &done.id, "example", time_us).await?;
+        }
+        lake.refs().tag(&RefName::new("v1")?, &done.id, "example", time_us).await?;
+    }
     for (name, entry) in done.map(|done| done.commit.tables).unwrap_or_default() {
         println!("{name} {} {}", entry.rows, entry.metadata_location);
     }

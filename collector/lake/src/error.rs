@@ -1,6 +1,9 @@
 //! What can go wrong in the lake, sorted by what a caller can do about it.
 
+use crate::foreign::ForeignError;
 use crate::names::{CommitId, NameError, RefName, TableName};
+use crate::protect::Protected;
+use crate::store::Trouble;
 use crate::table::TableError;
 
 /// Reading, opening or building failed.
@@ -42,6 +45,19 @@ pub enum LakeError {
         #[source]
         source: object_store::Error,
     },
+    /// The object store failed for a reason that a person can remove.
+    #[error("{action} {url}: {trouble}")]
+    Trouble {
+        /// The verb: `read`, `write`, `list`.
+        action: &'static str,
+        /// The object or folder.
+        url: String,
+        /// What is wrong, and what to do.
+        trouble: Trouble,
+        /// The store's own error.
+        #[source]
+        source: Box<object_store::Error>,
+    },
     /// The Iceberg layer failed.
     #[error("{action}")]
     Iceberg {
@@ -57,6 +73,9 @@ pub enum LakeError {
     /// Rows or a declaration do not fit their table.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// A client of the REST catalog asked for what is not to be had.
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
     /// Nothing answers to the revision.
     #[error("find revision {spec:?}: no such ref, tag or commit; `headwater log` lists what there is")]
     UnknownRevision {
@@ -83,6 +102,27 @@ pub enum LakeError {
         /// The tag.
         name: RefName,
     },
+    /// A branch and a tag of one name: a revision could mean either.
+    #[error("use the name {name}: a {by} has it; choose another name")]
+    NameTaken {
+        /// The name.
+        name: RefName,
+        /// What has it: `branch` or `tag`.
+        by: &'static str,
+    },
+    /// The ref may not be written to directly.
+    #[error(transparent)]
+    Protected(#[from] Protected),
+    /// A file was written by a newer build.
+    #[error("read {path}: it has form {found}, this build knows {known}; use the newer build that wrote it")]
+    Newer {
+        /// The key below the lake's root.
+        path: String,
+        /// Its form.
+        found: u32,
+        /// The newest this build knows.
+        known: u32,
+    },
     /// What is stored is not what was written.
     #[error("read {path}: {reason}")]
     Corrupt {
@@ -90,18 +130,6 @@ pub enum LakeError {
         path: String,
         /// What does not hold.
         reason: String,
-    },
-    /// A file of a form this build is too old for.
-    #[error(
-        "read {path}: its form is {found}, this build knows {known}; use the build that wrote it, nothing was changed"
-    )]
-    Newer {
-        /// The key below the lake's root.
-        path: String,
-        /// The form it claims.
-        found: u32,
-        /// The newest form this build reads.
-        known: u32,
     },
     /// How long history is to be kept makes no sense.
     #[error("keep history: {reason}")]

@@ -11,11 +11,8 @@ use uuid::Uuid;
 
 use crate::error::LakeError;
 use crate::names::{CommitId, NameError, RefName, TableName, is_sha256_hex, sha256_hex};
-use crate::repo::{
-    CommitObject, Head, LandingCursor, ObjectStoreRefs, PublishError, RefOp, RefStore, RefUpdate, TableEntry,
-    format,
-};
-use crate::store::{Created, LakeStore};
+use crate::repo::{CommitObject, Head, LandingCursor, ObjectStoreRefs, RefOp, RefStore, TableEntry, format};
+use crate::store::{Created, LakeStore, Place};
 use crate::table::{ColumnSpec, columns};
 use crate::writer::LakeWriter;
 use crate::{revision, scan};
@@ -48,12 +45,13 @@ struct Inner {
 }
 
 impl Lake {
-    /// Makes a lake at `location` (`file:///abs`, `/abs`, or a relative path), or opens the one that is there.
+    /// Makes a lake at `location`, or opens the one that is there: a path, `file:///abs`, `s3://bucket/prefix`,
+    /// `gs://bucket/prefix`, `az://container/prefix`. Credentials come from the environment, as each SDK names them.
     ///
     /// # Errors
     /// When the location cannot be used or written.
     pub async fn init(location: &str) -> Result<Lake, LakeError> {
-        Lake::init_on(LakeStore::local(location, true).await?).await
+        Lake::init_on(LakeStore::open(location, true).await?).await
     }
 
     /// Opens the lake at `location`.
@@ -61,7 +59,15 @@ impl Lake {
     /// # Errors
     /// [`LakeError::NotALake`] when there is none.
     pub async fn open(location: &str) -> Result<Lake, LakeError> {
-        Lake::open_on(LakeStore::local(location, false).await?).await
+        Lake::open_on(LakeStore::open(location, false).await?).await
+    }
+
+    /// Whether `location` is of a form that [`Lake::init`] takes, without going there.
+    ///
+    /// # Errors
+    /// [`LakeError::Location`] says what to write instead.
+    pub fn check_location(location: &str) -> Result<(), LakeError> {
+        Place::parse(location).map(|_| ())
     }
 
     pub(crate) async fn init_on(store: LakeStore) -> Result<Lake, LakeError> {
@@ -104,40 +110,6 @@ impl Lake {
     /// When the store fails.
     pub async fn head(&self, name: &RefName) -> Result<Option<Head>, LakeError> {
         self.inner.refs.head(name).await
-    }
-
-    /// Makes a ref that names `commit`; nothing is copied. A ref of that name that exists is a conflict.
-    ///
-    /// # Errors
-    /// [`PublishError::Conflict`] when it exists; when the store fails.
-    pub async fn branch(
-        &self,
-        name: &RefName,
-        commit: &CommitId,
-        author: &str,
-        time_us: i64,
-    ) -> Result<Head, PublishError> {
-        self.commit_object(commit).await.map_err(PublishError::Failed)?;
-        let last = self.head(name).await.map_err(PublishError::Failed)?;
-        if let Some(head) = last.as_ref().filter(|head| head.commit.is_some()) {
-            return Err(PublishError::Conflict(Box::new(head.clone())));
-        }
-        let update = RefUpdate {
-            commit: Some(commit.clone()),
-            op: RefOp::Create,
-            writer: author.to_owned(),
-            write_id: Uuid::new_v4(),
-            time_us,
-            reason: format!("branch at {}", commit.short()),
-        };
-        let head = self.inner.refs.publish(name, last.as_ref(), &update).await?;
-        // A run that condemned it before the entry was there may not have seen the entry.
-        if let Err(error) = self.ensure_not_condemned(commit).await {
-            let undo = RefUpdate { commit: None, op: RefOp::Delete, write_id: Uuid::new_v4(), ..update };
-            self.inner.refs.publish(name, Some(&head), &undo).await?;
-            return Err(PublishError::Failed(error));
-        }
-        Ok(head)
     }
 
     /// The commit a revision names: a branch (`main`), a tag, a full commit id or a unique beginning of one (four digits

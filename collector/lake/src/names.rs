@@ -32,6 +32,14 @@ pub enum NameError {
         /// What was given.
         name: String,
     },
+    /// The pattern of ref names breaks the rule.
+    #[error(
+        "{pattern:?} is no pattern of ref names: a name in which `*` stands for signs within a segment, and `**` at the end for all that follows, e.g. `release/*`"
+    )]
+    Pattern {
+        /// What was given.
+        pattern: String,
+    },
     /// The text is not a SHA-256 in hex.
     #[error("{name:?} is not a SHA-256: 64 lower-case hex digits")]
     Sha256 {
@@ -204,9 +212,14 @@ mod tests {
             let name = RefName::new(good).unwrap();
             assert_eq!(RefName::from_key(&name.key()).unwrap(), name);
         }
-        for bad in ["", "Main", "a//b", "/a", "a/", ".x", "a b", "a~1", "a@b", "a+b", "ä"] {
+        for bad in [
+            "", "Main", "a//b", "/a", "a/", ".x", "a b", "a~1", "a@b", "a+b", "ä", "..", "../main", "a/../b",
+            "a/..", "a\\b", "a%2fb", "a\0b", "main/", "a\nb", "-a",
+        ] {
             assert!(RefName::new(bad).is_err(), "{bad}");
         }
+        assert!(RefName::new("a".repeat(NAME_BYTES_MAX)).is_ok());
+        assert!(RefName::new("a".repeat(NAME_BYTES_MAX + 1)).is_err());
         assert_eq!(TableName::new("raw.imu").unwrap().table(), "imu");
         for bad in ["raw", "raw.", ".imu", "raw.a.b", "Raw.imu", "raw/imu"] {
             assert!(TableName::new(bad).is_err(), "{bad}");

@@ -4,6 +4,7 @@
 //! relative to the file's folder.
 
 mod clock;
+mod http;
 mod identity;
 mod read;
 mod receive;
@@ -11,6 +12,7 @@ mod signer;
 mod upkeep;
 
 pub use clock::ClockSettings;
+pub use http::HttpSettings;
 pub use identity::{Identity, IdentityError, Stamps, stamps};
 pub use read::Mistake;
 pub use receive::{ReceiveSettings, Role, Share};
@@ -18,8 +20,9 @@ pub use signer::{AckSigner, SignCommand};
 pub use upkeep::UpkeepSettings;
 
 use crate::ingest::{CLOCK_WAIT_MS, TimeDemand};
+use crate::serve::access::RefPatterns;
 use headwater_core::id::{Sha256, TenantId};
-use headwater_lake::RefName;
+use headwater_lake::{Lake, LakeError, RefName};
 use headwater_mqtt::{Version, Versions};
 use read::{Mistakes, Section};
 use std::fmt;
@@ -29,8 +32,10 @@ use std::str::FromStr;
 
 /// Default of `landing.sync_ms`: one sync per 30 ms is about the pace of a cheap disk.
 const SYNC_MS: u64 = 30;
-/// Default of `commit.interval_ms` (local profile).
+/// Default of `commit.interval_ms` for a lake on disk.
 const COMMIT_INTERVAL_MS: u64 = 10_000;
+/// The same for a lake in an object store, where every request of a commit is paid for.
+const COMMIT_INTERVAL_BUCKET_MS: u64 = 30_000;
 /// Default of `mqtt.keepalive_s`.
 const KEEPALIVE_S: u64 = 60;
 
@@ -164,12 +169,14 @@ pub struct Settings {
     pub landing_dir: PathBuf,
     /// `landing.sync_ms`: a group of records is synced at the latest after this.
     pub sync_ms: u64,
-    /// `lake.location`, as a path.
-    pub lake: PathBuf,
+    /// `lake.location`: a path, or the URL of a bucket.
+    pub lake: String,
     /// `lake.branch`.
     pub branch: RefName,
     /// `[lake.gc]` and `[[lake.retention]]`.
     pub upkeep: UpkeepSettings,
+    /// `lake.protected`.
+    pub protected: RefPatterns,
     /// `commit.interval_ms`.
     pub commit_interval_ms: u64,
     /// `commit.clock_wait_ms`: how long rows of a boot without any clock wait for one.
@@ -178,8 +185,8 @@ pub struct Settings {
     pub clock: ClockSettings,
     /// `[[time]]`: how well streams must be timed.
     pub time: Vec<TimeDemand>,
-    /// `http.listen`.
-    pub http: Option<SocketAddr>,
+    /// `[http]`.
+    pub http: Option<HttpSettings>,
     /// `recipes`: recipe files.
     pub recipes: Vec<PathBuf>,
     /// Hex SHA-256 of the file's text, for the lineage of commits.
@@ -267,14 +274,15 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
     let quotas = receive::read_quotas(&mut root, mistakes);
     let landing = read_landing(&mut root, mistakes);
     let lake = read_lake(&mut root, mistakes);
-    let (commit_interval_ms, clock_wait_ms) = read_commit(&mut root, mistakes);
+    let in_bucket = lake.as_ref().is_some_and(|lake| lake.0.contains("://"));
+    let (commit_interval_ms, clock_wait_ms) = read_commit(&mut root, in_bucket, mistakes);
     let clock = clock::read_clock(&mut root, mistakes);
     let time = clock::read_time(&mut root, mistakes);
-    let http = read_http(&mut root, &mut recipes, mistakes);
+    let http = http::read_http(&mut root, folder, &mut recipes, mistakes);
     root.finish(mistakes);
     let Mqtt { broker_url, client_id, keepalive_s, versions, share } = mqtt?;
     let (landing_dir, sync_ms) = landing?;
-    let (lake, branch, upkeep) = lake?;
+    let (lake, branch, protected, upkeep) = lake?;
     Some(Settings {
         tenant: tenant?,
         identity: identity?,
@@ -286,9 +294,10 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
         broker,
         landing_dir: in_folder(&landing_dir),
         sync_ms,
-        lake: in_folder(&lake),
+        lake: if in_bucket { lake } else { in_folder(&lake).to_string_lossy().into_owned() },
         branch,
         upkeep,
+        protected,
         commit_interval_ms,
         clock_wait_ms,
         clock,
@@ -414,16 +423,21 @@ fn read_landing(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, 
     Some((dir?, sync_ms))
 }
 
-fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, RefName, UpkeepSettings)> {
+fn read_lake(
+    root: &mut Section,
+    mistakes: &mut Mistakes,
+) -> Option<(String, RefName, RefPatterns, UpkeepSettings)> {
     let mut table = root.needed_section("lake", "location = \"lake\"", mistakes);
-    let location: Option<String> = table.needed("location", "a folder or a file:// URL", "", mistakes);
-    let location = location.and_then(|location| match location.split_once("://") {
-        None => Some(location),
-        Some(("file", path)) => Some(path.to_owned()),
-        Some((scheme, _)) => {
-            let found = format!("a {scheme}:// URL");
-            let hint = "this version keeps lakes in folders";
-            mistakes.add(&table.path_of("location"), "a folder or a file:// URL", &found, hint);
+    let expected = "a folder, or a file://, s3://, gs:// or az:// URL";
+    let location: Option<String> = table.needed("location", expected, "", mistakes);
+    let location = location.and_then(|location| match Lake::check_location(&location) {
+        Ok(()) => Some(location.strip_prefix("file://").map(str::to_owned).unwrap_or(location)),
+        Err(wrong) => {
+            let reason = match wrong {
+                LakeError::Location { reason, .. } => reason,
+                other => other.to_string(),
+            };
+            mistakes.add(&table.path_of("location"), expected, &format!("{location:?}"), &reason);
             None
         }
     });
@@ -433,30 +447,22 @@ fn read_lake(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, Ref
         let expected = "a branch name: lower-case letters, digits and . _ -";
         mistakes.add(&table.path_of("branch"), expected, &format!("{name:?}"), "such as \"main\"");
     }
+    let protected = http::read_protected(&mut table, mistakes);
     let upkeep = upkeep::read_upkeep(&mut table, mistakes);
     table.finish(mistakes);
-    Some((location?, branch?, upkeep))
+    Some((location?, branch?, protected, upkeep))
 }
 
 /// Interval and wait for a clock, ms.
-fn read_commit(root: &mut Section, mistakes: &mut Mistakes) -> (u64, u64) {
+fn read_commit(root: &mut Section, in_bucket: bool, mistakes: &mut Mistakes) -> (u64, u64) {
+    let usual = if in_bucket { COMMIT_INTERVAL_BUCKET_MS } else { COMMIT_INTERVAL_MS };
     let Some(mut table) = root.section("commit", mistakes) else {
-        return (COMMIT_INTERVAL_MS, CLOCK_WAIT_MS);
+        return (usual, CLOCK_WAIT_MS);
     };
     let interval = table.number("interval_ms", 100..=3_600_000, "milliseconds", mistakes);
     let wait = table.number("clock_wait_ms", 0..=3_600_000, "milliseconds", mistakes);
     table.finish(mistakes);
-    (interval.unwrap_or(COMMIT_INTERVAL_MS), wait.unwrap_or(CLOCK_WAIT_MS))
-}
-
-/// `recipes` may stand here too: in a file it often follows the last table.
-fn read_http(root: &mut Section, recipes: &mut Vec<String>, mistakes: &mut Mistakes) -> Option<SocketAddr> {
-    let mut table = root.section("http", mistakes)?;
-    let hint = "such as \"127.0.0.1:9464\"; leave the table out for no metrics";
-    let listen = table.needed("listen", "ADDRESS:PORT", hint, mistakes);
-    recipes.extend(table.texts("recipes", mistakes));
-    table.finish(mistakes);
-    listen
+    (interval.unwrap_or(usual), wait.unwrap_or(CLOCK_WAIT_MS))
 }
 
 #[cfg(test)]

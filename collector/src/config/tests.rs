@@ -60,7 +60,10 @@ fn the_full_sample_means_what_it_says() {
     };
     assert_eq!(settings.broker, Some(broker));
     assert_eq!((settings.landing_dir, settings.sync_ms), (folder.join("landing"), 30));
-    assert_eq!((settings.lake, settings.branch), (folder.join("lake"), RefName::main()));
+    assert_eq!(
+        (settings.lake.as_str(), &settings.branch),
+        (folder.join("lake").to_str().unwrap(), &RefName::main())
+    );
     let day_us = 86_400_000_000;
     let keep = Keep { full_us: 14 * day_us, hourly_us: 180 * day_us, reflog_us: 10 * day_us };
     let rule = |tables: &str, keep_days| RetentionRule { tables: tables.parse().unwrap(), keep_days };
@@ -87,7 +90,10 @@ fn the_full_sample_means_what_it_says() {
         settings.time,
         [demand(Some("pi-*"), "camera/*", 20, held), demand(None, "imu", 5, Beyond::Mark)]
     );
-    assert_eq!(settings.http, Some("127.0.0.1:9464".parse().unwrap()));
+    let http = settings.http.unwrap();
+    assert_eq!(http.listen, "127.0.0.1:9464".parse().unwrap());
+    assert_eq!((http.tokens[0].name.as_str(), http.audit.ends_with("audit.jsonl")), ("alice", true));
+    assert_eq!(settings.protected.to_string(), "main, release/*");
     assert_eq!(settings.recipes, vec![folder.join("recipes/drive.toml")]);
 }
 
@@ -102,4 +108,11 @@ fn broker_addresses() {
     {
         assert!(parse(wrong).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn a_lake_in_a_bucket_keeps_its_url_and_commits_less_often() {
+    let path = samples("valid").into_iter().find(|path| path.ends_with("object_store.toml")).unwrap();
+    let settings = load(&path).unwrap();
+    assert_eq!((settings.lake.as_str(), settings.commit_interval_ms), ("s3://acme-lake/fleet", 30_000));
 }

@@ -60,7 +60,7 @@ pub async fn import(
     let lock = |source| ImportError::Lock { dir: dir.to_owned(), source };
     // Kept to the end: a collector that starts meanwhile waits with its own.
     let turn = IngestTurn::take(dir).map_err(lock)?;
-    let lake = Lake::init(&settings.lake.to_string_lossy()).await?;
+    let lake = Lake::init(&settings.lake).await?;
     let before = held(&lake, &ingest_settings(settings)).await?;
     before.registry.revoke(&identity.revocations);
     let mut known = before.ledger.clone();

@@ -2,6 +2,7 @@
 
 use super::QueryError;
 use super::clock::Asked;
+use super::serving::{self, ServingVerb};
 use super::show::Printer;
 use super::upkeep::{self, UpkeepVerb};
 use crate::config;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
     after_help = "Examples:\n  headwater --lake target/demo/lake log\n  headwater --lake target/demo/lake scan aligned.drive --at main --limit 5 --json\n  headwater --lake s/lake views --at main > views.sql   # duckdb -init views.sql\n  headwater pki init --dir pki --tenant acme"
 )]
 struct Args {
-    /// Where the lake lies: a folder or a file:// location.
+    /// Where the lake lies: a folder, or an s3://, gs:// or az:// URL (credentials come from the environment).
     #[arg(long, global = true, env = "HEADWATER_LAKE", default_value = "lake", value_name = "PLACE")]
     lake: String,
     /// Print JSON.
@@ -158,6 +159,8 @@ enum Verb {
     },
     #[command(flatten)]
     Upkeep(UpkeepVerb),
+    #[command(flatten)]
+    Serving(ServingVerb),
     /// Certificates of the fleet: makes, renews, revokes and lists them.
     Pki {
         #[command(subcommand)]
@@ -204,6 +207,9 @@ fn run(args: Args) -> Result<(), QueryError> {
     if let Verb::Pki { verb } = &args.verb {
         return Ok(crate::pki::cli::run(verb, args.json, now(), &mut std::io::stdout().lock())?);
     }
+    if let Verb::Serving(verb) = &args.verb {
+        return serving::run(verb, &args.lake, args.json, &mut std::io::stdout().lock());
+    }
     if let Verb::Import { files, config, wait } = &args.verb {
         return take_in(config, ImportOptions { files: files.clone(), wait_s: *wait }, args.json);
     }
@@ -238,7 +244,11 @@ fn run(args: Args) -> Result<(), QueryError> {
             Verb::Views { at, duckdb_extensions } => {
                 printer.views(&lake, &at, duckdb_extensions.as_deref()).await?
             }
-            Verb::Import { .. } | Verb::Verify { .. } | Verb::Pki { .. } | Verb::Upkeep(_) => {}
+            Verb::Import { .. }
+            | Verb::Verify { .. }
+            | Verb::Pki { .. }
+            | Verb::Serving(_)
+            | Verb::Upkeep(_) => {}
         }
         printer.out.flush()?;
         Ok(())

@@ -95,6 +95,12 @@ pub enum QueryError {
     /// Certificates.
     #[error(transparent)]
     Pki(#[from] crate::pki::PkiError),
+    /// A file of tokens.
+    #[error(transparent)]
+    Tokens(#[from] crate::serve::access::TokenFileError),
+    /// A lake that is not served.
+    #[error(transparent)]
+    Serve(#[from] crate::serve::ServeError),
     /// An import that did not begin, or did not end.
     #[error(transparent)]
     Import(#[from] crate::import::ImportError),

@@ -7,6 +7,7 @@ pub mod cli;
 mod clock;
 mod error;
 mod rows;
+mod serving;
 mod show;
 mod table;
 mod upkeep;

@@ -138,7 +138,7 @@ pub async fn verify(
     mut seen: impl FnMut(u64, u64),
 ) -> Result<Report, VerifyError> {
     let identity = Identity::load(&settings.identity, &settings.tenant, now)?;
-    let lake = Lake::open(&settings.lake.to_string_lossy()).await?;
+    let lake = Lake::open(&settings.lake).await?;
     let id = lake.resolve(&options.commit).await?;
     let commit = lake.commit_object(&id).await?;
     let mut keys = Keys::new(identity.roots.clone());

@@ -3,9 +3,11 @@
 //! Keys sorted by bytes, no floats, integers in decimal, UTF-8, no white space. Sorting is done here and not left to
 //! the JSON library's map, whose order another crate's feature choice can change.
 
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::error::LakeError;
 use crate::names::CommitId;
 
 /// Bytes of `value` in canonical form.
@@ -14,6 +16,24 @@ pub(crate) fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
     let mut out = String::new();
     write(&value, &mut out)?;
     Ok(out.into_bytes())
+}
+
+/// Reads a file that says its form in a member `v`. That is looked at first: a newer form may lack members this build
+/// asks for, and is not damaged for it.
+pub(crate) fn read_versioned<T: DeserializeOwned>(
+    path: &str,
+    bytes: &[u8],
+    known: u32,
+) -> Result<T, LakeError> {
+    #[derive(Deserialize)]
+    struct Form {
+        v: u32,
+    }
+    let Form { v: found } = serde_json::from_slice(bytes).map_err(|e| LakeError::corrupt(path, e))?;
+    if found > known {
+        return Err(LakeError::Newer { path: path.to_owned(), found, known });
+    }
+    serde_json::from_slice(bytes).map_err(|e| LakeError::corrupt(path, e))
 }
 
 /// The id of a commit in JSON: SHA-256 over the canonical form without the member `id`. Members a newer writer added

@@ -232,12 +232,6 @@ pub struct CommitObject {
     pub lineage: Lineage,
 }
 
-/// What every form of a commit begins with, whatever else a newer one has.
-#[derive(Deserialize)]
-struct Form {
-    v: u32,
-}
-
 impl CommitObject {
     /// Canonical bytes with the id inside, as stored.
     ///
@@ -259,14 +253,10 @@ impl CommitObject {
     /// Reads a stored commit and checks that it hashes to the id it claims.
     ///
     /// # Errors
-    /// [`LakeError::Corrupt`] when the bytes are no commit or hash to another id.
+    /// [`LakeError::Corrupt`] when the bytes are no commit or hash to another id, [`LakeError::Newer`] when a newer build
+    /// wrote them.
     pub fn from_bytes(path: &str, bytes: &[u8]) -> Result<CommitObject, LakeError> {
-        let form: Form = serde_json::from_slice(bytes).map_err(|e| LakeError::corrupt(path, e))?;
-        if form.v > COMMIT_VERSION {
-            let path = path.to_owned();
-            return Err(LakeError::Newer { path, found: form.v, known: COMMIT_VERSION });
-        }
-        let commit: CommitObject = serde_json::from_slice(bytes).map_err(|e| LakeError::corrupt(path, e))?;
+        let commit: CommitObject = canonical::read_versioned(path, bytes, COMMIT_VERSION)?;
         let found = canonical::id_of(bytes).map_err(|reason| LakeError::corrupt(path, reason))?;
         if found != commit.id {
             return Err(LakeError::corrupt(

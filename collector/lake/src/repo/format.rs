@@ -29,12 +29,15 @@ pub(crate) async fn init(store: &LakeStore) -> Result<Uuid, LakeError> {
     let format =
         Format { repo_id: Uuid::new_v4(), layout: LAYOUT, hash: "sha256".to_owned(), features: Vec::new() };
     let bytes = canonical::to_bytes(&format).map_err(|reason| LakeError::corrupt(KEY, reason))?;
-    store.create(KEY, Bytes::from(bytes)).await.map_err(|e| LakeError::Location {
-        location: store.location().to_owned(),
-        reason: format!(
-            "the first file cannot be made ({}); a lake needs write permission and a file system with hard links",
-            std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string)
-        ),
+    store.create(KEY, Bytes::from(bytes)).await.map_err(|e| match e {
+        known @ LakeError::Trouble { .. } => known,
+        e => LakeError::Location {
+            location: store.location().to_owned(),
+            reason: format!(
+                "the first file cannot be made ({}); a lake needs write permission and, on disk, a file system with hard links",
+                std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string)
+            ),
+        },
     })?;
     open(store).await
 }

@@ -10,5 +10,7 @@ pub use commit::{
     COMMIT_VERSION, CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, LandingCursor,
     LandingPosition, LedgerCheckpoint, Lineage, Software, TableEntry,
 };
-pub use refs::{Head, PublishError, RefOp, RefStore, RefUpdate};
+pub use refs::{
+    Head, Pruned, PublishError, REFLOG_AGE_US_MIN, REFLOG_KEPT_MIN, RefOp, RefStore, RefUpdate, Tag,
+};
 pub(crate) use refs::{ObjectStoreRefs, entry_key, heads_folder, seq_of, tag_key, tags_folder};

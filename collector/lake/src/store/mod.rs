@@ -3,9 +3,17 @@
 //! Everything is written with [`PutMode::Create`]: nothing in a lake is ever overwritten, so a collision is a bug or,
 //! for content-addressed objects, a copy that is already there.
 
+#[cfg(feature = "cloud")]
+mod cloud;
+#[cfg(test)]
+mod contract;
+mod newest;
+mod place;
 mod stage;
 mod storage;
 mod sweep;
+mod trouble;
+mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,17 +24,20 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use iceberg::io::FileIO;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt};
 use uuid::Uuid;
 
 use crate::error::LakeError;
 
+pub(crate) use newest::Pages;
+pub(crate) use place::Place;
+pub use place::Service;
 pub(crate) use stage::Stage;
 pub(crate) use sweep::Listed;
+pub use trouble::{Trouble, TroubleKind};
 
-/// Writes of one wave that are in flight at once: enough to hide an object store's latency, few enough that a wave of
-/// large files does not open hundreds of connections.
-const WAVE_WRITES_MAX: usize = 16;
+/// Writes of one wave that are in flight at once: a commit to twenty tables, four objects each, is still one round trip.
+const WAVE_WRITES_MAX: usize = 128;
 
 /// Most bytes of one object read whole (metadata, manifests, commits): far above what a bounded table has, far below memory.
 const WHOLE_READ_BYTES_MAX: u64 = 256 << 20;
@@ -52,7 +63,13 @@ pub(crate) struct Inner {
     location: String,
     /// Names this live store in the process registry.
     instance: Uuid,
+    /// Whose store it is.
+    service: Service,
     objects: Arc<dyn ObjectStore>,
+    /// The same store where it gives listings page by page, with the lake's folder in it.
+    pages: Option<Pages>,
+    /// The folder, on a local disk.
+    root: Option<PathBuf>,
 }
 
 impl Drop for Inner {
@@ -63,20 +80,71 @@ impl Drop for Inner {
 
 impl LakeStore {
     /// A store over `objects` whose keys are below `location`.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn new(location: &str, objects: Arc<dyn ObjectStore>) -> LakeStore {
-        let inner = Arc::new(Inner {
-            location: location.trim_end_matches('/').to_owned(),
-            instance: Uuid::new_v4(),
-            objects,
-        });
+        LakeStore::over(location.to_owned(), Service::S3, objects, None, None)
+    }
+
+    /// The same of a store that also lists page by page.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn paged(location: &str, objects: Arc<dyn ObjectStore>, pages: Pages) -> LakeStore {
+        LakeStore::over(location.to_owned(), Service::S3, objects, Some(pages), None)
+    }
+
+    fn over(
+        location: String,
+        service: Service,
+        objects: Arc<dyn ObjectStore>,
+        pages: Option<Pages>,
+        root: Option<PathBuf>,
+    ) -> LakeStore {
+        let location = location.trim_end_matches('/').to_owned();
+        let inner = Arc::new(Inner { location, instance: Uuid::new_v4(), service, objects, pages, root });
         storage::register(inner.instance, &inner);
         LakeStore { inner }
     }
 
-    /// The store on local disk for `file:///abs`, `/abs` or a relative path; `create` makes the folder.
-    pub(crate) async fn local(location: &str, create: bool) -> Result<LakeStore, LakeError> {
+    /// The store at `location`, in any of the forms of [`Place`]; `create` makes a folder. A bucket must be there.
+    pub(crate) async fn open(location: &str, create: bool) -> Result<LakeStore, LakeError> {
+        match Place::parse(location)? {
+            Place::Disk(path) => LakeStore::disk(location, path, create).await,
+            #[cfg(feature = "cloud")]
+            Place::Bucket { .. } => {
+                let env: Vec<(String, String)> = std::env::vars_os()
+                    .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+                    .collect();
+                LakeStore::in_bucket(location, &env)
+            }
+            #[cfg(not(feature = "cloud"))]
+            Place::Bucket { .. } => Err(LakeError::Location {
+                location: location.to_owned(),
+                reason:
+                    "this build reaches disks only: build headwater-lake with the cargo feature `s3`, `gcs` \
+                         or `azure`"
+                        .to_owned(),
+            }),
+        }
+    }
+
+    /// The store in a bucket; `env` stands for the environment.
+    #[cfg(feature = "cloud")]
+    pub(crate) fn in_bucket(location: &str, env: &[(String, String)]) -> Result<LakeStore, LakeError> {
+        let Place::Bucket { service, bucket, account, prefix } = Place::parse(location)? else {
+            let reason = "it names no bucket".to_owned();
+            return Err(LakeError::Location { location: location.to_owned(), reason });
+        };
+        let cloud = cloud::open(location, service, &bucket, account.as_deref(), env)?;
+        let pages = Some(Pages::new(cloud.pages, &prefix));
+        if prefix.is_empty() {
+            return Ok(LakeStore::over(cloud.url, service, cloud.objects, pages, None));
+        }
+        let url = format!("{}/{prefix}", cloud.url);
+        let objects = object_store::prefix::PrefixStore::new(cloud.objects, prefix);
+        Ok(LakeStore::over(url, service, Arc::new(objects), pages, None))
+    }
+
+    async fn disk(location: &str, path: PathBuf, create: bool) -> Result<LakeStore, LakeError> {
         let refuse = |reason: String| LakeError::Location { location: location.to_owned(), reason };
-        let path = local_path(location)?;
         if create {
             tokio::fs::create_dir_all(&path)
                 .await
@@ -99,7 +167,8 @@ impl LakeStore {
         let disk = LocalFileSystem::new_with_prefix(&path)
             .map_err(|e| refuse(format!("the folder cannot be opened: {e}")))?
             .with_fsync(true);
-        Ok(LakeStore::new(&format!("file://{text}"), Arc::new(disk)))
+        let url = format!("file://{text}");
+        Ok(LakeStore::over(url, Service::Disk, Arc::new(disk), None, Some(path)))
     }
 
     /// Root URL, without a slash at the end.
@@ -122,14 +191,13 @@ impl LakeStore {
         match self.create_raw(key, bytes).await {
             Ok(()) => Ok(Created::New),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(Created::Existing),
-            Err(e) => Err(LakeError::store("write", key, e)),
+            Err(e) => Err(self.failed("write", key, e)),
         }
     }
 
     /// As [`LakeStore::create`], with the store's own answer: the ref log must tell all of them apart.
     pub(crate) async fn create_raw(&self, key: &str, bytes: Bytes) -> object_store::Result<()> {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        self.inner.objects.put_opts(&parse(key)?, PutPayload::from(bytes), options).await.map(|_| ())
+        write::create(&self.inner, key, bytes).await
     }
 
     /// Writes a wave of new objects, named by URL, at once; on success every one of them is durable. Names in a wave carry a hash or a
@@ -155,22 +223,22 @@ impl LakeStore {
 
     /// Reads an object whole; none if it is not there.
     pub(crate) async fn read(&self, key: &str) -> Result<Option<Bytes>, LakeError> {
-        self.inner.read(key).await.map_err(|e| LakeError::store("read", key, e))
+        self.inner.read(key).await.map_err(|e| self.failed("read", key, e))
     }
 
     /// True if there is such an object.
     pub(crate) async fn exists(&self, key: &str) -> Result<bool, LakeError> {
-        let fail = |e| LakeError::store("look for", key, e);
+        let fail = |e| self.failed("look for", key, e);
         match self.inner.objects.head(&parse(key).map_err(fail)?).await {
             Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(e) if trouble::is_absent(&e) => Ok(false),
             Err(error) => Err(fail(error)),
         }
     }
 
     /// File names directly below a folder key, in no order.
     pub(crate) async fn names_in(&self, folder: &str) -> Result<Vec<String>, LakeError> {
-        let fail = |e| LakeError::store("list", folder, e);
+        let fail = |e| self.failed("list", folder, e);
         let listed = self
             .inner
             .objects
@@ -180,9 +248,30 @@ impl LakeStore {
         Ok(listed.objects.iter().filter_map(|o| o.location.filename().map(str::to_owned)).collect())
     }
 
+    /// File names directly below a folder key with the store's time of each, UTC µs; in no order.
+    pub(crate) async fn files_in(&self, folder: &str) -> Result<Vec<(String, i64)>, LakeError> {
+        let fail = |e| self.failed("list", folder, e);
+        let folder = parse(folder).map_err(fail)?;
+        let listed = self.inner.objects.list_with_delimiter(Some(&folder)).await.map_err(fail)?;
+        let file = |object: object_store::ObjectMeta| {
+            Some((object.location.filename()?.to_owned(), object.last_modified.timestamp_micros()))
+        };
+        Ok(listed.objects.into_iter().filter_map(file).collect())
+    }
+
+    /// Removes an object; one that is not there is fine.
+    pub(crate) async fn delete(&self, key: &str) -> Result<(), LakeError> {
+        let fail = |e| self.failed("delete", key, e);
+        match self.inner.objects.delete(&parse(key).map_err(fail)?).await {
+            Ok(()) => Ok(()),
+            Err(e) if trouble::is_absent(&e) => Ok(()),
+            Err(e) => Err(fail(e)),
+        }
+    }
+
     /// Names of the folders directly below a folder key, in no order.
     pub(crate) async fn folders_in(&self, folder: &str) -> Result<Vec<String>, LakeError> {
-        let fail = |e| LakeError::store("list", folder, e);
+        let fail = |e| self.failed("list", folder, e);
         let listed = self
             .inner
             .objects
@@ -190,6 +279,16 @@ impl LakeStore {
             .await
             .map_err(fail)?;
         Ok(listed.common_prefixes.iter().filter_map(|p| p.filename().map(str::to_owned)).collect())
+    }
+
+    /// A store's failure, in words that name the fix where there is one.
+    pub(crate) fn failed(&self, action: &'static str, key: &str, source: object_store::Error) -> LakeError {
+        match Trouble::of(self.inner.service, &source) {
+            None => LakeError::store(action, key, source),
+            Some(trouble) => {
+                LakeError::Trouble { action, url: self.url(key), trouble, source: Box::new(source) }
+            }
+        }
     }
 
     /// The key behind a URL of this lake.
@@ -212,7 +311,7 @@ impl Inner {
     async fn read(&self, key: &str) -> object_store::Result<Option<Bytes>> {
         let got = match self.objects.get(&parse(key)?).await {
             Ok(got) => got,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(e) if trouble::is_absent(&e) => return Ok(None),
             Err(e) => return Err(e),
         };
         if got.meta.size > WHOLE_READ_BYTES_MAX {
@@ -222,34 +321,19 @@ impl Inner {
             );
             return Err(object_store::Error::Generic { store: "lake", source: reason.into() });
         }
-        got.bytes().await.map(Some)
+        let size = got.meta.size;
+        let bytes = got.bytes().await?;
+        if bytes.len() as u64 != size {
+            let reason = format!("{key} came short: {} bytes of {size}", bytes.len());
+            return Err(object_store::Error::Generic { store: "lake", source: reason.into() });
+        }
+        Ok(Some(bytes))
     }
 }
 
 /// A key as the store's path, unchanged: `Path::from` would escape signs and so rename silently.
 fn parse(key: &str) -> object_store::Result<Path> {
     Path::parse(key).map_err(|source| object_store::Error::InvalidPath { source })
-}
-
-fn local_path(location: &str) -> Result<PathBuf, LakeError> {
-    let refuse =
-        |reason: &str| LakeError::Location { location: location.to_owned(), reason: reason.to_owned() };
-    if let Some(rest) = location.strip_prefix("file://") {
-        return if rest.starts_with('/') {
-            Ok(PathBuf::from(rest))
-        } else {
-            Err(refuse("a file URL has three slashes, as in `file:///var/lib/headwater/lake`"))
-        };
-    }
-    if location.contains("://") {
-        return Err(refuse(
-            "this build writes to local disk only: give `file:///abs`, `/abs` or a relative path",
-        ));
-    }
-    if location.is_empty() {
-        return Err(refuse("it is empty: give `file:///abs`, `/abs` or a relative path"));
-    }
-    std::path::absolute(location).map_err(|_| refuse("the working directory is gone"))
 }
 
 #[cfg(test)]
@@ -271,12 +355,5 @@ mod tests {
         ] {
             assert!(store.key_of(outside).is_err(), "{outside}");
         }
-    }
-
-    #[test]
-    fn other_schemes_say_what_to_give_instead() {
-        let text = local_path("s3://bucket/lake").unwrap_err().to_string();
-        assert!(text.contains("file:///abs"), "{text}");
-        assert!(local_path("file://host/lake").is_err());
     }
 }

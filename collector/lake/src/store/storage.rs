@@ -8,22 +8,19 @@ use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use iceberg::io::{
     FileIO, FileIOBuilder, FileMetadata, FileRead, FileWrite, InputFile, OutputFile, Storage, StorageConfig,
     StorageFactory,
 };
 use iceberg::{Error, ErrorKind, Result};
-use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::write::{self, Growing};
 use super::{Inner, parse};
-
-/// Most bytes one streamed write may gather: it becomes a single create-only PUT. The lake's own writer stages files
-/// itself; only foreign code comes this way.
-const WRITE_BYTES_MAX: usize = 256 << 20;
 
 static LIVE: LazyLock<Mutex<HashMap<Uuid, Weak<Inner>>>> = LazyLock::new(Mutex::default);
 
@@ -98,11 +95,6 @@ fn refused(what: &str) -> Error {
     Error::new(ErrorKind::FeatureUnsupported, format!("{what}: only the lake's garbage collector deletes"))
 }
 
-async fn put(inner: &Inner, key: &str, bytes: Bytes) -> object_store::Result<()> {
-    let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-    inner.objects.put_opts(&parse(key)?, PutPayload::from(bytes), options).await.map(|_| ())
-}
-
 #[async_trait]
 #[typetag::serde(name = "HeadwaterLakeStorage")]
 impl Storage for LakeStorage {
@@ -136,12 +128,13 @@ impl Storage for LakeStorage {
 
     async fn write(&self, path: &str, bytes: Bytes) -> Result<()> {
         let (inner, key) = self.at(path)?;
-        put(&inner, key, bytes).await.map_err(|e| failed("write", path, e))
+        write::create(&inner, key, bytes).await.map_err(|e| failed("write", path, e))
     }
 
     async fn writer(&self, path: &str) -> Result<Box<dyn FileWrite>> {
         let (inner, key) = self.at(path)?;
-        Ok(Box::new(LakeWrite { inner, key: key.to_owned(), bytes: BytesMut::new() }))
+        let growing = Growing::new(key.to_owned());
+        Ok(Box::new(LakeWrite { inner, growing }))
     }
 
     async fn delete(&self, path: &str) -> Result<()> {
@@ -175,29 +168,32 @@ struct LakeRead {
 #[async_trait]
 impl FileRead for LakeRead {
     async fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        self.inner.objects.get_range(&self.key, range).await.map_err(|e| failed("read", self.key.as_ref(), e))
+        let bytes = self.inner.objects.get_range(&self.key, range.clone()).await;
+        let bytes = bytes.map_err(|e| failed("read", self.key.as_ref(), e))?;
+        // A decoder of half an answer may find half the rows and be content.
+        if bytes.len() as u64 == range.end.saturating_sub(range.start) {
+            Ok(bytes)
+        } else {
+            let text = format!("{} came short: {} bytes of {range:?}", self.key, bytes.len());
+            Err(Error::new(ErrorKind::Unexpected, text))
+        }
     }
 }
 
 struct LakeWrite {
     inner: Arc<Inner>,
-    key: String,
-    bytes: BytesMut,
+    growing: Growing,
 }
 
 #[async_trait]
 impl FileWrite for LakeWrite {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        if self.bytes.len() + bytes.len() > WRITE_BYTES_MAX {
-            let text = format!("{} grows beyond {WRITE_BYTES_MAX} bytes", self.key);
-            return Err(Error::new(ErrorKind::DataInvalid, text));
-        }
-        self.bytes.extend_from_slice(&bytes);
-        Ok(())
+        let pushed = self.growing.push(&self.inner, bytes).await;
+        pushed.map_err(|e| failed("write", self.growing.key(), e))
     }
 
     async fn close(&mut self) -> Result<()> {
-        let bytes = std::mem::take(&mut self.bytes).freeze();
-        put(&self.inner, &self.key, bytes).await.map_err(|e| failed("write", &self.key, e))
+        let finished = self.growing.finish(&self.inner).await;
+        finished.map_err(|e| failed("write", self.growing.key(), e))
     }
 }

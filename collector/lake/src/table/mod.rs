@@ -10,9 +10,10 @@ use crate::names::TableName;
 
 pub(crate) use encode::{EncodedFile, encode};
 pub(crate) use produce::{
-    Built, Change, Context, TableState, change, load, manifest_of, produce, snapshot_id,
+    Built, Change, Context, SNAPSHOTS_MAX, TableState, change, load, manifest_of, produce, snapshot_id,
 };
-pub(crate) use schema::{Drafted, blob_columns, columns, create, evolve};
+pub(crate) use schema::{Drafted, FIELD_IDS, blob_columns, columns, create, evolve, with_field_ids};
+pub(crate) use spec::unit_of;
 pub use spec::{ColumnSpec, ColumnType, TS, TableSpec, UTC};
 
 /// Rows or a declaration do not fit their table.

@@ -32,7 +32,7 @@ const MANIFESTS_MAX: usize = 30;
 const MANIFEST_BYTES_FULL: i64 = 8 << 20;
 
 /// Snapshots a table keeps; older states stay reachable through older commits.
-const SNAPSHOTS_MAX: usize = 20;
+pub(crate) const SNAPSHOTS_MAX: usize = 20;
 
 /// Manifests read at once while merging.
 const READS_MAX: usize = 8;

@@ -111,7 +111,8 @@ pub(crate) fn evolve(
     with_field_ids(builder, draft.current_schema(), &spec.name)
 }
 
-fn with_field_ids(
+/// Notes the ids of the columns of `schema` in the table's properties.
+pub(crate) fn with_field_ids(
     builder: TableMetadataBuilder,
     schema: &Schema,
     table: &TableName,

@@ -118,7 +118,7 @@ impl ColumnSpec {
 /// How a doc text begins that says a unit.
 const UNIT: &str = "unit: ";
 
-pub(super) fn unit_of(doc: Option<&str>) -> Option<&str> {
+pub(crate) fn unit_of(doc: Option<&str>) -> Option<&str> {
     doc?.strip_prefix(UNIT)
 }
 

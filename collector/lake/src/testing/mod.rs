@@ -1,21 +1,30 @@
 //! Fakes for tests of the lake and of those who use it: lakes in memory and stores that fail on cue.
 
 mod aged;
+mod count;
 mod fault;
+#[cfg(feature = "s3")]
+mod moto;
+mod power;
 
 use std::sync::Arc;
 
 use iceberg::spec::{ManifestList, TableMetadata};
 use object_store::ObjectStore;
+use object_store::list::PaginatedListStore;
 use object_store::memory::InMemory;
 
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::CommitId;
-use crate::store::LakeStore;
+use crate::store::{LakeStore, Pages};
 
 pub use aged::AgedStore;
+pub use count::{CountingStore, KeyClass, Requests, Verb};
 pub use fault::{Fault, FaultStore};
+#[cfg(feature = "s3")]
+pub use moto::Moto;
+pub use power::PowerStore;
 
 /// A lake in memory that is gone with its last clone.
 ///
@@ -71,4 +80,17 @@ pub async fn missing(lake: &Lake, id: &CommitId) -> Result<Vec<String>, LakeErro
         }
     }
     Ok(gone)
+}
+
+/// Makes or opens a lake on a counting store that lists page by page, as the clouds do.
+///
+/// # Errors
+/// As [`Lake::init`].
+pub async fn init_counted(store: Arc<CountingStore>) -> Result<Lake, LakeError> {
+    Lake::init_on(counted(store)).await
+}
+
+pub(crate) fn counted(store: Arc<CountingStore>) -> LakeStore {
+    let pages = Pages::new(Arc::clone(&store) as Arc<dyn PaginatedListStore>, "");
+    LakeStore::paged("memory:///lake", store, pages)
 }

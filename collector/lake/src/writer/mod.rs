@@ -4,6 +4,7 @@ mod appends;
 mod base;
 mod link;
 mod plan;
+mod settle;
 
 use std::collections::BTreeMap;
 
@@ -161,6 +162,22 @@ impl LakeWriter {
                 self.base = Some(Base { head: Some(head), ..sent.base });
                 Ok(Some(sent.committed))
             }
+            // The log was pruned beyond the entry while this writer slept; then the history says what became of it.
+            Err(PublishError::Conflict(head)) if head.seq > sent.committed.seq => {
+                let behind = match &head.commit {
+                    Some(head) => settle::is_behind(&self.lake, &sent.committed.id, head).await,
+                    None => Ok(false),
+                };
+                match behind {
+                    Ok(there) => Ok(there.then_some(sent.committed)),
+                    Err(error) => {
+                        tracing::warn!(name = %self.name, %error, "what became of a commit cannot be read");
+                        let seq = sent.committed.seq;
+                        self.unsettled = Some(sent);
+                        Err(CommitError::Unknown { name: self.name.clone(), seq })
+                    }
+                }
+            }
             Err(PublishError::Conflict(_)) => Ok(None),
             // A refusal now says nothing about the write that was sent before.
             Err(PublishError::Unknown { .. } | PublishError::Failed(_)) => {
@@ -169,6 +186,16 @@ impl LakeWriter {
                 Err(CommitError::Unknown { name: self.name.clone(), seq })
             }
         }
+    }
+
+    /// Reads the head anew before the next commit: a client judges by what it read, which may be newer than what is
+    /// in memory here.
+    pub(crate) async fn refresh(&mut self, now_us: i64) -> Result<(), CommitError> {
+        let Some(base) = self.base.take() else { return Ok(()) };
+        let read = base.rebased(&self.lake, &self.name, now_us).await;
+        let failed = |source| CommitError::Failed { name: self.name.clone(), source };
+        self.base = Some(read.map_err(failed)?);
+        Ok(())
     }
 
     async fn try_publish(&mut self, plan: &mut dyn Plan) -> Result<Option<Committed>, TryError> {
