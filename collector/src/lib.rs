@@ -27,6 +27,7 @@ pub mod registry;
 pub mod resolve;
 pub mod serve;
 pub mod telemetry;
+pub mod upkeep;
 pub mod verify;
 
 /// Name and version, as hello answers and pages show it.

@@ -33,6 +33,7 @@ use crate::registry::Registry;
 use crate::serve::access::{Access, TokenFileError};
 use crate::serve::audit::AuditLog;
 use crate::serve::{self, CatalogSettings, LakePages, ServeError, StatusBoard};
+use crate::upkeep;
 use headwater_core::id::IncarnationId;
 use headwater_core::ports::Clock;
 use headwater_lake::{Lake, LakeError, RefName};
@@ -329,7 +330,8 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         marks: commits_tx,
     };
     let (landing_dir, ingest_cancel) = (settings.landing_dir.clone(), deps.cancel.clone());
-    let tasks = stages.tasks().clone();
+    let tidied = (deps.lake.clone(), deps.settings.branch.clone(), settings.upkeep.clone());
+    let (tasks, upkeep_cancel) = (stages.tasks().clone(), cancel.clone());
     stages.spawn("ingest", async move {
         let lock = |source| LandError::Io { what: "lock", path: landing_dir.clone(), source };
         // An import may be at it for seconds, or another collector for good: receiving goes on, and its commits count.
@@ -343,6 +345,9 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         if shared {
             tasks.spawn(tell_commits(share_board, commits));
         }
+        // Whoever has the turn also tidies, so a lake is tidied by one.
+        let (lake, branch, upkeep_settings) = tidied;
+        tasks.spawn(upkeep::run(lake, branch, upkeep_settings, clock, upkeep_cancel));
         ingest::run(deps).await.map_err(|error| PipelineError::Ingest(Box::new(error)))
     });
     stages.finish().await

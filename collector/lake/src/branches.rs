@@ -52,7 +52,14 @@ impl Lake {
             time_us,
             reason: format!("branch at {}", commit.short()),
         };
-        self.refs().publish(name, last.as_ref(), &update).await
+        let head = self.refs().publish(name, last.as_ref(), &update).await?;
+        // A run that condemned it before the entry was there may not have seen the entry.
+        if let Err(error) = self.ensure_not_condemned(commit).await {
+            let undo = RefUpdate { commit: None, op: RefOp::Delete, write_id: Uuid::new_v4(), ..update };
+            self.refs().publish(name, Some(&head), &undo).await?;
+            return Err(PublishError::Failed(error));
+        }
+        Ok(head)
     }
 
     /// Deletes a branch by an entry without a commit: its log stays, and making it again continues the numbering. What

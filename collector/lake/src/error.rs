@@ -186,6 +186,56 @@ pub enum LakeError {
         /// What does not hold.
         reason: String,
     },
+    /// How long history is to be kept makes no sense.
+    #[error("keep history: {reason}")]
+    Keep {
+        /// What is wrong and what holds.
+        reason: String,
+    },
+    /// The caller's clock and the store's disagree too much to judge what is old.
+    #[error(
+        "collect garbage: the store's clock and this machine's differ by {differ_s} s, more than {most_s} s; nothing was deleted. Set the clock of this machine right and run it again"
+    )]
+    ClockSkew {
+        /// By how much, s.
+        differ_s: i64,
+        /// The most that is borne, s.
+        most_s: i64,
+    },
+    /// Another collector of garbage is at work.
+    #[error("collect garbage: {holder} is at it since {since_s} s and may go on for {left_s} s; wait for it")]
+    Collecting {
+        /// Who.
+        holder: String,
+        /// Since when, s.
+        since_s: i64,
+        /// Until its lease ends, s.
+        left_s: i64,
+    },
+    /// The object is being deleted.
+    #[error(
+        "use {key}: it is on the list of what is being deleted (run {run}); try again when `headwater gc` is done"
+    )]
+    Condemned {
+        /// The key below the lake's root.
+        key: String,
+        /// The run that has it.
+        run: String,
+    },
+    /// A lake with damage is not swept: what cannot be read may name what is needed.
+    #[error(
+        "collect garbage: {reason}; nothing was deleted. `headwater lake check` tells all there is, `headwater lake repair` mends"
+    )]
+    Damaged {
+        /// The first damage found.
+        reason: String,
+    },
+    /// An erasure that would leave what it is to erase.
+    #[error("erase rows: {reason}")]
+    Erasure {
+        /// What stands against it, and what to do.
+        reason: String,
+    },
     /// Bytes given under a digest they do not have.
     #[error("store blob {claimed}: the bytes hash to {found}")]
     BlobDigest {
@@ -267,6 +317,14 @@ impl LakeError {
     pub(crate) fn iceberg(action: impl Into<String>) -> impl FnOnce(iceberg::Error) -> LakeError {
         let action = action.into();
         move |source| LakeError::Iceberg { action, source: Box::new(source) }
+    }
+
+    /// The cause of a commit that did not happen.
+    pub(crate) fn from_commit(error: CommitError) -> LakeError {
+        match error {
+            CommitError::Failed { source, .. } => source,
+            other => LakeError::corrupt("ref log", other),
+        }
     }
 
     pub(crate) fn corrupt(path: impl std::fmt::Display, reason: impl std::fmt::Display) -> LakeError {

@@ -142,7 +142,7 @@ impl Lake {
         if &commit.id == id { Ok(commit) } else { Err(LakeError::corrupt(key, "it holds another commit")) }
     }
 
-    /// Commits from `spec` back along first parents, newest first, at most `limit`.
+    /// Commits from `spec` back along first parents, newest first, at most `limit`; across days that were thinned.
     ///
     /// # Errors
     /// As [`Lake::resolve`] and [`Lake::commit_object`].
@@ -150,7 +150,16 @@ impl Lake {
         let mut commits = Vec::new();
         let mut next = Some(self.resolve(spec).await?);
         while let Some(id) = next.filter(|_| commits.len() < limit) {
-            let commit = self.commit_object(&id).await?;
+            let commit = match (self.commit_object(&id).await, commits.last()) {
+                // Thinned, erased or older than what is kept: the next one that is there, if any.
+                (Err(LakeError::UnknownRevision { .. }), Some(child)) => {
+                    match self.kept_below(child).await? {
+                        Some(kept) => self.commit_object(&kept).await?,
+                        None => break,
+                    }
+                }
+                (commit, _) => commit?,
+            };
             next = commit.parents.first().cloned();
             commits.push(commit);
         }
@@ -195,7 +204,12 @@ impl Lake {
             // A plain commit holds at least what the one below it held, so only the top of each such run is read.
             let on_top = place == 0 || history.get(place - 1).is_some_and(|above| above.op != RefOp::Commit);
             let Some(id) = head.commit.as_ref().filter(|_| on_top) else { continue };
-            for (incarnation, cursor) in self.commit_object(id).await?.landing {
+            let commit = match self.commit_object(id).await {
+                // The newest entries stay when what they named has left history or is lost; cursors were carried on since.
+                Err(LakeError::UnknownRevision { .. } | LakeError::Corrupt { .. }) if place > 0 => continue,
+                commit => commit?,
+            };
+            for (incarnation, cursor) in commit.landing {
                 let highest = cursors.entry(incarnation).or_default();
                 *highest = highest.max(cursor);
             }
@@ -237,13 +251,15 @@ impl Lake {
         self.addressed("blobs/sha256", sha256_hex).await
     }
 
-    /// The path of a blob below the root, if it is there.
+    /// The path of a blob below the root, if it is there: for rows that are about to name it.
     ///
     /// # Errors
     /// When the store fails, or the name is no SHA-256.
     pub async fn blob_path(&self, sha256_hex: &str) -> Result<Option<String>, LakeError> {
         let key = addressed_key("blobs/sha256", sha256_hex)?;
-        Ok(self.inner.store.exists(&key).await?.then_some(key))
+        let Some(bytes) = self.blob(sha256_hex).await? else { return Ok(None) };
+        self.use_again(&key, bytes).await?;
+        Ok(Some(key))
     }
 
     /// Stores ledger checkpoints and align coverage that a commit will name by hash.
@@ -273,9 +289,18 @@ impl Lake {
         if found != claimed {
             return Err(LakeError::BlobDigest { claimed: claimed.to_owned(), found });
         }
-        // Existing bytes have the same hash by construction.
-        let (Created::New | Created::Existing) = self.inner.store.create(&key, bytes).await?;
+        if self.inner.store.create(&key, bytes.clone()).await? == Created::Existing {
+            // Existing bytes have the same hash by construction.
+            self.use_again(&key, bytes).await?;
+        }
         Ok(key)
+    }
+
+    /// An old object that nothing names yet may be on its way out: young again it is left alone, and if it is condemned
+    /// already the caller waits until that is done.
+    async fn use_again(&self, key: &str, bytes: Bytes) -> Result<(), LakeError> {
+        self.inner.store.renew(key, bytes).await?;
+        self.ensure_key_not_condemned(key).await
     }
 
     async fn addressed(&self, folder: &str, claimed: &str) -> Result<Option<Bytes>, LakeError> {

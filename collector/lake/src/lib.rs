@@ -10,18 +10,22 @@
 mod adopt;
 mod branches;
 mod budget;
+mod check;
 mod compact;
 mod copying;
+mod erase;
 mod error;
 mod events;
 mod files;
 mod foreign;
+mod gc;
 mod history;
 mod lake;
 mod moves;
 mod names;
 mod parquet_sink;
 mod protect;
+mod reach;
 mod repo;
 mod revision;
 mod rewrite;
@@ -33,14 +37,25 @@ pub mod testing;
 mod writer;
 
 pub use adopt::{Adopt, AdoptTables, CoverageMove};
+pub use check::{
+    CheckOptions, CheckProgress, CheckReport, FINDINGS_MAX, Finding, Problem, Repair, RepairReport, Severity,
+    TellCheck,
+};
 pub use compact::{
     CompactPolicy, CompactScope, Compacted, Compactor, DueMerge, Overtaken, Prepared, StopFlag, Survey,
 };
 pub use copying::{Copied, CopyError, CopyProgress};
+pub use erase::{
+    Dropped, ErasePreview, EraseReport, Erased, Erasure, RetentionReport, RetentionRule, TablePattern,
+    TellErase,
+};
 pub use error::{CommitError, LakeError};
 pub use events::{Event, EventTables, LOG_READS_MAX};
 pub use files::{CommitFile, FileRole};
 pub use foreign::{ForeignEdit, ForeignError, ForeignRequest, TableChange, TableCreate, TableDocument};
+pub use gc::{
+    CLOCK_SKEW_US_MAX, GRACE_US, GRACE_US_MIN, GcOptions, GcProgress, GcReport, SETTLE, Settle, Tally, Tell,
+};
 pub use history::{
     By, CommitDiff, ConflictReport, FileChange, Joined, Leaving, LogEntry, MergeOptions, Merged, Picked,
     RollbackOptions, SchemaDiff, Strategies, Strategy, TableConflict, TableDiff,
@@ -50,6 +65,7 @@ pub use moves::ulid;
 pub use names::{CommitId, NAME_BYTES_MAX, NameError, RefName, TableName};
 pub use parquet_sink::ParquetSink;
 pub use protect::{Protected, Protection, RefPattern};
+pub use reach::{Keep, Kind, REFLOG_US_MIN};
 pub use repo::{
     COMMIT_VERSION, CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, Head, LandingCursor,
     LandingPosition, LedgerCheckpoint, Lineage, Pruned, PublishError, REFLOG_AGE_US_MIN, REFLOG_KEPT_MIN,

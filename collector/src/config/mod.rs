@@ -11,6 +11,7 @@ mod identity;
 mod read;
 mod receive;
 mod signer;
+mod upkeep;
 
 pub use clock::ClockSettings;
 pub use compact::CommitSettings;
@@ -20,6 +21,7 @@ pub use identity::{Identity, IdentityError, Stamps, stamps};
 pub use read::Mistake;
 pub use receive::{ReceiveSettings, Role, Share};
 pub use signer::{AckSigner, SignCommand};
+pub use upkeep::UpkeepSettings;
 
 use crate::ingest::{CompactSettings, TimeDemand};
 use crate::serve::access::RefPatterns;
@@ -175,6 +177,8 @@ pub struct Settings {
     pub compact: CompactSettings,
     /// `[commit]`: when a group of rows closes.
     pub commit: CommitSettings,
+    /// `[lake.gc]` and `[[lake.retention]]`.
+    pub upkeep: UpkeepSettings,
     /// `lake.protected`.
     pub protected: RefPatterns,
     /// `[clock]`: what this host's own UTC is worth.
@@ -284,7 +288,7 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
     root.finish(mistakes);
     let Mqtt { broker_url, client_id, keepalive_s, versions, share } = mqtt?;
     let (landing_dir, sync_ms) = landing?;
-    let (lake, branch, protected, compact) = lake?;
+    let (lake, branch, protected, compact, upkeep) = lake?;
     Some(Settings {
         tenant: tenant?,
         identity: identity?,
@@ -300,6 +304,7 @@ fn read_settings(mut root: Section, folder: &Path, mistakes: &mut Mistakes) -> O
         branch,
         compact,
         commit,
+        upkeep,
         protected,
         clock,
         time,
@@ -429,7 +434,7 @@ fn read_landing(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, 
 fn read_lake(
     root: &mut Section,
     mistakes: &mut Mistakes,
-) -> Option<(String, RefName, RefPatterns, CompactSettings)> {
+) -> Option<(String, RefName, RefPatterns, CompactSettings, UpkeepSettings)> {
     let mut table = root.needed_section("lake", "location = \"lake\"", mistakes);
     let expected = "a folder, or a file://, s3://, gs:// or az:// URL";
     let location: Option<String> = table.needed("location", expected, "", mistakes);
@@ -452,8 +457,9 @@ fn read_lake(
     }
     let compact = compact::read_compact(&mut table, mistakes);
     let protected = http::read_protected(&mut table, mistakes);
+    let upkeep = upkeep::read_upkeep(&mut table, mistakes);
     table.finish(mistakes);
-    Some((location?, branch?, protected, compact))
+    Some((location?, branch?, protected, compact, upkeep))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use super::*;
 use crate::ingest::Beyond;
 use headwater_core::time::Grade;
+use headwater_lake::{Keep, RetentionRule};
+use std::time::Duration;
 
 fn samples(kind: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/collector_config").join(kind);
@@ -72,6 +74,18 @@ fn the_full_sample_means_what_it_says() {
     );
     assert_eq!((policy.fan_in, policy.full_bytes, policy.close_after_us), (8, 134_217_728, 3_600_000_000));
     assert_eq!(policy.round_bytes_max, 1_073_741_824);
+    let day_us = 86_400_000_000;
+    let keep = Keep { full_us: 14 * day_us, hourly_us: 180 * day_us, reflog_us: 10 * day_us };
+    let rule = |tables: &str, keep_days| RetentionRule { tables: tables.parse().unwrap(), keep_days };
+    let upkeep = UpkeepSettings {
+        enabled: true,
+        at_hour: 3,
+        keep,
+        grace_us: 4 * day_us,
+        settle: Duration::from_secs(1200),
+        retention: vec![rule("raw.image", 30), rule("raw.*", 730)],
+    };
+    assert_eq!(settings.upkeep, upkeep);
     let clock = ClockSettings { assumed: Some((5_000_000, Grade::Guaranteed)), alarm_ns: 50_000_000 };
     assert_eq!(settings.clock, clock);
     let demand = |device: Option<&str>, stream: &str, ms: i64, beyond| TimeDemand {

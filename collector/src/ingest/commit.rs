@@ -2,8 +2,8 @@
 
 use headwater_core::ports::Clock;
 use headwater_lake::{
-    Adopt, CommitError, CommitId, CommitRequest, Committed, Compacted, Lake, LakeError, LakeWriter, Prepared, PreparedRewrite,
-    RefName,
+    Adopt, CommitError, CommitId, CommitRequest, Committed, Compacted, Lake, LakeError, LakeWriter, Prepared,
+    PreparedRewrite, RefName,
 };
 use tokio_util::sync::CancellationToken;
 

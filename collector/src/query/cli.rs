@@ -7,6 +7,7 @@ use super::outgoing::{self, Asked, OutgoingVerb};
 use super::scan::ScanArgs;
 use super::serving::{self, ServingVerb};
 use super::show::Printer;
+use super::upkeep::{self, UpkeepVerb};
 use super::versions::VersionsVerb;
 use crate::config;
 use crate::import::{ImportError, ImportOptions, import};
@@ -148,6 +149,9 @@ enum Verb {
     },
     #[command(flatten)]
     Outgoing(OutgoingVerb),
+    /// Looking after the lake.
+    #[command(flatten)]
+    Upkeep(UpkeepVerb),
     #[command(flatten)]
     Serving(ServingVerb),
     /// Certificates of the fleet: makes, renews, revokes and lists them.
@@ -214,8 +218,13 @@ fn run(args: Args) -> Result<(), QueryError> {
         return runtime.block_on(outgoing::run::<Args, _>(verb, Asked { lake: &args.lake, json, out }));
     }
     runtime.block_on(async {
-        let lake = Lake::open(&args.lake).await?;
         let mut printer = Printer { out: std::io::stdout().lock(), json: args.json };
+        if let Verb::Upkeep(verb) = args.verb {
+            upkeep::run(verb, &args.lake, now().0.div_euclid(1000), &mut printer).await?;
+            printer.out.flush()?;
+            return Ok(());
+        }
+        let lake = Lake::open(&args.lake).await?;
         match args.verb {
             Verb::Versions(verb) => printer.versions(&lake, verb).await?,
             Verb::Show { commit } => printer.commit(&lake, &commit).await?,
@@ -235,7 +244,8 @@ fn run(args: Args) -> Result<(), QueryError> {
             | Verb::Verify { .. }
             | Verb::Pki { .. }
             | Verb::Outgoing(_)
-            | Verb::Serving(_) => {}
+            | Verb::Serving(_)
+            | Verb::Upkeep(_) => {}
         }
         printer.out.flush()?;
         Ok(())

@@ -193,6 +193,18 @@ pub enum QueryError {
     /// An import of which something was refused.
     #[error("not everything was taken in; the lines above say what and why")]
     Incomplete,
+    /// A lake of which something needed is lost or wrong.
+    #[error("the lake is damaged; the lines above say what, and what `headwater lake repair` would do")]
+    Damaged,
+    /// A configuration that cannot be used.
+    #[error("failed to use configuration {}", file.display())]
+    Config {
+        /// Which.
+        file: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: crate::config::ConfigError,
+    },
     /// Output could not be written.
     #[error("failed to write the output")]
     Output(#[from] std::io::Error),

@@ -6,6 +6,7 @@
 pub mod cli;
 mod clock;
 mod compact;
+mod confirm;
 mod days;
 mod error;
 mod outgoing;
@@ -14,6 +15,7 @@ mod scan;
 mod serving;
 mod show;
 mod table;
+mod upkeep;
 mod versions;
 mod views;
 

@@ -38,6 +38,12 @@ pub enum CommitKind {
     Schema,
     /// Written by a client of the REST catalog.
     Foreign,
+    /// Days beyond a table's retention left it.
+    Retention,
+    /// Rows erased for good: nothing below it is history any more.
+    Erase,
+    /// What was damaged left, named in the message.
+    Repair,
 }
 
 impl CommitKind {
@@ -54,6 +60,9 @@ impl CommitKind {
             CommitKind::Reset => "reset",
             CommitKind::Schema => "schema",
             CommitKind::Foreign => "foreign",
+            CommitKind::Retention => "retention",
+            CommitKind::Erase => "erase",
+            CommitKind::Repair => "repair",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The repository: immutable commit objects and the create-only log that moves refs between them.
 #![doc = include_str!("FORMAT.md")]
 
-mod canonical;
+pub(crate) mod canonical;
 mod commit;
 pub(crate) mod format;
 mod refs;
@@ -10,7 +10,7 @@ pub use commit::{
     COMMIT_VERSION, CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, LandingCursor,
     LandingPosition, LedgerCheckpoint, Lineage, Software, TableEntry,
 };
-pub(crate) use refs::ObjectStoreRefs;
 pub use refs::{
     Head, Pruned, PublishError, REFLOG_AGE_US_MIN, REFLOG_KEPT_MIN, RefOp, RefStore, RefUpdate, Tag,
 };
+pub(crate) use refs::{ObjectStoreRefs, entry_key, heads_folder, seq_of, tag_key, tags_folder};

@@ -11,6 +11,7 @@ mod newest;
 mod place;
 mod stage;
 mod storage;
+mod sweep;
 mod trouble;
 mod write;
 
@@ -33,6 +34,7 @@ pub(crate) use newest::Pages;
 pub(crate) use place::Place;
 pub use place::Service;
 pub(crate) use stage::Stage;
+pub(crate) use sweep::Listed;
 pub use trouble::{Trouble, TroubleKind};
 
 /// Writes of one wave that are in flight at once: a commit to twenty tables, four objects each, is still one round trip.

@@ -15,13 +15,13 @@ use crate::names::TableName;
 
 pub(crate) use encode::{EncodedFile, FileEncoder, encode, encode_file, rows_within};
 pub(crate) use level::Level;
-pub(crate) use settings::properties;
 pub(crate) use produce::{
-    Built, Change, Context, SNAPSHOTS_MAX, TableState, has_live, load, manifest_of, produce, read_manifest,
-    snapshot_id,
+    Built, Change, Context, SNAPSHOTS_MAX, TableState, change, has_live, load, manifest_of, produce,
+    read_manifest, snapshot_id,
 };
 pub(crate) use rows::{DAY_US, by_day, conform, failed};
 pub(crate) use schema::{Drafted, FIELD_IDS, columns, create, evolve, kept, with_field_ids};
+pub(crate) use settings::properties;
 pub(crate) use shape::Shape;
 pub(crate) use spec::unit_of;
 pub use spec::{ColumnSpec, ColumnType, TS, TableSpec, UTC};

@@ -22,7 +22,7 @@ use crate::names::TableName;
 pub(crate) const FIELD_IDS: &str = "hw.field-ids";
 
 /// Property that names the columns stored without compression and statistics.
-pub(super) const BLOB_COLUMNS: &str = "hw.blob-columns";
+const BLOB_COLUMNS: &str = "hw.blob-columns";
 
 /// The day of `ts`. A partition may not be called like a column.
 const TS_DAY: &str = "ts_day";
@@ -296,6 +296,16 @@ fn widest(a: &PrimitiveType, b: &PrimitiveType) -> Option<PrimitiveType> {
         }
         _ => None,
     }
+}
+
+/// The columns of large bytes of a table, as its declaration named them.
+pub(crate) fn blob_columns(metadata: &TableMetadata) -> Vec<Vec<String>> {
+    let paths = metadata.properties().get(BLOB_COLUMNS).map_or("", String::as_str);
+    paths
+        .split(',')
+        .filter(|path| !path.is_empty())
+        .map(|path| path.split('.').map(str::to_owned).collect())
+        .collect()
 }
 
 /// The columns of a table as a declaration would write them. Types no declaration of ours has are left out.

@@ -7,7 +7,7 @@ use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::TableMetadata;
 use parquet::file::properties::WriterProperties;
 
-use super::schema::{BLOB_COLUMNS, columns};
+use super::schema::{blob_columns, columns};
 use super::{TableSpec, settings};
 use crate::error::LakeError;
 use crate::names::TableName;
@@ -46,10 +46,7 @@ impl Shape {
     /// Of a table as it is stored, whoever declared it.
     pub(crate) fn stored(name: &TableName, metadata: &Arc<TableMetadata>) -> Result<Shape, LakeError> {
         let mut spec = TableSpec::new(name.clone(), columns(metadata), &[]);
-        if let Some(paths) = metadata.properties().get(BLOB_COLUMNS) {
-            let parts = |path: &str| path.split('.').map(str::to_owned).collect();
-            spec.blob_columns = paths.split(',').filter(|path| !path.is_empty()).map(parts).collect();
-        }
+        spec.blob_columns = blob_columns(metadata);
         Shape::new(spec, Arc::clone(metadata))
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use iceberg::spec::{NestedField, NestedFieldRef, Schema, TableMetadata};
 
-use super::schema::with_field_ids;
 use super::Drafted;
+use super::schema::with_field_ids;
 use crate::error::LakeError;
 use crate::names::TableName;
 

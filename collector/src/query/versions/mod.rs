@@ -1,7 +1,6 @@
 //! Versions on the command line, with git's habits and words: log, diff, branches, tags, and the verbs that join lines of
 //! history, undo commits and set branches back.
 
-mod confirm;
 mod diff;
 mod graph;
 mod log;

@@ -2,8 +2,8 @@
 
 use super::super::QueryError;
 use super::super::show::{Printer, object, time};
-use super::confirm::confirm;
 use super::{author, branch_name, now_us};
+use crate::query::confirm::confirm;
 use headwater_lake::{Head, Lake, LakeError, PublishError, RefName, RefOp};
 use serde_json::{Value, json};
 use std::io::Write;

@@ -2,8 +2,8 @@
 
 use super::super::QueryError;
 use super::super::show::Printer;
-use super::confirm::confirm;
 use super::{Back, branch_name, busy, commits};
+use crate::query::confirm::confirm;
 use headwater_lake::{
     By, CommitError, CommitId, Committed, Lake, LakeError, Leaving, MergeOptions, Merged, RefName,
     RollbackOptions,

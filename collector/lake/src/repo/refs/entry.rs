@@ -150,6 +150,16 @@ pub(crate) fn entry_key(name: &RefName, seq: u64) -> String {
     format!("{}/{:020}.json", log_key(name), u64::MAX - seq)
 }
 
+/// The folder of all ref logs.
+pub(crate) fn heads_folder() -> &'static str {
+    HEADS
+}
+
+/// The folder of all tags.
+pub(crate) fn tags_folder() -> &'static str {
+    TAGS
+}
+
 pub(crate) fn tag_key(name: &RefName) -> String {
     format!("{TAGS}/{}.json", name.key())
 }

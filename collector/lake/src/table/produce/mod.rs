@@ -22,7 +22,7 @@ use uuid::Uuid;
 pub(crate) use self::manifests::{has_live, manifest_of, read as read_manifest};
 use self::manifests::{manifests_of, merged, without};
 use self::totals::carry_totals;
-use super::Drafted;
+use super::{Drafted, TableSpec, evolve};
 use crate::error::LakeError;
 use crate::names::TableName;
 use crate::repo::TableEntry;
@@ -100,6 +100,17 @@ pub(crate) async fn load(
 /// A snapshot id: random, positive.
 pub(crate) fn snapshot_id() -> i64 {
     i64::try_from(Uuid::new_v4().as_u64_pair().0 >> 1).expect("63 bits are a positive i64")
+}
+
+/// Builds the state after `change` on `base`, in the same shape.
+pub(crate) async fn change(
+    context: &Context<'_>,
+    base: &TableState,
+    change: &Change,
+) -> Result<Built, LakeError> {
+    let same = TableSpec::new(context.table.clone(), Vec::new(), &[]);
+    let drafted = evolve(&base.metadata, &base.entry.metadata_location, &same)?;
+    produce(context, drafted, Some(base), change).await
 }
 
 /// Builds the state after `change` on `base`; `drafted` holds schema and properties it shall have.

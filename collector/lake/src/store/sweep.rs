@@ -1,0 +1,82 @@
+//! Listing, ageing and deleting: what only the garbage collector does to a store that is otherwise write-once.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
+
+use super::{LakeStore, parse};
+use crate::error::LakeError;
+
+/// One object as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// Its key below the root.
+    pub(crate) key: String,
+    /// Its size in bytes.
+    pub(crate) size: u64,
+    /// When the store took it, by the store's own clock, UTC µs.
+    pub(crate) stored_us: i64,
+}
+
+impl From<ObjectMeta> for Listed {
+    fn from(meta: ObjectMeta) -> Listed {
+        Listed {
+            key: meta.location.to_string(),
+            size: meta.size,
+            stored_us: meta.last_modified.timestamp_micros(),
+        }
+    }
+}
+
+impl LakeStore {
+    /// Every object below a folder key, however deep, in no order, read page by page.
+    pub(crate) fn list(&self, folder: &str) -> BoxStream<'static, Result<Listed, LakeError>> {
+        let fail = {
+            let folder = folder.to_owned();
+            move |e| LakeError::store("list", &folder, e)
+        };
+        match parse(folder) {
+            Ok(prefix) => self.inner.objects.list(Some(&prefix)).map_ok(Listed::from).map_err(fail).boxed(),
+            Err(e) => futures::future::ready(Err(fail(e))).into_stream().boxed(),
+        }
+    }
+
+    /// One object's size and age; none if it is not there.
+    pub(crate) async fn stat(&self, key: &str) -> Result<Option<Listed>, LakeError> {
+        let fail = |e| LakeError::store("look at", key, e);
+        match self.inner.objects.head(&parse(key).map_err(fail)?).await {
+            Ok(meta) => Ok(Some(meta.into())),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(fail(e)),
+        }
+    }
+
+    /// Deletes objects, in batches where the store can. One that is gone already is as good as deleted.
+    pub(crate) async fn delete_all(&self, keys: &[String]) -> Result<(), LakeError> {
+        let paths: Vec<_> = keys.iter().map(|key| parse(key)).collect();
+        let mut deleted = self.inner.objects.delete_stream(futures::stream::iter(paths).boxed());
+        while let Some(answer) = deleted.next().await {
+            match answer {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(e) => return Err(LakeError::store("delete", keys.first().map_or("", String::as_str), e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the same bytes over a content-addressed object, which makes it young again: the collector takes nothing
+    /// young. The one overwrite there is.
+    pub(crate) async fn renew(&self, key: &str, bytes: Bytes) -> Result<(), LakeError> {
+        let fail = |e| LakeError::store("write", key, e);
+        let put = self.inner.objects.put(&parse(key).map_err(fail)?, PutPayload::from(bytes)).await;
+        put.map(|_| ()).map_err(fail)
+    }
+
+    /// The folder on this machine, if the lake is in one.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        self.location().strip_prefix("file://").map(PathBuf::from)
+    }
+}
