@@ -10,6 +10,7 @@
 //! | [`procs`] | child processes: start, kill -9, restart, stop, memory |
 //! | [`proxy`] | a bad link between two processes: slow, cut, half-open |
 //! | [`truth`] | what was emitted, against what the lake holds |
+//! | [`lakes`] | rows in the collector's declarations, and a store that counts what is asked of it |
 //! | [`simulated`] | the simulated world: agents, broker, collector, disks and clocks from one seed |
 
 #[path = "loopback/ticks.rs"]
@@ -19,6 +20,7 @@ pub mod ticks;
 pub mod clockless;
 #[path = "loopback/fleet.rs"]
 pub mod fleet;
+pub mod lakes;
 #[path = "loopback/players.rs"]
 pub mod players;
 #[path = "loopback/procs.rs"]

@@ -8,6 +8,7 @@ mod figure;
 mod first_light;
 mod fleet;
 mod gateway;
+mod lake;
 mod spool;
 mod time;
 mod wire;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 #[command(
     name = "cargo measure",
     bin_name = "cargo measure",
-    after_help = "Examples:\n  cargo measure first-light --json\n  cargo measure fleet --devices 10000\n  cargo measure world --seeds 1000000 --from 10000"
+    after_help = "Examples:\n  cargo measure first-light --json\n  cargo measure fleet --devices 10000\n  cargo measure lake --quick\n  cargo measure world --seeds 1000000 --from 10000"
 )]
 struct Args {
     /// What to measure.
@@ -36,6 +37,7 @@ struct Args {
     data: Option<PathBuf>,
     /// `spool`: where stores are made (default: beside the program). The device below is what is measured, so a
     /// file system that nobody else writes to gives the best figures. `gateway`, `delivery`: where spools are made.
+    /// `lake`: where lakes are made.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// `spool`: backlogs to fill, kill and open, such as 1GB,10GB (the default). `delivery`: the one to drain
@@ -46,7 +48,7 @@ struct Args {
     /// `--backlog` says another.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     mb: Option<u64>,
-    /// `spool`: everything small, to see that it runs; the figures mean nothing.
+    /// `spool`, `lake`: everything small, to see that it runs; the figures mean nothing.
     #[arg(long)]
     quick: bool,
     /// `fleet`: devices that lose their broker and come back.
@@ -61,6 +63,8 @@ struct Args {
     /// `fleet`: receiving processes that share the fleet; with more than one, ingest is a process beside them.
     #[arg(long, default_value_t = 1)]
     receivers: usize,
+    #[command(flatten)]
+    lake: lake::Options,
     #[command(flatten)]
     world: world::Options,
 }
@@ -82,6 +86,9 @@ enum Name {
     /// MB/s and CPU from a full spool through mosquitto until landed, beside a bare MQTT client; latency of live rows
     /// beside a backlog; bytes on the wire on good and bad links.
     Delivery,
+    /// What a commit costs however long the history, PUTs a day, ingest beside pyarrow, verbs of history, DuckDB on our
+    /// tables beside plain Parquet, one picture out of many.
+    Lake,
     /// Simulated clocks of a fleet: coverage, bounds, errors and violations of resolved time, beside a wall clock and
     /// beside bounds from the past alone; samples placed a second.
     Time,
@@ -99,7 +106,7 @@ fn main() -> ExitCode {
     }
     let args = Args::parse();
     let folder = match args.name {
-        Name::FirstLight => "data/demo",
+        Name::FirstLight | Name::Lake => "data/demo",
         Name::Wire
         | Name::Gateway
         | Name::Spool
@@ -129,6 +136,10 @@ fn main() -> ExitCode {
                 receivers: args.receivers.clamp(1, 64),
             };
             fleet::measure(options, &mut sheet)
+        }
+        Name::Lake => {
+            let place = lake::Place { data, dir: args.dir, quick: args.quick };
+            lake::measure(&place, &args.lake, &mut sheet)
         }
         Name::Spool => {
             let options = spool::Options { dir: args.dir, backlog: args.backlog, quick: args.quick };

@@ -1,0 +1,66 @@
+//! DuckDB on a table of ours beside DuckDB on plain Parquet of the same rows: what the table format costs its readers.
+
+use super::bed::{self, MIDNIGHT_NS};
+use super::{Bench, NAME, python, verdict};
+use anyhow::{Context, Result};
+use headwater_lake::{CommitRequest, Lake, RefName, TableAppend};
+use headwater_tests::lakes::{imu, imu_batch};
+use serde_json::json;
+use std::path::Path;
+
+/// Most that a query may take, of the same on plain files.
+const OVERHEAD_MAX: f64 = 1.1;
+const DEVICES: u32 = 10;
+/// Rows a device brings to a commit.
+const ROWS: i64 = 2_000;
+
+pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
+    let Some(python) = python::python() else {
+        python::without("DuckDB on our tables");
+        return Ok(());
+    };
+    let commits = bench.scale(100, 10);
+    let folder = bench.folder("readers");
+    let lake = bench.runtime.block_on(bed::local(&folder))?;
+    for n in 0..commits {
+        bench.bar.set_message(format!("rows to read, commit {n} of {commits}"));
+        fill(bench, &lake, n)?;
+    }
+    bench.bar.set_message("DuckDB reads them");
+    read(bench, &python, &lake, "as committed")
+}
+
+fn fill(bench: &Bench<'_>, lake: &Lake, n: i64) -> Result<()> {
+    let start_ns = MIDNIGHT_NS + n * ROWS * 5_000_000;
+    let mut batches = Vec::new();
+    for device in 0..DEVICES {
+        batches.push(imu_batch(&bench.recording, &bed::keys(device, n * ROWS, ROWS, start_ns, 5_000_000))?);
+    }
+    let appends = vec![TableAppend { spec: imu("imu"), batches }];
+    let request = CommitRequest { time_us: start_ns / 1_000, appends, ..CommitRequest::default() };
+    let mut writer = lake.writer(RefName::main(), "measure".to_owned());
+    bench.runtime.block_on(writer.commit(request))?;
+    Ok(())
+}
+
+/// Queries `main`; `state` says what was done to the files.
+fn read(bench: &mut Bench<'_>, python: &Path, lake: &Lake, state: &str) -> Result<()> {
+    let tables = bench.runtime.block_on(async { lake.tables(&lake.resolve("main").await?).await })?;
+    let entry = tables.get(&imu("imu").name).context("the lake has raw.imu")?;
+    let plain = bench.folder("plain");
+    let plain = plain.to_str().context("the folder is not UTF-8")?;
+    let answer = python::run(python, "read_duckdb.py", &[&entry.metadata_location, plain])?;
+    let number = |name: &str| python::number(&answer, name);
+    anyhow::ensure!(number("rows")? == entry.rows as f64, "DuckDB reads {} rows", number("rows")?);
+    for (query, metric) in
+        [("scan", "DuckDB, whole table"), ("minute", "DuckDB, one device, a twentieth of the time")]
+    {
+        let seconds = |table: &str| number(&format!("{query}_{table}_s"));
+        let (ours, same, one) = (seconds("iceberg")?, seconds("same_files")?, seconds("one_file")?);
+        let case = json!({"rows": entry.rows, "files": number("files")?, "state": state});
+        let beside = json!({"same_files": same * 1e3, "one_sorted_file": one * 1e3, "over_same_files": ours / same,
+            "over_one_file": ours / one, "bar": OVERHEAD_MAX, "verdict": verdict(ours / same <= OVERHEAD_MAX)});
+        bench.sheet.add(NAME, case, metric, ours * 1e3, "ms", beside);
+    }
+    Ok(())
+}

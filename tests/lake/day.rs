@@ -1,0 +1,200 @@
+//! The day itself: a tick each ten seconds, and at every tick whatever is due.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
+
+use crate::actors::{Branches, Readers};
+use crate::truth::{assert_all, rows};
+use headwater_lake::testing::{self, Fault, FaultStore};
+use headwater_lake::{CommitError, CommitRequest, Lake, LakeWriter, RefName, TableAppend};
+use headwater_sim::disk::Dice;
+use headwater_tests::lakes::{Key, ledger, ledger_batch, small, small_batch};
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use std::sync::Arc;
+
+/// 2026-11-23T23:30:00Z, ns: half an hour on, the day and its partitions change.
+const START_NS: i64 = 1_795_476_600_000_000_000;
+const CADENCE: usize = 10;
+const CADENCE_S: i64 = 10;
+const SECOND_NS: i64 = 1_000_000_000;
+/// Kinds of samples, one table each.
+pub(crate) const KINDS: [&str; 2] = ["imu", "env"];
+/// Times that somebody reads, and that somebody makes a branch, however long it is.
+const READS: i64 = 12;
+const BRANCHES: i64 = 3;
+
+/// How long, how many.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    /// Simulated seconds.
+    pub(crate) seconds: i64,
+    /// Devices.
+    pub(crate) devices: u32,
+}
+
+/// What happened.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Commits of the fleet.
+    pub(crate) commits: u64,
+    /// Commits that met another writer's.
+    pub(crate) conflicts: u64,
+    /// Commits that failed and were made again.
+    pub(crate) refused: u64,
+    /// Outcomes that had to be asked for.
+    pub(crate) settled: u64,
+    /// Processes that died in a commit.
+    pub(crate) deaths: u64,
+    /// Rows of `raw.*`.
+    pub(crate) rows: u64,
+    /// Branches made.
+    pub(crate) branches: u64,
+    /// Reads at pinned commits.
+    pub(crate) reads: u64,
+}
+
+/// A fleet, two committers and everybody else.
+pub(crate) struct Day {
+    shape: Shape,
+    store: Arc<FaultStore>,
+    lake: Lake,
+    writers: Vec<LakeWriter>,
+    dice: Dice,
+    captured: Vec<Key>,
+    readers: Readers,
+    branches: Branches,
+    tally: Tally,
+}
+
+impl Day {
+    pub(crate) async fn new(shape: Shape) -> Self {
+        let store = Arc::new(FaultStore::new(Arc::new(InMemory::new())));
+        let lake = testing::init_on(Arc::clone(&store) as Arc<dyn ObjectStore>).await.unwrap();
+        let writers = (0..2).map(|n| lake.writer(RefName::main(), format!("committer-{n}"))).collect();
+        Self {
+            shape,
+            store,
+            lake,
+            writers,
+            dice: Dice::new(0x6461_7900),
+            captured: Vec::new(),
+            readers: Readers::default(),
+            branches: Branches::default(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Lives through it, and judges what is left.
+    pub(crate) async fn live(mut self) -> Tally {
+        for second in (0..self.shape.seconds).step_by(CADENCE) {
+            let now_ns = START_NS + second * SECOND_NS;
+            self.ingest(second, now_ns).await;
+            let now_us = now_ns / 1_000 + CADENCE_S * 1_000_000;
+            if second % (self.shape.seconds / READS) < CADENCE_S {
+                self.readers.pin(&self.lake).await;
+                self.tally.reads += self.readers.look_again(&self.lake, &mut self.dice).await;
+            }
+            if (second + self.shape.seconds / BRANCHES / 2) % (self.shape.seconds / BRANCHES) < CADENCE_S {
+                self.branches.grow(&self.lake, now_us).await;
+                self.tally.branches += 1;
+            }
+        }
+        self.judge().await;
+        self.tally
+    }
+
+    /// What all devices captured since the last tick, as one commit of one of the two committers.
+    async fn ingest(&mut self, second: i64, now_ns: i64) {
+        let seq = second / CADENCE_S;
+        let keys: Vec<Key> = (0..self.shape.devices)
+            .map(|device| Key { device, seq, at_ns: now_ns + i64::from(device) * 1_000 })
+            .collect();
+        let request = request(&keys, now_ns / 1_000 + CADENCE_S * 1_000_000);
+        let at = self.dice.below(2);
+        // A committer does what the collector does: again until it knows.
+        loop {
+            let trouble = self.trouble();
+            self.store.set(trouble);
+            let answer = self.writers[at].commit(request.clone()).await;
+            let dead = self.store.is_dead();
+            self.store.set(Fault::None);
+            match answer {
+                Ok(done) => {
+                    self.tally.conflicts += u64::from(done.conflicts);
+                    break;
+                }
+                Err(_) if dead => {
+                    if self.after_death(at, &keys).await {
+                        break;
+                    }
+                }
+                Err(CommitError::Unknown { .. }) => {
+                    self.tally.settled += 1;
+                    if self.writers[at].settle().await.unwrap().is_some() {
+                        break;
+                    }
+                }
+                Err(CommitError::Failed { .. }) => self.tally.refused += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        self.tally.commits += 1;
+        self.tally.rows += (keys.len() * KINDS.len()) as u64;
+        self.captured.extend(keys);
+    }
+
+    /// A new process looks what became of the commit it died in, as the collector does by the landing cursors: the head
+    /// of the table says it.
+    async fn after_death(&mut self, at: usize, keys: &[Key]) -> bool {
+        self.tally.deaths += 1;
+        self.lake = testing::open_on(Arc::clone(&self.store) as Arc<dyn ObjectStore>).await.unwrap();
+        self.writers[at] = self.lake.writer(RefName::main(), format!("committer-{at}"));
+        let Some(head) = self.lake.head(&RefName::main()).await.unwrap() else { return false };
+        let tables = self.lake.tables(&head.commit.unwrap()).await.unwrap();
+        let held = tables.get(&small(KINDS[0]).name).map_or(0, |entry| entry.rows);
+        let before = self.captured.len() as u64;
+        assert!(held == before || held == before + keys.len() as u64, "{held} rows after {before}");
+        held > before
+    }
+
+    fn trouble(&mut self) -> Fault {
+        let refs = || "_repo/refs/heads/main".to_owned();
+        let n = 1 + self.dice.below(15) as u64;
+        match self.dice.below(40) {
+            0 => Fault::CrashBefore(n),
+            1 => Fault::CrashAfter(n),
+            2 => Fault::FailWrite(n),
+            3 => Fault::DropResponse { key: refs(), times: 1 },
+            4 => Fault::ExistsAfterOwn { key: refs(), times: 1 },
+            5 => Fault::ConflictWithoutObject { key: refs(), times: 2 },
+            6 => Fault::Unreachable { key: refs() },
+            _ => Fault::None,
+        }
+    }
+
+    async fn judge(&mut self) {
+        let head = self.lake.resolve("main").await.unwrap();
+        for kind in KINDS {
+            let table = small(kind).name;
+            let (found, _) = rows(&self.lake, &head, &table).await;
+            assert_all(&table, &found, &self.captured);
+        }
+        let ledger = self.lake.tables(&head).await.unwrap()[&ledger().name].rows;
+        assert_eq!(ledger, self.captured.len() as u64, "the ledger counts other rows");
+        self.tally.reads += self.readers.look_at_all(&self.lake).await;
+        self.branches.judge(&self.lake).await;
+        assert!(self.tally.conflicts > 0, "two committers never met: {:?}", self.tally);
+        assert!(self.tally.deaths > 0 && self.tally.settled > 0, "nothing went wrong: {:?}", self.tally);
+    }
+}
+
+/// A row a device in every table, and what the ledger says of it.
+pub(crate) fn request(keys: &[Key], time_us: i64) -> CommitRequest {
+    let mut appends: Vec<TableAppend> = KINDS
+        .iter()
+        .map(|kind| TableAppend { spec: small(kind), batches: vec![small_batch(kind, keys).unwrap()] })
+        .collect();
+    let runs: Vec<(Key, i64)> = keys.iter().map(|key| (*key, 1)).collect();
+    appends.push(TableAppend { spec: ledger(), batches: vec![ledger_batch("imu", "imu", &runs).unwrap()] });
+    CommitRequest { time_us, appends, ..CommitRequest::default() }
+}
