@@ -3,11 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
 
 use crate::actors::{Branches, Readers};
+use crate::correct::{SHIFT_NS, correct};
 use crate::truth::{assert_all, rows};
 use headwater_lake::testing::{self, Fault, FaultStore};
-use headwater_lake::{CommitError, CommitRequest, Lake, LakeWriter, RefName, TableAppend};
+use headwater_lake::{CommitError, CommitRequest, CompactScope, Lake, LakeWriter, RefName, TableAppend};
 use headwater_sim::disk::Dice;
-use headwater_tests::lakes::{Key, ledger, ledger_batch, small, small_batch};
+use headwater_tests::lakes::{Key, Upkeep, ledger, ledger_batch, small, small_batch};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub(crate) const KINDS: [&str; 2] = ["imu", "env"];
 /// Times that somebody reads, and that somebody makes a branch, however long it is.
 const READS: i64 = 12;
 const BRANCHES: i64 = 3;
+/// Times that a better clock track moves a device's rows.
+const CORRECTIONS: i64 = 4;
 
 /// How long, how many.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +52,10 @@ pub(crate) struct Tally {
     pub(crate) rows: u64,
     /// Branches made.
     pub(crate) branches: u64,
+    /// Commits of compaction.
+    pub(crate) compactions: u64,
+    /// Rows written anew by corrections.
+    pub(crate) corrected: u64,
     /// Reads at pinned commits.
     pub(crate) reads: u64,
 }
@@ -63,6 +70,8 @@ pub(crate) struct Day {
     captured: Vec<Key>,
     readers: Readers,
     branches: Branches,
+    upkeep: Upkeep,
+    corrections: i64,
     tally: Tally,
 }
 
@@ -70,6 +79,7 @@ impl Day {
     pub(crate) async fn new(shape: Shape) -> Self {
         let store = Arc::new(FaultStore::new(Arc::new(InMemory::new())));
         let lake = testing::init_on(Arc::clone(&store) as Arc<dyn ObjectStore>).await.unwrap();
+        let upkeep = Upkeep::new(&lake);
         let writers = (0..2).map(|n| lake.writer(RefName::main(), format!("committer-{n}"))).collect();
         Self {
             shape,
@@ -80,6 +90,8 @@ impl Day {
             captured: Vec::new(),
             readers: Readers::default(),
             branches: Branches::default(),
+            upkeep,
+            corrections: 0,
             tally: Tally::default(),
         }
     }
@@ -90,6 +102,12 @@ impl Day {
             let now_ns = START_NS + second * SECOND_NS;
             self.ingest(second, now_ns).await;
             let now_us = now_ns / 1_000 + CADENCE_S * 1_000_000;
+            self.compact(now_us).await;
+            if (second + self.shape.seconds / CORRECTIONS / 2) % (self.shape.seconds / CORRECTIONS)
+                < CADENCE_S
+            {
+                self.correct(now_us).await;
+            }
             if second % (self.shape.seconds / READS) < CADENCE_S {
                 self.readers.pin(&self.lake).await;
                 self.tally.reads += self.readers.look_again(&self.lake, &mut self.dice).await;
@@ -148,6 +166,7 @@ impl Day {
     async fn after_death(&mut self, at: usize, keys: &[Key]) -> bool {
         self.tally.deaths += 1;
         self.lake = testing::open_on(Arc::clone(&self.store) as Arc<dyn ObjectStore>).await.unwrap();
+        self.upkeep = Upkeep::new(&self.lake);
         self.writers[at] = self.lake.writer(RefName::main(), format!("committer-{at}"));
         let Some(head) = self.lake.head(&RefName::main()).await.unwrap() else { return false };
         let tables = self.lake.tables(&head.commit.unwrap()).await.unwrap();
@@ -155,6 +174,23 @@ impl Day {
         let before = self.captured.len() as u64;
         assert!(held == before || held == before + keys.len() as u64, "{held} rows after {before}");
         held > before
+    }
+
+    /// One of the committers looks after the files, beside the other's commits.
+    async fn compact(&mut self, now_us: i64) {
+        let scope = CompactScope::default();
+        let settled = self.upkeep.settle(&mut self.writers[0], &scope, now_us).await;
+        self.tally.compactions += settled.unwrap();
+    }
+
+    async fn correct(&mut self, now_us: i64) {
+        self.corrections += 1;
+        let device = u32::try_from(self.dice.below(self.shape.devices as usize)).unwrap();
+        let track = 100 + self.corrections;
+        self.tally.corrected += correct(&self.lake, &mut self.writers[1], device, track, now_us).await;
+        for key in self.captured.iter_mut().filter(|key| key.device == device) {
+            key.at_ns += SHIFT_NS;
+        }
     }
 
     fn trouble(&mut self) -> Fault {
@@ -184,6 +220,7 @@ impl Day {
         self.tally.reads += self.readers.look_at_all(&self.lake).await;
         self.branches.judge(&self.lake).await;
         assert!(self.tally.conflicts > 0, "two committers never met: {:?}", self.tally);
+        assert!(self.tally.compactions > 0 && self.tally.corrected > 0, "no upkeep: {:?}", self.tally);
         assert!(self.tally.deaths > 0 && self.tally.settled > 0, "nothing went wrong: {:?}", self.tally);
     }
 }

@@ -1,6 +1,7 @@
 //! A lake that lives: a simulated day of a fleet, with everything that happens to a lake meanwhile.
 
 mod actors;
+mod correct;
 mod day;
 mod truth;
 

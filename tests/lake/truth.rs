@@ -9,8 +9,8 @@ use futures::TryStreamExt;
 use headwater_lake::{CommitId, Lake, ScanOptions, TableName};
 use headwater_tests::lakes::Key;
 
-/// Rows of a table, told apart by device and seq, in order.
-pub(crate) type Rows = Vec<(u32, i64)>;
+/// Rows of a table in order: device, seq and event time.
+pub(crate) type Rows = Vec<(u32, i64, i64)>;
 
 /// What one table shows at one commit; two of the same digest hold the same rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,7 +45,7 @@ pub(crate) async fn rows(lake: &Lake, id: &CommitId, table: &TableName) -> (Rows
             #[expect(clippy::cast_precision_loss, reason = "as it was written")]
             let wanted = seq as f32;
             assert_eq!(values.value(row).to_bits(), wanted.to_bits(), "{table} {device}/{seq} changed");
-            rows.push((device, seq));
+            rows.push((device, seq, times.value(row)));
             let one =
                 mixed(u64::from(device)) ^ mixed(seq.cast_unsigned()) ^ times.value(row).cast_unsigned();
             digest = Digest { rows: digest.rows + 1, sum: digest.sum.wrapping_add(mixed(one)) };
@@ -57,10 +57,11 @@ pub(crate) async fn rows(lake: &Lake, id: &CommitId, table: &TableName) -> (Rows
 
 /// Every captured row, once.
 pub(crate) fn assert_all(table: &TableName, found: &Rows, captured: &[Key]) {
-    let mut wanted: Rows = captured.iter().map(|key| (key.device, key.seq)).collect();
+    let mut wanted: Rows = captured.iter().map(|key| (key.device, key.seq, key.at_ns)).collect();
     wanted.sort_unstable();
-    let double = found.windows(2).find(|pair| pair[0] == pair[1]);
+    let double = found.windows(2).find(|pair| (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1));
     assert_eq!(double, None, "{table} holds a row twice");
     assert_eq!(found.len(), wanted.len(), "{table} holds {} rows of {}", found.len(), wanted.len());
-    assert!(found == &wanted, "{table} holds other rows than were captured");
+    let other = found.iter().zip(&wanted).find(|(found, wanted)| found != wanted);
+    assert_eq!(other, None, "{table} holds other rows than were captured");
 }

@@ -2,8 +2,10 @@
 
 mod meter;
 mod rows;
+mod upkeep;
 
 pub use meter::{Class, Counted, Meter};
 pub use rows::{
     Key, Recording, image, image_batch, imu, imu_batch, ledger, ledger_batch, small, small_batch,
 };
+pub use upkeep::{Upkeep, UpkeepError};

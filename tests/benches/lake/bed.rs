@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// 2026-11-23T00:00:00Z, ns.
 pub(super) const MIDNIGHT_NS: i64 = 1_795_392_000_000_000_000;
+/// Its day, counted from 1970.
+pub(super) const MIDNIGHT_DAY: i32 = 20_780;
 /// Default cadence on a local disk, s.
 pub(super) const CADENCE_LOCAL_S: i64 = 10;
 /// Default cadence on an object store, s.

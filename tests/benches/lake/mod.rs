@@ -11,6 +11,7 @@ mod ingest;
 mod puts;
 mod python;
 mod readers;
+mod today;
 mod verbs;
 
 use crate::figure::Sheet;
@@ -56,6 +57,8 @@ enum Part {
     Readers,
     /// One picture out of many.
     Images,
+    /// DuckDB on a day that is not over, beside the same rows compacted.
+    Today,
 }
 
 /// Where, and whether only for show.
@@ -137,6 +140,9 @@ pub(crate) fn measure(place: &Place, options: &Options, sheet: &mut Sheet) -> Re
     }
     if wanted(Part::Images) {
         images::measure(&mut bench)?;
+    }
+    if wanted(Part::Today) {
+        today::measure(&mut bench)?;
     }
     bench.bar.finish_and_clear();
     Ok(())

@@ -4,8 +4,8 @@ use super::bed::{self, CADENCE_LOCAL_S, CADENCE_REMOTE_S, MIDNIGHT_NS};
 use super::{Bench, NAME};
 use anyhow::Result;
 use headwater_collector::commit::tables::Ops;
-use headwater_lake::{CommitRequest, RefName, TableAppend, TableSpec};
-use headwater_tests::lakes::{Class, Counted, Key, ledger, ledger_batch, small, small_batch};
+use headwater_lake::{CommitRequest, CompactScope, RefName, TableAppend, TableSpec};
+use headwater_tests::lakes::{Class, Counted, Key, Upkeep, ledger, ledger_batch, small, small_batch};
 use serde_json::{Map, Value, json};
 
 /// A site's tables: three kinds of samples and three ledgers, as a gateway with IMU, position and weather fills them.
@@ -17,20 +17,28 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     for devices in [1, 100, 10_000] {
         for cadence_s in [CADENCE_LOCAL_S, CADENCE_REMOTE_S] {
             bench.bar.set_message(format!("PUTs a day of {devices} devices, every {cadence_s} s"));
-            let counted = hour(bench, devices, cadence_s, seconds)?;
-            report(bench, devices, cadence_s, seconds, &counted);
+            for compacts in [false, true] {
+                let counted = hour(bench, devices, cadence_s, seconds, compacts)?;
+                report(bench, devices, cadence_s, seconds, compacts, &counted);
+            }
         }
     }
     Ok(())
 }
 
-fn hour(bench: &Bench<'_>, devices: u32, cadence_s: i64, seconds: i64) -> Result<Counted> {
+fn hour(bench: &Bench<'_>, devices: u32, cadence_s: i64, seconds: i64, compacts: bool) -> Result<Counted> {
     bench.runtime.block_on(async {
         let (meter, lake) = bed::metered().await?;
         let mut writer = lake.writer(RefName::main(), "measure".to_owned());
+        let mut upkeep = Upkeep::new(&lake);
         meter.take();
         for n in 0..seconds / cadence_s {
-            writer.commit(request(devices, cadence_s, n)?).await?;
+            let request = request(devices, cadence_s, n)?;
+            let time_us = request.time_us;
+            writer.commit(request).await?;
+            if compacts {
+                upkeep.settle(&mut writer, &CompactScope::default(), time_us).await?;
+            }
         }
         Ok(meter.take())
     })
@@ -63,9 +71,17 @@ fn event_rows(spec: TableSpec, runs: &[(Key, i64)]) -> Result<TableAppend> {
     Ok(TableAppend { spec, batches: vec![rows.project(&shared)?] })
 }
 
-fn report(bench: &mut Bench<'_>, devices: u32, cadence_s: i64, seconds: i64, counted: &Counted) {
+fn report(
+    bench: &mut Bench<'_>,
+    devices: u32,
+    cadence_s: i64,
+    seconds: i64,
+    compacts: bool,
+    counted: &Counted,
+) {
     let a_day = DAY_S as f64 / seconds as f64;
-    let case = json!({"devices": devices, "cadence_s": cadence_s, "tables": KINDS.len() + 3});
+    let case = json!({"devices": devices, "cadence_s": cadence_s, "tables": KINDS.len() + 3,
+        "compaction": if compacts { "by itself" } else { "none" }});
     let classes: Map<String, Value> = Class::ALL
         .into_iter()
         .filter_map(|class| {

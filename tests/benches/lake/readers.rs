@@ -1,10 +1,11 @@
 //! DuckDB on a table of ours beside DuckDB on plain Parquet of the same rows: what the table format costs its readers.
 
-use super::bed::{self, MIDNIGHT_NS};
+use super::bed::{self, MIDNIGHT_DAY, MIDNIGHT_NS};
 use super::{Bench, NAME, python, verdict};
 use anyhow::{Context, Result};
-use headwater_lake::{CommitRequest, Lake, RefName, TableAppend};
-use headwater_tests::lakes::{imu, imu_batch};
+use headwater_lake::{CommitRequest, CompactScope, Lake, RefName, TableAppend};
+use headwater_tests::lakes::{Upkeep, imu, imu_batch};
+use headwater_tests::ticks::now;
 use serde_json::json;
 use std::path::Path;
 
@@ -27,7 +28,15 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
         fill(bench, &lake, n)?;
     }
     bench.bar.set_message("DuckDB reads them");
-    read(bench, &python, &lake, "as committed")
+    read(bench, &python, &lake, "as committed")?;
+    bench.bar.set_message("compacting");
+    let scope = CompactScope { table: None, day: Some(MIDNIGHT_DAY) };
+    let mut writer = lake.writer(RefName::main(), "measure".to_owned());
+    let began = now();
+    bench.runtime.block_on(Upkeep::new(&lake).settle(&mut writer, &scope, MIDNIGHT_NS / 1_000))?;
+    let case = json!({"commits": commits, "rows": commits * i64::from(DEVICES) * ROWS});
+    bench.sheet.add(NAME, case, "compacting a day", began.elapsed().as_secs_f64(), "s", json!({}));
+    read(bench, &python, &lake, "compacted")
 }
 
 fn fill(bench: &Bench<'_>, lake: &Lake, n: i64) -> Result<()> {
@@ -47,7 +56,7 @@ fn fill(bench: &Bench<'_>, lake: &Lake, n: i64) -> Result<()> {
 fn read(bench: &mut Bench<'_>, python: &Path, lake: &Lake, state: &str) -> Result<()> {
     let tables = bench.runtime.block_on(async { lake.tables(&lake.resolve("main").await?).await })?;
     let entry = tables.get(&imu("imu").name).context("the lake has raw.imu")?;
-    let plain = bench.folder("plain");
+    let plain = bench.folder(&format!("plain {state}"));
     let plain = plain.to_str().context("the folder is not UTF-8")?;
     let answer = python::run(python, "read_duckdb.py", &[&entry.metadata_location, plain])?;
     let number = |name: &str| python::number(&answer, name);
