@@ -13,7 +13,7 @@ use std::path::Path;
 const OVERHEAD_MAX: f64 = 1.1;
 const DEVICES: u32 = 10;
 /// Rows a device brings to a commit.
-const ROWS: i64 = 2_000;
+const ROWS: i64 = 4_000;
 
 pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     let Some(python) = python::python() else {

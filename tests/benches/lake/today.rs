@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 const TODAY_MAX: f64 = 1.3;
 const KIND: &str = "imu";
 const DEVICES: u32 = 20;
-/// Rows of a device in a commit.
-const ROWS: i64 = 5;
+/// Rows of a device in a commit; fewer for show.
+const ROWS: i64 = 25;
+const ROWS_QUICK: i64 = 5;
 const HOUR_S: i64 = 3_600;
 /// Only reading is measured here: commits need no disk under them.
 const MEMORY: &str = "/dev/shm";
@@ -37,7 +38,7 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
             if second % (HOUR_S / 4) == 0 {
                 bench.bar.set_message(format!("{} h of a day, to {hour} h", second as f64 / HOUR_S as f64));
             }
-            let request = request(second)?;
+            let request = request(second, bench.scale(ROWS, ROWS_QUICK))?;
             let time_us = request.time_us;
             bench.runtime.block_on(writer.commit(request))?;
             let began = now();
@@ -50,12 +51,12 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-fn request(second: i64) -> Result<CommitRequest> {
+fn request(second: i64, rows: i64) -> Result<CommitRequest> {
     let start_ns = MIDNIGHT_NS + second * 1_000_000_000;
-    let step_ns = CADENCE_LOCAL_S * 1_000_000_000 / ROWS;
-    let first = second / CADENCE_LOCAL_S * ROWS;
+    let step_ns = CADENCE_LOCAL_S * 1_000_000_000 / rows;
+    let first = second / CADENCE_LOCAL_S * rows;
     let keys: Vec<Key> =
-        (0..DEVICES).flat_map(|device| bed::keys(device, first, ROWS, start_ns, step_ns)).collect();
+        (0..DEVICES).flat_map(|device| bed::keys(device, first, rows, start_ns, step_ns)).collect();
     let appends = vec![TableAppend { spec: small(KIND), batches: vec![small_batch(KIND, &keys)?] }];
     // Commits come when their rows are in: the day is never over while it is looked at.
     Ok(CommitRequest { time_us: start_ns / 1_000, appends, ..CommitRequest::default() })
