@@ -4,9 +4,12 @@
 
 use crate::actors::{Branches, Readers};
 use crate::correct::{SHIFT_NS, correct};
+use crate::keeper::{check, collect};
 use crate::truth::{assert_all, rows};
-use headwater_lake::testing::{self, Fault, FaultStore};
-use headwater_lake::{CommitError, CommitRequest, CompactScope, Lake, LakeWriter, RefName, TableAppend};
+use headwater_lake::testing::{self, AgedStore, Fault, FaultStore};
+use headwater_lake::{
+    CommitError, CommitId, CommitRequest, CompactScope, Lake, LakeWriter, RefName, TableAppend,
+};
 use headwater_sim::disk::Dice;
 use headwater_tests::lakes::{Key, Upkeep, ledger, ledger_batch, small, small_batch};
 use object_store::ObjectStore;
@@ -56,6 +59,8 @@ pub(crate) struct Tally {
     pub(crate) compactions: u64,
     /// Rows written anew by corrections.
     pub(crate) corrected: u64,
+    /// Objects that garbage collection took.
+    pub(crate) collected: u64,
     /// Reads at pinned commits.
     pub(crate) reads: u64,
 }
@@ -64,6 +69,8 @@ pub(crate) struct Tally {
 pub(crate) struct Day {
     shape: Shape,
     store: Arc<FaultStore>,
+    /// The same store with the simulated time as its clock.
+    aged: Arc<AgedStore>,
     lake: Lake,
     writers: Vec<LakeWriter>,
     dice: Dice,
@@ -78,12 +85,15 @@ pub(crate) struct Day {
 impl Day {
     pub(crate) async fn new(shape: Shape) -> Self {
         let store = Arc::new(FaultStore::new(Arc::new(InMemory::new())));
-        let lake = testing::init_on(Arc::clone(&store) as Arc<dyn ObjectStore>).await.unwrap();
+        let below: Arc<dyn ObjectStore> = Arc::<FaultStore>::clone(&store);
+        let aged = Arc::new(AgedStore::new(below, START_NS / 1_000));
+        let lake = testing::init_on(Arc::clone(&aged) as Arc<dyn ObjectStore>).await.unwrap();
         let upkeep = Upkeep::new(&lake);
         let writers = (0..2).map(|n| lake.writer(RefName::main(), format!("committer-{n}"))).collect();
         Self {
             shape,
             store,
+            aged,
             lake,
             writers,
             dice: Dice::new(0x6461_7900),
@@ -100,6 +110,7 @@ impl Day {
     pub(crate) async fn live(mut self) -> Tally {
         for second in (0..self.shape.seconds).step_by(CADENCE) {
             let now_ns = START_NS + second * SECOND_NS;
+            self.aged.set_now(now_ns / 1_000);
             self.ingest(second, now_ns).await;
             let now_us = now_ns / 1_000 + CADENCE_S * 1_000_000;
             self.compact(now_us).await;
@@ -109,6 +120,8 @@ impl Day {
                 self.correct(now_us).await;
             }
             if second % (self.shape.seconds / READS) < CADENCE_S {
+                // It finds nothing to take: everything is young.
+                collect(&self.lake, now_us).await;
                 self.readers.pin(&self.lake).await;
                 self.tally.reads += self.readers.look_again(&self.lake, &mut self.dice).await;
             }
@@ -118,6 +131,7 @@ impl Day {
             }
         }
         self.judge().await;
+        self.fortnight_later().await;
         self.tally
     }
 
@@ -165,7 +179,7 @@ impl Day {
     /// of the table says it.
     async fn after_death(&mut self, at: usize, keys: &[Key]) -> bool {
         self.tally.deaths += 1;
-        self.lake = testing::open_on(Arc::clone(&self.store) as Arc<dyn ObjectStore>).await.unwrap();
+        self.lake = testing::open_on(Arc::clone(&self.aged) as Arc<dyn ObjectStore>).await.unwrap();
         self.upkeep = Upkeep::new(&self.lake);
         self.writers[at] = self.lake.writer(RefName::main(), format!("committer-{at}"));
         let Some(head) = self.lake.head(&RefName::main()).await.unwrap() else { return false };
@@ -208,15 +222,33 @@ impl Day {
         }
     }
 
-    async fn judge(&mut self) {
+    /// History has thinned and garbage is gone: what branches, tags and heads name reads as ever.
+    async fn fortnight_later(&mut self) {
+        let now_us = START_NS / 1_000 + (self.shape.seconds + 14 * 86_400) * 1_000_000;
+        self.aged.set_now(now_us);
         let head = self.lake.resolve("main").await.unwrap();
+        self.tally.collected = collect(&self.lake, now_us).await;
+        assert!(self.tally.collected > 0, "files that died with their writers are there for ever");
+        assert_eq!(self.lake.resolve("main").await.unwrap(), head, "the head moved");
+        check(&self.lake, now_us).await;
+        self.look(&head).await;
+        self.branches.judge(&self.lake).await;
+    }
+
+    async fn look(&self, head: &CommitId) {
         for kind in KINDS {
             let table = small(kind).name;
-            let (found, _) = rows(&self.lake, &head, &table).await;
+            let (found, _) = rows(&self.lake, head, &table).await;
             assert_all(&table, &found, &self.captured);
         }
-        let ledger = self.lake.tables(&head).await.unwrap()[&ledger().name].rows;
+        let ledger = self.lake.tables(head).await.unwrap()[&ledger().name].rows;
         assert_eq!(ledger, self.captured.len() as u64, "the ledger counts other rows");
+    }
+
+    async fn judge(&mut self) {
+        let head = self.lake.resolve("main").await.unwrap();
+        self.look(&head).await;
+        check(&self.lake, START_NS / 1_000 + self.shape.seconds * 1_000_000).await;
         self.tally.reads += self.readers.look_at_all(&self.lake).await;
         self.branches.judge(&self.lake).await;
         assert!(self.tally.conflicts > 0, "two committers never met: {:?}", self.tally);

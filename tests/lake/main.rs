@@ -3,6 +3,7 @@
 mod actors;
 mod correct;
 mod day;
+mod keeper;
 mod truth;
 
 use day::{Day, Shape};

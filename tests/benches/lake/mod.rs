@@ -5,6 +5,7 @@
 
 mod bed;
 mod flat;
+mod gc;
 mod head;
 mod images;
 mod ingest;
@@ -37,6 +38,9 @@ pub(crate) struct Options {
     /// `lake`: entries of the log whose head is looked up (default: 100000; 2000 with --quick).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     entries: Option<u64>,
+    /// `lake`: files that garbage collection finds (default: 100000; 1000 with --quick).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    garbage: Option<u64>,
     /// `lake`: only these parts.
     #[arg(long, value_enum, value_name = "PART", value_delimiter = ',')]
     parts: Vec<Part>,
@@ -59,6 +63,8 @@ enum Part {
     Images,
     /// DuckDB on a day that is not over, beside the same rows compacted.
     Today,
+    /// Collecting garbage.
+    Gc,
 }
 
 /// Where, and whether only for show.
@@ -143,6 +149,10 @@ pub(crate) fn measure(place: &Place, options: &Options, sheet: &mut Sheet) -> Re
     }
     if wanted(Part::Today) {
         today::measure(&mut bench)?;
+    }
+    if wanted(Part::Gc) {
+        let files = options.garbage.unwrap_or(bench.scale(100_000, 1_000));
+        gc::measure(&mut bench, files)?;
     }
     bench.bar.finish_and_clear();
     Ok(())
