@@ -10,6 +10,7 @@
 
 mod ops;
 mod rows;
+mod verbs;
 mod world;
 
 use std::cell::RefCell;
@@ -21,9 +22,9 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use world::{Tally, World};
 
 /// Cases of an ordinary run.
-const CASES: u32 = 500;
+const CASES: u32 = 300;
 /// Verbs of a case.
-const OPS_MAX: usize = 9;
+const OPS_MAX: usize = 16;
 
 fn cases() -> u32 {
     match std::env::var("HEADWATER_MODEL_CASES") {
@@ -53,7 +54,7 @@ fn run(cases: u32) -> Tally {
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let tally = RefCell::new(Tally::default());
-    let outcome = TestRunner::new(config).run(&vec(ops::op(), 1..OPS_MAX), |ops| {
+    let outcome = TestRunner::new(config).run(&vec(ops::op(), 3..OPS_MAX), |ops| {
         let one = catch_unwind(AssertUnwindSafe(|| runtime.block_on(happen(&ops))));
         match one {
             Ok(one) => {
@@ -75,6 +76,12 @@ fn run(cases: u32) -> Tally {
 
 async fn happen(ops: &[Op]) -> Tally {
     let mut world = World::new().await;
+    // Every other case begins with all branches, so that they have much to do with each other.
+    if ops.len().is_multiple_of(2) {
+        for op in ops::beginning() {
+            world.apply(&op).await;
+        }
+    }
     for op in ops {
         world.apply(op).await;
     }

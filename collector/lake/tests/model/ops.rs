@@ -1,10 +1,12 @@
 //! What may happen, as values that proptest can make and shrink.
 
 use headwater_lake::testing::Fault;
-use proptest::prelude::{Just, Strategy, prop_oneof};
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
 
 /// Branches a case may have: few, so that verbs meet.
 const BRANCHES: usize = 3;
+/// How far verbs look back.
+const BACK: usize = 4;
 /// Writers a case has.
 pub(super) const WRITERS: usize = 3;
 
@@ -38,6 +40,33 @@ pub(super) enum Op {
         from: usize,
         tag: usize,
     },
+    /// A branch takes what another has.
+    Merge {
+        from: usize,
+        into: usize,
+        no_ff: bool,
+        trouble: Trouble,
+    },
+    /// One of the last commits is undone.
+    Revert {
+        branch: usize,
+        back: usize,
+        trouble: Trouble,
+    },
+    /// One of the last commits of a branch comes to another.
+    Pick {
+        from: usize,
+        back: usize,
+        into: usize,
+        trouble: Trouble,
+    },
+    /// A branch goes back to one of its last heads.
+    SetBack {
+        branch: usize,
+        back: usize,
+        all: bool,
+        trouble: Trouble,
+    },
     /// Every process ends and opens the lake anew.
     Reopen,
 }
@@ -52,11 +81,28 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(writer, branch, rows, trouble)| Op::Commit { writer, branch, rows, trouble }),
         1 => (0..WRITERS, 0..BRANCHES).prop_map(|(writer, branch)| Op::Evolve { writer, branch }),
         2 => (0..BRANCHES, trouble()).prop_map(|(branch, trouble)| Op::Race { branch, trouble }),
-        2 => (0..BRANCHES, 0..BRANCHES, trouble())
+        3 => (0..BRANCHES, 0..BRANCHES, trouble())
             .prop_map(|(from, to, trouble)| Op::Branch { from, to, trouble }),
         1 => (0..BRANCHES, 0..BRANCHES).prop_map(|(from, tag)| Op::Tag { from, tag }),
+        4 => (0..BRANCHES, 0..BRANCHES, any::<bool>(), trouble())
+            .prop_map(|(from, into, no_ff, trouble)| Op::Merge { from, into, no_ff, trouble }),
+        2 => (0..BRANCHES, 0..BACK, trouble())
+            .prop_map(|(branch, back, trouble)| Op::Revert { branch, back, trouble }),
+        1 => (0..BRANCHES, 0..BACK, 0..BRANCHES, trouble())
+            .prop_map(|(from, back, into, trouble)| Op::Pick { from, back, into, trouble }),
+        1 => (0..BRANCHES, 1..BACK, any::<bool>(), trouble())
+            .prop_map(|(branch, back, all, trouble)| Op::SetBack { branch, back, all, trouble }),
         1 => Just(Op::Reopen),
     ]
+}
+
+/// A commit, and all branches at it.
+pub(super) fn beginning() -> Vec<Op> {
+    let calm = || Trouble(Fault::None);
+    let branches = (1..BRANCHES).map(|to| Op::Branch { from: 0, to, trouble: calm() });
+    let mut ops = vec![Op::Commit { writer: 0, branch: 0, rows: 1, trouble: calm() }];
+    ops.extend(branches);
+    ops
 }
 
 fn trouble() -> impl Strategy<Value = Trouble> {

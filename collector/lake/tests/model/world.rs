@@ -22,6 +22,10 @@ pub(super) struct Tally {
     unknown_not: u32,
     deaths: u32,
     branches: u32,
+    pub(super) merges: u32,
+    pub(super) reverts: u32,
+    pub(super) picks: u32,
+    pub(super) resets: u32,
 }
 
 impl Tally {
@@ -33,6 +37,10 @@ impl Tally {
         self.unknown_not += other.unknown_not;
         self.deaths += other.deaths;
         self.branches += other.branches;
+        self.merges += other.merges;
+        self.reverts += other.reverts;
+        self.picks += other.picks;
+        self.resets += other.resets;
     }
 
     /// Every kind of outcome was met, once there were enough cases for it.
@@ -45,6 +53,10 @@ impl Tally {
             self.unknown_not,
             self.deaths,
             self.branches,
+            self.merges,
+            self.reverts,
+            self.picks,
+            self.resets,
         ];
         assert!(cases < 300 || all.iter().all(|met| *met > 0), "something never happened: {self:?}");
     }
@@ -52,32 +64,36 @@ impl Tally {
 
 /// What became of a verb, in its own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     Done,
     Refused,
     Unknown,
 }
 
 pub(super) struct World {
-    store: Arc<FaultStore>,
-    lake: Lake,
+    pub(super) store: Arc<FaultStore>,
+    pub(super) lake: Lake,
     /// Per writer one for each branch it has written to: each keeps its own idea of the head.
     writers: Vec<BTreeMap<String, LakeWriter>>,
     /// The map: what each branch holds.
-    model: BTreeMap<String, Contents>,
+    pub(super) model: BTreeMap<String, Contents>,
     /// The heads as last seen.
-    heads: BTreeMap<String, CommitId>,
+    pub(super) heads: BTreeMap<String, CommitId>,
     tags: BTreeMap<String, CommitId>,
     /// Every commit that was ever seen, and what it held then.
-    pinned: BTreeMap<CommitId, Contents>,
-    /// Commits that were acknowledged, by branch.
-    acked: Vec<(String, CommitId)>,
+    pub(super) pinned: BTreeMap<CommitId, Contents>,
+    /// Commits of rows that were acknowledged: on which branch, and which rows.
+    pub(super) acked: Vec<(String, CommitId, Vec<i64>)>,
+    /// Heads each branch has had, in order.
+    pub(super) lines: BTreeMap<String, Vec<CommitId>>,
+    /// Something else than additions happened: verbs may be in conflict from now on.
+    pub(super) mixed: bool,
     next: i64,
-    time_us: i64,
-    tally: Tally,
+    pub(super) time_us: i64,
+    pub(super) tally: Tally,
 }
 
-fn name(text: &str) -> RefName {
+pub(super) fn ref_name(text: &str) -> RefName {
     RefName::new(text).unwrap()
 }
 
@@ -94,6 +110,8 @@ impl World {
             tags: BTreeMap::new(),
             pinned: BTreeMap::new(),
             acked: Vec::new(),
+            lines: BTreeMap::new(),
+            mixed: false,
             next: 0,
             time_us: START_US,
             tally: Tally::default(),
@@ -102,18 +120,49 @@ impl World {
 
     pub(super) async fn apply(&mut self, op: &Op) {
         self.time_us += 1_000_000;
+        // Whatever is written goes to a branch that is there, so that branches have a history in common.
+        let there = |n: &usize| {
+            let names: Vec<&String> = self.heads.keys().collect();
+            names.get(n % names.len().max(1)).map_or_else(|| "main".to_owned(), |name| (*name).clone())
+        };
         match op {
             Op::Commit { writer, branch, rows, trouble } => {
-                self.commit(*writer, branch_name(*branch), *rows, false, trouble).await;
+                let branch = there(branch);
+                self.commit(*writer, &branch, *rows, false, trouble).await;
             }
             Op::Evolve { writer, branch } => {
-                self.commit(*writer, branch_name(*branch), 2, true, &Trouble(Fault::None)).await;
+                let branch = there(branch);
+                self.mixed = true;
+                self.commit(*writer, &branch, 2, true, &Trouble(Fault::None)).await;
             }
-            Op::Race { branch, trouble } => self.race(branch_name(*branch), trouble).await,
+            Op::Race { branch, trouble } => {
+                let branch = there(branch);
+                self.race(&branch, trouble).await;
+            }
             Op::Branch { from, to, trouble } => {
-                self.branch(branch_name(*from), branch_name(*to), trouble).await;
+                let from = there(from);
+                self.branch(&from, branch_name(*to), trouble).await;
             }
-            Op::Tag { from, tag } => self.tag(branch_name(*from), tag_name(*tag)).await,
+            Op::Tag { from, tag } => {
+                let from = there(from);
+                self.tag(&from, tag_name(*tag)).await;
+            }
+            Op::Merge { from, into, no_ff, trouble } => {
+                let (from, into) = (there(from), there(into));
+                self.merge(&from, &into, *no_ff, trouble).await;
+            }
+            Op::Revert { branch, back, trouble } => {
+                let branch = there(branch);
+                self.revert(&branch, *back, trouble).await;
+            }
+            Op::Pick { from, back, into, trouble } => {
+                let (from, into) = (there(from), there(into));
+                self.pick(&from, *back, &into, trouble).await;
+            }
+            Op::SetBack { branch, back, all, trouble } => {
+                let branch = there(branch);
+                self.set_back(&branch, *back, *all, trouble).await;
+            }
             Op::Reopen => self.reopen().await,
         }
     }
@@ -126,7 +175,7 @@ impl World {
 
     fn writer(&mut self, writer: usize, branch: &str) -> LakeWriter {
         let known = self.writers[writer].remove(branch);
-        known.unwrap_or_else(|| self.lake.writer(name(branch), format!("writer-{writer}")))
+        known.unwrap_or_else(|| self.lake.writer(ref_name(branch), format!("writer-{writer}")))
     }
 
     async fn commit(&mut self, at: usize, branch: &str, rows: i64, wide: bool, trouble: &Trouble) {
@@ -140,14 +189,14 @@ impl World {
             Ok(done) => {
                 self.tally.commits += 1;
                 self.tally.conflicts += done.conflicts;
-                self.acked.push((branch.to_owned(), done.id));
+                self.acked.push((branch.to_owned(), done.id, seqs.clone()));
                 Outcome::Done
             }
             Err(_) if dead => Outcome::Unknown,
             Err(CommitError::Unknown { .. }) => match writer.settle().await.unwrap() {
                 Some(done) => {
                     self.tally.unknown_there += 1;
-                    self.acked.push((branch.to_owned(), done.id));
+                    self.acked.push((branch.to_owned(), done.id, seqs.clone()));
                     Outcome::Done
                 }
                 None => Outcome::Refused,
@@ -196,7 +245,7 @@ impl World {
             };
             match settled {
                 Some(done) => {
-                    self.acked.push((branch.to_owned(), done.id));
+                    self.acked.push((branch.to_owned(), done.id, seqs.clone()));
                     contents = after(&contents, &seqs);
                 }
                 None if dead => open.push(seqs),
@@ -227,7 +276,7 @@ impl World {
     async fn branch(&mut self, from: &str, to: &str, trouble: &Trouble) {
         let Some(commit) = self.heads.get(from).cloned() else { return };
         self.store.set(trouble.0.clone());
-        let answer = self.lake.branch(&name(to), &commit, "test", self.time_us).await;
+        let answer = self.lake.branch(&ref_name(to), &commit, "test", self.time_us).await;
         let dead = self.store.is_dead();
         self.store.set(Fault::None);
         let outcome = match answer {
@@ -255,7 +304,7 @@ impl World {
 
     async fn tag(&mut self, from: &str, tag: &str) {
         let Some(commit) = self.heads.get(from).cloned() else { return };
-        let answer = self.lake.refs().tag(&name(tag), &commit, "test", self.time_us).await;
+        let answer = self.lake.refs().tag(&ref_name(tag), &commit, "test", self.time_us).await;
         match self.tags.get(tag) {
             Some(held) => assert_eq!(answer.is_ok(), held == &commit, "a tag moved"),
             None => {
@@ -265,7 +314,7 @@ impl World {
         }
     }
 
-    async fn reopen(&mut self) {
+    pub(super) async fn reopen(&mut self) {
         self.tally.deaths += 1;
         self.lake = testing::open_on(Arc::clone(&self.store) as Arc<dyn ObjectStore>).await.unwrap();
         self.writers.iter_mut().for_each(BTreeMap::clear);
@@ -281,21 +330,33 @@ impl World {
                 self.pinned.insert(id.clone(), contents);
             }
             found.insert(branch.to_string(), self.pinned[&id].clone());
-            self.heads.insert(branch.to_string(), id);
+            if self.heads.insert(branch.to_string(), id.clone()).as_ref() != Some(&id) {
+                self.lines.entry(branch.to_string()).or_default().push(id);
+            }
         }
         found
     }
 
-    /// Compares the lake with the map, before or after the verb as its outcome allows, and takes over what is there.
     async fn settle(&mut self, outcome: Outcome, wanted: BTreeMap<String, Contents>) {
+        self.settle_if(outcome, |found| found == &wanted).await;
+    }
+
+    /// Compares the lake with the map, before or after the verb as its outcome allows, and takes over what is there.
+    pub(super) async fn settle_if(
+        &mut self,
+        outcome: Outcome,
+        accept: impl Fn(&BTreeMap<String, Contents>) -> bool,
+    ) {
         let found = self.found().await;
         match outcome {
-            Outcome::Done => assert_eq!(found, wanted, "the verb said it was done"),
+            Outcome::Done => {
+                assert!(accept(&found), "a verb said it was done: {found:?} after {:?}", self.model);
+            }
             Outcome::Refused => {
                 self.tally.refused += 1;
                 assert_eq!(found, self.model, "the verb said that nothing happened");
             }
-            Outcome::Unknown if found == wanted => self.tally.unknown_there += 1,
+            Outcome::Unknown if accept(&found) => self.tally.unknown_there += 1,
             Outcome::Unknown => {
                 self.tally.unknown_not += 1;
                 assert_eq!(found, self.model, "a verb that was cut short left something of itself");
@@ -313,7 +374,7 @@ impl World {
         }
         let mut named: BTreeMap<String, Vec<CommitId>> = BTreeMap::new();
         for branch in self.model.keys() {
-            let log = self.lake.refs().history(&name(branch), usize::MAX).await.unwrap();
+            let log = self.lake.refs().history(&ref_name(branch), usize::MAX).await.unwrap();
             let seqs: Vec<u64> = log.iter().map(|entry| entry.seq).collect();
             assert_eq!(seqs, (1..=log.len() as u64).rev().collect::<Vec<_>>(), "{branch} has holes");
             assert!(log.windows(2).all(|pair| pair[0].prev_commit == pair[1].commit), "{branch} is torn");
@@ -321,7 +382,7 @@ impl World {
             assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{branch} names one twice");
             named.insert(branch.clone(), ids);
         }
-        for (branch, id) in &self.acked {
+        for (branch, id, _) in &self.acked {
             assert!(named[branch].contains(id), "{branch} forgot acknowledged {id}");
         }
         for (tag, id) in &self.tags {
