@@ -1,9 +1,13 @@
 //! Verbs of history on a lake with a long one and many branches: none of them may cost what the history is long.
 
-use super::bed::{quantile, request};
+use super::bed::{self, quantile, request};
 use super::{Bench, NAME};
 use anyhow::Result;
-use headwater_lake::{CommitId, Lake, RefName};
+use headwater_lake::{
+    By, CommitId, CommitKind, CommitRequest, Lake, MergeOptions, RefName, RollbackOptions, TableAppend,
+    TableName,
+};
+use headwater_tests::lakes::{small, small_batch};
 use headwater_tests::ticks::now;
 use serde_json::{Value, json};
 
@@ -44,7 +48,57 @@ pub(super) fn measure(bench: &mut Bench<'_>, lake: &Lake, commits: u64, branches
     let opened = now();
     bench.runtime.block_on(on_branch.commit(first))?;
     add(bench, &case, "first commit to a branch", &[opened.elapsed().as_secs_f64() * 1e3]);
+    joined(bench, lake, &case, commits)
+}
+
+/// Verbs that make commits: each on a head that has moved on since the branch was made.
+fn joined(bench: &mut Bench<'_>, lake: &Lake, case: &Value, commits: u64) -> Result<()> {
+    bench.bar.set_message("merges and rollbacks");
+    let (main, n) = (RefName::main(), u64::try_from(TRIES)?.min(20));
+    let (mut merges, mut rollbacks, mut reverts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut writer = lake.writer(main.clone(), "measure".to_owned());
+    for at in 0..n {
+        let request = request(&bench.recording, 2, commits + 10 + at)?;
+        let by = By { author: "measure".to_owned(), message: None, time_us: request.time_us };
+        let name = RefName::new(format!("joined/{at}"))?;
+        let (theirs, old) = bench.runtime.block_on(async {
+            let old = lake.resolve("main").await?;
+            lake.branch(&name, &old, "measure", by.time_us).await?;
+            writer.commit(aligned(at, by.time_us)?).await?;
+            anyhow::Ok((lake.writer(name, "measure".to_owned()).commit(request).await?.id, old))
+        })?;
+        let options = MergeOptions { no_ff: true, ..MergeOptions::default() };
+        let merged = timed(bench, 1, |bench| {
+            bench.runtime.block_on(lake.merge(&main, &theirs, &options, &by))?;
+            Ok(())
+        })?;
+        merges.extend(merged);
+        let back = timed(bench, 1, |bench| {
+            let done = bench.runtime.block_on(lake.rollback(&main, &old, RollbackOptions::default(), &by))?;
+            anyhow::ensure!(done.is_some(), "there was nothing to roll back");
+            Ok(())
+        })?;
+        rollbacks.extend(back);
+        let undone = timed(bench, 1, |bench| {
+            let done = bench.runtime.block_on(lake.revert(&main, &theirs, &by))?;
+            anyhow::ensure!(done.is_some(), "there was nothing to revert");
+            Ok(())
+        })?;
+        reverts.extend(undone);
+    }
+    add(bench, case, "merge", &merges);
+    add(bench, case, "rollback", &rollbacks);
+    add(bench, case, "revert", &reverts);
     Ok(())
+}
+
+/// A commit to a table of aligned rows, which a rollback sets back.
+fn aligned(n: u64, time_us: i64) -> Result<CommitRequest> {
+    let mut spec = small("aligned");
+    spec.name = TableName::new("aligned.drive")?;
+    let keys = bed::keys(0, i64::try_from(n)? * 10, 10, time_us * 1_000, 1_000_000);
+    let appends = vec![TableAppend { spec, batches: vec![small_batch("drive", &keys)?] }];
+    Ok(CommitRequest { kind: CommitKind::Align, time_us, appends, ..CommitRequest::default() })
 }
 
 fn branch(bench: &Bench<'_>, lake: &Lake, name: &str, at: &CommitId) -> Result<f64> {
