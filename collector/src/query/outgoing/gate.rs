@@ -167,17 +167,3 @@ async fn find(lake: &Lake, spec: &str, folders: &[&str]) -> Result<(RefName, Hea
         }),
     }
 }
-
-/// Asks at the terminal; without one nothing is done.
-fn confirm(question: &str) -> Result<(), QueryError> {
-    if !std::io::stdin().is_terminal() {
-        return Err(QueryError::Unconfirmed);
-    }
-    eprint!("{question} [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(QueryError::Declined),
-    }
-}
