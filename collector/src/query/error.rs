@@ -132,12 +132,6 @@ pub enum QueryError {
     /// A waiver that did not happen.
     #[error(transparent)]
     Waive(Box<crate::gate::waive::WaiveError>),
-    /// Nobody is there to be asked.
-    #[error("this needs a yes and there is no terminal to ask at; give --yes if it is meant")]
-    Unconfirmed,
-    /// The person said no.
-    #[error("nothing was done")]
-    Declined,
     /// A folder that is there already.
     #[error("{} is there already; name another folder, or give --force to replace it", .0.display())]
     OutExists(std::path::PathBuf),

@@ -3,13 +3,14 @@
 use super::Asked;
 use crate::gate::waive::{Waiver, rows_of, waive};
 use crate::query::cli::now;
+use crate::query::confirm::confirm;
 use crate::query::show::{Printer, object, time};
 use crate::query::{QueryError, row_values};
 use clap::Subcommand;
 use futures::TryStreamExt;
 use headwater_lake::{CommitObject, Head, Lake, LakeError, RefName, ScanOptions, TableName};
 use serde_json::{Map, Value, json};
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::Write;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::query) enum GateVerb {
@@ -57,9 +58,10 @@ pub(super) async fn run<W: Write>(
             let rows = rows_of(lake, &tip(lake, &name).await?)
                 .await
                 .map_err(crate::gate::waive::WaiveError::from)?;
-            if !yes {
-                confirm(&format!("Publish {} rows of {name} to {target} against the gate?", rows.1.count()))?;
-            }
+            confirm(
+                &format!("Publish {} rows of {name} to {target} against the gate?", rows.1.count()),
+                *yes,
+            )?;
             let waiver = Waiver { by: by.clone(), reason: reason.clone(), now: now() };
             let done = waive(lake, &name, &target, &waiver).await?;
             match asked.json {
