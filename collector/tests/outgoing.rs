@@ -355,7 +355,7 @@ async fn bash_completes_by_the_printed_script() {
     assert_eq!(ask(&["scan", "raw.im"]), ["raw.image", "raw.imu"]);
     // As bash divides `--at=ma`.
     assert_eq!(ask(&["scan", "raw.imu", "--at", "=", "ma"]), ["main"]);
-    assert_eq!(ask(&["exp"]), ["export", "export-manifest"]);
+    assert_eq!(ask(&["expo"]), ["export", "export-manifest"]);
     for (shell, words) in [("zsh", "#compdef headwater"), ("fish", "complete --command headwater")] {
         assert!(world.ok(&["completions", shell]).contains(words));
         // Checked by the shell itself where there is one.

@@ -103,6 +103,8 @@ impl Lake {
         time_us: i64,
     ) -> Result<(), LakeError> {
         self.commit_object(commit).await?;
+        // A run that begins after this looks at tags again before it deletes, minutes later.
+        self.ensure_not_condemned(commit).await?;
         if self.head(name).await?.is_some_and(|head| head.commit.is_some()) {
             return Err(LakeError::NameTaken { name: name.clone(), by: "branch" });
         }

@@ -11,7 +11,9 @@ use uuid::Uuid;
 
 use crate::error::LakeError;
 use crate::names::{CommitId, NameError, RefName, TableName, is_sha256_hex, sha256_hex};
-use crate::repo::{CommitObject, Head, LandingCursor, ObjectStoreRefs, RefOp, RefStore, TableEntry, format};
+use crate::repo::{
+    CommitKind, CommitObject, Head, LandingCursor, ObjectStoreRefs, RefOp, RefStore, TableEntry, format,
+};
 use crate::revision;
 use crate::scan::{self, Condition};
 use crate::store::{Created, LakeStore, Place};
@@ -160,7 +162,8 @@ impl Lake {
                 }
                 (commit, _) => commit?,
             };
-            next = commit.parents.first().cloned();
+            // Nothing before an erasure is looked at, whether it was collected yet or not.
+            next = commit.parents.first().filter(|_| commit.kind != CommitKind::Erase).cloned();
             commits.push(commit);
         }
         Ok(commits)

@@ -71,6 +71,9 @@ async fn crashes_and_what_cannot_start_never_pass() {
     assert!(missing.evidence["error"].as_str().unwrap().contains("cannot be started"), "{missing:?}");
 }
 
+/// Looks at a process before it counts as alive: some seconds of them.
+const LOOKS_MAX: u32 = 200_000;
+
 /// What it started is ended with it: the file its child would write never comes.
 #[tokio::test]
 async fn a_late_one_is_ended_with_all_it_started() {
@@ -83,9 +86,13 @@ async fn a_late_one_is_ended_with_all_it_started() {
     let started = std::fs::read_to_string(&pids).unwrap();
     assert_eq!(started.lines().count(), 3, "three tries");
     for pid in started.lines() {
-        // Killed, it is gone or waits for init to take note of it.
-        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let is_gone = state.is_empty() || state.contains(") Z ") || state.contains(") X ");
+        // Killed, it is gone once it was its turn, or waits for init to take note of it.
+        let mut state = String::new();
+        let is_gone = (0..LOOKS_MAX).any(|_| {
+            std::thread::yield_now();
+            state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            state.is_empty() || state.contains(") Z ") || state.contains(") X ")
+        });
         assert!(is_gone, "{state}");
     }
 }

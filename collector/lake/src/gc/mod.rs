@@ -292,8 +292,7 @@ impl Run<'_> {
         if report.restarts <= RESTARTS_MAX {
             report.deleted = self.sweep(&condemned, &mut *tell).await?;
         }
-        let old = prune::old_entries(lake, self.store_us - self.options.keep.reflog_us).await?;
-        report.entries_pruned = prune::prune(store, &old).await?;
+        report.entries_pruned = prune::prune(lake, self.store_us - self.options.keep.reflog_us).await?;
         staging::remove(store, before_us, &mut report).await?;
         condemn::forget(store).await?;
         lease::forget_older(store, self.lease).await?;

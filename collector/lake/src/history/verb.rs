@@ -80,5 +80,8 @@ pub(super) fn described(commit: &CommitObject) -> String {
 
 /// A commit that a verb was told to work on.
 pub(super) async fn named(lake: &Lake, id: &CommitId) -> Result<CommitObject, LakeError> {
-    lake.commit_object(id).await
+    let commit = lake.commit_object(id).await?;
+    // What it names may come back by this verb, so it must not be on its way out.
+    lake.ensure_not_condemned(id).await?;
+    Ok(commit)
 }

@@ -1,4 +1,5 @@
-//! Ancestors of commits. Old parents may be gone, because history is thinned: a walk ends there and says so.
+//! Ancestors of commits. Old parents may be gone, because history is thinned: a walk goes on at the next older commit
+//! that was kept, or ends and says so. An erasure ends it always.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
@@ -6,7 +7,7 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::{CommitId, RefName};
-use crate::repo::CommitObject;
+use crate::repo::{CommitKind, CommitObject};
 
 /// Most commits one walk reads: a year at one commit each 30 s. Beyond it an answer would take minutes on an object
 /// store, and asking for something nearer is the better question.
@@ -42,6 +43,29 @@ pub(crate) async fn kept(lake: &Lake, id: &CommitId) -> Result<Option<CommitObje
     }
 }
 
+/// A commit's parents as walks follow them: none below an erasure.
+fn followed(commit: &CommitObject) -> &[CommitId] {
+    if commit.kind == CommitKind::Erase { &[] } else { &commit.parents }
+}
+
+/// Reads the parent in this place of `child`, or what was kept of the line below it.
+async fn parent_of(
+    lake: &Lake,
+    child: &CommitObject,
+    parent: &CommitId,
+) -> Result<Option<CommitObject>, LakeError> {
+    if let Some(commit) = kept(lake, parent).await? {
+        return Ok(Some(commit));
+    }
+    if child.parents.first() != Some(parent) {
+        return Ok(None);
+    }
+    match lake.kept_below(child).await? {
+        Some(below) => lake.commit_object(&below).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 const OURS: u8 = 1;
 const THEIRS: u8 = 2;
 /// Below a commit that both lines have.
@@ -54,7 +78,9 @@ type Queue = BinaryHeap<(i64, Reverse<CommitId>)>;
 /// below common commits is left. Reads the commits that came since they parted, and few below.
 pub(crate) async fn meeting(lake: &Lake, ours: &CommitId, theirs: &CommitId) -> Result<Meeting, LakeError> {
     let mut paint: HashMap<CommitId, u8> = HashMap::new();
-    let mut known: HashMap<CommitId, (i64, Vec<CommitId>)> = HashMap::new();
+    let mut known: HashMap<CommitId, CommitObject> = HashMap::new();
+    // Where a parent is gone, what stands for it.
+    let mut stand_in: HashMap<CommitId, CommitId> = HashMap::new();
     let mut queue = Queue::new();
     let mut common: BTreeSet<CommitId> = BTreeSet::new();
     let mut ended_at = None;
@@ -62,7 +88,7 @@ pub(crate) async fn meeting(lake: &Lake, ours: &CommitId, theirs: &CommitId) -> 
         let commit = lake.commit_object(id).await?;
         *paint.entry(id.clone()).or_insert(0) |= colour;
         queue.push((commit.time_us, Reverse(id.clone())));
-        known.insert(id.clone(), (commit.time_us, commit.parents));
+        known.insert(id.clone(), commit);
     }
     while queue.iter().any(|(_, Reverse(id))| paint.get(id).is_some_and(|colour| colour & STALE == 0)) {
         let Some((_, Reverse(id))) = queue.pop() else { break };
@@ -73,29 +99,35 @@ pub(crate) async fn meeting(lake: &Lake, ours: &CommitId, theirs: &CommitId) -> 
             }
             colour |= STALE;
         }
-        let parents = known.get(&id).map(|(_, parents)| parents.clone()).unwrap_or_default();
+        let parents = known.get(&id).map(|commit| followed(commit).to_vec()).unwrap_or_default();
         for parent in parents {
+            let parent = stand_in.get(&parent).cloned().unwrap_or(parent);
             let before = paint.get(&parent).copied().unwrap_or(0);
             if before | colour == before {
                 continue;
             }
-            if !known.contains_key(&parent) {
+            let mut place = parent.clone();
+            if let (false, Some(child)) = (known.contains_key(&parent), known.get(&id)) {
                 bounded(known.len(), &parent)?;
-                let Some(commit) = kept(lake, &parent).await? else {
+                let Some(commit) = parent_of(lake, child, &parent).await? else {
                     ended_at = Some(id.clone());
                     continue;
                 };
-                known.insert(parent.clone(), (commit.time_us, commit.parents));
+                place = commit.id.clone();
+                if place != parent {
+                    stand_in.insert(parent, place.clone());
+                }
+                known.entry(place.clone()).or_insert(commit);
             }
-            paint.insert(parent.clone(), before | colour);
-            if let Some((time_us, _)) = known.get(&parent) {
-                queue.push((*time_us, Reverse(parent)));
+            *paint.entry(place.clone()).or_insert(0) |= colour;
+            if let Some(commit) = known.get(&place) {
+                queue.push((commit.time_us, Reverse(place)));
             }
         }
     }
     // A common commit found first may turn out to lie below another one.
     common.retain(|id| paint.get(id).is_some_and(|colour| colour & STALE == 0));
-    let newest = |id: &CommitId| (known.get(id).map(|(time_us, _)| *time_us), Reverse(id.clone()));
+    let newest = |id: &CommitId| (known.get(id).map(|commit| commit.time_us), Reverse(id.clone()));
     Ok(Meeting { base: common.into_iter().max_by_key(newest), ended_at })
 }
 
@@ -182,14 +214,17 @@ impl Lake {
         while let Some((at, Reverse(id))) = queue.pop().filter(|_| entries.len() < limit) {
             let Some(commit) = waiting.remove(&id) else { continue };
             let mut missing = Vec::new();
-            for parent in &commit.parents {
-                if !seen.insert(parent.clone()) {
+            for parent in followed(&commit) {
+                if seen.contains(parent) {
                     continue;
                 }
-                match kept(self, parent).await? {
+                match parent_of(self, &commit, parent).await? {
                     Some(found) => {
-                        queue.push((found.time_us.min(at.saturating_sub(1)), Reverse(parent.clone())));
-                        waiting.insert(parent.clone(), found);
+                        seen.insert(parent.clone());
+                        if found.id == *parent || seen.insert(found.id.clone()) {
+                            queue.push((found.time_us.min(at.saturating_sub(1)), Reverse(found.id.clone())));
+                            waiting.insert(found.id.clone(), found);
+                        }
                     }
                     None => missing.push(parent.clone()),
                 }

@@ -141,7 +141,9 @@ impl ObjectStore for AgedStore {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         self.step()?;
-        self.below.list_with_delimiter(prefix).await
+        let mut listed = self.below.list_with_delimiter(prefix).await?;
+        listed.objects = listed.objects.into_iter().map(|meta| self.aged(meta)).collect();
+        Ok(listed)
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
