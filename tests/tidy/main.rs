@@ -318,10 +318,14 @@ fn readme_and_samples() {
     let blocks: Vec<&str> =
         readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!blocks.is_empty(), "README shows a configuration");
+    let least = read(root().join("tests/golden/collector_config/valid/least.toml"));
     for block in blocks {
-        let parsed = match block.contains("[device]") {
-            true => headwater_agent::config::parse_text(block).map(|_| ()).map_err(|e| e.to_string()),
-            false => headwater_collector::config::parse_text(block).map(|_| ()).map_err(|e| e.to_string()),
+        let collector = |text: &str| headwater_collector::config::parse_text(text).map(|_| ());
+        let parsed = match (block.contains("[device]"), block.contains("[tenant]")) {
+            (true, _) => headwater_agent::config::parse_text(block).map(|_| ()).map_err(|e| e.to_string()),
+            (false, true) => collector(block).map_err(|e| e.to_string()),
+            // A part of it, as one adds it to what is there.
+            (false, false) => collector(&format!("{least}\n{block}")).map_err(|e| e.to_string()),
         };
         assert_eq!(parsed, Ok(()), "README's configuration does not parse:\n{block}");
     }
