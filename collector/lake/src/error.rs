@@ -77,7 +77,9 @@ pub enum LakeError {
     #[error(transparent)]
     Foreign(#[from] ForeignError),
     /// Nothing answers to the revision.
-    #[error("find revision {spec:?}: no such ref, tag or commit; `headwater branch`, `headwater tag` and `headwater log` list what there is")]
+    #[error(
+        "find revision {spec:?}: no such ref, tag or commit; `headwater branch`, `headwater tag` and `headwater log` list what there is"
+    )]
     UnknownRevision {
         /// What was asked for.
         spec: String,
