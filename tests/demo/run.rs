@@ -28,7 +28,7 @@ const COMMIT_INTERVAL_MS: u64 = 2_000;
 const DRAIN_LIMIT: Duration = Duration::from_secs(400);
 /// Seconds between kills under `--chaos`: 20 s of playing see each process killed and the power cut once.
 const KILL_EVERY_S: u64 = 4;
-/// What a power cut may take: a slab that is still open, and what waits for its sync (R1).
+/// What a power cut may take: a slab that is still open, and what waits for its sync.
 const LOSS_WINDOW_MS: u64 = SLAB_MS_MAX + SYNC_INTERVAL_MS;
 
 /// Runs the demo; `true` if nothing was lost, doubled or wrong.

@@ -32,7 +32,7 @@ const RATIO_MAX: usize = 32 * RATIO_ONE;
 /// When a batch is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchSettings {
-    /// Longest wait of a slab, ms (R18: 1 000 unmetered, 10 000 metered, 0 for the control lane).
+    /// Longest wait of a slab, ms (1 000 unmetered, 10 000 metered, 0 for the control lane).
     pub linger_ms: u64,
     /// Largest message, envelope included, bytes.
     pub message_bytes_max: usize,

@@ -68,7 +68,7 @@ pub enum ShipError {
     /// An ack was not used.
     #[error("refused an ack")]
     Ack(#[from] AckError),
-    /// The collector holds seqs we never gave out: this card was restored or cloned (R7). Nothing is
+    /// The collector holds seqs we never gave out: this card was restored or cloned. Nothing is
     /// shipped or trimmed until the spool starts a new epoch.
     #[error(
         "the collector holds stream {stream:?} up to {acked}, this spool only knows seqs below {next:?}: \

@@ -143,7 +143,7 @@ impl Session {
         }
     }
 
-    /// Data may be sent: the first hello of a process must be answered (R7); a later one may stay open
+    /// Data may be sent: the first hello of a process must be answered; a later one may stay open
     /// for long, which D1 makes safe.
     pub(super) fn may_ship(&self, now: BootNanos) -> bool {
         match &self.state {

@@ -76,7 +76,7 @@ pub struct ShipStatus {
     pub last_ack: Option<BootNanos>,
     /// Last thing that went wrong, for a person.
     pub last_error: Option<String>,
-    /// The card was restored or cloned: nothing is shipped before a new epoch (R7).
+    /// The card was restored or cloned: nothing is shipped before a new epoch.
     pub restored_card: bool,
     /// Why the collector takes nothing of this gateway any more: its certificate is revoked.
     pub shut_out: Option<String>,

@@ -32,7 +32,7 @@ pub struct Settings {
     pub bytes_max: u64,
     /// Bytes of the file system left to others.
     pub free_bytes_min: u64,
-    /// Start a new epoch whatever is found: the collector knows seqs beyond ours (R7).
+    /// Start a new epoch whatever is found: the collector knows seqs beyond ours.
     pub new_epoch: bool,
 }
 

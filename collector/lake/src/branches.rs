@@ -90,7 +90,8 @@ impl Lake {
         self.refs().publish(name, Some(&head), &update).await
     }
 
-    /// Names `commit` for ever: a tag never moves and is never removed. Setting it again to the same commit is fine.
+    /// Names `commit` for ever: a tag never moves, and only an erasure may remove it. Setting it again to the
+    /// same commit is fine.
     ///
     /// # Errors
     /// [`LakeError::TagExists`] when it names another commit; [`LakeError::NameTaken`] when a branch has the name; when

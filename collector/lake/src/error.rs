@@ -12,7 +12,7 @@ use crate::table::TableError;
 pub enum LakeError {
     /// There is no lake at the location.
     #[error(
-        "open lake at {location}: `_repo/format.json` is not there; name an existing lake (--lake), or let the collector make one at its first start"
+        "open lake at {location}: `_repo/format.json` is not there; name an existing lake (--lake), make one with `headwater lake init`, or let the collector make one at its first start"
     )]
     NotALake {
         /// Where it was looked for.
@@ -77,7 +77,9 @@ pub enum LakeError {
     #[error(transparent)]
     Foreign(#[from] ForeignError),
     /// Nothing answers to the revision.
-    #[error("find revision {spec:?}: no such ref, tag or commit; `headwater log` lists what there is")]
+    #[error(
+        "find revision {spec:?}: no such ref, tag or commit; `headwater branch`, `headwater tag` and `headwater log` list what there is"
+    )]
     UnknownRevision {
         /// What was asked for.
         spec: String,

@@ -1,7 +1,7 @@
 //! Fills an aligner from the lake: after a start, a rollback, or when rows it had let go are needed again.
 //!
 //! What it holds is a function of the raw tables, the ledger and the stored coverage alone, so a killed aligner goes on
-//! where its last commit left off (R15).
+//! where its last commit left off.
 
 use super::aligner::{Aligner, SPINE_ROWS_PER_PASS, place};
 use super::asof::{Instant, Sample};

@@ -1,4 +1,4 @@
-//! Kinds: the union of what the fleet declares, by (kind, field name), as the columns of one table per kind (R11).
+//! Kinds: the union of what the fleet declares, by (kind, field name), as the columns of one table per kind.
 
 use super::tables::{RAW_SORT, blob, long, properties, raw_columns, raw_table, text};
 use headwater_core::id::{FieldName, KindName};

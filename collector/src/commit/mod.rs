@@ -6,7 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`tables`] | the declarations of `ops.*` and the common columns of `raw.*` |
-//! | [`kinds`] | the union of fields per kind across the fleet (R11), and what does not fit it |
+//! | [`kinds`] | the union of fields per kind across the fleet, and what does not fit it |
 //! | [`cells`] | rows of small tables by column name |
 //! | [`clock_rows`] | rows of `hw/clock` as `ops.clock` keeps them, and back |
 //! | [`raw`] | sections of a batch as Arrow columns |

@@ -4,8 +4,7 @@
 //! window ─► rules (pure) ─► staging branch wap/<id> ─► hooks ─► pass: published │ fail: quarantine/<id>
 //! ```
 //! Pure checks over a window of aligned rows, each with a verdict and the numbers behind it, and people's own checks of
-//! the rows as staged. They judge `aligned.*` only: raw rows were admitted before, and go on whatever is found here
-//! (R15).
+//! the rows as staged. They judge `aligned.*` only: raw rows were admitted before, and go on whatever is found here.
 
 pub mod hook;
 pub mod picture;

@@ -1,7 +1,7 @@
 //! Aligning beside ingest: feeds committed rows to the recipes, and publishes what the gate passes, in commits of its own.
 //!
 //! Nothing in here can stop raw rows: an error leaves a recipe behind, to be filled again from the raw tables, and a
-//! candidate on a staging branch is judged by a task of its own (R15).
+//! candidate on a staging branch is judged by a task of its own.
 
 use super::audit::{Audit, AuditError, begin, finish};
 use super::candidate::Candidate;

@@ -1,4 +1,4 @@
-//! Compaction and corrections beside ingest (R16, R17): the long part runs on the blocking pool and moves nothing; what it
+//! Compaction and corrections beside ingest: the long part runs on the blocking pool and moves nothing; what it
 //! made is published between two commits of rows, by the same writer, so that nobody races anybody.
 //!
 //! ```text

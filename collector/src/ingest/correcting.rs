@@ -1,4 +1,4 @@
-//! Corrected times of committed rows (R16): which rows of which days a better track changes, and what a correcting commit
+//! Corrected times of committed rows: which rows of which days a better track changes, and what a correcting commit
 //! says of them beside the rows themselves.
 
 mod rederived;

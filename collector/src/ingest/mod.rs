@@ -8,7 +8,7 @@
 //!                                                                            or wap/<id>, judged beside ingest
 //! ```
 //! Everything up to the commit is pure and in memory. The commit carries the landing cursors, so whatever a crash takes
-//! is read again from them, and the ledger makes the overlap harmless (D1). Raw rows never wait for a recipe (R15).
+//! is read again from them, and the ledger makes the overlap harmless (D1). Raw rows never wait for a recipe.
 //!
 //! One task ingests into a branch; a second one on the same branch would need its rows checked against the other's.
 

@@ -22,7 +22,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Reads a Headwater lake: commits, tables, devices, clocks, gaps and rows; imports cards; and makes a fleet's certificates.
+/// A Headwater lake at the command line: reads it, keeps its versions, looks after it and serves it; imports cards; makes a
+/// fleet's certificates.
 #[derive(Debug, Parser)]
 #[command(
     name = "headwater",

@@ -154,7 +154,7 @@ pub enum QueryError {
     NoPictures(String),
     /// A large object that is not where its row says.
     #[error(
-        "{path} is not in the lake though a row names it; `headwater lake-check` finds what else is missing"
+        "{path} is not in the lake though a row names it; `headwater lake check` finds what else is missing"
     )]
     NoBlob {
         /// Below the lake's root.

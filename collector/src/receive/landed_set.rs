@@ -199,7 +199,7 @@ impl LandedSet {
     pub fn commit(&mut self, mark: &CommitMark) -> BTreeSet<DeviceEpoch> {
         for (incarnation, cursor) in &mark.cursors {
             let mine = self.mark.cursors.entry(*incarnation).or_insert(*cursor);
-            // R2: the landing cursor never goes back.
+            // The landing cursor never goes back.
             if *mine < *cursor {
                 *mine = *cursor;
             }

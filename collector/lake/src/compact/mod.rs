@@ -1,4 +1,4 @@
-//! Compaction in tiers (R17): many small files become few large ones, sorted, with deleted rows left out.
+//! Compaction in tiers: many small files become few large ones, sorted, with deleted rows left out.
 //!
 //! ```text
 //! survey (which files, from manifests) ─▶ work (read, merge, encode, store) ─▶ one commit of kind `compact`

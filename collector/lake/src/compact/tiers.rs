@@ -1,4 +1,4 @@
-//! Which files to merge, decided from nothing but the list of them (R17).
+//! Which files to merge, decided from nothing but the list of them.
 //!
 //! Files of one table and day climb four steps, each some times larger than the one before, so that a row is written again
 //! four times at most while today stays few files: commit, minutes, tens of minutes, hour, day. A step is taken when there

@@ -1,4 +1,4 @@
-//! Rows whose time a better clock track would change (R16): those whose grade would rise, and those whose old time lies
+//! Rows whose time a better clock track would change: those whose grade would rise, and those whose old time lies
 //! outside the new interval. A bound that merely shrinks changes nothing.
 //!
 //! Nothing is rewritten here: what is due stands in `ops.corrections`, newest row per (device, epoch, boot, stream, day), from

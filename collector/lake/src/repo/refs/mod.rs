@@ -145,7 +145,7 @@ pub trait RefStore: Debug + Send + Sync {
     /// The commit a tag names.
     async fn tagged(&self, name: &RefName) -> Result<Option<CommitId>, LakeError>;
 
-    /// All tags, by name. There is no way to remove one: what people cite must stay.
+    /// All tags, by name. There is no way to remove one here: what people cite must stay, and only an erasure may take it.
     async fn tags(&self) -> Result<Vec<Tag>, LakeError>;
 
     /// Removes entries from the old end of a ref's log that are older than `older_than_us` (UTC µs) both by the time
