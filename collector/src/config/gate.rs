@@ -196,7 +196,19 @@ fn read_webhook(
     let secret_file = table.text("secret_file", mistakes).map(|file| folder.join(file));
     let kinds = table.texts("kinds", mistakes);
     let known = [
-        "ingest", "resolve", "align", "compact", "merge", "revert", "rollback", "reset", "schema", "foreign",
+        "ingest",
+        "resolve",
+        "align",
+        "compact",
+        "merge",
+        "revert",
+        "rollback",
+        "reset",
+        "schema",
+        "foreign",
+        "retention",
+        "erase",
+        "repair",
         "delete",
     ];
     for kind in kinds.iter().filter(|kind| !known.contains(&kind.as_str())) {
