@@ -3,6 +3,7 @@
 use crate::foreign::ForeignError;
 use crate::names::{CommitId, NameError, RefName, TableName};
 use crate::protect::Protected;
+use crate::repo::CommitKind;
 use crate::store::Trouble;
 use crate::table::TableError;
 
@@ -253,6 +254,20 @@ pub enum LakeError {
     CoverageMoved {
         /// The recipe.
         recipe: String,
+    },
+    /// Captures left the branch after the candidate was made, or its fork is not on the branch any more.
+    #[error(
+        "adopt candidate: {} after it was made; align it anew on the branch's head",
+        match by {
+            Some(kind) => format!("commit {} of kind {} took captures out", commit.short(), kind.as_str()),
+            None => format!("commit {} left the branch's line", commit.short()),
+        }
+    )]
+    Overturned {
+        /// The commit at fault, or the fork.
+        commit: CommitId,
+        /// What it was for.
+        by: Option<CommitKind>,
     },
     /// A candidate and its branch changed one table in ways that do not add up.
     #[error("adopt {table}: {reason}; align it anew on the branch's head, or merge the candidate by hand")]

@@ -1,11 +1,16 @@
 //! Moves of refs that make no commit: taking a branch away, and names nobody else gives.
 
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::{CommitId, NameError, RefName};
-use crate::repo::{Head, PublishError, RefOp, RefUpdate};
+use crate::repo::{Head, PublishError, RefOp, RefUpdate, heads_folder};
+
+/// Heads read at once.
+const READS_MAX: usize = 16;
 
 /// Crockford's digits in lower case, as ref names must be.
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -78,8 +83,19 @@ impl Lake {
     /// When the store fails.
     pub async fn refs_below(&self, folder: &str) -> Result<Vec<(RefName, Head)>, LakeError> {
         let below = format!("{folder}/");
-        let mut refs = self.refs().list().await?;
-        refs.retain(|(name, _)| name.as_str().starts_with(&below));
+        let names = self.store().folders_in(heads_folder()).await?;
+        let names = names.iter().filter_map(|key| RefName::from_key(key).ok());
+        // Only the heads of these are read: of other refs there may be thousands.
+        let heads: Vec<BoxFuture<'_, Result<_, LakeError>>> = names
+            .filter(|name| name.as_str().starts_with(&below))
+            .map(|name| async move { Ok((self.head(&name).await?, name)) }.boxed())
+            .collect();
+        let found: Vec<(Option<Head>, RefName)> =
+            futures::stream::iter(heads).buffered(READS_MAX).try_collect().await?;
+        let live =
+            |(head, name): (Option<Head>, RefName)| Some((name, head.filter(|head| head.commit.is_some())?));
+        let mut refs: Vec<(RefName, Head)> = found.into_iter().filter_map(live).collect();
+        refs.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(refs)
     }
 }

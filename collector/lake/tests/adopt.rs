@@ -93,7 +93,8 @@ async fn a_branch_that_moved_takes_untouched_tables_as_they_are_and_appends_to_t
     let done = writer.adopt(adopt(&fork, &candidate, None, 1)).await.unwrap().unwrap();
     assert_eq!(counts(&lake, &done.id).await, [20, 10, 3]);
     assert_eq!((done.commit.kind, done.rows), (CommitKind::Align, 11));
-    assert_eq!(done.commit.parents[1], candidate);
+    assert_eq!(done.commit.parents.len(), 1, "named in the lineage only, so that history may thin");
+    assert!(done.commit.lineage.inputs.contains(&format!("candidate {candidate}")));
     assert_eq!(done.commit.coverage["drive"], coverage(1));
     let staged = lake.tables(&candidate).await.unwrap();
     assert_eq!(done.commit.tables[&name("aligned.drive")], staged[&name("aligned.drive")], "no new metadata");
@@ -217,4 +218,34 @@ async fn a_ref_is_dropped_once_and_only_if_it_is_the_one_meant() {
     assert_eq!((head.op, head.commit), (RefOp::Delete, None));
     assert!(lake.drop_ref(&branch, None, "test", NOON_US, "done").await.unwrap().is_none());
     assert!(lake.refs_below("wap").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_candidate_made_before_captures_left_is_refused() {
+    for kind in [CommitKind::Reset, CommitKind::Erase, CommitKind::Repair, CommitKind::Ingest] {
+        let lake = testing::memory().await.unwrap();
+        let (fork, candidate) = staged(&lake).await;
+        let mut writer = lake.writer(RefName::main(), "test".to_owned());
+        let since = writer.commit(CommitRequest { kind, ..both(10, 10, NOON_US + 5) }).await.unwrap().id;
+        writer.commit(both(20, 10, NOON_US + 6)).await.unwrap();
+        let adopted = writer.adopt(adopt(&fork, &candidate, None, 1)).await;
+        match adopted {
+            Ok(done) => assert!(kind == CommitKind::Ingest && done.is_some()),
+            Err(CommitError::Failed { source: LakeError::Overturned { commit, by }, .. }) => {
+                assert_eq!((commit, by), (since, Some(kind)));
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    // Made on a line that is not this branch's.
+    let lake = testing::memory().await.unwrap();
+    let (fork, candidate) = staged(&lake).await;
+    let other = RefName::new("other").unwrap();
+    let mut writer = lake.writer(other, "test".to_owned());
+    writer.commit(both(0, 10, NOON_US)).await.unwrap();
+    let refused = writer.adopt(adopt(&fork, &candidate, None, 1)).await.unwrap_err();
+    assert!(
+        matches!(&refused, CommitError::Failed { source: LakeError::Overturned { by: None, .. }, .. }),
+        "{refused:?}"
+    );
 }

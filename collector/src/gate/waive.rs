@@ -120,8 +120,10 @@ impl From<CandidateError> for WaiveError {
 
 async fn coverage(lake: &Lake, entry: Option<&CoverageEntry>) -> Result<Coverage, CandidateError> {
     let Some(entry) = entry else { return Ok(Coverage::default()) };
-    let stored = lake.state(&entry.hash).await?;
-    Ok(stored.map(|bytes| Coverage::from_bytes(&bytes)).transpose()?.unwrap_or_default())
+    let path = format!("state {}", entry.hash);
+    let gone = || LakeError::Corrupt { path, reason: "a commit names it and it is gone".to_owned() };
+    let bytes = lake.state(&entry.hash).await?.ok_or_else(gone)?;
+    Ok(Coverage::from_bytes(&bytes)?)
 }
 
 /// Publishes the candidate under `name` to `target`, with a row of `ops.verdicts` that says who waived it, and takes the

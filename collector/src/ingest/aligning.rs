@@ -239,10 +239,20 @@ impl Slot {
                 self.is_held = true;
                 return Ok(());
             }
-            Some(entry) => {
-                let stored = lake.state(&entry.hash).await?;
-                stored.map(|bytes| Coverage::from_bytes(&bytes)).transpose()?.unwrap_or_default()
-            }
+            Some(entry) => match lake.state(&entry.hash).await? {
+                Some(bytes) => Coverage::from_bytes(&bytes)?,
+                // Without it every row would be aligned and published a second time.
+                None => {
+                    metrics::gauge!("headwater_align_recipe_held", "recipe" => recipe.name.to_string())
+                        .set(1.0);
+                    tracing::error!(
+                        recipe = %recipe.name, hash = entry.hash,
+                        "what was aligned is not known, its record is gone from the lake, and the recipe is held: `headwater lake check` says more"
+                    );
+                    self.is_held = true;
+                    return Ok(());
+                }
+            },
             None => Coverage::default(),
         };
         self.stored = entry.cloned();

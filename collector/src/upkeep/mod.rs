@@ -59,6 +59,9 @@ fn next_due(now: UtcNanos, at_hour: u8) -> UtcNanos {
     UtcNanos(if due > now.0 { due } else { due.saturating_add(NS_PER_DAY) })
 }
 
+/// Runs of one day while there is more than one run takes: a lake with months of garbage is clean after some days.
+const RUNS_MAX: u32 = 8;
+
 /// One day's upkeep. What fails is told and tried again the next day.
 async fn once<C: Clock>(lake: &Lake, branch: &RefName, settings: &UpkeepSettings, clock: &C) {
     let now_us = clock.read().real.0.div_euclid(1000);
@@ -72,17 +75,26 @@ async fn once<C: Clock>(lake: &Lake, branch: &RefName, settings: &UpkeepSettings
         }
         Err(error) => failed("retention", &error),
     }
-    let options = GcOptions {
-        keep: settings.keep,
-        grace_us: settings.grace_us,
-        settle: settings.settle,
-        ..GcOptions::new(now_us, crate::SOFTWARE.to_owned())
-    };
     let settling = ByClock(clock.clone());
-    match lake.collect_garbage(&options, &settling, &mut |progress| at(progress)).await {
-        Ok(report) => done(&report),
-        Err(error @ LakeError::Collecting { .. }) => tracing::info!(%error, "garbage is left to another run"),
-        Err(error) => failed("gc", &error),
+    for _ in 0..RUNS_MAX {
+        let options = GcOptions {
+            keep: settings.keep,
+            grace_us: settings.grace_us,
+            settle: settings.settle,
+            ..GcOptions::new(clock.read().real.0.div_euclid(1000), crate::SOFTWARE.to_owned())
+        };
+        match lake.collect_garbage(&options, &settling, &mut |progress| at(progress)).await {
+            Ok(report) => {
+                done(&report);
+                if !report.more {
+                    return;
+                }
+            }
+            Err(error @ LakeError::Collecting { .. }) => {
+                return tracing::info!(%error, "garbage is left to another run");
+            }
+            Err(error) => return failed("gc", &error),
+        }
     }
 }
 

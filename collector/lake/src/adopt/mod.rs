@@ -13,9 +13,10 @@ use iceberg::spec::{DataFile, Operation};
 
 use self::files::{added_files, drafted_like};
 use crate::error::{CommitError, LakeError};
+use crate::history::walk;
 use crate::lake::Lake;
 use crate::names::{CommitId, TableName};
-use crate::repo::{CommitObject, CoverageEntry, RefOp, TableEntry};
+use crate::repo::{CommitKind, CommitObject, CoverageEntry, RefOp, TableEntry};
 use crate::store::Stage;
 use crate::table::{self, Change, Context};
 use crate::writer::{Base, Committed, Draft, Drafting, LakeWriter, Plan};
@@ -23,7 +24,7 @@ use crate::writer::{Base, Committed, Draft, Drafting, LakeWriter, Plan};
 /// Which tables of a candidate are adopted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdoptTables {
-    /// All it touched. The candidate becomes the commit's second parent, or the branch moves on to it.
+    /// All it touched; the branch moves on to the candidate if it stood still.
     All,
     /// Only those of one namespace; the candidate is not published by it.
     Namespace(String),
@@ -60,7 +61,8 @@ impl LakeWriter {
     ///
     /// # Errors
     /// As [`LakeWriter::commit`]; [`LakeError::CoverageMoved`] when another writer moved the coverage,
-    /// [`LakeError::Diverged`] when both sides changed a table in a way that does not add up.
+    /// [`LakeError::Diverged`] when both sides changed a table in a way that does not add up, [`LakeError::Overturned`]
+    /// when captures left the branch meanwhile.
     pub async fn adopt(&mut self, request: Adopt) -> Result<Option<Committed>, CommitError> {
         let mut plan = Adopting { request, sides: None };
         self.publish(&mut plan).await
@@ -129,6 +131,9 @@ impl Plan for Adopting {
     ) -> Result<Option<Draft>, LakeError> {
         self.check_coverage(base)?;
         let (candidate, fork) = self.sides(lake).await?;
+        if let Some(base) = &base.commit {
+            still_stands(lake, &base.id, &fork.id).await?;
+        }
         if self.is_forward(base, &candidate) {
             let (states, objects) = (BTreeMap::new(), Vec::new());
             return Ok(Some(Draft { commit: candidate, states, objects, op: RefOp::Ff }));
@@ -161,15 +166,24 @@ impl Plan for Adopting {
         let coverage = self.request.coverage.iter().map(|(recipe, to)| (recipe.clone(), to.to.clone()));
         drafting.set_coverage(&coverage.collect());
         let commit = &mut drafting.commit;
-        if self.request.tables == AdoptTables::All {
-            commit.parents.push(candidate.id.clone());
-        }
         commit.message.clone_from(&self.request.message);
         commit.stats = stats;
         commit.gates = candidate.gates;
         commit.lineage = candidate.lineage;
         commit.lineage.inputs.push(format!("candidate {}", candidate.id));
         drafting.seal(lake, RefOp::Commit).map(Some)
+    }
+}
+
+/// Refuses a candidate whose captures a person may have taken out meanwhile: an erasure, a reset or a repair between
+/// where it was made and the branch's head, or a fork that is no longer on the branch's line.
+async fn still_stands(lake: &Lake, head: &CommitId, fork: &CommitId) -> Result<(), LakeError> {
+    let since = walk::first_parents_until(lake, head, fork).await?;
+    let Some(since) = since else { return Err(LakeError::Overturned { commit: fork.clone(), by: None }) };
+    let takes_out = |kind| matches!(kind, CommitKind::Erase | CommitKind::Reset | CommitKind::Repair);
+    match since.into_iter().find(|commit| takes_out(commit.kind)) {
+        Some(commit) => Err(LakeError::Overturned { commit: commit.id, by: Some(commit.kind) }),
+        None => Ok(()),
     }
 }
 

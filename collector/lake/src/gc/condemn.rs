@@ -26,8 +26,9 @@ const CONDEMNED_MAX: usize = 250_000;
 /// Objects deleted with one call: what object stores take at most.
 const BATCH_OBJECTS: usize = 1000;
 
-/// Where collectable objects lie, in the order they are deleted in: files before commits.
-const PLACES: [&str; 4] = ["t", "blobs", "_repo/state", "_repo/commits"];
+/// Where collectable objects lie, in the order they are listed in: commits first, so that a list that is full never
+/// holds the files of a commit that is not on it and could still be named. They are deleted the other way round.
+const PLACES: [&str; 4] = ["_repo/commits", "t", "blobs", "_repo/state"];
 
 /// Listed objects between two tellings.
 const TELL_EVERY: u64 = 1000;

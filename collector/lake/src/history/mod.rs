@@ -37,7 +37,7 @@ mod step;
 pub(crate) mod testing;
 mod three_way;
 mod verb;
-mod walk;
+pub(crate) mod walk;
 
 pub use diff::{CommitDiff, FileChange, SchemaDiff, TableDiff};
 pub use merge::{Joined, MergeOptions, Merged};

@@ -55,7 +55,10 @@ pub(super) async fn first_parent(
 ) -> Result<Option<CommitObject>, LakeError> {
     let Some(parent) = commit.parents.first() else { return Ok(None) };
     match super::walk::kept(lake, parent).await? {
-        Some(parent) => Ok(Some(parent)),
+        Some(parent) => {
+            lake.ensure_not_condemned(&parent.id).await?;
+            Ok(Some(parent))
+        }
         None => Err(LakeError::HistoryEnds { commit: commit.id.clone() }),
     }
 }
