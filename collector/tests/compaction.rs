@@ -6,12 +6,18 @@ mod ingest_world;
 
 use headwater_collector::commit::cells::Cell;
 use headwater_collector::ingest::{CompactReport, CompactSettings, FleetClocks, IngestSettings};
+use headwater_core::id::{Sha256, parse_hex};
 use headwater_core::time::{Grade, NS_PER_S};
-use headwater_lake::{CommitKind, CompactPolicy, Lake, testing};
+use headwater_lake::testing::{Fault, FaultStore};
+use headwater_lake::{By, CommitKind, CompactPolicy, CompactScope, Lake, MergeOptions, RefName, testing};
 use ingest_world::{
-    Gateway, MemoryLog, Record, Running, START, imu_at, live, live_as, long, settings, table, text,
+    Gateway, MemoryLog, Record, Running, START, head, imu_at, live, live_as, long, settings, table, text,
 };
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -178,4 +184,102 @@ async fn switched_off_it_leaves_files_as_they_are() {
     life.await.unwrap().unwrap();
     assert_eq!(report.borrow().looks, 0);
     assert!(!kinds(&lake).await.contains(&CommitKind::Compact));
+}
+
+fn imu(gateway: &Gateway, seqs: Range<u64>) -> Record {
+    let sent = imu_at(seqs.end);
+    gateway.batch(&[gateway.imu(seqs)], sent)
+}
+
+/// A compaction that is published on another process's merge moves the head past nothing: what the merge brought is known
+/// when it is sent again (D1).
+#[tokio::test(start_paused = true)]
+async fn a_compaction_on_others_merge_hides_none_of_its_rows() {
+    let disk: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let store = Arc::new(FaultStore::new(Arc::clone(&disk)));
+    let lake = testing::init_on(Arc::clone(&store) as Arc<dyn ObjectStore>).await.unwrap();
+    let beside = testing::open_on(disk).await.unwrap();
+    let gateway = Gateway::new("pi-1", 7);
+    let mut records = gateway.declarations();
+    records.push(imu(&gateway, 0..100));
+    live(&lake, &MemoryLog::of(&records), &[]).await;
+    let first = head(&lake).await.unwrap();
+    let known = parse_hex(first.as_str().as_bytes()).map(Sha256).unwrap();
+
+    // Another collector got other rows, on a branch.
+    let exp = RefName::new("exp").unwrap();
+    lake.branch(&exp, &first, "anna", 0).await.unwrap();
+    let mut theirs = settings();
+    (theirs.branch, theirs.receiver) = (exp.clone(), "other".to_owned());
+    let resent = imu(&gateway, 200..300);
+    let log = MemoryLog::of(&[&records[..], &[resent.clone()]].concat());
+    live_as(&lake, &log, &[], theirs).await;
+    let from = lake.head(&exp).await.unwrap().unwrap().commit.unwrap();
+
+    let (settings, mut report) = eager();
+    let (running, task) = Running::start_as(&lake, Vec::new(), settings);
+    let mut marks = running.marks.clone();
+    let driver = async {
+        marks.wait_for(|mark| mark.commit == Some(known)).await.unwrap();
+        // The compaction that the next commit begins gets no file until the merge is there.
+        store.set(Fault::HeldRead { key: "/data/".to_owned() });
+        records.push(imu(&gateway, 100..200));
+        running.land(&records);
+        marks.wait_for(|mark| mark.commit != Some(known)).await.unwrap();
+        let by = By { author: "anna".to_owned(), message: None, time_us: START / 1_000 + 3_600_000_000 };
+        beside.merge(&RefName::main(), &from, &MergeOptions::default(), &by).await.unwrap();
+        store.set(Fault::None);
+        report.wait_for(|report| report.compactions > 0).await.unwrap();
+        let kinds = kinds(&beside).await;
+        let merge = kinds.iter().position(|kind| *kind == CommitKind::Merge).unwrap();
+        assert!(merge > 0 && kinds[..merge].iter().all(|kind| *kind == CommitKind::Compact), "{kinds:?}");
+
+        running.land(&[resent]);
+        running.clock_forward(30).await;
+        running.cancel.cancel();
+    };
+    let (done, ()) = tokio::join!(task, driver);
+    done.unwrap();
+    let rows = table(&lake, "raw.imu").await;
+    let seqs: BTreeSet<i64> = rows.iter().map(|row| long(row, "seq")).collect();
+    assert_eq!((rows.len(), seqs.len()), (300, 300), "a row is there twice");
+}
+
+/// An operator's compaction moves the branch without rows, and ingest that is idle does not follow it; what is merged
+/// already is not merged again, look after look.
+#[tokio::test(start_paused = true)]
+async fn what_an_operator_compacted_is_not_compacted_again() {
+    let lake = testing::memory().await.unwrap();
+    let gateway = Gateway::new("pi-1", 7);
+    let mut records = gateway.declarations();
+    for tenth in 0..6 {
+        records.push(imu(&gateway, tenth * 10..tenth * 10 + 10));
+        live(&lake, &MemoryLog::of(&records), &[]).await;
+    }
+    let (mut settings, mut report) = eager();
+    settings.compact.every_commits = 1_000;
+    let policy = settings.compact.policy.clone();
+    let (running, task) = Running::start_as(&lake, Vec::new(), settings);
+    let mut marks = running.marks.clone();
+    let driver = async {
+        marks.changed().await.unwrap();
+        let (main, time_us) = (RefName::main(), START / 1_000 + 120_000_000);
+        let mut rounds = 0;
+        while let Some(done) =
+            lake.compact(&main, "anna", &policy, &CompactScope::default(), time_us, |_, _| ()).await.unwrap()
+        {
+            assert!(done.committed.is_some());
+            rounds += 1;
+        }
+        assert!(rounds > 0);
+        tokio::select! {
+            more = report.wait_for(|report| report.looks > 1) => drop(more.unwrap()),
+            () = running.clock_forward(630) => {}
+        }
+        running.cancel.cancel();
+        let report = *report.borrow();
+        assert_eq!((report.looks, report.compactions, report.failures), (1, 0, 0));
+    };
+    let (done, ()) = tokio::join!(task, driver);
+    done.unwrap();
 }

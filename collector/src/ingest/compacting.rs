@@ -10,7 +10,7 @@
 use super::correcting::{Corrected, Correction, tables};
 use headwater_core::time::BootNanos;
 use headwater_lake::{
-    CommitId, CompactPolicy, CompactScope, Compacted, Compactor, Lake, LakeError, Prepared, PreparedRewrite,
+    CompactPolicy, CompactScope, Compacted, Compactor, Lake, LakeError, Prepared, PreparedRewrite, RefName,
     StopFlag, Survey,
 };
 use std::collections::BTreeSet;
@@ -146,10 +146,11 @@ impl Compacting {
         self.settings.correct && now >= self.correct_at
     }
 
-    /// Begins a look at `head`, and what it gives reason for.
+    /// Begins a look at the newest commit of the branch, and what it gives reason for. Not at the one that ingest knows:
+    /// others' compactions move the branch and are followed by nobody, and their files would be merged in vain.
     pub(super) fn begin(
         &mut self,
-        head: CommitId,
+        branch: RefName,
         now_us: i64,
         now: BootNanos,
         correction: Option<Correction>,
@@ -165,7 +166,7 @@ impl Compacting {
         // Detached on purpose: it ends with its flag, and an answer nobody waits for is dropped.
         drop(tokio::task::spawn_blocking(move || {
             let mut compactor = compactor;
-            let work = work(&lake, &mut compactor, &head, &policy, now_us, correction, &stop);
+            let work = work(&lake, &mut compactor, &branch, &policy, now_us, correction, &stop);
             let (made, backlog) = match handle.block_on(work) {
                 Ok((made, backlog)) => (Ok(made), backlog),
                 Err(error) => (Err(error), 0),
@@ -224,11 +225,11 @@ impl Compacting {
             metrics::counter!("headwater_compact_dropped_total", "reason" => why.as_str()).increment(1);
             tracing::info!(%table, day, why = why.as_str(), "a merge of files was overtaken and dropped");
         }
-        if let Some(committed) = &done.committed {
-            self.report.compactions += 1;
-            metrics::counter!("headwater_compact_commits_total", "kind" => "compact").increment(1);
-            self.wrote(done.files_in as u64, done.files_out as u64, committed.bytes);
-        }
+        // All overtaken: as much may be overtaken again, and what is due waits for the next look.
+        let Some(committed) = &done.committed else { return self.nothing() };
+        self.report.compactions += 1;
+        metrics::counter!("headwater_compact_commits_total", "kind" => "compact").increment(1);
+        self.wrote(done.files_in as u64, done.files_out as u64, committed.bytes);
         self.went_on();
     }
 
@@ -284,18 +285,21 @@ impl Compacting {
 async fn work(
     lake: &Lake,
     compactor: &mut Compactor,
-    head: &CommitId,
+    branch: &RefName,
     policy: &CompactPolicy,
     now_us: i64,
     correction: Option<Correction>,
     stop: &StopFlag,
 ) -> Result<(Made, u64), LakeError> {
-    let survey = compactor.survey(head, policy, &CompactScope::default(), now_us).await?;
+    let Some(head) = lake.head(branch).await?.and_then(|head| head.commit) else {
+        return Ok((Made::Nothing, 0));
+    };
+    let survey = compactor.survey(&head, policy, &CompactScope::default(), now_us).await?;
     let later = survey.later().iter().map(|merge| merge.files as u64).sum();
     if let Some(correction) = correction {
         let tables = tables(&correction, &days_due(&survey));
-        let prepared = lake.prepare_rewrite(head, &tables, stop).await?;
-        let corrected = Corrected::new(correction, lake.tables(head).await?.into_keys().collect());
+        let prepared = lake.prepare_rewrite(&head, &tables, stop).await?;
+        let corrected = Corrected::new(correction, lake.tables(&head).await?.into_keys().collect());
         return Ok((Made::Corrected(prepared, corrected), later));
     }
     if survey.is_empty() {
@@ -309,4 +313,23 @@ async fn work(
 fn days_due(survey: &Survey) -> BTreeSet<(String, i32)> {
     let due = survey.due().into_iter().chain(survey.later());
     due.filter(|merge| merge.step == "day").map(|merge| (merge.table.to_string(), merge.day)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headwater_lake::testing;
+
+    #[tokio::test]
+    async fn a_round_that_was_all_overtaken_is_not_followed_by_another_at_once() {
+        let lake = testing::memory().await.unwrap();
+        let (told, report) = watch::channel(CompactReport::default());
+        let now = BootNanos(0);
+        let mut compacting = Compacting::new(lake, CompactSettings::default(), told, now);
+        let done = Compacted { committed: None, files_in: 0, files_out: 0, bytes_in: 0, dropped: Vec::new() };
+        compacting.compacted(&done);
+        assert!(!compacting.is_due(now));
+        assert_eq!((report.borrow().looks, report.borrow().compactions), (1, 0));
+        assert!(compacting.is_due(now.plus_ms(LOOK_MS)));
+    }
 }

@@ -3,6 +3,7 @@
 
 mod rederived;
 
+use super::IngestSettings;
 use super::group::event;
 use super::timing::CorrectionKey;
 use crate::commit::cells::TableRows;
@@ -118,18 +119,21 @@ impl Corrected {
         told.map(|told| (told.rows, told.moved)).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
-    /// What the commit says of it: ledger rows with the new times, what is no longer due, and aligned rows to be made anew.
+    /// What the commit says of it: ledger rows with the new times, how many rows of each key are `left` due, and aligned
+    /// rows to be made anew.
     ///
     /// # Errors
     /// When a row cannot be laid out, which only a bug does.
     pub(super) fn appends(
         &self,
-        receiver: &str,
-        half_ns: i64,
+        settings: &IngestSettings,
         now: UtcNanos,
+        left: impl Fn(&CorrectionKey) -> u64,
     ) -> Result<Vec<TableAppend>, ArrowError> {
         let mut out = Vec::new();
-        for rows in [self.ledger(receiver, half_ns, now), self.corrections(half_ns, now)] {
+        let half_ns = settings.clock_half_ns;
+        let rows = [self.ledger(&settings.receiver, half_ns, now), self.corrections(half_ns, now, left)];
+        for rows in rows {
             if !rows.is_empty() {
                 out.push(rows.to_append()?);
             }
@@ -170,9 +174,10 @@ impl Corrected {
         out
     }
 
-    fn corrections(&self, half_ns: i64, now: UtcNanos) -> TableRows {
+    fn corrections(&self, half_ns: i64, now: UtcNanos, left: impl Fn(&CorrectionKey) -> u64) -> TableRows {
         let mut out = TableRows::new(Ops::Corrections.spec());
-        for (device, epoch, boot, stream, kind, day) in self.keys() {
+        for key in self.keys() {
+            let (device, epoch, boot, stream, kind, day) = key;
             let whose = Incoming { device, epoch: *epoch, boot: *boot };
             let mut cells = event(now, half_ns, Some(device));
             cells.extend([
@@ -181,7 +186,7 @@ impl Corrected {
                 ("stream", stream.to_string().into()),
                 ("kind", kind.as_str().into()),
                 ("day", (*day).into()),
-                ("rows", 0_u64.into()),
+                ("rows", left(key).into()),
                 ("reason", CORRECTED.into()),
                 ("track_new", self.tracks().track_id(whose).into()),
             ]);

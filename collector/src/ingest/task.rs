@@ -315,7 +315,7 @@ impl<C: Clock> Task<C> {
     }
 
     /// Takes over what others brought and took by `head`.
-    async fn follow(&mut self, head: CommitId) -> Result<(), LakeError> {
+    pub(super) async fn follow(&mut self, head: CommitId) -> Result<(), LakeError> {
         metrics::counter!("headwater_ingest_followed_total").increment(1);
         tracing::info!(branch = %self.committer.branch(), head = head.short(), "others moved the branch, reading what came");
         learn(&mut self.folder, &self.committer.lake, &head).await?;

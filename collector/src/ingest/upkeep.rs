@@ -6,7 +6,7 @@ use super::correcting::{Corrected, Correction};
 use super::task::{IngestError, Task};
 use headwater_core::ports::Clock;
 use headwater_core::time::NS_PER_S;
-use headwater_lake::{CommitKind, CommitRequest, LakeError, Lineage, PreparedRewrite, Software};
+use headwater_lake::{CommitId, CommitKind, CommitRequest, LakeError, Lineage, PreparedRewrite, Software};
 
 impl<C: Clock> Task<C> {
     /// Publishes what is made, and begins what is due.
@@ -20,14 +20,16 @@ impl<C: Clock> Task<C> {
                 }
                 Some(Ok(Made::Merged(prepared))) => {
                     let now_us = self.clock.read().real.micros();
-                    self.committer.compact(prepared, now_us).await.map(|done| {
-                        self.head = done
-                            .committed
-                            .as_ref()
-                            .map(|committed| committed.id.clone())
-                            .or(self.head.take());
-                        self.compacting.compacted(&done);
-                    })
+                    match self.committer.compact(prepared, now_us).await {
+                        Ok(done) => {
+                            if let Some(committed) = &done.committed {
+                                self.advance(committed.id.clone()).await;
+                            }
+                            self.compacting.compacted(&done);
+                            Ok(())
+                        }
+                        Err(error) => Err(error),
+                    }
                 }
                 Some(Ok(Made::Corrected(prepared, corrected))) => self.correct(prepared, &corrected).await?,
                 Some(Err(error)) => Err(error),
@@ -37,13 +39,34 @@ impl<C: Clock> Task<C> {
             }
         }
         let now = self.clock.boot();
-        if let Some(head) = self.head.clone().filter(|_| self.compacting.is_due(now)) {
+        if self.head.is_some() && self.compacting.is_due(now) {
             let utc = self.clock.read().real;
             let correction =
                 if self.compacting.may_correct(now) { self.correction(utc.micros()) } else { None };
-            self.compacting.begin(head, utc.micros(), now, correction);
+            let branch = self.committer.branch().clone();
+            self.compacting.begin(branch, utc.micros(), now, correction);
         }
         Ok(())
+    }
+
+    /// A commit of ours that brings no rows is there. It may stand on others' that did (D1): those are read first, and the
+    /// head stays where it was until they are, so that no commit of rows passes them by.
+    async fn advance(&mut self, head: CommitId) {
+        let moved = async {
+            match &self.head {
+                Some(known) if self.committer.lake.is_overtaken(known, &head, false).await? => {
+                    self.follow(head).await
+                }
+                _ => {
+                    self.head = Some(head);
+                    Ok(())
+                }
+            }
+        };
+        let moved: Result<(), LakeError> = moved.await;
+        if let Err(error) = moved {
+            tracing::debug!(%error, "whether others moved the branch cannot be seen yet");
+        }
     }
 
     /// True while half the commit interval is left: publishing takes as long as a small commit, and rows shall not wait
@@ -55,7 +78,7 @@ impl<C: Clock> Task<C> {
     }
 
     /// What is due for correction on days that are over.
-    fn correction(&self, now_us: i64) -> Option<Correction> {
+    fn correction(&mut self, now_us: i64) -> Option<Correction> {
         let settings = &self.compacting.settings;
         let close_after_ns = settings.policy.close_after_us.saturating_mul(1_000);
         let is_over = |day: i64| {
@@ -63,6 +86,7 @@ impl<C: Clock> Task<C> {
             now_us.saturating_mul(1_000) >= end.saturating_add(close_after_ns)
         };
         let keys = self.folder.timing.due_on(is_over);
+        self.folder.timing.begin(&keys);
         let folder = &self.folder;
         (!keys.is_empty())
             .then(|| Correction::new(keys, &folder.tracks, &folder.registry, &folder.settings.tenant))
@@ -87,7 +111,7 @@ impl<C: Clock> Task<C> {
             kind: CommitKind::Resolve,
             message: format!("times of {rows} rows corrected, {moved} of them on another day"),
             time_us: now.micros(),
-            appends: corrected.appends(&settings.receiver, settings.clock_half_ns, now)?,
+            appends: corrected.appends(settings, now, |key| self.folder.timing.left_of(key))?,
             lineage: Lineage {
                 clock_tracks: clock_tracks.collect(),
                 software: Software { collector: env!("CARGO_PKG_VERSION").to_owned(), agents: Vec::new() },
@@ -101,7 +125,7 @@ impl<C: Clock> Task<C> {
             Err(error) => return Ok(Err(error)),
         };
         if let Some(committed) = &committed {
-            self.head = Some(committed.id.clone());
+            self.advance(committed.id.clone()).await;
         }
         let stale = corrected.realign_days();
         if stale > 0 {

@@ -16,6 +16,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use tokio::sync::Notify;
 
 use upload::FaultUpload;
 
@@ -81,6 +82,11 @@ pub enum Fault {
         /// How much.
         delay: Duration,
     },
+    /// Reads of keys that contain `key` wait until the fault is changed.
+    HeldRead {
+        /// Part of the key.
+        key: String,
+    },
     /// Reads of keys that contain `key` give the first half and end as if that were all.
     TruncatedRead {
         /// Part of the key.
@@ -128,6 +134,7 @@ impl Fault {
 pub struct FaultStore {
     below: Arc<dyn ObjectStore>,
     state: Arc<Mutex<State>>,
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -248,6 +255,10 @@ impl State {
         }
     }
 
+    fn holds(&self, path: &Path) -> bool {
+        matches!(&self.fault, Some(Fault::HeldRead { key }) if path.as_ref().contains(key.as_str()))
+    }
+
     fn delay(&self, path: &Path) -> Option<Duration> {
         match &self.fault {
             Some(Fault::Slow { key, delay }) if path.as_ref().contains(key.as_str()) => Some(*delay),
@@ -259,12 +270,13 @@ impl State {
 impl FaultStore {
     /// A store over `below` in which nothing goes wrong yet.
     pub fn new(below: Arc<dyn ObjectStore>) -> FaultStore {
-        FaultStore { below, state: Arc::default() }
+        FaultStore { below, state: Arc::default(), changed: Notify::new() }
     }
 
     /// Sets the next fault, counts from zero and ends a crash.
     pub fn set(&self, fault: Fault) {
         *self.lock() = State { fault: Some(fault), ..State::default() };
+        self.changed.notify_waiters();
     }
 
     /// Writes and deletes since the fault was set.
@@ -291,6 +303,18 @@ impl FaultStore {
         let delay = self.lock().delay(path);
         if let Some(delay) = delay {
             tokio::time::sleep(delay).await;
+        }
+    }
+
+    async fn wait_to_read(&self, path: &Path) {
+        self.wait(path).await;
+        loop {
+            // Made before the look, so that a change between the two wakes it.
+            let changed = self.changed.notified();
+            if !self.lock().holds(path) {
+                return;
+            }
+            changed.await;
         }
     }
 }
@@ -371,7 +395,7 @@ impl ObjectStore for FaultStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.wait(location).await;
+        self.wait_to_read(location).await;
         let how = self.lock().read(location)?;
         let got = self.below.get_opts(location, options).await?;
         if matches!(how, Read::Pass) {
@@ -385,7 +409,7 @@ impl ObjectStore for FaultStore {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.wait(location).await;
+        self.wait_to_read(location).await;
         let how = self.lock().read(location)?;
         let all = self.below.get_ranges(location, ranges).await?;
         Ok(all.into_iter().map(|bytes| changed(bytes, how)).collect())

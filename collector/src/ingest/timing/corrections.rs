@@ -100,6 +100,8 @@ struct Due {
     rows: u64,
     /// Rows of runs that are judged no more.
     settled: u64,
+    /// Those of them that the correction begun last is made for.
+    begun: u64,
     /// What an earlier life told, and when: it judged more closely than this one can, which knows the ledger only.
     floor: u64,
     told_ns: i64,
@@ -411,7 +413,7 @@ impl Corrections {
         let (told_ns, rows) = (rows.long("ts_ns", row)?, rows.count("rows", row)?);
         let due = self.due.entry(key).or_default();
         if told_ns >= due.told_ns {
-            *due = Due { rows, settled: 0, floor: rows, told_ns };
+            *due = Due { rows, floor: rows, told_ns, ..Due::default() };
         }
         Some(())
     }
@@ -499,6 +501,10 @@ mod tests {
 
     /// Exchanges of 10 ms each way, each 16 s over these seconds.
     fn exchanges(tracks: &mut ClockTracks, seconds: std::ops::Range<i64>) {
+        exchanges_of(tracks, seconds, Grade::Guaranteed);
+    }
+
+    fn exchanges_of(tracks: &mut ClockTracks, seconds: std::ops::Range<i64>, grade: Grade) {
         let device = device();
         for at in seconds.step_by(16).map(|s| s * S) {
             let (t1, t4) = (BootNanos(at), BootNanos(at + S / 50));
@@ -509,7 +515,7 @@ mod tests {
                     sent: Some((t1, utc)),
                     answered: Some((t4, utc)),
                     e_c_ns: 1_000,
-                    grade: Grade::Guaranteed,
+                    grade,
                 }),
                 None,
             );
@@ -583,6 +589,53 @@ mod tests {
         exchanges(&mut tracks, 8_000..8_016);
         assert_eq!(told(&mut corrections, &mut tracks), [(20, "grade_rises")]);
         assert_eq!(corrections.totals().rows_of_days, 30);
+    }
+
+    #[test]
+    fn what_comes_due_while_a_correction_is_prepared_is_due_after_it() {
+        let (mut corrections, mut tracks, device) =
+            (Corrections::default(), ClockTracks::default(), device());
+        corrections.add(whose(&device), run(60, 0, Grade::OrderingOnly));
+        exchanges_of(&mut tracks, 0..200, Grade::Estimated);
+        assert_eq!(told(&mut corrections, &mut tracks), [(10, "grade_rises")]);
+        let keys = corrections.due_on(|_| true);
+        corrections.begin(&keys);
+        let begun = tracks.of(&BTreeSet::from([(device.clone(), Epoch(7))]));
+
+        // A better track while files are written: the same rows are due, as was told.
+        exchanges(&mut tracks, 200..800);
+        assert_eq!(told(&mut corrections, &mut tracks), []);
+        corrections.corrected(&keys, &begun, 1);
+        assert_eq!(corrections.totals().rows, 0, "as the commit says");
+        assert_eq!(told(&mut corrections, &mut tracks), [(10, "grade_rises")]);
+        let keys = corrections.due_on(|_| true);
+        corrections.begin(&keys);
+        corrections.corrected(&keys, &tracks, 2);
+        assert_eq!(told(&mut corrections, &mut tracks), []);
+        assert_eq!(corrections.totals().rows, 0);
+    }
+
+    #[test]
+    fn what_settles_while_a_correction_is_prepared_stays_due() {
+        let (mut corrections, mut tracks, device) =
+            (Corrections::default(), ClockTracks::default(), device());
+        exchanges(&mut tracks, 0..8_000);
+        corrections.add(whose(&device), run(10, 0, Grade::Estimated));
+        corrections.add(whose(&device), run(7_300, 0, Grade::Guaranteed));
+        assert_eq!(told(&mut corrections, &mut tracks), [(10, "grade_rises")]);
+        corrections.forget_settled(&tracks);
+        let keys = corrections.due_on(|_| true);
+        corrections.begin(&keys);
+        corrections.add(whose(&device), run(100, 0, Grade::Estimated));
+        corrections.forget_settled(&tracks);
+        assert_eq!(keys.iter().map(|key| corrections.left_of(key)).collect::<Vec<_>>(), [10]);
+        corrections.corrected(&keys, &tracks, 1);
+        assert_eq!(corrections.totals().rows, 10);
+
+        assert_eq!(corrections.due_on(|_| true), keys);
+        corrections.begin(&keys);
+        corrections.corrected(&keys, &tracks, 2);
+        assert_eq!(corrections.totals().rows, 0);
     }
 
     #[test]

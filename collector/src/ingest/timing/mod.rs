@@ -87,6 +87,16 @@ impl Timing {
         self.corrections.due_on(is_over)
     }
 
+    /// A correction of these begins, with the tracks as they are.
+    pub(super) fn begin(&mut self, keys: &[CorrectionKey]) {
+        self.corrections.begin(keys);
+    }
+
+    /// Rows of a key that stay due when the correction that was begun is done.
+    pub(super) fn left_of(&self, key: &CorrectionKey) -> u64 {
+        self.corrections.left_of(key)
+    }
+
     /// A commit corrected these, with these tracks.
     pub(super) fn corrected(
         &mut self,

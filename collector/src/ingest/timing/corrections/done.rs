@@ -17,11 +17,31 @@ impl Corrections {
         keys
     }
 
-    /// A commit corrected the rows of `keys` with these tracks: nothing of them is due, and runs that are still judged have
-    /// the times their rows have now.
+    /// A correction of `keys` begins. Files take a while: what becomes due until they are written is not known to be
+    /// corrected by it.
+    pub(in crate::ingest) fn begin(&mut self, keys: &[Key]) {
+        for key in keys {
+            if let Some(due) = self.due.get_mut(key) {
+                due.begun = due.settled;
+            }
+        }
+    }
+
+    /// Rows of `key` that the correction begun last leaves due: their runs are judged no more, so nobody finds them again.
+    pub(in crate::ingest) fn left_of(&self, key: &Key) -> u64 {
+        self.due.get(key).map_or(0, |due| due.settled.saturating_sub(due.begun))
+    }
+
+    /// A commit corrected the rows of `keys` with these tracks: what was due when it began is not any more, and runs that
+    /// are still judged have the times their rows have now. Tracks may be better by then: all are judged again.
     pub(in crate::ingest) fn corrected(&mut self, keys: &[Key], tracks: &ClockTracks, told_ns: i64) {
         for key in keys {
-            self.due.insert(key.clone(), Due { told_ns, ..Due::default() });
+            let left = self.left_of(key);
+            self.due.insert(key.clone(), Due { rows: left, settled: left, told_ns, ..Due::default() });
+            let boots = self.boots.get_mut(&(key.0.clone(), key.1));
+            if let Some(of_boot) = boots.and_then(|boots| boots.get_mut(&key.2)) {
+                of_boot.checked = None;
+            }
         }
         let mut moved: BTreeMap<(String, i64), (u64, u64)> = BTreeMap::new();
         for ((device, epoch), boots) in &mut self.boots {
