@@ -193,7 +193,8 @@ impl Lake {
     }
 
     /// Per receiver incarnation the furthest landing cursor any commit of the ref's log ever held: a rollback takes rows
-    /// back, never the cursor.
+    /// back, never the cursor. Only a repair does, which points the ref at an older commit: what was landed since is not
+    /// in the lake, so nothing below such an entry counts.
     ///
     /// # Errors
     /// When the store fails.
@@ -206,15 +207,28 @@ impl Lake {
         for (place, head) in history.iter().enumerate() {
             // A plain commit holds at least what the one below it held, so only the top of each such run is read.
             let on_top = place == 0 || history.get(place - 1).is_some_and(|above| above.op != RefOp::Commit);
-            let Some(id) = head.commit.as_ref().filter(|_| on_top) else { continue };
+            let is_reset = head.op == RefOp::Reset;
+            let Some(id) = head.commit.as_ref().filter(|_| on_top || is_reset) else { continue };
             let commit = match self.commit_object(id).await {
                 // The newest entries stay when what they named has left history or is lost; cursors were carried on since.
-                Err(LakeError::UnknownRevision { .. } | LakeError::Corrupt { .. }) if place > 0 => continue,
+                Err(LakeError::UnknownRevision { .. } | LakeError::Corrupt { .. }) if place > 0 => {
+                    // Whether it was a repair is not known any more: too low a cursor is read again and known, too high
+                    // a one loses rows.
+                    if is_reset {
+                        break;
+                    }
+                    continue;
+                }
                 commit => commit?,
             };
+            // A reset is a commit on what was there before; a repair has none.
+            let is_set_back = is_reset && commit.parents.first() != head.prev_commit.as_ref();
             for (incarnation, cursor) in commit.landing {
                 let highest = cursors.entry(incarnation).or_default();
                 *highest = highest.max(cursor);
+            }
+            if is_set_back {
+                break;
             }
         }
         Ok(cursors)

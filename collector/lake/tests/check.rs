@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,8 +12,8 @@ use common::{NOON_US, both, count, read};
 use futures::TryStreamExt;
 use headwater_lake::testing;
 use headwater_lake::{
-    CheckOptions, CheckReport, CommitId, CommitKind, GcOptions, Keep, Kind, Lake, LakeError, Problem,
-    RefName, Repair, Severity,
+    CheckOptions, CheckReport, CommitId, CommitKind, CommitRequest, GcOptions, Keep, Kind, Lake, LakeError,
+    LandingCursor, LandingPosition, Problem, RefName, Repair, Severity,
 };
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -256,6 +257,39 @@ async fn a_head_that_cannot_be_read_is_set_back() {
     let next = lake.writer(RefName::main(), "t".to_owned()).commit(both(90, 10, NOON_US + 30)).await.unwrap();
     assert_eq!(count(&lake, &next.id, "raw.imu").await, 30);
     assert!(world.check(false).await.is_sound());
+}
+
+/// Rows above the commit it was set back to are not in the lake, so the landing log is read again from there: also once
+/// commits came on top.
+#[tokio::test]
+async fn a_head_set_back_takes_its_landing_cursor_back() {
+    let main = RefName::main();
+    let at = |n| {
+        let landing = LandingCursor { data: LandingPosition { n, offset: 0 }, ..LandingCursor::default() };
+        BTreeMap::from([("r/1".to_owned(), landing)])
+    };
+    let mut world = World::new().await;
+    let mut writer = world.lake.writer(main.clone(), "test".to_owned());
+    for n in [5, 9] {
+        let request = CommitRequest { landing: at(n), ..both(n as i64 * 100, 10, NOON_US + 4) };
+        world.commits.push(writer.commit(request).await.unwrap().id);
+    }
+    assert_eq!(world.lake.landing_cursors_max(&main).await.unwrap(), at(9));
+    let metadata = world.metadata(5).await;
+    world.put(&metadata, b"{".to_vec()).await;
+    let report = world.check(false).await;
+    let lake = testing::open_on(Arc::clone(&world.disk)).await.unwrap();
+    let plan = lake.plan_repair(&report).await.unwrap();
+    let done = lake.repair(&plan, &report, "operator", NOON_US + 20).await.unwrap();
+    assert!(done.done[0].1.contains("restart a collector"), "{}", done.done[0].1);
+    assert_eq!(lake.resolve("main").await.unwrap(), world.commits[4]);
+    assert_eq!(lake.landing_cursors_max(&main).await.unwrap(), at(5));
+    let mut writer = lake.writer(main.clone(), "test".to_owned());
+    for n in [6, 7] {
+        let request = CommitRequest { landing: at(n), ..both(n as i64 * 1000, 10, NOON_US + 30) };
+        writer.commit(request).await.unwrap();
+        assert_eq!(lake.landing_cursors_max(&main).await.unwrap(), at(n));
+    }
 }
 
 #[tokio::test]

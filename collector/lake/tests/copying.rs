@@ -4,11 +4,17 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use common::{NOON_US, both, count, name, read};
-use headwater_lake::testing::{self, Fault, FaultStore};
-use headwater_lake::{CopyError, Lake, LakeError, RefName};
+use futures::TryStreamExt;
+use headwater_lake::testing::{self, AgedStore, Fault, FaultStore};
+use headwater_lake::{
+    CheckOptions, CommitKind, CopyError, Erasure, GcOptions, Keep, Lake, LakeError, RefName, Settle,
+};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
@@ -122,4 +128,118 @@ async fn an_interrupted_copy_is_gone_on_with() {
             break;
         }
     }
+}
+
+const HOUR_US: i64 = 3_600_000_000;
+
+struct AtOnce;
+
+#[async_trait]
+impl Settle for AtOnce {
+    async fn settle(&self, _: Duration) {}
+}
+
+/// A lake in memory whose clock the test holds.
+async fn aged() -> (Arc<dyn ObjectStore>, Arc<AgedStore>, Lake) {
+    let disk: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let store = Arc::new(AgedStore::new(Arc::clone(&disk), NOON_US));
+    let lake = testing::init_on(Arc::clone(&store) as Arc<dyn ObjectStore>).await.unwrap();
+    (disk, store, lake)
+}
+
+async fn assert_sound(lake: &Lake, now_us: i64) {
+    let options = CheckOptions { now_us, keep: Keep::default(), checksums: true };
+    let report = lake.check(&options, &mut |_| {}).await.unwrap();
+    assert_eq!(report.findings, []);
+}
+
+async fn keys(disk: &Arc<dyn ObjectStore>, part: &str) -> BTreeSet<String> {
+    let listed: Vec<_> = disk.list(None).try_collect().await.unwrap();
+    let keys = listed.into_iter().map(|meta| meta.location.to_string());
+    keys.filter(|key| key.contains(part)).collect()
+}
+
+/// The erased rows are in the source until its garbage is collected, and not in a copy.
+#[tokio::test]
+async fn a_copy_of_an_erased_lake_has_nothing_of_what_was_erased() {
+    let (from, _, source) = aged().await;
+    let mut writer = source.writer(RefName::main(), "test".to_owned());
+    for n in 0..4 {
+        writer.commit(both(n * 10, 10, NOON_US + n)).await.unwrap();
+    }
+    let before = keys(&from, "/imu-").await;
+    let erasure = Erasure {
+        device: "dev-0".to_owned(),
+        stream: None,
+        from_us: None,
+        to_us: None,
+        forget: false,
+        reason: "asked for by its owner".to_owned(),
+    };
+    source.erase(&erasure, false, "op", NOON_US + 10, &mut |_, _| {}).await.unwrap();
+    writer.commit(both(100, 10, NOON_US + 20)).await.unwrap();
+
+    let disk: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let target = testing::init_on(Arc::clone(&disk)).await.unwrap();
+    let copied = source.copy_to(&target, None, "test", NOON_US + 30, |_| {}).await.unwrap();
+    assert_eq!(copied.progress.commits, 2);
+    let there = keys(&disk, "/data/").await;
+    let erased: Vec<&String> = before.iter().filter(|key| there.contains(*key)).collect();
+    assert_eq!((before.iter().filter(|key| key.contains("/data/")).count(), erased), (4, vec![]));
+    let log = target.log("main", 100).await.unwrap();
+    assert_eq!(
+        log.iter().map(|commit| commit.kind).collect::<Vec<_>>(),
+        [CommitKind::Ingest, CommitKind::Erase]
+    );
+    assert_eq!(count(&target, &log[0].id, "raw.imu").await, 20 + 10);
+    assert_sound(&target, NOON_US + 40).await;
+}
+
+/// History goes on across what was thinned, and a copy is gone on with after more of it was.
+#[tokio::test]
+async fn a_copy_of_a_thinned_lake_has_all_that_was_kept() {
+    let (_, store, source) = aged().await;
+    let main = RefName::main();
+    let mut now_us = NOON_US;
+    let mut first = 0;
+    let mut write = async |source: &Lake, now_us: &mut i64, commits: i64| {
+        for _ in 0..commits {
+            source.writer(main.clone(), "test".to_owned()).commit(both(first, 3, *now_us)).await.unwrap();
+            first += 3;
+            *now_us += HOUR_US / 2;
+            store.set_now(*now_us);
+        }
+    };
+    let collect = async |now_us: i64| {
+        store.set_now(now_us);
+        let options = GcOptions::new(now_us, "test".to_owned());
+        assert!(source.collect_garbage(&options, &AtOnce, &mut |_| {}).await.unwrap().days_thinned > 0);
+    };
+    write(&source, &mut now_us, 72).await;
+    now_us += 9 * 24 * HOUR_US;
+    write(&source, &mut now_us, 3).await;
+    collect(now_us).await;
+
+    let target = testing::memory().await.unwrap();
+    let messages = async |lake: &Lake| -> Vec<String> {
+        lake.log("main", 1000).await.unwrap().into_iter().map(|commit| commit.message).collect()
+    };
+    let copied = source.copy_to(&target, None, "test", now_us, |_| {}).await.unwrap();
+    let kept = messages(&source).await;
+    assert_eq!((kept.len(), copied.progress.commits), (36 + 3, 36 + 3));
+    assert_eq!(messages(&target).await, kept);
+    assert_sound(&target, now_us).await;
+
+    // What the copy's head is of goes from the source meanwhile.
+    write(&source, &mut now_us, 3).await;
+    now_us += 9 * 24 * HOUR_US;
+    write(&source, &mut now_us, 1).await;
+    collect(now_us).await;
+    let n_before = kept.len();
+    let copied = source.copy_to(&target, None, "test", now_us, |_| {}).await.unwrap();
+    assert!(copied.progress.commits > 0 && copied.progress.commits <= 4, "{:?}", copied.progress);
+    let now = messages(&target).await;
+    assert_eq!(now[now.len() - n_before..], kept, "what was copied stays as it was");
+    assert_eq!(now[0], messages(&source).await[0]);
+    assert_sound(&target, now_us).await;
 }

@@ -231,7 +231,10 @@ impl Lake {
             reason: format!("repair: {} cannot be read, set back to {}", from.short(), to.short()),
         };
         match self.refs().publish(name, head.as_ref(), &update).await {
-            Ok(head) => Ok(format!("entry {} of {name}", head.seq)),
+            Ok(head) => Ok(format!(
+                "entry {} of {name}; restart a collector that writes to it: it takes in again what its landing log still has",
+                head.seq
+            )),
             Err(PublishError::Failed(e)) => Err(e),
             Err(other) => Err(LakeError::corrupt(name, other)),
         }

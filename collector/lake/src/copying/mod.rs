@@ -4,10 +4,13 @@
 //! manifest lists and manifests are written anew with the new locations; data files keep their bytes; commits get new
 //! ids, as theirs cover the locations, and name the ones they were. Everything is create-only and named as it was, so a
 //! copy that was interrupted is gone on with.
+//!
+//! Nothing below an erasure is copied. Where history is thinned the copy's commits follow the next older one that was
+//! kept, so that it needs no list of thinned days.
 
 mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt;
 use object_store::path::Path;
@@ -17,8 +20,11 @@ use self::tables::Tables;
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::{CommitId, RefName};
-use crate::repo::{CommitObject, PublishError, RefOp, RefUpdate};
+use crate::repo::{CommitKind, CommitObject, PublishError, RefOp, RefUpdate};
 use crate::revision::commit_key;
+
+/// Begins the input, the last of its lineage, that says which commit of the source a copied one was.
+const COPY_OF: &str = "copy of ";
 
 /// How far a copy is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,9 +106,9 @@ impl Lake {
     ) -> Result<Copied, CopyError> {
         let (refs, tags) = self.asked(only).await?;
         let heads: Vec<CommitId> = refs.iter().chain(&tags).map(|(_, id)| id.clone()).collect();
-        let commits = self.oldest_first(&heads).await?;
-        let mut copy =
-            Copy { from: self, to: target, ids: BTreeMap::new(), tables: Tables::new(self, target) };
+        let ids = target.copies().await?;
+        let commits = self.oldest_first(&heads, &ids).await?;
+        let mut copy = Copy { from: self, to: target, ids, tables: Tables::new(self, target) };
         let mut progress = CopyProgress { commits: commits.len() as u64, ..CopyProgress::default() };
         copy.blobs(&mut progress, &mut told).await?;
         for commit in commits {
@@ -149,9 +155,29 @@ impl Lake {
         Ok((refs, tags))
     }
 
-    /// Every commit that is kept from `heads` back, parents before their children.
-    async fn oldest_first(&self, heads: &[CommitId]) -> Result<Vec<CommitObject>, LakeError> {
-        let mut found: BTreeMap<CommitId, bool> = BTreeMap::new();
+    /// The commits of an earlier copy that its refs reach, by those of the source that they are copies of. Under their
+    /// parents of then: history may have been thinned in the source since.
+    async fn copies(&self) -> Result<BTreeMap<CommitId, CommitId>, LakeError> {
+        let (refs, tags) = self.asked(None).await?;
+        let heads: Vec<CommitId> = refs.into_iter().chain(tags).map(|(_, id)| id).collect();
+        let mut ids = BTreeMap::new();
+        for commit in self.oldest_first(&heads, &BTreeMap::new()).await? {
+            let source = commit.lineage.inputs.last().and_then(|input| input.strip_prefix(COPY_OF));
+            if let Some(source) = source.and_then(|id| CommitId::new(id).ok()) {
+                ids.insert(source, commit.id);
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Every commit that is kept from `heads` back and not among `copied`, parents before their children. Their parents
+    /// are those to follow: what was kept of history in place of what was not. None below an erasure is looked at.
+    async fn oldest_first(
+        &self,
+        heads: &[CommitId],
+        copied: &BTreeMap<CommitId, CommitId>,
+    ) -> Result<Vec<CommitObject>, LakeError> {
+        let mut found: BTreeSet<CommitId> = BTreeSet::new();
         let mut order = Vec::new();
         let mut open: Vec<(CommitId, Option<CommitObject>)> =
             heads.iter().map(|id| (id.clone(), None)).collect();
@@ -160,20 +186,36 @@ impl Lake {
                 order.push(commit);
                 continue;
             }
-            if found.insert(id.clone(), true).is_some() {
+            if copied.contains_key(&id) || !found.insert(id.clone()) {
                 continue;
             }
-            let commit = match self.commit_object(&id).await {
-                Ok(commit) => commit,
-                // Thinned out; only a head must be there.
-                Err(LakeError::UnknownRevision { .. }) if !heads.contains(&id) => continue,
-                Err(e) => return Err(e),
-            };
-            let parents = commit.parents.clone();
+            let mut commit = self.commit_object(&id).await?;
+            let mut below = Vec::new();
+            if commit.kind != CommitKind::Erase {
+                below = self.followed(&commit, copied).await?;
+                commit.parents.clone_from(&below);
+            }
             open.push((id, Some(commit)));
-            open.extend(parents.into_iter().map(|parent| (parent, None)));
+            open.extend(below.into_iter().map(|parent| (parent, None)));
         }
         Ok(order)
+    }
+
+    /// The parents of a commit that are there or were copied before, with what was kept below it for a first that is not.
+    async fn followed(
+        &self,
+        commit: &CommitObject,
+        copied: &BTreeMap<CommitId, CommitId>,
+    ) -> Result<Vec<CommitId>, LakeError> {
+        let mut parents = Vec::with_capacity(commit.parents.len());
+        for (place, parent) in commit.parents.iter().enumerate() {
+            if copied.contains_key(parent) || self.store().exists(&commit_key(parent)).await? {
+                parents.push(parent.clone());
+            } else if place == 0 {
+                parents.extend(self.kept_below(commit).await?);
+            }
+        }
+        Ok(parents)
     }
 }
 
@@ -196,7 +238,7 @@ impl Copy<'_> {
         for entry in commit.tables.values_mut() {
             entry.metadata_location = self.tables.metadata(&entry.metadata_location, progress).await?;
         }
-        // Parents that were thinned out keep their ids: nothing answers to them on either side.
+        // What was erased or thinned out keeps its id: nothing answers to it on either side.
         let mapped = |id: &CommitId| self.ids.get(id).cloned().unwrap_or_else(|| id.clone());
         commit.parents = commit.parents.iter().map(mapped).collect();
         if let Some(checkpoint) = &mut commit.ledger_checkpoint {
@@ -210,7 +252,7 @@ impl Copy<'_> {
                 self.to.put_state(&hash, bytes).await?;
             }
         }
-        commit.lineage.inputs.push(format!("copy of {}", old.id));
+        commit.lineage.inputs.push(format!("{COPY_OF}{}", old.id));
         let commit = commit.seal()?;
         let written = self.to.store().create(&commit_key(&commit.id), commit.to_bytes()?.into()).await?;
         progress.files += u64::from(written == crate::store::Created::New);
@@ -253,7 +295,10 @@ async fn set(
             match next {
                 None => return Err(CopyError::Moved { name: name.clone() }),
                 Some(found) if &found == now => break,
-                Some(found) => next = lake.commit_object(&found).await?.parents.into_iter().next(),
+                Some(found) => {
+                    let commit = lake.commit_object(&found).await?;
+                    next = lake.parents_of(&commit).await?.into_iter().next();
+                }
             }
         }
     }

@@ -59,7 +59,8 @@ impl<'a> Tables<'a> {
         Ok(())
     }
 
-    /// Copies a `metadata.json` with all its snapshots need; gives its new location.
+    /// Copies a `metadata.json` with all its current snapshot needs; gives its new location. Older snapshots that it
+    /// lists come with the commits that name them, or not at all: what was erased may be in them.
     pub(super) async fn metadata(
         &mut self,
         location: &str,
@@ -76,9 +77,8 @@ impl<'a> Tables<'a> {
         if metadata.format_version() != FormatVersion::V2 {
             return Err(LakeError::corrupt(&key, "it is not of Iceberg format 2, which this build copies"));
         }
-        let current = metadata.current_snapshot_id();
-        for snapshot in metadata.snapshots() {
-            self.snapshot(&metadata, snapshot, current == Some(snapshot.snapshot_id()), progress).await?;
+        if let Some(snapshot) = metadata.current_snapshot() {
+            self.snapshot(&metadata, snapshot, progress).await?;
         }
         let mut json: Value = serde_json::from_slice(&bytes).map_err(|e| LakeError::corrupt(&key, e))?;
         relocate(&mut json, self.from.location(), self.to.location());
@@ -91,30 +91,19 @@ impl<'a> Tables<'a> {
         &mut self,
         metadata: &TableMetadata,
         snapshot: &Snapshot,
-        is_current: bool,
         progress: &mut CopyProgress,
     ) -> Result<(), LakeError> {
         let (moved, key) = self.moved(snapshot.manifest_list())?;
         if self.is_there(&key).await? {
             return Ok(());
         }
-        let Some(bytes) = self.from.store().read(&key).await? else {
-            // Older states go with their commits; the table does not need them.
-            return if is_current {
-                Err(LakeError::corrupt(&key, "the manifest list is gone"))
-            } else {
-                Ok(())
-            };
-        };
+        let bytes = self.from.store().read(&key).await?;
+        let bytes = bytes.ok_or_else(|| LakeError::corrupt(&key, "the manifest list is gone"))?;
         let fail = || LakeError::iceberg(format!("copy {key}"));
         let list = ManifestList::parse_with_version(&bytes, metadata.format_version()).map_err(fail())?;
         let mut manifests = Vec::new();
         for manifest in list.consume_entries() {
-            match self.manifest(metadata, &manifest, progress).await? {
-                Some(manifest) => manifests.push(manifest),
-                None if is_current => return Err(LakeError::corrupt(&manifest.manifest_path, "it is gone")),
-                None => return Ok(()),
-            }
+            manifests.push(self.manifest(metadata, &manifest, progress).await?);
         }
         let stage = Stage::default();
         let output = stage.output(&moved).writer().await.map_err(fail())?;
@@ -129,13 +118,13 @@ impl<'a> Tables<'a> {
         Ok(())
     }
 
-    /// Copies a manifest and the files in it; none if it is gone with the state it belonged to.
+    /// Copies a manifest and the files in it.
     async fn manifest(
         &mut self,
         metadata: &TableMetadata,
         file: &ManifestFile,
         progress: &mut CopyProgress,
-    ) -> Result<Option<ManifestFile>, LakeError> {
+    ) -> Result<ManifestFile, LakeError> {
         let (moved, key) = self.moved(&file.manifest_path)?;
         if file.content != ManifestContentType::Data {
             let reason = "it lists deletes by another engine, whose files name locations too; run `headwater compact` \
@@ -144,10 +133,10 @@ impl<'a> Tables<'a> {
         }
         if self.is_there(&key).await? {
             let bytes = self.to.store().read(&key).await?.map_or(0, |bytes| bytes.len());
-            return Ok(Some(relocated(file, moved, bytes)));
+            return Ok(relocated(file, moved, bytes));
         }
         if !self.from.store().exists(&key).await? {
-            return Ok(None);
+            return Err(LakeError::corrupt(&key, "the manifest is gone"));
         }
         let fail = || LakeError::iceberg(format!("copy {key}"));
         let manifest = file.load_manifest(&self.from.store().file_io()).await.map_err(fail())?;
@@ -196,7 +185,7 @@ impl<'a> Tables<'a> {
             self.write(&key, bytes, progress).await?;
         }
         let bytes = usize::try_from(written.manifest_length).unwrap_or_default();
-        Ok(Some(relocated(file, moved, bytes)))
+        Ok(relocated(file, moved, bytes))
     }
 }
 
