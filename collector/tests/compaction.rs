@@ -212,7 +212,7 @@ async fn a_compaction_on_others_merge_hides_none_of_its_rows() {
     let mut theirs = settings();
     (theirs.branch, theirs.receiver) = (exp.clone(), "other".to_owned());
     let resent = imu(&gateway, 200..300);
-    let log = MemoryLog::of(&[&records[..], &[resent.clone()]].concat());
+    let log = MemoryLog::of(&[&records[..], std::slice::from_ref(&resent)].concat());
     live_as(&lake, &log, &[], theirs).await;
     let from = lake.head(&exp).await.unwrap().unwrap().commit.unwrap();
 
