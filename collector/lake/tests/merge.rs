@@ -319,3 +319,52 @@ async fn a_merge_after_a_merge_starts_from_the_last_one() {
     }
     assert_eq!(log[0].refs, [branch("exp"), branch("main")], "the last merge was a fast-forward");
 }
+
+/// Rows without a key come once, whichever side picked their file and put it together with others.
+#[tokio::test]
+async fn a_file_that_was_picked_and_compacted_is_not_merged_again() {
+    for picked_on_main in [true, false] {
+        let lake = forked().await;
+        let (from, onto) = if picked_on_main { ("exp", "main") } else { ("main", "exp") };
+        let only_note = |text: &str, time_us| CommitRequest {
+            time_us,
+            appends: vec![note(text, time_us)],
+            ..CommitRequest::default()
+        };
+        let shared = commit(&lake, from, only_note("shared", NOON_US + 10)).await;
+        commit(&lake, onto, only_note("own", NOON_US + 11)).await;
+        lake.cherry_pick(&branch(onto), &shared.id, &by(NOON_US + 12)).await.unwrap().unwrap();
+        let expected = ["a 0..10", "a 10..20", "more", "own", "shared"];
+        let table = name(NOTES);
+        let same = |rows| rows;
+        let done = rewrite(&lake, &branch(onto), &table, CommitKind::Compact, 9, NOON_US + 13, same).await;
+        assert!(done.unwrap().is_some());
+        commit(&lake, from, only_note("more", NOON_US + 14)).await;
+        merge(&lake, MergeOptions::default()).await.unwrap();
+        assert_eq!(notes(&lake, "main").await, expected, "picked on main: {picked_on_main}");
+        // And both ways later.
+        let main = tip(&lake, "main").await;
+        lake.merge(&branch("exp"), &main, &MergeOptions::default(), &by(NOON_US + 200)).await.unwrap();
+        assert_eq!(notes(&lake, "exp").await, expected);
+    }
+}
+
+/// What was put together and then rewritten can not be told apart: better no merge than rows twice.
+#[tokio::test]
+async fn rows_that_may_be_there_already_are_refused() {
+    let lake = forked().await;
+    let only_note =
+        |time_us| CommitRequest { time_us, appends: vec![note("same", time_us)], ..CommitRequest::default() };
+    let shared = commit(&lake, "exp", only_note(NOON_US + 10)).await;
+    commit(&lake, "main", only_note(NOON_US + 11)).await;
+    lake.cherry_pick(&branch("main"), &shared.id, &by(NOON_US + 12)).await.unwrap().unwrap();
+    let table = name(NOTES);
+    for kind in [CommitKind::Compact, CommitKind::Resolve] {
+        rewrite(&lake, &branch("main"), &table, kind, 9, NOON_US + 13, |rows| rows).await.unwrap().unwrap();
+    }
+    let before = tip(&lake, "main").await;
+    let report = report(merge(&lake, MergeOptions::default()).await.unwrap_err());
+    assert_eq!((report.conflicts.len(), report.conflicts[0].table.as_str()), (1, NOTES));
+    assert!(report.to_string().contains("may be on both sides already"), "{report}");
+    assert_eq!(tip(&lake, "main").await, before);
+}

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use serde::Serialize;
+use tokio::sync::OnceCell;
 
 use super::books::{self, Moves};
 use super::change::{self, Changed, Outcome, unfit};
@@ -13,8 +14,8 @@ use super::files::Delta;
 use super::keys;
 use super::report::{ConflictReport, Strategies, Strategy, TableConflict};
 use super::rollback::keys_of;
-use super::side::{self, Side, state_in};
-use super::three_way::{Joining, join};
+use super::side::{self, Ways, state_in};
+use super::three_way::{Joining, join, untold};
 use super::verb::{self, By, OPS, RAW, carry_out, described, names, recipe_of};
 use super::walk;
 use crate::error::{CommitError, LakeError};
@@ -141,7 +142,8 @@ impl Plan for Merging {
         }
         let common = lake.commit_object(&common).await?;
         self.joined.clear();
-        let sides = Sides { lake, common: &common, ours: &ours, theirs: &theirs };
+        let lines = [OnceCell::new(), OnceCell::new()];
+        let sides = Sides { lake, common: &common, ours: &ours, theirs: &theirs, lines: &lines };
         self.commit(&sides, author, base).await.map(Some)
     }
 }
@@ -211,7 +213,7 @@ impl Merging {
         outcomes: &mut BTreeMap<TableName, Outcome>,
         conflicts: &mut Vec<TableConflict>,
     ) -> Result<(), LakeError> {
-        let Sides { lake, common, ours, theirs } = *sides;
+        let Sides { lake, common, ours, theirs, .. } = *sides;
         for recipe in recipes([common, ours, theirs]) {
             let table = TableName::new(format!("{}.{recipe}", verb::ALIGNED))?;
             let of = |commit: &CommitObject| {
@@ -286,6 +288,8 @@ struct Sides<'a> {
     common: &'a CommitObject,
     ours: &'a CommitObject,
     theirs: &'a CommitObject,
+    /// Commits of ours and of theirs since the base, once they were walked.
+    lines: &'a [OnceCell<Option<Vec<CommitObject>>>; 2],
 }
 
 impl Sides<'_> {
@@ -322,13 +326,20 @@ impl Sides<'_> {
         theirs: TableState,
     ) -> Result<Result<Option<Outcome>, TableConflict>, LakeError> {
         let lake = self.lake;
-        let tips = [(&self.ours.id, &ours), (&self.theirs.id, &theirs)];
-        let [my_side, their_side] = tips.map(|(tip, state)| Side { tip, state: Some(state) });
-        let mut mine = side::net(lake, name, common, my_side).await?;
-        let mut their = side::net(lake, name, common, their_side).await?;
-        if their.net.removed.keys().any(|url| mine.net.removed.contains_key(url)) {
-            side::unfold(lake, name, &self.common.id, their_side, &mut their).await?;
-            side::unfold(lake, name, &self.common.id, my_side, &mut mine).await?;
+        let mut mine = side::net(lake, name, common, &ours).await?;
+        let mut their = side::net(lake, name, common, &theirs).await?;
+        // Captures are told apart by key; of other rows only the files they came in say which they are.
+        let is_keyed = name.namespace() == RAW && keys::is_keyed(&ours.metadata);
+        let may_share = !is_keyed && self.may_share(name).await?;
+        if may_share || their.net.removed.keys().any(|url| mine.net.removed.contains_key(url)) {
+            for (tip, change) in [(self.theirs, &mut their), (self.ours, &mut mine)] {
+                if let Some(line) = self.line(tip).await? {
+                    side::unfold(lake, name, self.common, line, change).await?;
+                }
+            }
+        }
+        if let Some((reason, files)) = may_share.then(|| untold(&mine, &their)).flatten() {
+            return Ok(Err(TableConflict { table: name.clone(), reason, files }));
         }
         let (onto, other, delta) = match join(&mine, &their) {
             Joining::Ours => (ours, theirs, Delta::default()),
@@ -348,6 +359,21 @@ impl Sides<'_> {
             return Ok(Err(conflict));
         }
         Ok(Ok(Some(Outcome::Change(Box::new(Changed::new(Some(onto), drafted, delta))))))
+    }
+
+    /// The commits of a side since the base; none if history does not tell them any more. Walked once for all tables.
+    async fn line(&self, tip: &CommitObject) -> Result<Option<&[CommitObject]>, LakeError> {
+        let [mine, their] = self.lines;
+        let cell = if tip.id == self.ours.id { mine } else { their };
+        let walk = || walk::line_since(self.lake, &tip.id, &self.common.id);
+        Ok(cell.get_or_try_init(walk).await?.as_deref())
+    }
+
+    /// Whether a side may have put files together that the other has too, as far as history tells.
+    async fn may_share(&self, name: &TableName) -> Result<bool, LakeError> {
+        let (mine, their) = (self.line(self.ours).await?, self.line(self.theirs).await?);
+        let (Some(mine), Some(their)) = (mine, their) else { return Ok(true) };
+        Ok(Ways::of(mine, self.common, name).may_share(Ways::of(their, self.common, name)))
     }
 
     /// Each capture once: rows that come in under a key that is there are left out, and keys that were withdrawn on our

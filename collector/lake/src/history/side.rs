@@ -2,44 +2,65 @@
 
 use super::files::{Delta, delta, gone};
 use super::three_way::SideChange;
-use super::walk;
 use crate::error::LakeError;
 use crate::lake::Lake;
-use crate::names::{CommitId, TableName};
+use crate::names::TableName;
 use crate::repo::{CommitKind, CommitObject, TableEntry};
 use crate::table::{self, TableState};
-
-/// One tip of a merge.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Side<'a> {
-    pub(super) tip: &'a CommitId,
-    pub(super) state: Option<&'a TableState>,
-}
 
 /// The net change of a side.
 pub(super) async fn net(
     lake: &Lake,
     table: &TableName,
     base: Option<&TableState>,
-    side: Side<'_>,
+    side: &TableState,
 ) -> Result<SideChange, LakeError> {
-    Ok(SideChange { net: delta(lake.store(), table, base, side.state).await?, plain: None })
+    Ok(SideChange { net: delta(lake.store(), table, base, Some(side)).await?, plain: None })
 }
 
-/// Adds the change without compactions: the files other commits wrote, where they are still there. One walk over the
-/// side's commits since `base`, reading two states for each that changed the table.
+/// How the commits of one side changed a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Ways {
+    /// Files were put together.
+    compacted: bool,
+    /// Files of another line came as they are: by a merge, a pick or an adoption.
+    took_over: bool,
+}
+
+impl Ways {
+    /// Of a side's commits since `base`, newest first.
+    pub(super) fn of(line: &[CommitObject], base: &CommitObject, table: &TableName) -> Ways {
+        let (mut ways, mut before) = (Ways::default(), base.tables.get(table));
+        for commit in line.iter().rev() {
+            let after = commit.tables.get(table);
+            if after != before {
+                ways.compacted |= commit.kind == CommitKind::Compact;
+                ways.took_over |= commit.kind == CommitKind::Merge
+                    || commit.lineage.inputs.iter().any(|input| input.starts_with("candidate "));
+            }
+            before = after;
+        }
+        ways
+    }
+
+    /// Whether two sides may hold the same rows in files of other names.
+    pub(super) fn may_share(self, other: Ways) -> bool {
+        (self.took_over || other.took_over) && (self.compacted || other.compacted)
+    }
+}
+
+/// Adds the change without compactions: the files other commits wrote, where they are still there. Reads two states for
+/// each commit of `line`, the side's since `base`, newest first, that changed the table.
 pub(super) async fn unfold(
     lake: &Lake,
     table: &TableName,
-    base: &CommitId,
-    side: Side<'_>,
+    base: &CommitObject,
+    line: &[CommitObject],
     change: &mut SideChange,
 ) -> Result<(), LakeError> {
-    let Some(mut commits) = walk::first_parents_until(lake, side.tip, base).await? else { return Ok(()) };
-    commits.reverse();
-    let mut before = lake.commit_object(base).await?.tables.get(table).cloned();
+    let mut before = base.tables.get(table).cloned();
     let mut plain = Delta::default();
-    for commit in commits {
+    for commit in line.iter().rev() {
         let after = commit.tables.get(table).cloned();
         if after == before {
             continue;

@@ -1,10 +1,11 @@
 //! One table changed on both sides since the base: what the joined table is made of. A decision on file lists alone.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use iceberg::spec::DataContentType;
 
-use super::files::{Delta, Files};
+use super::files::{Delta, Files, LiveFile};
 
 /// What to do with a table that both sides changed.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +39,9 @@ pub(super) fn join(ours: &SideChange, theirs: &SideChange) -> Joining {
     let both: Vec<String> =
         theirs.net.removed.keys().filter(|url| ours.net.removed.contains_key(*url)).cloned().collect();
     if both.is_empty() {
-        return Joining::OntoOurs(onto(&ours.net, &theirs.net));
+        // Where they put files together that we have too, the files they are made of tell which those are.
+        let folded = theirs.plain.as_ref().filter(|_| took_up(theirs, ours));
+        return Joining::OntoOurs(onto(ours, folded.unwrap_or(&theirs.net)));
     }
     if ours.net.removed_urls() == theirs.net.removed_urls()
         && same_content(&ours.net.added, &theirs.net.added)
@@ -46,9 +49,9 @@ pub(super) fn join(ours: &SideChange, theirs: &SideChange) -> Joining {
         return Joining::Ours;
     }
     // A compaction changes no row, so it can be left out on the side where it stands in the way.
-    for (plain, other, ours_stays) in [(&theirs.plain, &ours.net, true), (&ours.plain, &theirs.net, false)] {
+    for (plain, other, ours_stays) in [(&theirs.plain, ours, true), (&ours.plain, theirs, false)] {
         let Some(plain) = plain else { continue };
-        if plain.removed.keys().any(|url| other.removed.contains_key(url)) {
+        if plain.removed.keys().any(|url| other.net.removed.contains_key(url)) {
             continue;
         }
         let change = onto(other, plain);
@@ -61,9 +64,58 @@ pub(super) fn join(ours: &SideChange, theirs: &SideChange) -> Joining {
     Joining::Conflict { reason, files: both }
 }
 
+/// Files whose rows may be in a file the other side put together, where that side's history does not tell, and why it
+/// matters; none if there are none.
+pub(super) fn untold(ours: &SideChange, theirs: &SideChange) -> Option<(String, Vec<String>)> {
+    let mut files = Vec::new();
+    for (side, other) in [(ours, theirs), (theirs, ours)] {
+        let only = |of: &SideChange, not: &SideChange| -> Files {
+            let fresh = of.net.added.iter().filter(|(url, _)| !not.net.added.contains_key(*url));
+            fresh.map(|(url, live)| (url.clone(), live.clone())).collect()
+        };
+        if side.plain.is_none() {
+            let large = only(side, other);
+            let held = |live: &LiveFile| large.values().any(|large| may_hold(large, live));
+            files.extend(only(other, side).into_iter().filter(|(_, live)| held(live)).map(|(url, _)| url));
+        }
+    }
+    let reason = format!(
+        "rows of {} of its files may be on both sides already, in files that were rewritten, and kept history does not tell; take one side's table with --strategy ours or theirs, or cherry-pick the commits that are missing",
+        files.len()
+    );
+    (!files.is_empty()).then_some((reason, files))
+}
+
+/// Whether all rows of `small` could be in `large`, by what manifests say of both.
+fn may_hold(large: &LiveFile, small: &LiveFile) -> bool {
+    let is_apart = large.spec_id == small.spec_id && large.file.partition() != small.file.partition();
+    let (large, small) = (&large.file, &small.file);
+    let least = small.lower_bounds().iter().all(|(id, bound)| {
+        large.lower_bounds().get(id).is_none_or(|of| of.partial_cmp(bound) != Some(Ordering::Greater))
+    });
+    let greatest = small.upper_bounds().iter().all(|(id, bound)| {
+        large.upper_bounds().get(id).is_none_or(|of| of.partial_cmp(bound) != Some(Ordering::Less))
+    });
+    !is_apart && large.record_count() >= small.record_count() && least && greatest
+}
+
+/// Whether a compaction of `side` took up a file that the other side has too: its rows would come twice.
+fn took_up(side: &SideChange, other: &SideChange) -> bool {
+    let plain = side.plain.iter().flat_map(|plain| plain.added.keys());
+    plain.filter(|url| !side.net.added.contains_key(*url)).any(|url| other.brought(url))
+}
+
+impl SideChange {
+    /// Whether the rows of a file came to this side, under whatever name they are there now.
+    fn brought(&self, url: &str) -> bool {
+        let plain = self.plain.as_ref().is_some_and(|plain| plain.added.contains_key(url));
+        plain || self.net.added.contains_key(url)
+    }
+}
+
 /// What of `change` is not there yet on the other side.
-fn onto(other: &Delta, change: &Delta) -> Delta {
-    let fresh = |url: &String| !other.added.contains_key(url);
+fn onto(other: &SideChange, change: &Delta) -> Delta {
+    let fresh = |url: &String| !other.brought(url);
     let added = change.added.iter().filter(|(url, _)| fresh(url)).map(|(u, f)| (u.clone(), f.clone()));
     Delta { added: added.collect(), removed: change.removed.clone() }
 }
@@ -80,7 +132,7 @@ fn deletes(side: &SideChange, ours: &SideChange, theirs: &SideChange) -> Option<
         return Some(Joining::Conflict { reason, files: equality });
     }
     // A position delete names a file and a row in it: it is lost on a table where that file was rewritten.
-    let rewrote = |other: &SideChange| other.net.removed.values().any(super::files::LiveFile::is_data);
+    let rewrote = |other: &SideChange| other.net.removed.values().any(LiveFile::is_data);
     let position = of(DataContentType::PositionDeletes);
     let other = if std::ptr::eq(side, ours) { theirs } else { ours };
     if !position.is_empty() && (rewrote(other) || !side.net.removed.is_empty()) {
@@ -107,7 +159,6 @@ fn content_of(url: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::LiveFile;
     use super::*;
     use iceberg::spec::{DataFileBuilder, DataFileFormat, Struct};
 
@@ -165,6 +216,21 @@ mod tests {
         let also = SideChange { net: delta(&["xy2"], &["x", "y"]), plain: Some(delta(&["2"], &[])) };
         assert_eq!(join(&compacted, &also), Joining::OntoOurs(delta(&["2"], &[])));
         assert_eq!(told(join(&overwrote, &side(&["x3"], &["x"]))), "both sides rewrote 1 of its files");
+    }
+
+    #[test]
+    fn what_one_side_picked_and_put_together_comes_once() {
+        let folded = SideChange { net: delta(&["a1"], &[]), plain: Some(delta(&["a", "1"], &[])) };
+        let plain = SideChange { net: delta(&["a", "b"], &[]), plain: Some(delta(&["a", "b"], &[])) };
+        assert_eq!(join(&folded, &plain), Joining::OntoOurs(delta(&["b"], &[])));
+        assert_eq!(join(&plain, &folded), Joining::OntoOurs(delta(&["1"], &[])));
+        let other = SideChange { net: delta(&["a2"], &[]), plain: Some(delta(&["a", "2"], &[])) };
+        assert_eq!(join(&folded, &other), Joining::OntoOurs(delta(&["2"], &[])));
+        assert_eq!(untold(&folded, &plain), None);
+        // Nothing tells what is in `a1`.
+        let (reason, files) = untold(&side(&["a1"], &[]), &plain).unwrap();
+        assert!(reason.starts_with("rows of 2 of its files may be on both sides"), "{reason}");
+        assert_eq!(files, ["a", "b"]);
     }
 
     #[test]

@@ -172,6 +172,33 @@ pub(crate) async fn first_parents_until(
     Ok(Some(commits))
 }
 
+/// As [`first_parents_until`], but ends also with a commit that merged `base` itself: what a branch did since it last
+/// took the other side.
+pub(crate) async fn line_since(
+    lake: &Lake,
+    tip: &CommitId,
+    base: &CommitId,
+) -> Result<Option<Vec<CommitObject>>, LakeError> {
+    let floor = lake.commit_object(base).await?.time_us.saturating_sub(CLOCK_STEP_US);
+    let mut commits: Vec<CommitObject> = Vec::new();
+    let mut next = tip.clone();
+    while &next != base {
+        bounded(commits.len(), &next)?;
+        let Some(commit) = kept(lake, &next).await?.filter(|commit| commit.time_us >= floor) else {
+            return Ok(None);
+        };
+        let is_met = commit.parents.contains(base);
+        let first = commit.parents.first().cloned();
+        commits.push(commit);
+        match first {
+            _ if is_met => break,
+            Some(first) => next = first,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(commits))
+}
+
 /// How far a clock may have stepped back between commits before a walk gives up too early: a day.
 const CLOCK_STEP_US: i64 = 86_400 * 1_000_000;
 
