@@ -54,15 +54,17 @@ pub(super) struct Survey<'a, D: Disk> {
 /// The series of a spool.
 pub(super) type SeriesMap<F> = BTreeMap<SeriesId, Series<F>>;
 
-/// How far the newest segment of a series reached for each of its streams, its end being torn off.
+/// How far the newest segment of a series reaches for each of its streams, its end being torn off or a part of it
+/// damaged.
 pub(super) struct Torn {
     series: SeriesId,
     boot_ordinal: BootOrdinal,
     reached: BTreeMap<StreamId, u64>,
+    cause: GapCause,
 }
 
 impl Torn {
-    fn new(header: SegmentHeader, table: &StreamTable, summary: &Summary) -> Self {
+    fn new(header: SegmentHeader, table: &StreamTable, summary: &Summary, cause: GapCause) -> Self {
         let usual = SeriesId::home(&header.series.lane.into()) == header.series;
         let of_lane = table.streams.iter().filter(|(_, entry)| usual && entry.lane == header.series.lane);
         let ids = summary.declared.keys().chain(of_lane.map(|(id, _)| id));
@@ -73,7 +75,7 @@ impl Torn {
             let upto = reached.entry(id).or_default();
             *upto = end.max(*upto);
         }
-        Self { series: header.series, boot_ordinal: header.boot_ordinal, reached }
+        Self { series: header.series, boot_ordinal: header.boot_ordinal, reached, cause }
     }
 }
 
@@ -261,7 +263,8 @@ impl<D: Disk> Survey<'_, D> {
                 tracing::warn!(%error, name, "torn tail could not be set aside");
             }
         }
-        if !newest && (torn.is_some() || !closed.bad.is_empty() || closed.unreadable) {
+        let damaged = !closed.bad.is_empty() || closed.unreadable;
+        if !newest && (torn.is_some() || damaged) {
             self.complete(header.series, header.segno, table, &mut closed, series);
         }
         let room = || self.disk.free_bytes(self.dir).is_ok_and(|free| free >= FOOTER_BYTES_MAX as u64);
@@ -271,8 +274,10 @@ impl<D: Disk> Survey<'_, D> {
         };
         if newest {
             self.unproven = self.unproven.or(unproven);
-            if torn.is_some() {
-                self.torn.push(Torn::new(header, table, &closed.summary));
+            // Damage may have taken a declaration with all rows under it: only another series' table knows of them.
+            if torn.is_some() || damaged {
+                let cause = if torn.is_some() { GapCause::TornTail } else { GapCause::Corrupt };
+                self.torn.push(Torn::new(header, table, &closed.summary, cause));
             }
         }
         self.gap_rows.extend(gap_rows);
@@ -361,7 +366,7 @@ impl<D: Disk> Survey<'_, D> {
         for summary in ours {
             raise(&mut streams, summary);
         }
-        for Torn { series: of, boot_ordinal, reached } in std::mem::take(&mut self.torn) {
+        for Torn { series: of, boot_ordinal, reached, cause } in std::mem::take(&mut self.torn) {
             // What a temporal layer lacks may be in another one; that shows when all are looked at.
             let layered = |other: &SeriesId| {
                 *other != of
@@ -377,7 +382,7 @@ impl<D: Disk> Survey<'_, D> {
                 let unnamed = (usual && stream.entry.lane == of.lane).then_some(0);
                 let Some(upto) = reached.get(id).copied().or(unnamed) else { continue };
                 if let Some(epoch) = self.epoch.filter(|_| upto < stream.entry.next_seq.0) {
-                    let (seqs, cause) = (upto..stream.entry.next_seq.0, GapCause::TornTail);
+                    let seqs = upto..stream.entry.next_seq.0;
                     self.torn_off.push(Lost { epoch, boot_ordinal, stream: *id, seqs, cause });
                 }
             }

@@ -161,3 +161,17 @@ shards! {
     spool_power_cut_model_1 spool_rot_model_1 spool_errors_at_open_1
     spool_power_cut_model_2 spool_rot_model_2 spool_errors_at_open_2
 }
+
+/// Regression: a declaration and all rows under it rotted in a segment whose end is sound. The table of another series
+/// tells of them.
+#[test]
+fn a_rotten_declaration_and_the_rows_under_it_are_told() {
+    let ops = [
+        Op::Append { stream: 0, rows: 5 },
+        Op::Append { stream: 1, rows: 4 },
+        Op::Sync,
+        Op::Blob { bytes: 1 },
+        Op::Blob { bytes: 3591 },
+    ];
+    rot(&ops, 17_303_232_129_453_532_243, false, 2).unwrap();
+}
