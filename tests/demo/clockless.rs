@@ -89,6 +89,16 @@ impl Clockless {
 pub(crate) struct Testimony {
     rows: Vec<Witnessed>,
     grades: Vec<String>,
+    aligned: Vec<Aligned>,
+}
+
+/// A row of `aligned.wake`.
+#[derive(Debug, Clone, Copy)]
+struct Aligned {
+    /// The witness' own row.
+    witnessed: Witnessed,
+    /// What time it was at the beat before it; none if none was near.
+    beat: Option<UtcNanos>,
 }
 
 impl Testimony {
@@ -115,17 +125,30 @@ impl Testimony {
         };
         let mut rows: Vec<(Witnessed, String)> = (0..seq.len()).filter_map(row).collect();
         rows.sort_by_key(|(row, _)| row.seq);
-        let (rows, grades) = rows.into_iter().unzip();
-        Ok(Self { rows, grades })
+        let (rows, grades): (Vec<Witnessed>, Vec<String>) = rows.into_iter().unzip();
+        let aligned = match Table::read(&lake, &commit, "aligned.wake").await? {
+            Some(table) => aligned(&table, &rows)?,
+            None => Vec::new(),
+        };
+        Ok(Self { rows, grades, aligned })
+    }
+
+    fn aligned_on_time(&self) -> impl Iterator<Item = &Aligned> {
+        self.aligned.iter().filter(|row| row.witnessed.is_on_time())
     }
 
     fn on_time(&self) -> impl Iterator<Item = &Witnessed> {
         self.rows.iter().filter(|row| row.is_on_time())
     }
 
-    /// True if it has rows of 1970, and every row that came within its declared latency holds the truth within its bound.
+    /// True if it has rows of 1970, and every row that came within its declared latency holds the truth within its bound;
+    /// and so have its aligned ones.
     pub(crate) fn is_right(&self) -> bool {
-        self.on_time().any(Witnessed::is_of_1970) && self.on_time().all(Witnessed::is_within)
+        let aligned = || self.aligned_on_time().map(|row| &row.witnessed);
+        self.on_time().any(Witnessed::is_of_1970)
+            && self.on_time().all(Witnessed::is_within)
+            && aligned().any(Witnessed::is_of_1970)
+            && aligned().all(Witnessed::is_within)
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {
@@ -136,6 +159,8 @@ impl Testimony {
             "rows_within_bound": self.on_time().filter(|row| row.is_within()).count(),
             "off_ns_max": self.on_time().map(|row| row.off_ns().saturating_abs()).max(),
             "bound_ns_max": self.on_time().map(|row| row.err_ns).max(),
+            "aligned_rows": self.aligned.len(),
+            "aligned_rows_within_bound": self.aligned_on_time().filter(|row| row.witnessed.is_within()).count(),
         })
     }
 
@@ -164,6 +189,32 @@ impl Testimony {
             "  {within} of {on_time} rows hold the true time within their bound; a stamper by wall clock had put {false_rows} \
              into 1970"
         );
+        let (all_aligned, right) = (
+            self.aligned_on_time().count(),
+            self.aligned_on_time().filter(|row| row.witnessed.is_within()).count(),
+        );
+        println!(
+            "\n  aligned with the beat before each (aligned.wake): {right} of {all_aligned} rows hold the true time"
+        );
+        println!(
+            "  {:>4}  {:<24} {:>11} {:>10}  the beat, by true time",
+            "seq", "resolved, UTC", "bound", "off"
+        );
+        let step = self.aligned.len().div_ceil(SHOWN).max(1);
+        for row in self.aligned.iter().step_by(step).filter(|row| row.witnessed.is_on_time()) {
+            let Aligned { witnessed, beat } = row;
+            let beat = beat.map_or_else(
+                || "none near".to_owned(),
+                |beat| format!("{:.1} ms before", ms(witnessed.truth.since(beat))),
+            );
+            println!(
+                "  {:>4}  {:<24} {:>8.1} ms {:>+7.1} ms  {beat}",
+                witnessed.seq,
+                utc(witnessed.ts.0),
+                ms(witnessed.err_ns),
+                ms(witnessed.off_ns()),
+            );
+        }
         if on_time < all {
             println!(
                 "  {} more were not at the agent within the {WITNESS_LATENCY_MS} ms their source declares: this machine was busy",
@@ -171,6 +222,22 @@ impl Testimony {
             );
         }
     }
+}
+
+/// Rows of the table, each with the witness' row it was made from.
+fn aligned(table: &Table, rows: &[Witnessed]) -> Result<Vec<Aligned>> {
+    let (ts, err) = (table.integers("ts_ns")?, table.integers("ts_err_ns")?);
+    let (truth, beat) = (table.integers("true_ns")?, table.integers("beat_true_ns")?);
+    let mut found: Vec<Aligned> = (0..ts.len())
+        .filter_map(|at| {
+            let truth = UtcNanos(truth[at]?);
+            let raw = rows.iter().find(|row| row.truth == truth)?;
+            let witnessed = Witnessed { ts: UtcNanos(ts[at]?), err_ns: err[at]?, ..*raw };
+            Some(Aligned { witnessed, beat: beat[at].map(UtcNanos) })
+        })
+        .collect();
+    found.sort_by_key(|row| row.witnessed.seq);
+    Ok(found)
 }
 
 fn ms(ns: i64) -> f64 {

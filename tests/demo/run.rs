@@ -44,6 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     console.say(&format!("  folder          {}", dir.display()));
     let mut world = World::create(&dir, COMMIT_INTERVAL_MS).context("failed to lay out the run")?;
     world.lepton = true;
+    world.recipes.push("wake");
     // Before the fleet, so that it is unmounted after the agent has ended, whatever ends this run.
     let disk = SpoolDisk::lay(args, &world, &console).context("failed to make a disk for the spool")?;
     console.say(&format!(

@@ -53,6 +53,8 @@ pub struct World {
     pub linger_ms: u64,
     /// JPEGs travel as Lepton.
     pub lepton: bool,
+    /// Recipes the collector is given, of those in `recipes/`.
+    pub recipes: Vec<&'static str>,
 }
 
 /// Sources an agent gets.
@@ -75,9 +77,18 @@ impl World {
         }
         let dir = dir.canonicalize()?;
         let [broker, http] = free_ports()?.map(|port| format!("127.0.0.1:{port}"));
-        let world = Self { dir, broker, http, commit_interval_ms, linger_ms: 500, lepton: false };
+        let world = Self {
+            dir,
+            broker,
+            http,
+            commit_interval_ms,
+            linger_ms: 500,
+            lepton: false,
+            recipes: vec!["drive"],
+        };
         world.issue().map_err(io::Error::other)?;
         std::fs::write(world.path("recipes/drive.toml"), RECIPE)?;
+        std::fs::write(world.path("recipes/wake.toml"), WAKE_RECIPE)?;
         Ok(world)
     }
 
@@ -114,7 +125,7 @@ impl World {
     pub fn write_collector(&self) -> io::Result<PathBuf> {
         let path = self.path("collector.toml");
         let text = format!(
-            r#"recipes = ["recipes/drive.toml"]
+            r#"recipes = [{recipes}]
 [tenant]
 name = "{TENANT}"
 [identity]
@@ -142,6 +153,12 @@ interval_ms = {interval}
 [http]
 listen = "{http}"
 "#,
+            recipes = self
+                .recipes
+                .iter()
+                .map(|name| format!("\"recipes/{name}.toml\""))
+                .collect::<Vec<_>>()
+                .join(", "),
             broker = self.broker,
             http = self.http,
             interval = self.commit_interval_ms
@@ -317,10 +334,26 @@ file = "clockless/status.json"
 type = "exec"
 stream = "witness"
 kind = "witness"
-command = [{}]
+command = [{0}]
 format = "csv"
 once = true
 # A line is at the agent within this, unless the machine is very busy.
+latency_ms = {WITNESS_LATENCY_MS}
+fields = [
+  {{ name = "n", type = "i64", unit = "1" }},
+  {{ name = "wall_ns", type = "i64", unit = "ns" }},
+  {{ name = "true_ns", type = "i64", unit = "ns" }},
+  {{ name = "seen_b_ns", type = "i64", unit = "ns" }},
+]
+
+# A second one, to be aligned with the first.
+[[source]]
+type = "exec"
+stream = "beat"
+kind = "beat"
+command = [{0}]
+format = "csv"
+once = true
 latency_ms = {WITNESS_LATENCY_MS}
 fields = [
   {{ name = "n", type = "i64", unit = "1" }},
@@ -364,6 +397,26 @@ pub fn free_ports() -> io::Result<[u16; 2]> {
     let (a, b) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
     Ok([a.local_addr()?.port(), b.local_addr()?.port()])
 }
+
+/// One row per line of the witness that woke in 1970, with the beat before it.
+const WAKE_RECIPE: &str = r#"headwater_recipe = 1
+name = "wake"
+doc = "what the witness of a gateway without a clock saw, with the beat before it"
+
+[spine]
+stream = "witness"
+select = ["wall_ns", "true_ns"]
+
+[watermark]
+idle_timeout = "10s"
+
+[[column]]
+name = "beat"
+stream = "beat"
+select = ["true_ns"]
+method = "previous"
+tolerance = "2s"
+"#;
 
 /// One row per camera frame with motion, place and air as they last were.
 const RECIPE: &str = r#"headwater_recipe = 1
