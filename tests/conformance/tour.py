@@ -122,8 +122,8 @@ assert con.execute(TOTALS.format("lake")).fetchone() == before
 # What was trained on in between is still there under its commit id, row for row.
 
 # %%
-con = attached(server.url, (f"main@{merged}", "then"), ("before-the-tour", "tagged"))
-assert con.execute(TOTALS.format("then")).fetchone() == after
+con = attached(server.url, (f"main@{merged}", "merged"), ("before-the-tour", "tagged"))
+assert con.execute(TOTALS.format("merged")).fetchone() == after
 assert con.execute(TOTALS.format("tagged")).fetchone() == before
 print(f"main@{merged[:12]} holds the {after[0]} rows of the merge, the tag the {before[0]} of before")
 
