@@ -369,7 +369,7 @@ async fn bash_completes_by_the_printed_script() {
 
 /// Leaves exports of every form where `HEADWATER_EXPORTS` says, for other people's readers.
 #[tokio::test]
-#[ignore = "for tests/conformance/exports.py"]
+#[ignore = "leaves exports for other readers: `tests/run exports` runs it"]
 async fn exports_for_other_readers() {
     let place = PathBuf::from(std::env::var_os("HEADWATER_EXPORTS").unwrap());
     std::fs::create_dir_all(&place).unwrap();

@@ -19,7 +19,7 @@ async fn an_hour_of_a_fleet_leaves_every_row_once() {
 
 /// The whole day: `cargo test --release -p headwater-tests --test lake -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a simulated day takes minutes"]
+#[ignore = "takes minutes: cargo test --release -p headwater-tests --test lake -- --ignored --nocapture"]
 async fn a_day_of_a_fleet_leaves_every_row_once() {
     let tally = Day::new(Shape { seconds: 24 * HOUR_S, devices: 20 }).await.live().await;
     println!("{tally:?}");

@@ -1,5 +1,5 @@
 //! Which refs nobody writes to directly, as a pure rule. The lake does not enforce it: whoever holds the store's
-//! credentials can write anything. Those who act for others (the collector, its REST catalog, the command line) do.
+//! credentials can write anything, and the command line asks nobody. Those who act for others ask it.
 
 use std::fmt;
 use std::str::FromStr;

@@ -114,7 +114,7 @@ async fn metadata_flat() {
 /// The same over a day and more at the default cadence:
 /// `cargo test --release -p headwater-lake --test flat -- --ignored --nocapture`
 #[tokio::test]
-#[ignore = "minutes in a debug build; run it with --release -- --ignored"]
+#[ignore = "takes minutes: cargo test --release -p headwater-lake --test flat -- --ignored --nocapture"]
 async fn metadata_flat_10000() {
     flat(10_000, false).await;
     flat(10_000, true).await;

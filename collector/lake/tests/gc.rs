@@ -530,7 +530,7 @@ proptest! {
 /// What a run over 100 000 files takes, in memory and on disk: a head's files stay, the rest is garbage.
 /// `cargo test --release -p headwater-lake --test gc -- --ignored --nocapture gc_of_100_000_files`
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement of some minutes"]
+#[ignore = "takes minutes: cargo test --release -p headwater-lake --test gc -- --ignored --nocapture"]
 #[expect(clippy::disallowed_methods, reason = "it measures real time")]
 async fn gc_of_100_000_files() {
     const FILES: usize = 100_000;

@@ -345,7 +345,7 @@ async fn a_reader_far_behind_climbs_in_few_reads() {
 /// The head among 100 000 entries on a disk; prints the time.
 /// `cargo test --release -p headwater-lake --lib head_on_disk -- --ignored --nocapture`
 #[tokio::test]
-#[ignore = "a measurement: it makes 100 000 files"]
+#[ignore = "makes 100 000 files: cargo test -p headwater-lake --lib head_on_disk -- --ignored --nocapture"]
 #[expect(clippy::disallowed_methods, reason = "it measures real time")]
 async fn head_on_disk_among_100_000_entries() {
     let folder = tempfile::tempdir().unwrap();
