@@ -1,0 +1,16 @@
+//! Alignment: streams brought onto the instants of a spine, as a recipe declares it, and judged before they are published.
+//!
+//! ```text
+//! recipe (TOML) ─► Recipe ─┐
+//! raw rows of an entity ───┴─► matching (integers) ─► gather (typed) ─► derive ─► aligned rows ─► gate rules
+//! ```
+//! Nothing here waits, reads a clock or knows a lake: Arrow goes in and Arrow comes out, and the same inputs give the
+//! same bytes whatever the order of arrival (L2).
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`recipe`] | the declaration |
+//! | [`sample`] | samples of one stream of one entity, their stamps as columns |
+
+pub mod recipe;
+pub mod sample;
