@@ -16,7 +16,7 @@ use crate::repo::{
 };
 use crate::revision;
 use crate::scan::{self, Condition};
-use crate::store::{Created, LakeStore, Place};
+use crate::store::{Created, LakeStore, ManifestsKept, Place};
 use crate::table::{ColumnSpec, columns};
 use crate::writer::LakeWriter;
 
@@ -104,6 +104,11 @@ impl Lake {
     /// The lake's own id, made when it was.
     pub fn repo_id(&self) -> Uuid {
         self.inner.repo_id
+    }
+
+    /// What it keeps of manifests in memory, so that commits and merges need not read them again.
+    pub fn manifests_kept(&self) -> ManifestsKept {
+        self.inner.store.recent().kept()
     }
 
     /// Where its refs live.

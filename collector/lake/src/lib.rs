@@ -73,6 +73,6 @@ pub use repo::{
 };
 pub use rewrite::{DERIVED_COLUMNS, Derive, PreparedRewrite, RewriteTable, Rewritten};
 pub use scan::{Compare, Condition};
-pub use store::{Service, Trouble, TroubleKind};
+pub use store::{ManifestsKept, Service, Trouble, TroubleKind};
 pub use table::{ColumnSpec, ColumnType, TS, TableError, TableSpec, UTC};
 pub use writer::{CommitRequest, Committed, LakeWriter, TableAppend};

@@ -24,7 +24,7 @@ use crate::repo::{
     CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, Head, LandingCursor, LedgerCheckpoint,
     Lineage, PublishError, RefOp, RefUpdate,
 };
-use crate::table::TableSpec;
+use crate::table::{self, TableSpec};
 
 /// Rows for one table.
 #[derive(Debug, Clone)]
@@ -227,7 +227,10 @@ impl LakeWriter {
                 self.base = Some(base);
                 return Ok(None);
             };
-            objects += self.lake.store().create_all(linked.objects).await?;
+            let store = self.lake.store();
+            let ahead = table::read_ahead(store, linked.states.iter());
+            let (stored, ()) = futures::join!(store.create_all(linked.objects), ahead);
+            objects += stored?;
             plan.stored();
 
             let update = RefUpdate {

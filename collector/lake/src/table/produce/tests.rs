@@ -11,11 +11,15 @@ fn spec() -> TableSpec {
     TableSpec::new(TableName::new("raw.imu").unwrap(), columns, &[TS])
 }
 
-/// Forty commits of one row each, so that one merge has happened.
+/// Forty commits of one row each, so that a merge has happened.
 async fn forty() -> (Lake, TableState) {
+    commits(40).await
+}
+
+async fn commits(commits: i64) -> (Lake, TableState) {
     let lake = testing::memory().await.unwrap();
     let mut writer = lake.writer(RefName::main(), "test".to_owned());
-    for n in 0..40 {
+    for n in 0..commits {
         let ts: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![n]).with_timezone(UTC));
         let batches = vec![RecordBatch::try_from_iter([(TS, ts)]).unwrap()];
         let appends = vec![TableAppend { spec: spec(), batches }];
@@ -58,7 +62,7 @@ async fn alive(lake: &Lake, state: &TableState) -> BTreeMap<String, (i64, i64)> 
 #[tokio::test]
 async fn producer_replace_keeps_the_birth_of_the_others_and_the_totals() {
     let (lake, base) = forty().await;
-    assert!(base.manifests.len() < 15, "{}", base.manifests.len());
+    assert!(base.manifests.len() < 30, "{}", base.manifests.len());
     let before = alive(&lake, &base).await;
     let sequence_numbers: BTreeSet<i64> = before.values().map(|(_, number)| *number).collect();
     assert_eq!(sequence_numbers, (1..=40).collect(), "a merge keeps each file's own number");
@@ -152,7 +156,7 @@ async fn producer_append_carries_deletes_untouched_and_overwrite_takes_them_away
 /// After a lost race only what links the rows is written again: data file and manifest stay.
 #[tokio::test]
 async fn producer_retry_reuses_manifests() {
-    let (lake, _) = forty().await;
+    let (lake, _) = commits(4).await;
     let row = |n: i64| {
         let ts: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![n]).with_timezone(UTC));
         let batches = vec![RecordBatch::try_from_iter([(TS, ts)]).unwrap()];
@@ -167,5 +171,5 @@ async fn producer_retry_reuses_manifests() {
     assert_eq!(done.conflicts, 1);
     // Data, manifest, list, metadata, commit, ref; then list, metadata, commit, ref.
     assert_eq!(done.objects, 10);
-    assert_eq!(done.commit.tables[&spec().name].rows, 43);
+    assert_eq!(done.commit.tables[&spec().name].rows, 7);
 }
