@@ -153,6 +153,53 @@ async fn producer_append_carries_deletes_untouched_and_overwrite_takes_them_away
     assert!(twice.is_err());
 }
 
+/// What comes, what goes and what stays of the manifests that had it stand in one, with their births; others are untouched.
+#[tokio::test]
+async fn producer_lists_a_replacement_in_one_manifest() {
+    let (lake, base) = commits(11).await;
+    assert_eq!(base.manifests.len(), 11);
+    let before = alive(&lake, &base).await;
+    let gone: BTreeSet<String> = before.keys().take(3).cloned().collect();
+    let new = foreign("new", iceberg::spec::DataContentType::Data, 3);
+    let (name, summary) = (spec().name, BTreeMap::new());
+    let context = Context {
+        store: lake.store(),
+        table: &name,
+        snapshot_id: snapshot_id(),
+        time_us: 0,
+        summary: &summary,
+    };
+    let change = Change {
+        added: vec![new.clone()],
+        added_manifest: None,
+        removed: gone.clone(),
+        operation: Operation::Replace,
+    };
+    let built = super::change(&context, &base, &change).await.unwrap();
+    let avro = built.files.keys().filter(|url| url.ends_with(".avro")).count();
+    assert_eq!((avro, built.files.len()), (2, 3), "a manifest, its list and the metadata");
+    lake.store().create_all(built.files.into_iter().collect()).await.unwrap();
+    let state = load(lake.store(), &name, &built.state.entry).await.unwrap();
+    assert_eq!(state.manifests, built.state.manifests);
+    let [one] = state.manifests.as_slice() else { panic!("{:?}", state.manifests) };
+    let counts = (one.added_files_count, one.existing_files_count, one.deleted_files_count);
+    assert_eq!(counts, (Some(1), Some(8), Some(3)), "small ones in memory went along");
+    assert_eq!((one.sequence_number, one.min_sequence_number), (12, one.min_sequence_number.min(4)));
+    let mut expected: BTreeMap<String, (i64, i64)> = before;
+    expected.retain(|path, _| !gone.contains(path));
+    expected.insert(new.file_path().to_owned(), (context.snapshot_id, 12));
+    assert_eq!(alive(&lake, &state).await, expected);
+    assert_eq!((state.entry.rows, one.deleted_rows_count, one.added_rows_count), (11, Some(3), Some(3)));
+
+    // Another process looks for them first, so they are in its memory by then.
+    let objects = std::sync::Arc::clone(lake.store().objects());
+    let cold = testing::open_on(objects).await.unwrap();
+    assert_eq!(cold.manifests_kept().count, 0);
+    let context = Context { store: cold.store(), ..context };
+    let built = super::change(&context, &base, &change).await.unwrap();
+    assert_eq!((built.state.manifests.len(), cold.manifests_kept().count), (1, 12));
+}
+
 /// After a lost race only what links the rows is written again: data file and manifest stay.
 #[tokio::test]
 async fn producer_retry_reuses_manifests() {
