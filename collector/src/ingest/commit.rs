@@ -3,7 +3,7 @@
 use headwater_core::ports::Clock;
 use headwater_lake::{
     Adopt, CommitError, CommitId, CommitRequest, Committed, Compacted, Lake, LakeError, LakeWriter, Prepared,
-    PreparedRewrite, RefName,
+    PreparedRewrite, RefName, Warrant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,7 @@ impl<C: Clock> Committer<C> {
         half_ns: i64,
         cancel: CancellationToken,
     ) -> Self {
+        let lake = lake.acting(Warrant::Ingest);
         let writer = lake.writer(branch, author.clone());
         Self { lake, clock, half_ns, author, cancel, writer }
     }
