@@ -143,3 +143,107 @@ fn bound(kind: &PrimitiveType, statistics: &Statistics, bytes: &[u8]) -> iceberg
         _ => Datum::try_from_bytes(bytes, kind.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::TableName;
+    use crate::store::Stage;
+    use crate::table::{
+        ColumnSpec, ColumnType, EncodedFile, Level, Shape, TS, TableSpec, create, encode_file,
+    };
+    use arrow_array::{
+        BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int32Array,
+        Int64Array, ListArray, StringArray, StructArray, TimestampMicrosecondArray,
+    };
+    use iceberg::spec::DataFile;
+    use iceberg::writer::file_writer::{FileWriter, FileWriterBuilder, ParquetWriterBuilder};
+    use std::sync::Arc;
+    use uuid::Uuid;
+
+    fn decimal(values: Vec<Option<i128>>, precision: u8) -> ArrayRef {
+        Arc::new(Decimal128Array::from(values).with_precision_and_scale(precision, 0).unwrap())
+    }
+
+    /// A column of every type, with nulls and NaNs where they may be.
+    fn columns() -> Vec<(ColumnSpec, ArrayRef)> {
+        let o = |name: &str, kind| ColumnSpec::optional(name, kind);
+        let of = |precision| ColumnType::Decimal { precision, scale: 0 };
+        let member: ArrayRef = Arc::new(Float64Array::from(vec![Some(f64::NAN), None, Some(2.5)]));
+        let members = vec![o("m", ColumnType::Double)];
+        let DataType::Struct(fields) = ColumnType::Struct(members.clone()).arrow() else { unreachable!() };
+        let floats = [Some(vec![Some(f32::NAN), Some(1.0)]), None, Some(vec![None])];
+        let list = ListArray::from_iter_primitive::<Float32Type, _, _>(floats);
+        let list = ListArray::try_new(
+            Arc::new(Field::new("element", DataType::Float32, true)),
+            list.offsets().clone(),
+            Arc::clone(list.values()),
+            list.nulls().cloned(),
+        );
+        let long_text = "x".repeat(100);
+        vec![
+            (
+                ColumnSpec::required(TS, ColumnType::Timestamptz),
+                Arc::new(TimestampMicrosecondArray::from(vec![5, 6, 7]).with_timezone("+00:00")),
+            ),
+            (
+                o("flag", ColumnType::Boolean),
+                Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)])),
+            ),
+            (o("int", ColumnType::Int), Arc::new(Int32Array::from(vec![Some(-3), None, Some(9)]))),
+            (o("long", ColumnType::Long), Arc::new(Int64Array::from(vec![i64::MIN, 0, i64::MAX]))),
+            (
+                o("float", ColumnType::Float),
+                Arc::new(Float32Array::from(vec![Some(f32::NAN), None, Some(-0.5)])),
+            ),
+            (o("double", ColumnType::Double), Arc::new(Float64Array::from(vec![f64::NAN, f64::NAN, 1e300]))),
+            (o("small", of(9)), decimal(vec![Some(-5), None, Some(700)], 9)),
+            (o("middle", of(18)), decimal(vec![Some(-5), Some(1 << 40), None], 18)),
+            (o("large", of(20)), decimal(vec![Some(i128::from(u64::MAX)), Some(-1), None], 20)),
+            (o("date", ColumnType::Date), Arc::new(Date32Array::from(vec![20_780, -1, 3]))),
+            (o("text", ColumnType::String), Arc::new(StringArray::from(vec![Some("b"), None, Some("äa")]))),
+            (
+                o("long_text", ColumnType::String),
+                Arc::new(StringArray::from(vec![long_text.as_str(), "", "y"])),
+            ),
+            (o("bytes", ColumnType::Binary), Arc::new(BinaryArray::from(vec![b"z".as_ref(), b"\0", b""]))),
+            (o("none", ColumnType::Long), Arc::new(Int64Array::from(vec![None, None, None]))),
+            (
+                o("struct", ColumnType::Struct(members)),
+                Arc::new(StructArray::try_new(fields, vec![member], None).unwrap()),
+            ),
+            (o("list", ColumnType::List(Box::new(ColumnType::Float))), Arc::new(list.unwrap())),
+        ]
+    }
+
+    async fn icebergs_own(shape: &Shape, rows: &RecordBatch) -> DataFile {
+        let builder =
+            ParquetWriterBuilder::new(shape.properties.clone(), Arc::clone(shape.metadata.current_schema()));
+        let mut writer = builder.build(Stage::default().output("rows")).await.unwrap();
+        writer.write(rows).await.unwrap();
+        let mut built = writer.close().await.unwrap();
+        built.pop().unwrap().partition_spec_id(0).build().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_file_is_described_as_icebergs_own_writer_would() {
+        let (specs, arrays): (Vec<ColumnSpec>, Vec<ArrayRef>) = columns().into_iter().unzip();
+        let spec = TableSpec::new(TableName::new("raw.all").unwrap(), specs, &[TS]);
+        let metadata = create("memory:///lake", &spec, Uuid::nil()).unwrap().draft;
+        let shape = Shape::new(spec, metadata).unwrap();
+        let batch =
+            RecordBatch::try_from_iter(shape.target.fields().iter().map(|f| f.name()).zip(arrays)).unwrap();
+        let rows = super::super::conform(&shape.spec, &shape.target, &batch).unwrap();
+        let EncodedFile { data_file: ours, .. } = encode_file(&shape, 0, Level::Commit, &rows).unwrap();
+        let theirs = icebergs_own(&shape, &rows).await;
+        assert_eq!(ours.record_count(), theirs.record_count());
+        assert_eq!(ours.value_counts(), theirs.value_counts());
+        assert_eq!(ours.null_value_counts(), theirs.null_value_counts());
+        assert_eq!(ours.nan_value_counts(), theirs.nan_value_counts());
+        assert_eq!(ours.lower_bounds(), theirs.lower_bounds());
+        assert_eq!(ours.upper_bounds(), theirs.upper_bounds());
+        assert_eq!(ours.column_sizes(), theirs.column_sizes());
+        assert_eq!(ours.file_size_in_bytes(), theirs.file_size_in_bytes());
+        assert_eq!(ours.split_offsets(), theirs.split_offsets());
+    }
+}
