@@ -175,14 +175,14 @@ impl<'a> FileEncoder<'a> {
             let leaves = compute_leaves(field, column)?;
             leaves.iter().zip(writers).try_for_each(|(leaf, writer)| writer.write(leaf))
         };
-        parallel::map(columns, encode).map_err(&fail)?;
+        parallel::map(rows.num_rows(), columns, encode).map_err(&fail)?;
         Ok(())
     }
 
     fn close_group(&mut self) -> Result<(), LakeError> {
         let fail = failed(self.shape);
         let Some(group) = self.group.take() else { return Ok(()) };
-        let chunks = parallel::map(group.columns, ArrowColumnWriter::close).map_err(&fail)?;
+        let chunks = parallel::map(group.rows, group.columns, ArrowColumnWriter::close).map_err(&fail)?;
         let mut out = self.writer.next_row_group().map_err(&fail)?;
         for chunk in chunks {
             chunk.append_to_row_group(&mut out).map_err(&fail)?;

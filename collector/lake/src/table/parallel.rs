@@ -4,6 +4,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+/// Rows below which nobody is asked to help: a thread costs some tens of µs, more on a busy machine, and a column of as many
+/// rows little more.
+const HELPED_ROWS_MIN: usize = 16 * 1024;
+
 /// Threads that may help beyond the callers' own.
 struct Helpers {
     free: AtomicUsize,
@@ -25,16 +29,24 @@ impl Drop for Taken<'_> {
     }
 }
 
-/// Does `work` on every item, here and on whatever helpers are free, and gives the answers in the order of the items.
+/// Does `work` on every item, here and on whatever helpers are free, and gives the answers in the order of the items, which
+/// are columns of `rows` rows.
 ///
 /// # Errors
 /// The first error in that order among what was done; what was not begun when it happened is left.
-pub(super) fn map<T, R, E>(items: Vec<T>, work: impl Fn(T) -> Result<R, E> + Sync) -> Result<Vec<R>, E>
+pub(super) fn map<T, R, E>(
+    rows: usize,
+    items: Vec<T>,
+    work: impl Fn(T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E>
 where
     T: Send,
     R: Send,
     E: Send,
 {
+    if rows < HELPED_ROWS_MIN {
+        return items.into_iter().map(work).collect();
+    }
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     HELPERS.get_or_init(|| Helpers::new(cores() - 1)).map(items, work)
 }

@@ -38,7 +38,8 @@ pub(super) fn align(
     for (form, _) in &forms {
         check_form(spec, form)?;
     }
-    let columns = parallel::map(target.fields().iter().collect(), |field: &FieldRef| {
+    let count = batches.iter().map(RecordBatch::num_rows).sum();
+    let columns = parallel::map(count, target.fields().iter().collect(), |field: &FieldRef| {
         let mut parts = Vec::with_capacity(forms.len());
         for (form, of_it) in &forms {
             parts.push(match form.index_of(field.name()) {
@@ -142,8 +143,9 @@ pub(crate) fn by_day(
 /// The rows of these numbers.
 fn gathered(spec: &TableSpec, rows: &RecordBatch, order: Vec<u32>) -> Result<RecordBatch, TableError> {
     let order = UInt32Array::from(order);
-    let columns =
-        parallel::map(rows.columns().iter().collect(), |column: &ArrayRef| take(column, &order, None));
+    let columns = parallel::map(order.len(), rows.columns().iter().collect(), |column: &ArrayRef| {
+        take(column, &order, None)
+    });
     let columns = columns.map_err(|e| failed(spec, "*", e))?;
     RecordBatch::try_new(rows.schema(), columns).map_err(|e| failed(spec, "*", e))
 }
