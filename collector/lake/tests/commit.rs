@@ -362,13 +362,14 @@ async fn parquet_blob_layout() {
         let file = bytes::Bytes::from(file);
         let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
         let groups = reader.metadata().row_groups();
-        assert!((3..=8).contains(&groups.len()), "{}", groups.len());
+        // Groups of some pictures: a reader that knows nothing of pages reads a whole one for a single picture.
+        assert!((10..=30).contains(&groups.len()), "{}", groups.len());
         assert_eq!(reader.metadata().file_metadata().created_by(), Some("headwater"));
         for group in groups {
             let blob = group.columns().iter().find(|c| c.column_path().string() == "image.bytes").unwrap();
             assert_eq!(blob.compression(), parquet::basic::Compression::UNCOMPRESSED);
             assert!(blob.statistics().is_none() && blob.dictionary_page_offset().is_none());
-            assert!(group.total_byte_size() < 20 << 20);
+            assert!(group.total_byte_size() < 5 << 20);
         }
     }
 }

@@ -15,6 +15,7 @@
 
 pub mod cells;
 pub mod clock_rows;
+mod columns;
 pub mod kinds;
 pub mod raw;
 pub mod read;

@@ -1,14 +1,16 @@
-//! Sections as Arrow: the columns of `raw.<kind>` from a run of decoded rows, column by column and without copies of
-//! single values.
+//! Sections as Arrow: the columns of `raw.<kind>` from runs of decoded rows, column by column: all runs of a declaration
+//! become one batch.
 
 use super::cells::Cell;
+use super::columns::{Stretch, scaled};
 use super::kinds::Kinds;
 use super::tables::INLINE_BLOB_BYTES_MAX;
 use crate::dedup::StreamKey;
 use crate::resolve::Resolved;
+use arrow_array::builder::StringBuilder;
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int32Array,
-    Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Int64Array, RecordBatch, StringArray, StructArray,
+    TimestampMicrosecondArray,
 };
 use arrow_buffer::NullBuffer;
 use arrow_schema::{ArrowError, DataType, Field, Schema as ArrowSchema};
@@ -37,8 +39,6 @@ pub type StoredBlobs = HashMap<Sha256, StoredBlob>;
 pub struct RawRows<'a> {
     /// Whose.
     pub key: &'a StreamKey,
-    /// Declaration they follow.
-    pub schema: &'a Schema,
     /// The rows.
     pub rows: &'a Rows,
     /// Time of each.
@@ -104,85 +104,102 @@ pub fn overflow(rows: &Rows, schema: &Schema, kinds: &Kinds) -> Option<String> {
     })
 }
 
-impl RawRows<'_> {
-    /// The rows as a record batch of `spec`.
-    ///
-    /// # Errors
-    /// When rows, times and declaration disagree in length or type, which only a bug does.
-    pub fn batch(
-        &self,
-        spec: &TableSpec,
-        kinds: &Kinds,
-        blobs: &StoredBlobs,
-    ) -> Result<RecordBatch, ArrowError> {
-        let mut fields: Vec<Field> = Vec::with_capacity(spec.columns.len());
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(spec.columns.len());
-        let mut add = |name: &str, array: ArrayRef| {
-            fields.push(Field::new(name, array.data_type().clone(), true));
-            columns.push(array);
+/// Runs of one declaration as a record batch of `spec`, one run behind the other.
+///
+/// # Errors
+/// When rows, times and declaration disagree in length or type, which only a bug does.
+pub fn batch(
+    runs: &[RawRows<'_>],
+    schema: &Schema,
+    spec: &TableSpec,
+    kinds: &Kinds,
+    blobs: &StoredBlobs,
+) -> Result<RecordBatch, ArrowError> {
+    let mut fields: Vec<Field> = Vec::with_capacity(spec.columns.len());
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(spec.columns.len());
+    let mut add = |name: &str, array: ArrayRef| {
+        fields.push(Field::new(name, array.data_type().clone(), true));
+        columns.push(array);
+    };
+    for (name, array) in common(runs) {
+        add(name, array);
+    }
+    for (place, field) in schema.fields.iter().enumerate() {
+        let Some(known) = kinds.column(&schema.kind, &field.name) else {
+            return Err(ArrowError::SchemaError(format!("field {} was never admitted", field.name)));
         };
-        for (name, array) in self.common() {
-            add(name, array);
-        }
-        for (column, field) in self.rows.fields.iter().zip(&self.schema.fields) {
-            let Some(known) = kinds.column(&self.schema.kind, &field.name) else {
-                return Err(ArrowError::SchemaError(format!("field {} was never admitted", field.name)));
-            };
-            if field.logical == Logical::Blob {
-                let references = references(column);
-                add(&known.column, objects(&references, &known.column_type, blobs)?);
-                let own = |name: &str| self.schema.fields.iter().any(|field| field.name.as_str() == name);
-                if !own("hash") {
-                    let hash = references.iter().map(|r| r.map(|r| r.sha256.to_string()));
-                    add("hash", Arc::new(StringArray::from_iter(hash)));
-                }
-                if !own("size") {
-                    let size = references.iter().map(|r| r.map(|r| i64::try_from(r.len).unwrap_or(i64::MAX)));
-                    add("size", Arc::new(Int64Array::from_iter(size)));
-                }
-            } else {
-                let array = match kinds.conversion(&self.schema.kind, field) {
-                    Some(by) => converted_array(column, &field.logical, &known.column_type, &by)?,
-                    None => field_array(column, &field.logical, &known.column_type)?,
-                };
-                add(&known.column, array);
+        let parts = runs.iter().map(|run| run.rows.fields.get(place));
+        let Some(parts) = parts.collect::<Option<Vec<_>>>() else {
+            return Err(ArrowError::SchemaError(format!("field {} is not in every run", field.name)));
+        };
+        if field.logical == Logical::Blob {
+            let references: Vec<_> = parts.into_iter().flat_map(references).collect();
+            add(&known.column, objects(&references, &known.column_type, blobs)?);
+            let own = |name: &str| schema.fields.iter().any(|field| field.name.as_str() == name);
+            if !own("hash") {
+                let hash = references.iter().map(|r| r.map(|r| r.sha256.to_string()));
+                add("hash", Arc::new(StringArray::from_iter(hash)));
             }
+            if !own("size") {
+                let size = references.iter().map(|r| r.map(|r| i64::try_from(r.len).unwrap_or(i64::MAX)));
+                add("size", Arc::new(Int64Array::from_iter(size)));
+            }
+        } else {
+            let stretch = Stretch { columns: parts, logical: &field.logical };
+            let array = match kinds.conversion(&schema.kind, field) {
+                Some(by) => stretch.converted(&known.column_type, &by)?,
+                None => stretch.array(&known.column_type)?,
+            };
+            add(&known.column, array);
         }
-        RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), columns)
     }
+    RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), columns)
+}
 
-    fn common(&self) -> Vec<(&'static str, ArrayRef)> {
-        let (rows, n) = (self.rows, self.rows.len());
-        let text = |text: &str| -> ArrayRef {
-            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, n)))
-        };
-        let same =
-            |n_ns: i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(std::iter::repeat_n(n_ns, n))) };
-        let longs = |values: &mut dyn Iterator<Item = i64>| -> ArrayRef {
-            Arc::new(Int64Array::from_iter_values(values))
-        };
-        let ts = TimestampMicrosecondArray::from_iter_values(self.resolved.iter().map(|r| r.ts.micros()));
-        let grades = StringArray::from_iter_values(self.resolved.iter().map(|r| r.grade.as_str()));
-        vec![
-            ("device", text(self.key.device.as_str())),
-            ("stream", text(self.key.stream.as_str())),
-            ("epoch", text(&self.key.epoch.to_string())),
-            ("seq", longs(&mut rows.seqs().map(|seq| i64::try_from(seq).unwrap_or(i64::MAX)))),
-            ("boot_ordinal", same(rows.boot_ordinal.0.into())),
-            ("boot_ns", longs(&mut (0..n).map(|row| rows.t_ns(row).unwrap_or_default()))),
-            ("lat_lo_ns", longs(&mut rows.lat_lo.iter().copied())),
-            ("lat_hi_ns", longs(&mut rows.lat_hi.iter().copied())),
-            ("stamp_kind", text(rows.stamp_kind.as_str())),
-            ("domain", text(&rows.domain.to_string())),
-            ("ts", Arc::new(ts.with_timezone(UTC))),
-            ("ts_ns", longs(&mut self.resolved.iter().map(|r| r.ts.0))),
-            ("ts_err_ns", longs(&mut self.resolved.iter().map(|r| r.err_ns))),
-            ("grade", Arc::new(grades)),
-            ("track", same(self.track)),
-            ("schema_fp", same(rows.fingerprint.0.into())),
-            ("late", Arc::new(BooleanArray::from(self.late.clone()))),
-        ]
-    }
+/// The columns that rows of every kind have.
+fn common(runs: &[RawRows<'_>]) -> Vec<(&'static str, ArrayRef)> {
+    let each = |value: fn(&RawRows<'_>) -> i64| -> ArrayRef {
+        let values = runs.iter().flat_map(|run| std::iter::repeat_n(value(run), run.rows.len()));
+        Arc::new(Int64Array::from_iter_values(values))
+    };
+    let text = |text: &dyn Fn(&RawRows<'_>) -> String| -> ArrayRef {
+        let mut builder = StringBuilder::new();
+        for run in runs {
+            let text = text(run);
+            (0..run.rows.len()).for_each(|_| builder.append_value(&text));
+        }
+        Arc::new(builder.finish())
+    };
+    let longs = |values: &mut dyn Iterator<Item = i64>| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(values))
+    };
+    let resolved = || runs.iter().flat_map(|run| run.resolved);
+    let seqs = runs.iter().flat_map(|run| run.rows.seqs());
+    let stamps =
+        runs.iter().flat_map(|run| (0..run.rows.len()).map(|row| run.rows.t_ns(row).unwrap_or_default()));
+    let ts = TimestampMicrosecondArray::from_iter_values(resolved().map(|r| r.ts.micros()));
+    let mut grades = StringBuilder::new();
+    resolved().for_each(|r| grades.append_value(r.grade.as_str()));
+    let late: Vec<bool> = runs.iter().flat_map(|run| run.late.iter().copied()).collect();
+    vec![
+        ("device", text(&|run| run.key.device.to_string())),
+        ("stream", text(&|run| run.key.stream.to_string())),
+        ("epoch", text(&|run| run.key.epoch.to_string())),
+        ("seq", longs(&mut seqs.map(|seq| i64::try_from(seq).unwrap_or(i64::MAX)))),
+        ("boot_ordinal", each(|run| run.rows.boot_ordinal.0.into())),
+        ("boot_ns", longs(&mut { stamps })),
+        ("lat_lo_ns", longs(&mut runs.iter().flat_map(|run| run.rows.lat_lo.iter().copied()))),
+        ("lat_hi_ns", longs(&mut runs.iter().flat_map(|run| run.rows.lat_hi.iter().copied()))),
+        ("stamp_kind", text(&|run| run.rows.stamp_kind.as_str().to_owned())),
+        ("domain", text(&|run| run.rows.domain.to_string())),
+        ("ts", Arc::new(ts.with_timezone(UTC))),
+        ("ts_ns", longs(&mut resolved().map(|r| r.ts.0))),
+        ("ts_err_ns", longs(&mut resolved().map(|r| r.err_ns))),
+        ("grade", Arc::new(grades.finish())),
+        ("track", each(|run| run.track)),
+        ("schema_fp", each(|run| run.rows.fingerprint.0.into())),
+        ("late", Arc::new(BooleanArray::from(late))),
+    ]
 }
 
 /// The objects a blob column refers to.
@@ -219,85 +236,6 @@ fn objects(
     Ok(Arc::new(StructArray::try_new(fields, columns, Some(valid))?))
 }
 
-fn field_array(column: &Column, logical: &Logical, target: &ColumnType) -> Result<ArrayRef, ArrowError> {
-    let valid = |row: usize| column.is_valid(row);
-    let each = |row: usize| valid(row).then_some(row);
-    let n = column.len();
-    Ok(match (&column.values, target) {
-        (Values::I64(v), ColumnType::Boolean) => Arc::new(BooleanArray::from_iter(
-            (0..n).map(|row| each(row).and_then(|row| v.get(row)).map(|x| *x != 0)),
-        )),
-        (Values::I64(v), ColumnType::Int) => Arc::new(Int32Array::from_iter(
-            // Out of range was refused at admission.
-            (0..n).map(|row| each(row).and_then(|row| v.get(row)).and_then(|x| i32::try_from(*x).ok())),
-        )),
-        (Values::I64(v), ColumnType::Long) => {
-            Arc::new(Int64Array::from_iter((0..n).map(|row| each(row).and_then(|row| v.get(row).copied()))))
-        }
-        (Values::I64(v), ColumnType::Decimal { precision, scale }) => {
-            let whole = |x: &i64| i128::from(x.cast_unsigned());
-            let array =
-                Decimal128Array::from_iter((0..n).map(|row| each(row).and_then(|row| v.get(row)).map(whole)));
-            Arc::new(array.with_precision_and_scale(*precision, *scale)?)
-        }
-        (Values::I64(v), ColumnType::Double) => {
-            let value = |x: &i64| scaled(*x, logical);
-            Arc::new(Float64Array::from_iter(
-                (0..n).map(|row| each(row).and_then(|row| v.get(row)).map(value)),
-            ))
-        }
-        (Values::I64(v), ColumnType::String) => {
-            let Logical::Enum(names) = logical else { return Err(mismatch(logical, target)) };
-            let name = |x: &i64| usize::try_from(*x).ok().and_then(|x| names.get(x));
-            Arc::new(StringArray::from_iter(
-                (0..n).map(|row| each(row).and_then(|row| v.get(row)).and_then(name)),
-            ))
-        }
-        (Values::F32(v), ColumnType::Float) => {
-            Arc::new(Float32Array::from_iter((0..n).map(|row| each(row).and_then(|row| v.get(row).copied()))))
-        }
-        (Values::F32(v), ColumnType::Double) => Arc::new(Float64Array::from_iter(
-            (0..n).map(|row| each(row).and_then(|row| v.get(row)).map(|x| f64::from(*x))),
-        )),
-        (Values::F64(v), ColumnType::Double) => {
-            Arc::new(Float64Array::from_iter((0..n).map(|row| each(row).and_then(|row| v.get(row).copied()))))
-        }
-        (Values::Utf8(v), ColumnType::String) => {
-            Arc::new(StringArray::from_iter((0..n).map(|row| each(row).and_then(|row| v.get(row)))))
-        }
-        (Values::Bytes(v), ColumnType::Binary) => {
-            Arc::new(BinaryArray::from_iter((0..n).map(|row| each(row).and_then(|row| v.get(row)))))
-        }
-        _ => return Err(mismatch(logical, target)),
-    })
-}
-
-/// The same in the unit of the column.
-fn converted_array(
-    column: &Column,
-    logical: &Logical,
-    target: &ColumnType,
-    by: &Conversion,
-) -> Result<ArrayRef, ArrowError> {
-    fn each<T, U>(column: &Column, v: &[T], convert: impl Fn(&T) -> Option<U>) -> Vec<Option<U>> {
-        let valid = |row: usize| column.is_valid(row).then(|| v.get(row)).flatten();
-        (0..column.len()).map(|row| valid(row).and_then(&convert)).collect()
-    }
-    let doubles = |values: Vec<Option<f64>>| -> ArrayRef { Arc::new(Float64Array::from(values)) };
-    Ok(match (&column.values, target) {
-        // What overflows was refused at admission.
-        (Values::I64(v), ColumnType::Long) => {
-            Arc::new(Int64Array::from(each(column, v, |x| by.apply_integer(*x))))
-        }
-        (Values::I64(v), ColumnType::Double) => {
-            doubles(each(column, v, |x| Some(by.apply(scaled(*x, logical)))))
-        }
-        (Values::F32(v), ColumnType::Double) => doubles(each(column, v, |x| Some(by.apply(f64::from(*x))))),
-        (Values::F64(v), ColumnType::Double) => doubles(each(column, v, |x| Some(by.apply(*x)))),
-        _ => return Err(mismatch(logical, target)),
-    })
-}
-
 /// A value of [`cell`] in the unit of its column.
 #[must_use]
 pub fn converted(cell: Cell, by: &Conversion) -> Cell {
@@ -326,18 +264,4 @@ pub fn cell(value: &Value, logical: &Logical) -> Cell {
         (Value::Bytes(bytes), _) => bytes.clone().into(),
         (Value::Utf8(text), _) => text.as_str().into(),
     }
-}
-
-/// raw × num / den + offset, exact in integers up to the one division.
-fn scaled(raw: i64, logical: &Logical) -> f64 {
-    match logical {
-        Logical::Scaled { num, den, offset } => {
-            (i128::from(raw) * i128::from(*num)) as f64 / *den as f64 + *offset as f64
-        }
-        _ => raw as f64,
-    }
-}
-
-fn mismatch(logical: &Logical, target: &ColumnType) -> ArrowError {
-    ArrowError::SchemaError(format!("a {} field does not fit a {target:?} column", logical.name()))
 }

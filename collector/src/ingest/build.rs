@@ -6,15 +6,17 @@ use super::group::{HeldRows, RecordedGap, event};
 use super::timing::{Accounted, account};
 use crate::align::Promise;
 use crate::commit::cells::{Cell, TableRows};
-use crate::commit::raw::RawRows;
+use crate::commit::raw::{self, RawRows};
 use crate::commit::tables::Ops;
 use crate::dedup::StreamKey;
 use crate::resolve::{Incoming, Query, Resolved};
 use arrow_schema::ArrowError;
 use headwater_core::id::{BootOrdinal, KindName, StreamName};
+use headwater_core::schema::Schema;
 use headwater_core::time::{BootNanos, ClockDomain, UtcNanos, event_time, stamp_unit_ns};
 use headwater_lake::{CommitKind, CommitRequest, CommitStats, Lineage, Software, TableAppend};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A row received later than this after its event is marked `late`: the default of recipes.
 const ALLOWED_LATENESS_NS: i64 = 30 * 86_400 * 1_000_000_000;
@@ -37,7 +39,7 @@ pub(super) fn build(folder: &mut Folder, now: UtcNanos) -> Result<Built, ArrowEr
         let whose = incoming(held);
         tracks.insert(held.key.device.to_string(), folder.tracks.track_id(whose).cast_unsigned());
     }
-    let (raw, late_rows) = raw(folder, &resolved)?;
+    let (raw, late_rows) = raw_appends(folder, &resolved)?;
     let mut appends = raw;
     let gaps = gaps(folder);
     let ledger = ledger(folder, &resolved, now);
@@ -140,29 +142,45 @@ fn resolve(folder: &Folder) -> Vec<Vec<Resolved>> {
     answers
 }
 
-/// One append per kind.
-fn raw(folder: &mut Folder, resolved: &[Vec<Resolved>]) -> Result<(Vec<TableAppend>, u64), ArrowError> {
+/// Runs of one kind that follow one declaration.
+struct Declared<'a> {
+    schema: &'a Arc<Schema>,
+    runs: Vec<RawRows<'a>>,
+}
+
+/// One append per kind, of one batch per declaration.
+fn raw_appends(folder: &Folder, resolved: &[Vec<Resolved>]) -> Result<(Vec<TableAppend>, u64), ArrowError> {
     let mut late_rows = 0;
-    let mut batches: BTreeMap<KindName, Vec<_>> = BTreeMap::new();
+    let mut of_kinds: BTreeMap<&KindName, Vec<Declared<'_>>> = BTreeMap::new();
     for (held, resolved) in folder.group.rows.iter().zip(resolved) {
         if is_builtin(&held.key.stream) {
             continue;
         }
-        let Some(spec) = folder.kinds.spec(&held.schema.kind) else { continue };
         let late: Vec<bool> = resolved
             .iter()
             .map(|at| held.received.since(at.ts).saturating_sub(at.err_ns) > ALLOWED_LATENESS_NS)
             .collect();
-        late_rows += late.iter().filter(|late| **late).count() as u64;
         let track = folder.tracks.track_id(incoming(held));
-        let rows = RawRows { key: &held.key, schema: &held.schema, rows: &held.rows, resolved, track, late };
-        let batch = rows.batch(&spec, &folder.kinds, &folder.group.blobs)?;
-        batches.entry(held.schema.kind.clone()).or_default().push(batch);
+        let run = RawRows { key: &held.key, rows: &held.rows, resolved, track, late };
+        let declared = of_kinds.entry(&held.schema.kind).or_default();
+        // Each device brings its own copy of what most of them declare alike.
+        let same =
+            |one: &&mut Declared<'_>| Arc::ptr_eq(one.schema, &held.schema) || *one.schema == held.schema;
+        match declared.iter_mut().find(same) {
+            Some(one) => one.runs.push(run),
+            None => declared.push(Declared { schema: &held.schema, runs: vec![run] }),
+        }
     }
-    let appends = batches
-        .into_iter()
-        .filter_map(|(kind, batches)| Some(TableAppend { spec: folder.kinds.spec(&kind)?, batches }))
-        .collect();
+    let mut appends = Vec::with_capacity(of_kinds.len());
+    for (kind, declared) in of_kinds {
+        let Some(spec) = folder.kinds.spec(kind) else { continue };
+        let late = declared.iter().flat_map(|one| &one.runs).flat_map(|run| &run.late);
+        late_rows += late.filter(|late| **late).count() as u64;
+        let batch =
+            |one: &Declared<'_>| raw::batch(&one.runs, one.schema, &spec, &folder.kinds, &folder.group.blobs);
+        let batches = declared.iter().map(batch).collect::<Result<_, _>>()?;
+        appends.push(TableAppend { spec, batches });
+    }
     Ok((appends, late_rows))
 }
 

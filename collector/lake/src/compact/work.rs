@@ -112,11 +112,11 @@ impl Rolling<'_> {
     async fn write(&mut self, rows: &arrow_array::RecordBatch) -> Result<(), LakeError> {
         let mut file = match self.file.take() {
             Some(file) => file,
-            None => FileEncoder::begin(self.shape, self.day, self.level).await?,
+            None => FileEncoder::begin(self.shape, self.day, self.level)?,
         };
-        file.write(rows).await?;
+        file.write(rows)?;
         if file.bytes() as u64 >= self.file_bytes {
-            self.store(file.finish().await?).await
+            self.store(file.finish()?).await
         } else {
             self.file = Some(file);
             Ok(())
@@ -125,7 +125,7 @@ impl Rolling<'_> {
 
     async fn finish(mut self) -> Result<Vec<iceberg::spec::DataFile>, LakeError> {
         if let Some(file) = self.file.take() {
-            self.store(file.finish().await?).await?;
+            self.store(file.finish()?).await?;
         }
         Ok(self.done)
     }

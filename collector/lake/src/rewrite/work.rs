@@ -164,7 +164,7 @@ impl Correction<'_> {
             for (day, rows) in by_day(&shape.spec, &shape.sort, &all)? {
                 // Rows that moved to another day are few there, and wait for that day's own compaction.
                 let level = levels.get(&day).copied().unwrap_or_default();
-                files.push(futures::executor::block_on(encode_file(&shape, day, level, &rows))?);
+                files.push(encode_file(&shape, day, level, &rows)?);
             }
             Ok::<_, LakeError>(files)
         };

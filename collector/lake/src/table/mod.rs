@@ -1,12 +1,15 @@
 //! Tables: what makes a plain Iceberg v2 table out of declared columns and Arrow batches.
 
 mod encode;
+mod facts;
 mod level;
+mod parallel;
 mod produce;
 mod rows;
 mod schema;
 mod settings;
 mod shape;
+mod sorting;
 mod spec;
 mod unite;
 

@@ -5,31 +5,81 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Array, ArrayRef, RecordBatch, StructArray, UInt32Array, make_array, new_null_array};
+use arrow_array::{
+    Array, ArrayRef, RecordBatch, StructArray, UInt32Array, make_array, new_empty_array, new_null_array,
+};
 use arrow_cast::{CastOptions, cast_with_options};
-use arrow_ord::sort::{SortColumn, SortOptions, lexsort_to_indices};
-use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
-use arrow_select::concat::concat_batches;
-use arrow_select::take::take_record_batch;
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, SchemaRef};
+use arrow_select::concat::concat;
+use arrow_select::take::take;
 
-use super::{ColumnSpec, ColumnType, TS, TableError, TableSpec};
+use super::sorting::{self, Order};
+use super::{ColumnSpec, ColumnType, TS, TableError, TableSpec, parallel};
 
 /// Microseconds of a UTC day.
 pub(crate) const DAY_US: i64 = 86_400_000_000;
 
 /// Brings `batches` into the table's columns `target` (which carry the field ids): widened where the table is wider,
-/// null where the writer has no such column.
+/// null where the writer has no such column. Batches of one form are put together first: a commit may bring thousands of
+/// them, and what is done once a batch and column is then done once a column.
 pub(super) fn align(
     spec: &TableSpec,
     target: &SchemaRef,
     batches: &[RecordBatch],
 ) -> Result<RecordBatch, TableError> {
-    let aligned: Vec<RecordBatch> = batches
-        .iter()
-        .filter(|batch| batch.num_rows() > 0)
-        .map(|batch| align_one(spec, target, batch))
-        .collect::<Result<_, _>>()?;
-    concat_batches(target, &aligned).map_err(|e| failed(spec, "*", e))
+    let mut forms: Vec<(&SchemaRef, Vec<&RecordBatch>)> = Vec::new();
+    for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
+        let schema = batch.schema_ref();
+        match forms.last_mut() {
+            Some((form, of_it)) if Arc::ptr_eq(form, schema) || *form == schema => of_it.push(batch),
+            _ => forms.push((schema, vec![batch])),
+        }
+    }
+    for (form, _) in &forms {
+        check_form(spec, form)?;
+    }
+    let count = batches.iter().map(RecordBatch::num_rows).sum();
+    let columns = parallel::map(count, target.fields().iter().collect(), |field: &FieldRef| {
+        let mut parts = Vec::with_capacity(forms.len());
+        for (form, of_it) in &forms {
+            parts.push(match form.index_of(field.name()) {
+                Ok(place) => {
+                    convert(spec, field.name(), &together(spec, field.name(), of_it, place)?, field)?
+                }
+                Err(_) => {
+                    let rows = of_it.iter().map(|batch| batch.num_rows()).sum();
+                    null_column(spec, field.name(), field, rows)?
+                }
+            });
+        }
+        match parts.as_slice() {
+            [] => Ok(new_empty_array(field.data_type())),
+            [one] => Ok(Arc::clone(one)),
+            many => joined(spec, field.name(), many),
+        }
+    })?;
+    RecordBatch::try_new(Arc::clone(target), columns).map_err(|e| failed(spec, "*", e))
+}
+
+/// Column `place` of all `batches`, which are of one form.
+fn together(
+    spec: &TableSpec,
+    name: &str,
+    batches: &[&RecordBatch],
+    place: usize,
+) -> Result<ArrayRef, TableError> {
+    match batches {
+        [one] => Ok(Arc::clone(one.column(place))),
+        many => {
+            let parts: Vec<&dyn Array> = many.iter().map(|batch| batch.column(place).as_ref()).collect();
+            concat(&parts).map_err(|e| failed(spec, name, e))
+        }
+    }
+}
+
+fn joined(spec: &TableSpec, name: &str, parts: &[ArrayRef]) -> Result<ArrayRef, TableError> {
+    let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+    concat(&parts).map_err(|e| failed(spec, name, e))
 }
 
 /// Rows read from the table as the columns of `target`: the same but for how Arrow lays them out.
@@ -58,38 +108,55 @@ pub(crate) fn by_day(
 ) -> Result<BTreeMap<i32, RecordBatch>, TableError> {
     let schema = rows.schema_ref();
     let rest = schema.fields().iter().map(|field| field.name()).filter(|name| !sort.contains(name));
-    let options = Some(SortOptions { descending: false, nulls_first: true });
-    let keys: Vec<SortColumn> = sort
-        .iter()
-        .chain(rest)
-        .filter_map(|name| rows.column_by_name(name))
-        .filter(|column| !column.data_type().is_nested())
-        .map(|column| SortColumn { values: Arc::clone(column), options })
-        .collect();
-    let order = lexsort_to_indices(&keys, None).map_err(|e| failed(spec, TS, e))?;
+    let plain =
+        |name: &String| rows.column_by_name(name).filter(|column| !column.data_type().is_nested()).cloned();
+    let keys: Vec<ArrayRef> = sort.iter().filter_map(plain).collect();
+    let ties: Vec<ArrayRef> = rest.filter_map(plain).collect();
+    let order = sorting::order(&keys, &ties).map_err(|e| failed(spec, TS, e))?;
 
     let ts = rows.column_by_name(TS).and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
     let ts = ts.ok_or_else(|| failed(spec, TS, ArrowError::SchemaError("it is no timestamp".to_owned())))?;
-    let mut days: BTreeMap<i32, Vec<u32>> = BTreeMap::new();
-    for &row in order.values() {
-        let day = ts.value(usize::try_from(row).expect("a row number is an index")).div_euclid(DAY_US);
-        let day = i32::try_from(day).expect("64 bits of microseconds are less than 2^27 days");
-        days.entry(day).or_default().push(row);
+    let day_of = |us: i64| {
+        i32::try_from(us.div_euclid(DAY_US)).expect("64 bits of microseconds are less than 2^27 days")
+    };
+    let Some(&first) = ts.values().first() else { return Ok(BTreeMap::new()) };
+    let day = day_of(first);
+    if ts.values().iter().all(|us| day_of(*us) == day) {
+        let sorted = match order {
+            Order::Kept => rows.clone(),
+            Order::Rows(order) => gathered(spec, rows, order)?,
+        };
+        return Ok(BTreeMap::from([(day, sorted)]));
     }
-    days.into_iter()
-        .map(|(day, order)| {
-            let part = take_record_batch(rows, &UInt32Array::from(order)).map_err(|e| failed(spec, TS, e))?;
-            Ok((day, part))
-        })
-        .collect()
+    let mut days: BTreeMap<i32, Vec<u32>> = BTreeMap::new();
+    let mut sort_in = |row: u32| {
+        let at = ts.value(usize::try_from(row).expect("a row number is an index"));
+        days.entry(day_of(at)).or_default().push(row);
+    };
+    match order {
+        Order::Kept => (0..).take(rows.num_rows()).for_each(&mut sort_in),
+        Order::Rows(order) => order.into_iter().for_each(&mut sort_in),
+    }
+    days.into_iter().map(|(day, order)| Ok((day, gathered(spec, rows, order)?))).collect()
+}
+
+/// The rows of these numbers.
+fn gathered(spec: &TableSpec, rows: &RecordBatch, order: Vec<u32>) -> Result<RecordBatch, TableError> {
+    let order = UInt32Array::from(order);
+    let columns = parallel::map(order.len(), rows.columns().iter().collect(), |column: &ArrayRef| {
+        take(column, &order, None)
+    });
+    let columns = columns.map_err(|e| failed(spec, "*", e))?;
+    RecordBatch::try_new(rows.schema(), columns).map_err(|e| failed(spec, "*", e))
 }
 
 pub(crate) fn failed(spec: &TableSpec, column: &str, source: ArrowError) -> TableError {
     TableError::Arrow { table: spec.name.clone(), column: column.to_owned(), reason: source.to_string() }
 }
 
-fn align_one(spec: &TableSpec, target: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, TableError> {
-    for field in batch.schema_ref().fields() {
+/// Whether the batches of this form bring what was declared and nothing else.
+fn check_form(spec: &TableSpec, form: &SchemaRef) -> Result<(), TableError> {
+    for field in form.fields() {
         let column = spec.columns.iter().find(|column| &column.name == field.name());
         let Some(column) = column else {
             return Err(TableError::UndeclaredColumn {
@@ -106,7 +173,7 @@ fn align_one(spec: &TableSpec, target: &SchemaRef, batch: &RecordBatch) -> Resul
             });
         }
     }
-    conform(spec, target, batch)
+    Ok(())
 }
 
 /// Whether a batch's type is the declared one, give or take how Arrow lays it out.

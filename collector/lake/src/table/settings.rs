@@ -16,8 +16,9 @@ const ROW_GROUP_ROWS_MAX: usize = 256 * 1024;
 /// Bytes of a row group, whatever its rows: a merge holds one of each of its inputs.
 const ROW_GROUP_BYTES_MAX: usize = 32 << 20;
 
-/// Bytes of a row group in tables with blobs, where rows say nothing about size.
-const BLOB_ROW_GROUP_BYTES_MAX: usize = 16 << 20;
+/// Bytes of a row group in tables with blobs, where rows say nothing about size: some dozens of pictures. Readers that
+/// know nothing of pages read the blobs of a whole group for one of them.
+const BLOB_ROW_GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// Bytes of a data page before compression: what one seek fetches and unpacks.
 const PAGE_BYTES: usize = 1 << 20;

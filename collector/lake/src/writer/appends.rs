@@ -24,14 +24,15 @@ const ENCODERS_MAX: usize = 4;
 
 /// All appends of a commit that have rows.
 #[derive(Debug)]
-pub(super) struct Appends<'a> {
-    tables: Vec<Append<'a>>,
+pub(super) struct Appends {
+    tables: Vec<Append>,
 }
 
 /// One table's rows.
 #[derive(Debug)]
-pub(super) struct Append<'a> {
-    append: &'a TableAppend,
+pub(super) struct Append {
+    /// Shared with the encoder: there may be thousands of batches.
+    append: Arc<TableAppend>,
     /// Id the table gets if this commit makes it.
     uuid: Uuid,
     encoded: Option<Encoded>,
@@ -57,19 +58,19 @@ impl Encoded {
     }
 }
 
-impl<'a> Appends<'a> {
-    pub(super) fn new(appends: &'a [TableAppend]) -> Result<Appends<'a>, LakeError> {
+impl Appends {
+    pub(super) fn new(appends: Vec<TableAppend>) -> Result<Appends, LakeError> {
         let mut seen = BTreeSet::new();
         let mut tables = Vec::new();
         for append in appends {
             append.spec.check()?;
-            if !seen.insert(&append.spec.name) {
+            if !seen.insert(append.spec.name.clone()) {
                 let reason = "the table is given twice in one commit; put its batches together".to_owned();
-                let (table, column) = (append.spec.name.clone(), "*".to_owned());
+                let (table, column) = (append.spec.name, "*".to_owned());
                 return Err(TableError::Declaration { table, column, reason }.into());
             }
             if append.batches.iter().any(|batch| batch.num_rows() > 0) {
-                tables.push(Append { append, uuid: Uuid::new_v4(), encoded: None });
+                tables.push(Append { append: Arc::new(append), uuid: Uuid::new_v4(), encoded: None });
             }
         }
         Ok(Appends { tables })
@@ -82,7 +83,7 @@ impl<'a> Appends<'a> {
         for (place, table) in self.tables.iter_mut().enumerate() {
             let draft = table.draft(lake, base)?.draft;
             if !table.encoded.as_ref().is_some_and(|encoded| encoded.fits(&draft)) {
-                todo.push((place, table.append.clone(), draft));
+                todo.push((place, Arc::clone(&table.append), draft));
             }
         }
         let encoders: Vec<BoxFuture<'_, _>> = todo
@@ -164,7 +165,7 @@ impl<'a> Appends<'a> {
     }
 }
 
-impl Append<'_> {
+impl Append {
     /// The table's next metadata on `base`, without the snapshot.
     pub(super) fn draft(&self, lake: &Lake, base: &Base) -> Result<table::Drafted, LakeError> {
         let spec = &self.append.spec;
@@ -177,14 +178,14 @@ impl Append<'_> {
 
 async fn encode(
     store: &LakeStore,
-    append: TableAppend,
+    append: Arc<TableAppend>,
     draft: Arc<TableMetadata>,
 ) -> Result<Encoded, LakeError> {
     let name = append.spec.name.clone();
     let shape = Arc::clone(&draft);
     let in_memory = append.batches.iter().map(|batch| batch.get_array_memory_size()).sum();
     let _encoding = budget::ENCODING.take(in_memory).await;
-    let encoding = move || table::encode(&Shape::new(append.spec, shape)?, &append.batches);
+    let encoding = move || table::encode(&Shape::new(append.spec.clone(), shape)?, &append.batches);
     let files = tokio::task::spawn_blocking(encoding)
         .await
         .map_err(|source| LakeError::Task { task: "the encoder", source })??;

@@ -3,10 +3,10 @@
 
 use async_trait::async_trait;
 
-use super::CommitRequest;
 use super::appends::Appends;
 use super::base::Base;
 use super::plan::{Draft, Drafting, Plan};
+use super::{CommitRequest, TableAppend};
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::repo::RefOp;
@@ -15,12 +15,16 @@ use crate::repo::RefOp;
 #[derive(Debug)]
 pub(super) struct Appending<'a> {
     request: &'a CommitRequest,
-    appends: Appends<'a>,
+    appends: Appends,
 }
 
 impl<'a> Appending<'a> {
-    pub(super) fn new(request: &'a CommitRequest) -> Result<Appending<'a>, LakeError> {
-        Ok(Appending { request, appends: Appends::new(&request.appends)? })
+    /// Of a request whose rows stand apart from the rest of it.
+    pub(super) fn new(
+        request: &'a CommitRequest,
+        appends: Vec<TableAppend>,
+    ) -> Result<Appending<'a>, LakeError> {
+        Ok(Appending { request, appends: Appends::new(appends)? })
     }
 }
 

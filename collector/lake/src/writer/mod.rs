@@ -125,9 +125,10 @@ impl LakeWriter {
     ///
     /// # Errors
     /// [`CommitError::Failed`]: nothing happened. [`CommitError::Unknown`]: see [`LakeWriter::settle`].
-    pub async fn commit(&mut self, request: CommitRequest) -> Result<Committed, CommitError> {
+    pub async fn commit(&mut self, mut request: CommitRequest) -> Result<Committed, CommitError> {
         let failed = |name: &RefName, source| CommitError::Failed { name: name.clone(), source };
-        let mut plan = Appending::new(&request).map_err(|source| failed(&self.name, source))?;
+        let appends = std::mem::take(&mut request.appends);
+        let mut plan = Appending::new(&request, appends).map_err(|source| failed(&self.name, source))?;
         match self.publish(&mut plan).await? {
             Some(committed) => Ok(committed),
             None => Err(failed(&self.name, LakeError::corrupt("commit", "its plan was empty"))),

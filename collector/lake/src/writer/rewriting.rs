@@ -21,7 +21,7 @@ use crate::table::TableError;
 #[derive(Debug)]
 pub(crate) struct Rewriting<'a> {
     request: &'a CommitRequest,
-    appends: Appends<'a>,
+    appends: Appends,
     tables: BTreeMap<TableName, Replacement>,
     index: FileIndex,
 }
@@ -36,7 +36,7 @@ impl<'a> Rewriting<'a> {
             let reason = "the same commit brings rows for it; they go into a commit of their own".to_owned();
             return Err(TableError::Rewrite { table: both.spec.name.clone(), reason }.into());
         }
-        Ok(Rewriting { request, appends: Appends::new(&request.appends)?, tables, index })
+        Ok(Rewriting { request, appends: Appends::new(request.appends.clone())?, tables, index })
     }
 }
 
