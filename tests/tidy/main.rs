@@ -27,11 +27,12 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path.as_ref()).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
 }
 
-const MEMBERS: [&str; 10] = [
+const MEMBERS: [&str; 11] = [
     "core",
     "core/mqtt",
     "agent",
     "collector",
+    "collector/align",
     "collector/lake",
     "firmware-shims",
     "tests",
@@ -132,7 +133,11 @@ fn layering_of_crates() {
     let set = |names: &[&str]| -> BTreeSet<String> { names.iter().map(|n| (*n).to_owned()).collect() };
     assert_eq!(headwater("core"), set(&[]));
     assert_eq!(headwater("agent"), set(&["headwater-core", "headwater-mqtt", "headwater-shims"]));
-    assert_eq!(headwater("collector"), set(&["headwater-core", "headwater-lake", "headwater-mqtt"]));
+    assert_eq!(
+        headwater("collector"),
+        set(&["headwater-align", "headwater-core", "headwater-lake", "headwater-mqtt"])
+    );
+    assert_eq!(headwater("collector/align"), set(&["headwater-core"]));
     assert_eq!(headwater("core/mqtt"), set(&["headwater-core"]));
     assert!(headwater("collector/lake").is_subset(&set(&["headwater-core"])));
     assert!(headwater("tests/sim").is_subset(&set(&["headwater-core", "headwater-shims"])));
@@ -140,6 +145,12 @@ fn layering_of_crates() {
         assert!(!ours(member, "dependencies").contains("rumqttd"), "{member} needs no broker");
     }
     assert!(!ours("collector", "dependencies").contains("sled"));
+    for banned in ["tokio", "iceberg", "parquet", "object_store"] {
+        assert!(
+            !ours("collector/align", "dependencies").contains(banned),
+            "aligning is pure, without {banned}"
+        );
+    }
 }
 
 #[test]

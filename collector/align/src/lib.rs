@@ -9,8 +9,10 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`json`] | canonical JSON |
 //! | [`recipe`] | the declaration |
 //! | [`sample`] | samples of one stream of one entity, their stamps as columns |
 
+pub mod json;
 pub mod recipe;
 pub mod sample;

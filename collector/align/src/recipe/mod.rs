@@ -1,5 +1,26 @@
-//! Recipes: what an aligned table is made of.
+//! Recipes: what an aligned table is made of, as TOML; checked whole, with every mistake named at once.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `model` | a checked recipe as types |
+//! | `keys` | every key with its shape and meaning; the reader and the JSON schema are made of it |
+//! | `read` | TOML to model, collecting mistakes |
+//! | `canonical` | model to canonical JSON, and the id |
 
+mod canonical;
+pub mod duration;
+pub mod keys;
+mod mistake;
 mod model;
+pub mod nearest;
+mod outputs;
+mod read;
+pub mod reader;
 
+pub use mistake::{Mistake, RecipeError};
 pub use model::*;
+pub use outputs::{Holds, OutputColumn, ROW_COLUMNS};
+pub use read::{COLUMN_REACH_MAX_NS, RECIPE_COLUMNS_MAX};
+
+#[cfg(test)]
+mod tests;

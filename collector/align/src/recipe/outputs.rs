@@ -1,0 +1,114 @@
+//! The columns a recipe's table will have, by name and origin.
+
+use super::model::{Column, Entity, Method, Recipe, SpineSource, WindowStat};
+use headwater_core::id::FieldName;
+
+/// Columns every aligned table begins with.
+pub const ROW_COLUMNS: [&str; 7] = ["device", "ts", "ts_ns", "ts_err_ns", "grade", "row_key", "provisional"];
+
+/// A column of the output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputColumn {
+    /// Its name.
+    pub name: String,
+    /// Where it comes from in the recipe: `spine`, `column[1]`; empty for what every table has.
+    pub path: String,
+    /// What it holds.
+    pub holds: Holds,
+}
+
+/// What a column of the output holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holds {
+    /// Identity and time of the row.
+    Row,
+    /// A field of the spine's own sample.
+    Spine(FieldName),
+    /// A field of the matched sample, or between two.
+    Value(FieldName),
+    /// A statistic of a field.
+    Stat(FieldName, WindowStat),
+    /// All values of a field in the window.
+    Items(FieldName),
+    /// Distances of the items in time.
+    ItemTimes,
+    /// Uncertainty of a value.
+    Uncertainty(FieldName),
+    /// Sources, distance in time and flags.
+    Sources,
+}
+
+impl WindowStat {
+    /// Name in a recipe and in column names.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Std => "std",
+            Self::Sum => "sum",
+            Self::Count => "count",
+            Self::First => "first",
+            Self::Last => "last",
+        }
+    }
+}
+
+impl SpineSource {
+    /// Fields taken from the spine's own stream.
+    #[must_use]
+    pub fn select(&self) -> &[FieldName] {
+        match self {
+            Self::Stream { select, .. } | Self::Event { select, .. } => select,
+            Self::Grid { .. } | Self::Union { .. } => &[],
+        }
+    }
+}
+
+impl Recipe {
+    /// The columns of its table, in order.
+    #[must_use]
+    pub fn outputs(&self) -> Vec<OutputColumn> {
+        let mut all = Vec::new();
+        let mut add = |name: String, path: &str, holds: Holds| {
+            all.push(OutputColumn { name, path: path.to_owned(), holds });
+        };
+        for name in ROW_COLUMNS {
+            add(name.to_owned(), "", Holds::Row);
+        }
+        if matches!(self.entity, Entity::Site { .. }) {
+            add("site".to_owned(), "", Holds::Row);
+        }
+        for field in self.spine.source.select() {
+            add(field.to_string(), "spine", Holds::Spine(field.clone()));
+        }
+        for (place, column) in self.columns.iter().enumerate() {
+            let path = format!("column[{place}]");
+            values(column, |name, holds| add(name, &path, holds));
+            add(format!("{}_src", column.name), &path, Holds::Sources);
+        }
+        all
+    }
+}
+
+fn values(column: &Column, mut add: impl FnMut(String, Holds)) {
+    let name = &column.name;
+    for field in &column.select {
+        match &column.method {
+            Method::Window { stats, .. } => {
+                for stat in stats {
+                    add(format!("{name}_{field}_{}", stat.as_str()), Holds::Stat(field.clone(), *stat));
+                }
+            }
+            Method::List { .. } => add(format!("{name}_{field}"), Holds::Items(field.clone())),
+            _ => add(format!("{name}_{field}"), Holds::Value(field.clone())),
+        }
+        if column.uncertainty {
+            add(format!("{name}_{field}_u"), Holds::Uncertainty(field.clone()));
+        }
+    }
+    if matches!(column.method, Method::List { .. }) {
+        add(format!("{name}_dt_ns"), Holds::ItemTimes);
+    }
+}
