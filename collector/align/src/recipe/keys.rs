@@ -166,7 +166,11 @@ pub const COLUMN: &[Key] = &[
     may("null_policy", Shape::Word(&["skip", "take"]), "samples of nulls only; default skip"),
     may("fallback", Shape::Fallback, "what stands where nothing matched; default null"),
     may("unit", Shape::Units, "UCUM unit by field, converted from the declared one"),
-    may("uncertainty", Shape::Bool, "adds <name>_<field>_u, the value's uncertainty; default false"),
+    may(
+        "uncertainty",
+        Shape::Bool,
+        "adds <name>_<field>_u, the value's uncertainty, or <name>_edge_n of a window; default false",
+    ),
 ];
 
 /// `[[column]] geodesic`.
@@ -231,23 +235,13 @@ pub const METHODS: [MethodKeys; 8] = [
     MethodKeys { name: "previous", needs: &["tolerance"], takes: &[] },
     MethodKeys { name: "next", needs: &["tolerance"], takes: &[] },
     MethodKeys { name: "nearest", needs: &["tolerance"], takes: &["tie"] },
-    MethodKeys { name: "linear", needs: &["max_gap"], takes: &["extrapolate", "uncertainty"] },
-    MethodKeys { name: "slerp", needs: &["max_gap"], takes: &["extrapolate", "uncertainty"] },
-    MethodKeys { name: "geodesic", needs: &["max_gap"], takes: &["extrapolate", "geodesic", "uncertainty"] },
+    MethodKeys { name: "linear", needs: &["max_gap"], takes: &["extrapolate"] },
+    MethodKeys { name: "slerp", needs: &["max_gap"], takes: &["extrapolate"] },
+    MethodKeys { name: "geodesic", needs: &["max_gap"], takes: &["extrapolate", "geodesic"] },
     MethodKeys { name: "window", needs: &["window", "stats"], takes: &["min_count"] },
     MethodKeys { name: "list", needs: &["window", "max_items"], takes: &[] },
 ];
 
 /// Keys that belong to some methods only.
-pub const METHOD_KEYS: [&str; 10] = [
-    "tolerance",
-    "max_gap",
-    "extrapolate",
-    "uncertainty",
-    "geodesic",
-    "window",
-    "stats",
-    "min_count",
-    "max_items",
-    "tie",
-];
+pub const METHOD_KEYS: [&str; 9] =
+    ["tolerance", "max_gap", "extrapolate", "geodesic", "window", "stats", "min_count", "max_items", "tie"];

@@ -6,8 +6,11 @@
 //! | `keys` | every key with its shape and meaning; the reader and the JSON schema are made of it |
 //! | `read` | TOML to model, collecting mistakes |
 //! | `canonical` | model to canonical JSON, and the id |
+//! | [`declared`], `check` | what the fleet declares, and a recipe held against it |
 
 mod canonical;
+mod check;
+pub mod declared;
 pub mod duration;
 pub mod keys;
 mod mistake;
@@ -17,6 +20,7 @@ mod outputs;
 mod read;
 pub mod reader;
 
+pub use check::Findings;
 pub use mistake::{Mistake, RecipeError};
 pub use model::*;
 pub use outputs::{Holds, OutputColumn, ROW_COLUMNS};

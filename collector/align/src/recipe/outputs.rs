@@ -32,6 +32,8 @@ pub enum Holds {
     Items(FieldName),
     /// Distances of the items in time.
     ItemTimes,
+    /// How many samples may lie on either side of an edge of the window.
+    EdgeCount,
     /// Uncertainty of a value.
     Uncertainty(FieldName),
     /// Sources, distance in time and flags.
@@ -85,10 +87,27 @@ impl Recipe {
         }
         for (place, column) in self.columns.iter().enumerate() {
             let path = format!("column[{place}]");
-            values(column, |name, holds| add(name, &path, holds));
-            add(format!("{}_src", column.name), &path, Holds::Sources);
+            of_column(column, |name, holds| add(name, &path, holds));
         }
         all
+    }
+}
+
+fn of_column(column: &Column, mut add: impl FnMut(String, Holds)) {
+    let name = &column.name;
+    values(column, &mut add);
+    let is_window = matches!(column.method, Method::Window { .. } | Method::List { .. });
+    if matches!(column.method, Method::List { .. }) {
+        add(format!("{name}_dt_ns"), Holds::ItemTimes);
+    }
+    if column.uncertainty && is_window {
+        add(format!("{name}_edge_n"), Holds::EdgeCount);
+    }
+    add(format!("{name}_src"), Holds::Sources);
+    if column.uncertainty && !is_window {
+        for field in &column.select {
+            add(format!("{name}_{field}_u"), Holds::Uncertainty(field.clone()));
+        }
     }
 }
 
@@ -104,11 +123,5 @@ fn values(column: &Column, mut add: impl FnMut(String, Holds)) {
             Method::List { .. } => add(format!("{name}_{field}"), Holds::Items(field.clone())),
             _ => add(format!("{name}_{field}"), Holds::Value(field.clone())),
         }
-        if column.uncertainty {
-            add(format!("{name}_{field}_u"), Holds::Uncertainty(field.clone()));
-        }
-    }
-    if matches!(column.method, Method::List { .. }) {
-        add(format!("{name}_dt_ns"), Holds::ItemTimes);
     }
 }

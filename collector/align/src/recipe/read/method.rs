@@ -65,9 +65,6 @@ impl Reader {
                     "{name} takes one sample and a tolerance, its greatest distance; max_gap bounds two neighbours"
                 ),
                 ("tolerance" | "max_gap", _) => format!("{name} takes the span of its window and no {key}"),
-                ("uncertainty", _) => format!(
-                    "{name} gives a sample's own value; what is uncertain is its time, in <name>_src (dt_ns, err_ns)"
-                ),
                 _ => {
                     let takers =
                         METHODS.iter().filter(|of| of.needs.contains(&key) || of.takes.contains(&key));
