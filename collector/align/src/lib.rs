@@ -11,8 +11,10 @@
 //! |---|---|
 //! | [`json`] | canonical JSON |
 //! | [`recipe`] | the declaration |
+//! | [`picture`] | JPEG and PNG decoded within bounds |
 //! | [`sample`] | samples of one stream of one entity, their stamps as columns |
 
 pub mod json;
+pub mod picture;
 pub mod recipe;
 pub mod sample;
