@@ -9,7 +9,6 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`json`] | canonical JSON |
 //! | [`recipe`] | the declaration |
 //! | [`derive`] | what is made of samples before matching, and of aligned rows after it |
 //! | [`expr`] | formulas over the columns of a row |

@@ -91,10 +91,17 @@ impl TryFrom<Recipe> for OnlineRecipe {
         if declared.watermark.late != LatePolicy::Recommit {
             refuse("late.policy".to_owned(), "a policy other than recommit");
         }
+        for place in 0..declared.derived.len() {
+            refuse(format!("derive[{place}]"), "a derived column");
+        }
+        if declared.episodes.is_some() {
+            refuse("episode".to_owned(), "an episode");
+        }
         let mut columns = Vec::new();
         for (place, column) in declared.columns.iter().enumerate() {
             let at = |key: &str| format!("column[{place}].{key}");
             let unusual = [
+                (!column.prepare.is_empty(), "prepare", "a preparation"),
                 (column.offset_ns != 0, "offset", "an offset"),
                 (column.duplicates != Duplicates::Last, "dup", "dup first"),
                 (column.nulls != Nulls::Skip, "null_policy", "null_policy take"),

@@ -7,18 +7,26 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `columns` | which columns each reads and gives |
 //! | `model` | the declarations, checked |
 //! | [`keys`] | their TOML keys, from which the JSON schema is made |
 //! | [`parse`] | TOML to declarations, every mistake with its path |
 //! | [`canonical`] | declarations to canonical JSON |
+//! | [`prepare`] | outliers, smoothing, resampling of samples |
 //! | [`place`] | geohash, H3 cells, fences |
 //! | [`port`] | what comes in from outside |
 
 pub mod canonical;
+mod columns;
 pub mod keys;
 mod model;
+mod numbers;
 pub mod parse;
 pub mod place;
 pub mod port;
+pub mod prepare;
+#[cfg(test)]
+mod reference;
 
+pub use columns::{EPISODE_ID, EPISODE_INDEX, EPISODE_SPLIT};
 pub use model::*;

@@ -9,6 +9,7 @@ use super::model::{
     LatePolicy, Method, Mode, Nulls, Recipe, Spine, SpineSource, Tie,
 };
 use super::read::{ALLOWED_LATENESS_DEFAULT_NS, MAX_OUT_OF_ORDER_DEFAULT_NS, SORT_DEFAULT};
+use crate::derive::canonical::{derived, episodes, step};
 use crate::json::{Json, number_text};
 use headwater_core::id::Sha256;
 use std::collections::BTreeMap;
@@ -72,6 +73,10 @@ impl Recipe {
             .always("keys", entity(&self.entity))
             .always("column", Json::list(self.columns.iter().map(column)))
             .always("watermark", watermark)
+            .unless(self.derived.is_empty(), "derive", || Json::list(self.derived.iter().map(derived)))
+            .unless(self.episodes.is_none(), "episode", || {
+                self.episodes.as_ref().map_or(Json::Null, episodes)
+            })
             .unless(self.mode == Mode::Point, "time", || Json::object([("mode", Json::text("certain"))]))
             .unless(mark.late == LatePolicy::Recommit, "late", || {
                 Json::object([("policy", Json::text(late))])
@@ -155,6 +160,7 @@ fn column(column: &Column) -> Json {
         .unless(column.device.is_none(), "device", || {
             column.device.as_ref().map_or(Json::Null, |device| Json::text(device.as_str()))
         })
+        .unless(column.prepare.is_empty(), "prepare", || Json::list(column.prepare.iter().map(step)))
         .unless(column.tie == Tie::Previous, "tie", || Json::text("next"))
         .unless(column.units.is_empty(), "unit", || {
             Json::object(column.units.iter().map(|(field, unit)| (field.as_str(), Json::text(unit))))

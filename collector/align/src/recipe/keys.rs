@@ -1,5 +1,7 @@
 //! The keys of a recipe, once: the reader refuses others by these tables, and the JSON schema is made of them.
 
+use crate::derive::keys::{DERIVE, EPISODE, STEP};
+
 /// What a key's value must look like.
 #[derive(Debug, Clone, Copy)]
 pub enum Shape {
@@ -79,6 +81,8 @@ pub const RECIPE: &[Key] = &[
     may("keys", Shape::Table(KEYS), "whose streams meet in a row; default: each device's own"),
     may("time", Shape::Table(TIME), "what a match may rest on"),
     must("column", Shape::Tables(COLUMN), "fields of one stream, matched together; in output order"),
+    may("derive", Shape::Tables(DERIVE), "columns made of aligned rows; in output order, after the others"),
+    may("episode", Shape::Table(EPISODE), "how rows are cut into episodes"),
     may("watermark", Shape::Table(WATERMARK), "when a row is final"),
     may("late", Shape::Table(LATE), "what happens to what comes after that"),
     may("output", Shape::Table(OUTPUT), "how rows lie in the table"),
@@ -139,6 +143,7 @@ pub const COLUMN: &[Key] = &[
     must("stream", Shape::Stream, "where the samples come from"),
     may("device", Shape::Device, "in a site: only from this device"),
     must("select", Shape::Fields, "fields taken"),
+    may("prepare", Shape::Tables(STEP), "what is done to the samples before they are matched, in this order"),
     must("method", Shape::Word(&METHOD_NAMES), "how they are matched"),
     may("tolerance", Shape::Duration, "greatest distance of a match, inclusive"),
     may("max_gap", Shape::Duration, "no value if the two neighbours are farther apart"),

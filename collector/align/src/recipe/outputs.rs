@@ -38,6 +38,10 @@ pub enum Holds {
     Uncertainty(FieldName),
     /// Sources, distance in time and flags.
     Sources,
+    /// What is made of the row, or said of its making.
+    Derived,
+    /// The row's stretch.
+    Episode,
 }
 
 impl WindowStat {
@@ -88,6 +92,12 @@ impl Recipe {
         for (place, column) in self.columns.iter().enumerate() {
             let path = format!("column[{place}]");
             of_column(column, |name, holds| add(name, &path, holds));
+        }
+        for (place, derived) in self.derived.iter().enumerate() {
+            derived.outputs().for_each(|name| add(name, &format!("derive[{place}]"), Holds::Derived));
+        }
+        if let Some(episodes) = &self.episodes {
+            episodes.outputs().for_each(|name| add(name.to_owned(), "episode", Holds::Episode));
         }
         all
     }

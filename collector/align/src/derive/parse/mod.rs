@@ -5,17 +5,18 @@ mod episode;
 mod fence;
 mod method;
 mod prepare;
+mod references;
 #[cfg(test)]
 mod tests;
 
 pub use prepare::prepare;
+pub use references::references;
 
 use super::keys;
 use super::port::Files;
 use super::{DERIVED_MAX, Derived, Episodes, keys::too_many};
 use crate::expr::Expr;
 use crate::recipe::reader::Reader;
-use std::collections::BTreeSet;
 use toml::{Table, Value};
 
 /// The `[[derive]]` tables of a recipe, in file order; those with mistakes are left out, and their mistakes noted.
@@ -24,17 +25,7 @@ pub fn derived(reader: &mut Reader, recipe: &Table, files: &dyn Files) -> Vec<De
     if tables.len() > DERIVED_MAX {
         reader.mistake("derive", too_many(tables.len()));
     }
-    let mut names = BTreeSet::new();
-    let mut read = Vec::new();
-    for (within, table) in tables {
-        if let Some(name) = table.get("name").and_then(Value::as_str)
-            && !names.insert(name)
-        {
-            reader.mistake(format!("{within}name"), format!("{name} names two derived columns"));
-        }
-        read.extend(one(reader, table, &within, files));
-    }
-    read
+    tables.into_iter().filter_map(|(within, table)| one(reader, table, &within, files)).collect()
 }
 
 /// The `[episode]` table of a recipe, if there is one.

@@ -4,6 +4,7 @@ use super::super::keys;
 use super::super::model::{Column, Duplicates, Method, Nulls, Tie};
 use super::super::reader::Reader;
 use super::{COLUMN_REACH_MAX_NS, RECIPE_COLUMNS_MAX};
+use crate::derive::parse::prepare;
 use headwater_core::id::{FieldName, StreamName};
 use headwater_core::schema::check_unit;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +40,7 @@ impl Reader {
         let stream = self.name::<StreamName>(table, within, "stream", "imu");
         let device = self.optional_name(table, within, "device");
         let select = self.names::<FieldName>(table, within, "select", "\"accel_x\"");
+        let prepare = prepare(self, table, within, &select);
         let method = self.method(table, within, &select);
         let offset_ns = self.offset(table, within);
         let first_dup = self.word(table, within, "dup", &["last", "first"]) == Some(1);
@@ -52,6 +54,7 @@ impl Reader {
             stream: stream?,
             device,
             select,
+            prepare,
             method: method?,
             offset_ns,
             duplicates: if first_dup { Duplicates::First } else { Duplicates::Last },

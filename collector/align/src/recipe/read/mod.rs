@@ -14,6 +14,8 @@ use super::keys;
 use super::mistake::{Mistake, RecipeError};
 use super::model::{Entity, Recipe, Spine};
 use super::reader::Reader;
+use crate::derive::parse;
+use crate::derive::port::{Files, NoFiles};
 use headwater_core::id::KindName;
 use toml::{Table, Value};
 
@@ -23,17 +25,25 @@ pub const RECIPE_COLUMNS_MAX: usize = 256;
 pub const COLUMN_REACH_MAX_NS: i64 = 366 * 86_400 * 1_000_000_000;
 
 impl Recipe {
-    /// Reads and checks a recipe.
+    /// Reads and checks a recipe that names no files.
     ///
     /// # Errors
     /// [`RecipeError`] with every mistake.
     pub fn parse(text: &str) -> Result<Self, RecipeError> {
+        Self::parse_with(text, &NoFiles)
+    }
+
+    /// Reads and checks a recipe with the files it names: fences, and what commands are made of.
+    ///
+    /// # Errors
+    /// [`RecipeError`] with every mistake.
+    pub fn parse_with(text: &str, files: &dyn Files) -> Result<Self, RecipeError> {
         let table: Table = text.parse().map_err(|error: toml::de::Error| {
             let text = error.to_string().trim_end().to_owned();
             RecipeError(vec![Mistake { path: "(toml)".to_owned(), text }])
         })?;
         let mut reader = Reader::default();
-        let recipe = reader.recipe(&table);
+        let recipe = reader.recipe(&table, files);
         match recipe {
             Some(recipe) if reader.mistakes.is_empty() => Ok(recipe),
             _ => Err(RecipeError(reader.mistakes)),
@@ -42,7 +52,7 @@ impl Recipe {
 }
 
 impl Reader {
-    fn recipe(&mut self, table: &Table) -> Option<Recipe> {
+    fn recipe(&mut self, table: &Table, files: &dyn Files) -> Option<Recipe> {
         self.known(table, "", keys::RECIPE);
         match table.get("headwater_recipe") {
             Some(Value::Integer(1)) => {}
@@ -59,11 +69,24 @@ impl Reader {
             self.devices(entity, &columns);
         }
         let watermark = self.watermark(table);
+        let derived = parse::derived(self, table, files);
+        let episodes = parse::episode(self, table);
         let output = self.output(table);
         let columns = columns.into_iter().flatten().collect();
-        let recipe =
-            Recipe { name: name?, doc, spine: spine?, entity: entity?, mode, columns, watermark, output };
+        let recipe = Recipe {
+            name: name?,
+            doc,
+            spine: spine?,
+            entity: entity?,
+            mode,
+            columns,
+            derived,
+            episodes,
+            watermark,
+            output,
+        };
         self.output_names(&recipe);
+        parse::references(self, table, &recipe);
         Some(recipe)
     }
 
