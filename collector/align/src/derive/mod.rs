@@ -16,9 +16,11 @@
 //! | [`place`] | geohash, H3 cells, fences |
 //! | [`port`] | what comes in from outside |
 
+mod band;
 pub mod canonical;
 mod columns;
 pub mod keys;
+mod list;
 mod model;
 mod numbers;
 pub mod parse;

@@ -24,6 +24,8 @@ mod smooth;
 #[cfg(test)]
 mod tests;
 
+pub(super) use smooth::median_of;
+
 use super::numbers::is_number;
 use super::{Outlier, ResampleBy, Step, StepKind};
 use crate::sample::Samples;

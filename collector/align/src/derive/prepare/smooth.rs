@@ -72,7 +72,7 @@ pub(super) fn centred(place: usize, samples: usize, n: usize) -> Range<usize> {
 }
 
 /// The middle value, or the mean of the middle two; NaN of nothing.
-pub(super) fn median_of(window: &[f64]) -> f64 {
+pub(in crate::derive) fn median_of(window: &[f64]) -> f64 {
     let mut sorted = window.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
