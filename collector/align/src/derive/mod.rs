@@ -19,6 +19,7 @@
 mod band;
 pub mod canonical;
 mod columns;
+mod image;
 pub mod keys;
 mod list;
 mod model;

@@ -4,7 +4,7 @@
 //! antimeridian is one ring, whether its corners jump from 179 to -179 or go on to 181. A ring that goes once round the
 //! globe holds a pole: the one on the side with the smaller area.
 
-use crate::derive::Ring;
+use crate::derive::{Fence, Ring};
 use libm::{cos, sin};
 
 /// A longitude difference as the shorter way round, in [-180, 180).
@@ -52,7 +52,7 @@ fn within(ring: &Ring, lat: f64, lon: f64) -> bool {
 /// A ring that goes once round holds the north pole if the area north of it is the smaller: the integral of the sine of
 /// latitude over longitude is positive.
 fn holds_north_pole(ring: &Ring) -> bool {
-    let turns: f64 = edges(ring).map(|(from, to)| shorter(to.0 - from.0)).sum();
+    let turns = turns(ring);
     if turns.abs() < 180.0 {
         return false;
     }
@@ -65,4 +65,34 @@ fn holds_north_pole(ring: &Ring) -> bool {
 fn sine_between(from: f64, to: f64) -> f64 {
     let (from, to) = (from.to_radians(), to.to_radians());
     if (to - from).abs() < 1e-9 { sin((from + to) / 2.0) } else { (cos(from) - cos(to)) / (to - from) }
+}
+
+/// Latitudes a fence may reach, to pass over most without looking at their corners.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    south: f64,
+    north: f64,
+}
+
+impl Bounds {
+    pub(super) fn of(fence: &Fence) -> Self {
+        let outer = || fence.polygons.iter().filter_map(|polygon| polygon.first());
+        let lats = || outer().flatten().map(|(_, lat)| *lat);
+        // A ring around a pole reaches beyond its corners.
+        let is_polar = outer().any(|ring| turns(ring).abs() >= 180.0);
+        let whole = Self { south: -90.0, north: 90.0 };
+        match (lats().reduce(f64::min), lats().reduce(f64::max)) {
+            (Some(south), Some(north)) if !is_polar => Self { south, north },
+            _ => whole,
+        }
+    }
+
+    pub(super) fn may_hold(self, lat: f64) -> bool {
+        (self.south..=self.north).contains(&lat)
+    }
+}
+
+/// Degrees of longitude a ring goes round: 0, or about a whole turn around a pole.
+fn turns(ring: &Ring) -> f64 {
+    edges(ring).map(|(from, to)| shorter(to.0 - from.0)).sum()
 }
