@@ -35,15 +35,23 @@ pub fn parse(text: &str) -> Option<i64> {
     i64::try_from(ns / scale).ok()
 }
 
-/// A duration in the largest unit that needs no fraction: `50ms`, `90s`, `0s`.
+/// A duration in the largest unit that says it exactly, with at most three digits after the point from seconds down:
+/// `50ms`, `3.2ms`, `90s`, `0s`. [`parse`] reads it back.
 #[must_use]
 pub fn show(ns: i64) -> String {
-    if ns == 0 {
-        return "0s".to_owned();
+    let wide = i128::from(ns);
+    for (unit, unit_ns) in UNITS.iter().rev().filter(|(_, unit_ns)| wide.abs() >= *unit_ns) {
+        if wide % unit_ns == 0 {
+            return format!("{}{unit}", wide / unit_ns);
+        }
+        let thousandth = unit_ns / 1_000;
+        if (1_000..=1_000_000_000).contains(unit_ns) && wide % thousandth == 0 {
+            let (sign, digits) = (if ns < 0 { "-" } else { "" }, (wide / thousandth).abs());
+            let part = format!("{:03}", digits % 1_000);
+            return format!("{sign}{}.{}{unit}", digits / 1_000, part.trim_end_matches('0'));
+        }
     }
-    let whole = UNITS.iter().rev().find(|(_, unit_ns)| i128::from(ns) % unit_ns == 0);
-    let (unit, unit_ns) = whole.copied().unwrap_or(("ns", 1));
-    format!("{}{unit}", i128::from(ns) / unit_ns)
+    if ns == 0 { "0s".to_owned() } else { format!("{ns}ns") }
 }
 
 #[cfg(test)]
@@ -84,9 +92,13 @@ mod tests {
             (50_000_000, "50ms"),
             (1_000_000_000, "1s"),
             (90_000_000_000, "90s"),
-            (-3_200_000, "-3200us"),
+            (-3_200_000, "-3.2ms"),
+            (1_500_000_000, "1.5s"),
+            (90_000_000_001, "90000000.001us"),
+            (-1, "-1ns"),
+            (1_050, "1.05us"),
             (86_400_000_000_000, "1d"),
-            (i64::MIN, "-9223372036854775808ns"),
+            (i64::MIN, "-9223372036854775.808us"),
         ] {
             assert_eq!((show(ns).as_str(), parse(text)), (text, Some(ns)));
         }

@@ -1,6 +1,6 @@
 //! The columns a recipe's table will have, by name and origin.
 
-use super::model::{Column, Entity, Method, Recipe, SpineSource, WindowStat};
+use super::model::{Column, Method, Recipe, SpineSource, WindowStat};
 use headwater_core::id::FieldName;
 
 /// Columns every aligned table begins with.
@@ -82,9 +82,6 @@ impl Recipe {
         };
         for name in ROW_COLUMNS {
             add(name.to_owned(), "", Holds::Row);
-        }
-        if matches!(self.entity, Entity::Site { .. }) {
-            add("site".to_owned(), "", Holds::Row);
         }
         for field in self.spine.source.select() {
             add(field.to_string(), "spine", Holds::Spine(field.clone()));

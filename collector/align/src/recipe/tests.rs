@@ -23,7 +23,7 @@ pub(crate) fn goldens() -> Vec<(String, String)> {
 }
 
 /// Compares with `<name>.txt`; `HEADWATER_GOLDEN_NEW=1` writes a missing one.
-fn same_as_golden(name: &str, found: &str) {
+pub(crate) fn same_as_golden(name: &str, found: &str) {
     let path = folder().join(format!("{name}.txt"));
     if !path.exists() && std::env::var_os("HEADWATER_GOLDEN_NEW").is_some() {
         std::fs::write(&path, found).unwrap();

@@ -42,8 +42,13 @@ impl Recipe {
             let text = error.to_string().trim_end().to_owned();
             RecipeError(vec![Mistake { path: "(toml)".to_owned(), text }])
         })?;
+        Self::from_table(&table, files)
+    }
+
+    /// Checks a recipe that is read already.
+    pub(super) fn from_table(table: &Table, files: &dyn Files) -> Result<Self, RecipeError> {
         let mut reader = Reader::default();
-        let recipe = reader.recipe(&table, files);
+        let recipe = reader.recipe(table, files);
         match recipe {
             Some(recipe) if reader.mistakes.is_empty() => Ok(recipe),
             _ => Err(RecipeError(reader.mistakes)),

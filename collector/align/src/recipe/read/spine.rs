@@ -114,6 +114,8 @@ impl Reader {
     fn moment(&mut self, table: &Table, within: &str, key: &str) -> Option<i64> {
         let read = match table.get(key)? {
             Value::Datetime(moment) => nanos(moment),
+            // As the canonical form has it: ns since 1970.
+            Value::String(text) if text.ends_with("ns") => super::super::duration::parse(text),
             Value::String(text) => text.parse::<Datetime>().ok().as_ref().and_then(nanos),
             _ => None,
         };
