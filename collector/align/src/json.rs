@@ -49,6 +49,27 @@ impl Json {
         Self::Object(members.into_iter().map(|(key, value)| (key.into(), value)).collect())
     }
 
+    /// Reads what [`Self::canonical`] wrote; `None` if it is no JSON, or holds numbers this form has not.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        Self::of(&serde_json::from_str(text).ok()?)
+    }
+
+    fn of(value: &serde_json::Value) -> Option<Self> {
+        use serde_json::Value;
+        Some(match value {
+            Value::Null => Self::Null,
+            Value::Bool(value) => Self::Bool(*value),
+            Value::Number(value) => Self::Int(i32::try_from(value.as_i64()?).ok()?),
+            Value::String(text) => Self::Text(text.clone()),
+            Value::Array(items) => Self::List(items.iter().map(Self::of).collect::<Option<_>>()?),
+            Value::Object(members) => {
+                let member = |(key, value): (&String, &Value)| Some((key.clone(), Self::of(value)?));
+                Self::Object(members.iter().map(member).collect::<Option<_>>()?)
+            }
+        })
+    }
+
     /// The canonical text.
     #[must_use]
     pub fn canonical(&self) -> String {
@@ -142,6 +163,8 @@ mod tests {
             ("a", Json::long(i64::MIN)),
         ]);
         assert_eq!(json.canonical(), r#"{"a":"-9223372036854775808","b":[null,true,-1]}"#);
+        assert_eq!(Json::read(&json.canonical()), Some(json));
+        assert_eq!((Json::read("{"), Json::read("1.5")), (None, None));
     }
 
     #[test]

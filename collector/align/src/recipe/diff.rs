@@ -1,7 +1,6 @@
 //! What differs between two recipes, in words, and what of the rows it changes.
 
 use super::duration;
-use super::model::Recipe;
 use crate::json::Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -59,9 +58,9 @@ impl fmt::Display for Change {
     }
 }
 
-/// The differences from `old` to `new`, in the order of a recipe's sections.
+/// The differences between two canonical forms, `old` to `new`.
 #[must_use]
-pub fn diff(old: &Recipe, new: &Recipe) -> Vec<Change> {
+pub fn diff(old: &Json, new: &Json) -> Vec<Change> {
     let mut changes = Vec::new();
     let (before, after) = (sections(old), sections(new));
     let names: BTreeSet<&String> = before.rest.keys().chain(after.rest.keys()).collect();
@@ -70,6 +69,7 @@ pub fn diff(old: &Recipe, new: &Recipe) -> Vec<Change> {
             "watermark" | "late" => Touches::Finality,
             "output" | "name" => Touches::Layout,
             "time" => Touches::Values,
+            "episode" => Touches::Layout,
             _ => Touches::Rows,
         };
         compare(name, before.rest.get(name), after.rest.get(name), touches, &mut changes);
@@ -89,9 +89,9 @@ struct Sections {
     rest: BTreeMap<String, Json>,
 }
 
-fn sections(recipe: &Recipe) -> Sections {
+fn sections(recipe: &Json) -> Sections {
     let (mut lists, mut rest) = (BTreeMap::new(), BTreeMap::new());
-    let Json::Object(members) = recipe.canonical_json() else { return Sections { lists, rest } };
+    let Json::Object(members) = recipe.clone() else { return Sections { lists, rest } };
     for (key, member) in members {
         match member {
             Json::List(items) if key == "column" || key == "derive" => {
@@ -216,7 +216,7 @@ fn default_of(key: &str) -> &'static str {
 }
 
 /// Keys whose canonical value is a duration in ns.
-const DURATIONS: [&str; 14] = [
+const DURATIONS: [&str; 18] = [
     "tolerance",
     "max_gap",
     "extrapolate",
@@ -231,10 +231,14 @@ const DURATIONS: [&str; 14] = [
     "max_out_of_order",
     "allowed_lateness",
     "time_constant",
+    "duration_max",
+    "gap",
+    "rest",
+    "timeout",
 ];
 
 /// A leaf as a recipe says it.
-fn value(key: &str, json: &Json) -> String {
+pub(super) fn value(key: &str, json: &Json) -> String {
     match json {
         Json::Null => match key {
             "max_err" => "any".to_owned(),
@@ -248,6 +252,15 @@ fn value(key: &str, json: &Json) -> String {
         Json::List(items) => items.iter().map(|item| value("", item)).collect::<Vec<_>>().join(", "),
         other => other.canonical(),
     }
+}
+
+/// A named thing's settings by path, its name left out: as they are said.
+pub(super) fn settings(json: Json) -> BTreeMap<String, Json> {
+    let mut flat = BTreeMap::new();
+    flatten("", json, &mut flat);
+    flat.remove("name");
+    flat.retain(|_, value| *value != Json::Null);
+    flat
 }
 
 /// A whole column in a few words.
@@ -266,9 +279,19 @@ fn summary(of: &BTreeMap<String, Json>) -> String {
     });
     words.extend(limits);
     if words.is_empty() {
-        words.extend(of.iter().map(|(key, json)| format!("{key} {}", value(key, json))));
+        return listing(of);
     }
     words.join(", ")
+}
+
+/// Every setting.
+pub(super) fn listing(of: &BTreeMap<String, Json>) -> String {
+    let said = of.iter().filter(|(_, json)| **json != Json::List(Vec::new()));
+    let said = said.map(|(key, json)| {
+        let last = key.rsplit('.').next().unwrap_or_default();
+        format!("{key} {}", value(last, json))
+    });
+    said.collect::<Vec<_>>().join(", ")
 }
 
 /// What the changes mean for a table that was begun with the old recipe.
@@ -293,8 +316,13 @@ pub fn consequence(changes: &[Change]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Recipe;
     use super::super::tests::goldens;
     use super::*;
+
+    fn forms(old: &Recipe, new: &Recipe) -> Vec<Change> {
+        diff(&old.canonical_json(), &new.canonical_json())
+    }
 
     fn full() -> String {
         goldens().into_iter().find(|(name, _)| name == "full").unwrap().1
@@ -303,7 +331,7 @@ mod tests {
     fn between(from: &str, to: &str) -> Vec<Change> {
         let full = full();
         assert!(full.contains(from), "{from}");
-        diff(&Recipe::parse(&full).unwrap(), &Recipe::parse(&full.replacen(from, to, 1)).unwrap())
+        forms(&Recipe::parse(&full).unwrap(), &Recipe::parse(&full.replacen(from, to, 1)).unwrap())
     }
 
     #[test]
@@ -350,7 +378,7 @@ mod tests {
             Recipe::parse(&format!("{head}{columns}{rest}")).unwrap()
         };
         let lines = |old: &Recipe, new: &Recipe| -> Vec<String> {
-            diff(old, new).iter().map(ToString::to_string).collect()
+            forms(old, new).iter().map(ToString::to_string).collect()
         };
         let all = recipe(&[motion, place, air]);
         assert_eq!(
@@ -364,7 +392,7 @@ mod tests {
             lines(&recipe(&[motion]), &recipe(&[motion, place])),
             ["+ column place: lat, lon, alt_msl of gps, geodesic, max_gap 3s"]
         );
-        assert_eq!(consequence(&diff(&all, &all)), "The same recipe: same id, same rows.");
+        assert_eq!(consequence(&forms(&all, &all)), "The same recipe: same id, same rows.");
     }
 
     #[test]
@@ -376,7 +404,7 @@ mod tests {
             .collect();
         for old in &all {
             for new in &all {
-                assert_eq!(diff(old, new).is_empty(), old.id() == new.id(), "{} {}", old.name, new.name);
+                assert_eq!(forms(old, new).is_empty(), old.id() == new.id(), "{} {}", old.name, new.name);
             }
         }
     }

@@ -29,6 +29,12 @@ impl Recipe {
         let refuse = |text: String| RecipeError(vec![Mistake { path: "(canonical)".to_owned(), text }]);
         let json: Json = serde_json::from_str(text).map_err(|error| refuse(error.to_string()))?;
         let members = json.as_object().ok_or_else(|| refuse("is no object".to_owned()))?;
+        if let Some(part) = beyond(members) {
+            let text = format!(
+                "its {part} are kept by what they mean, not as they were written; give the recipe's TOML file"
+            );
+            return Err(refuse(text));
+        }
         let recipe = Self::from_table(&table(keys::RECIPE, members), files)?;
         match recipe.canonical() == text {
             true => Ok(recipe),
@@ -37,6 +43,16 @@ impl Recipe {
             }
         }
     }
+}
+
+/// Parts whose canonical form names contents of files, or values without the keys that were written.
+fn beyond(members: &serde_json::Map<String, Json>) -> Option<&'static str> {
+    let columns = members.get("column").and_then(Json::as_array).into_iter().flatten();
+    if columns.into_iter().any(|column| column.get("prepare").is_some()) {
+        return Some("prepared columns");
+    }
+    let parts = [("derive", "derived columns"), ("episode", "episodes")];
+    parts.into_iter().find(|(key, _)| members.contains_key(*key)).map(|(_, name)| name)
 }
 
 /// Members under the keys of a table, written as a file would: what is nothing is left out. Unknown ones are kept, for
@@ -138,6 +154,11 @@ mod tests {
     fn every_golden_recipe_reads_back_from_its_canonical_form() {
         for (name, text) in goldens().into_iter().filter(|(name, _)| !name.starts_with("invalid")) {
             let recipe = Recipe::parse(&text).unwrap();
+            if name == "derived" {
+                let said = Recipe::from_canonical(&recipe.canonical()).unwrap_err().to_string();
+                assert!(said.contains("prepared columns") && said.contains("TOML file"), "{said}");
+                continue;
+            }
             let kept =
                 Recipe::from_canonical(&recipe.canonical()).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!((kept.id(), Recipe { doc: None, ..recipe }), (kept.id(), kept), "{name}");

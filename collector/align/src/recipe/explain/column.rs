@@ -2,6 +2,8 @@
 
 use super::Section;
 use super::spine::constant;
+use crate::derive::canonical;
+use crate::recipe::diff::{listing, settings, value};
 use crate::recipe::duration::show;
 use crate::recipe::model::{
     AltitudeDatum, Between, Column, Duplicates, EarthModel, Fallback, Method, Mode, Nulls, Tie,
@@ -19,7 +21,14 @@ pub(super) fn explain(column: &Column, mode: Mode) -> Section {
         column.stream,
         column.method.as_str()
     );
-    let mut lines = method(column, mode);
+    let mut lines = Vec::new();
+    for (place, step) in column.prepare.iter().enumerate() {
+        let mut settings = settings(canonical::step(step));
+        let kind = settings.remove("step").map(|kind| value("step", &kind)).unwrap_or_default();
+        let first = if place == 0 { "Samples are prepared first (raw stays as it is)" } else { "then" };
+        lines.push(format!("{first}: {kind} ({}).", listing(&settings)));
+    }
+    lines.extend(method(column, mode));
     if column.offset_ns != 0 {
         let offset = column.offset_ns;
         lines.push(format!(

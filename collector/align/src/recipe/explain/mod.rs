@@ -7,9 +7,11 @@ mod tests;
 
 pub(super) use spine::condition;
 
+use super::diff::{listing, settings, value};
 use super::duration::show;
 use super::model::{Entity, LatePolicy, Mode, Recipe};
 use super::outputs::Holds;
+use crate::derive::canonical;
 use std::fmt;
 
 /// A recipe in words.
@@ -47,6 +49,8 @@ impl Recipe {
     pub fn explain(&self) -> Explanation {
         let mut sections = vec![self.row(), self.left_out()];
         sections.extend(self.columns.iter().map(|column| column::explain(column, self.mode)));
+        sections.extend(self.derived_columns());
+        sections.extend(self.episode_ids());
         sections.extend([self.finality(), self.certainty(), self.table()]);
         Explanation { sections }
     }
@@ -70,6 +74,28 @@ impl Recipe {
             }
         }
         Section { title: format!("aligned.{}: {}", self.name, spine::title(&self.spine.source)), lines }
+    }
+
+    fn derived_columns(&self) -> Option<Section> {
+        let title = "Derived from aligned rows".to_owned();
+        let lines = self.derived.iter().map(|of| {
+            let doc = of.doc.as_ref().map(|doc| format!(" ({doc})")).unwrap_or_default();
+            format!("- {}{doc}: {}", of.name, listing(&settings(canonical::derived(of))))
+        });
+        let lines: Vec<String> = lines.collect();
+        (!lines.is_empty()).then_some(Section { title, lines })
+    }
+
+    fn episode_ids(&self) -> Option<Section> {
+        let of = self.episodes.as_ref()?;
+        let names: Vec<&str> = of.outputs().collect();
+        let mut lines = vec![format!("Rows are cut into episodes, told apart by {}.", names.join(", "))];
+        let settings = settings(canonical::episodes(of));
+        lines.extend(settings.iter().map(|(key, json)| {
+            let last = key.rsplit('.').next().unwrap_or(key);
+            format!("- {key}: {}", value(last, json))
+        }));
+        Some(Section { title: "Episodes".to_owned(), lines })
     }
 
     fn left_out(&self) -> Section {
