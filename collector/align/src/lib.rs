@@ -14,6 +14,7 @@
 //! | [`expr`] | formulas over the columns of a row |
 //! | [`json`] | canonical JSON |
 //! | [`picture`] | JPEG and PNG decoded within bounds |
+//! | [`sql`] | a recipe as a query for other engines |
 //! | [`sample`] | samples of one stream of one entity, their stamps as columns |
 
 pub mod derive;
@@ -22,3 +23,4 @@ pub mod json;
 pub mod picture;
 pub mod recipe;
 pub mod sample;
+pub mod sql;

@@ -15,6 +15,7 @@
 
 pub mod cells;
 pub mod clock_rows;
+pub mod declared;
 pub mod kinds;
 pub mod raw;
 pub mod read;

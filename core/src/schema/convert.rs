@@ -334,6 +334,12 @@ impl Conversion {
         i64::try_from(y).ok()
     }
 
+    /// Numerator, offset, denominator and power of pi: `(x × num + offset) / den × pi^n`.
+    #[must_use]
+    pub fn parts(&self) -> (i128, i128, i128, i32) {
+        (self.num, self.offset, self.den, self.pi)
+    }
+
     /// The factor as text: `1000`, `5/9`, `1/180 pi`.
     #[must_use]
     pub fn factor(&self) -> String {
