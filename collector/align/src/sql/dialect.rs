@@ -1,5 +1,7 @@
 //! Where engines' SQL differs.
 
+use headwater_core::schema::Logical;
+
 /// An engine's SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -132,28 +134,26 @@ impl Dialect {
         }
     }
 
-    /// A triple that orders by its first two members, and the member of it that is wanted.
-    pub(super) fn triple(self, e: &str, seq: &str, value: &str) -> String {
+    /// A triple (e, s, v) that orders by its first two members; `kind` is the type of its third.
+    pub(super) fn triple(self, e: &str, seq: &str, value: &str, kind: &str) -> String {
         match self {
             Self::DuckDb => format!("struct_pack(e := {e}, s := {seq}, v := {value})"),
             Self::Spark => format!("named_struct('e', {e}, 's', {seq}, 'v', {value})"),
-            Self::Trino => format!("ROW({e}, {seq}, {value})"),
+            Self::Trino => format!("CAST(ROW({e}, {seq}, {value}) AS ROW(e bigint, s bigint, v {kind}))"),
         }
     }
 
-    /// The third member of such a triple.
-    pub(super) fn third(self, triple: &str) -> String {
-        match self {
-            Self::DuckDb | Self::Spark => format!("({triple}).v"),
-            Self::Trino => format!("({triple})[3]"),
-        }
-    }
-
-    /// The first member of such a triple.
-    pub(super) fn first(self, triple: &str) -> String {
-        match self {
-            Self::DuckDb | Self::Spark => format!("({triple}).e"),
-            Self::Trino => format!("({triple})[1]"),
+    /// The type of values of a field, as an engine that must be told calls it.
+    pub(super) fn type_of(self, logical: &Logical) -> &'static str {
+        match logical {
+            Logical::Bool => "boolean",
+            Logical::I8 | Logical::I16 | Logical::I32 | Logical::U8 | Logical::U16 => "integer",
+            Logical::I64 | Logical::U32 => "bigint",
+            Logical::U64 => "decimal(20, 0)",
+            Logical::F32 => "real",
+            Logical::F64 | Logical::Scaled { .. } => self.double_type(),
+            Logical::Utf8 | Logical::Enum(_) | Logical::Blob => "varchar",
+            Logical::Bytes | Logical::Fixed(_) | Logical::Keyed(_) => "varbinary",
         }
     }
 

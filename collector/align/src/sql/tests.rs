@@ -86,3 +86,21 @@ fn texts_cannot_leave_their_quotes() {
         assert!(sql.contains(literal), "{sql}");
     }
 }
+
+/// Writes the queries that `tests/conformance/recipes.py` runs, into `HEADWATER_RECIPE_SQL`.
+#[test]
+#[ignore = "a step of tests/run: tests/run recipes"]
+fn queries_for_other_engines() {
+    let to = std::path::PathBuf::from(std::env::var_os("HEADWATER_RECIPE_SQL").unwrap());
+    std::fs::create_dir_all(&to).unwrap();
+    let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/conformance/recipes");
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let recipe = Recipe::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let dialects = [(Dialect::DuckDb, "duckdb"), (Dialect::Spark, "spark"), (Dialect::Trino, "trino")];
+        for (dialect, name) in dialects {
+            let sql = emit(&recipe, &declared(), dialect).unwrap();
+            std::fs::write(to.join(format!("{}.{name}.sql", recipe.name)), sql).unwrap();
+        }
+    }
+}

@@ -34,18 +34,23 @@ impl Emitter<'_> {
         );
         let over = |value: String| format!("{value} OVER ({frame})");
         let sample = |value: &str| format!("CASE WHEN kind = 0 THEN {value} END");
-        let end = |function: &str, value: &str| {
-            let triple = self.dialect.triple(time, "seq", value);
+        let end = |function: &str, value: &str, kind: &str| {
+            let triple = self.dialect.triple(time, "seq", value, kind);
             over(format!("{function}(CASE WHEN kind = 0 AND {value} IS NOT NULL THEN {triple} END)"))
         };
         let mut columns = vec![
             over("count(seq)".to_owned()) + " AS held",
-            end("min", "seq") + " AS lo_at",
-            end("max", "seq") + " AS hi_at",
+            end("min", "seq", "bigint") + " AS lo_at",
+            end("max", "seq", "bigint") + " AS hi_at",
         ];
         let mut values = Vec::new();
-        for (at, _) in column.select.iter().enumerate() {
+        for (at, selected) in column.select.iter().enumerate() {
             let field = format!("f{at}");
+            let declared = self.field(&column.stream, selected).map(|field| &field.logical);
+            let kind = match declared.filter(|_| !column.units.contains_key(selected)) {
+                Some(logical) => self.dialect.type_of(logical),
+                None => self.dialect.double_type(),
+            };
             for stat in stats {
                 let name = format!("w{}", values.len());
                 let number = sample(&format!("CAST({field} AS {})", self.dialect.double_type()));
@@ -57,8 +62,8 @@ impl Emitter<'_> {
                     WindowStat::Min => (over(format!("min({})", sample(&field))), enough(&name)),
                     WindowStat::Max => (over(format!("max({})", sample(&field))), enough(&name)),
                     WindowStat::Count => (over(format!("count({})", sample(&field))), name.clone()),
-                    WindowStat::First => (end("min", &field), enough(&self.dialect.third(&name))),
-                    WindowStat::Last => (end("max", &field), enough(&self.dialect.third(&name))),
+                    WindowStat::First => (end("min", &field, kind), enough(&format!("({name}).v"))),
+                    WindowStat::Last => (end("max", &field, kind), enough(&format!("({name}).v"))),
                 };
                 columns.push(format!("{made} AS {name}"));
                 values.push(given);
@@ -67,10 +72,7 @@ impl Emitter<'_> {
         let fields: Vec<String> = (0..column.select.len()).map(|at| format!("f{at}")).collect();
         let none: Vec<String> = fields.iter().map(|field| format!("NULL AS {field}")).collect();
         let (own, spine) = match self.is_grid() {
-            true => (
-                "device, epoch, seq, ts_ns",
-                "device, CAST(NULL AS varchar) AS epoch, CAST(NULL AS bigint) AS seq, ts_ns",
-            ),
+            true => ("device, epoch, seq, ts_ns", "device, '' AS epoch, CAST(NULL AS bigint) AS seq, ts_ns"),
             false => (
                 "device, epoch, boot_ordinal, seq, e",
                 "device, epoch, boot_ordinal, CAST(NULL AS bigint) AS seq, e",
@@ -94,7 +96,7 @@ impl Emitter<'_> {
     /// The first and the last sample of each frame, and the nearer one's distance.
     fn framed_sources(&self, place: usize, min_count: u32, given: &[String]) -> String {
         let (dialect, found) = (self.dialect, format!("held >= {min_count}"));
-        let seq = |at: &str| dialect.third(&format!("w.{at}"));
+        let seq = |at: &str| format!("(w.{at}).s");
         let side = |side: &str| match self.is_grid() {
             true => (format!("{side}.ts_ns - s.ts_ns"), format!("s.ts_err_ns + {side}.ts_err_ns")),
             false => {
@@ -107,7 +109,7 @@ impl Emitter<'_> {
         let ((lo_dt, lo_err), (hi_dt, hi_err)) = (side("l"), side("h"));
         let nearer = format!("abs({lo_dt}) <= abs({hi_dt})");
         let joined = |side: &str, at: &str| {
-            let first = dialect.first(&format!("w.{at}"));
+            let first = format!("(w.{at}).e");
             match self.is_grid() {
                 true => format!("{side}.ts_ns = {first}"),
                 false => format!(
