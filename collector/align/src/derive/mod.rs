@@ -19,10 +19,12 @@
 mod band;
 pub mod canonical;
 mod columns;
+mod episode;
 mod image;
 pub mod keys;
 mod list;
 mod model;
+mod motion;
 mod numbers;
 pub mod parse;
 pub mod place;
