@@ -13,12 +13,14 @@
 //! | [`parse`] | TOML to declarations, every mistake with its path |
 //! | [`canonical`] | declarations to canonical JSON |
 //! | [`prepare`] | outliers, smoothing, resampling of samples |
+//! | [`command`] | rows to a program and back, as Arrow IPC |
 //! | [`place`] | geohash, H3 cells, fences |
 //! | [`port`] | what comes in from outside |
 
 mod band;
 pub mod canonical;
 mod columns;
+pub mod command;
 mod episode;
 mod image;
 pub mod keys;
