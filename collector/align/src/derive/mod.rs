@@ -17,6 +17,7 @@
 //! | [`place`] | geohash, H3 cells, fences |
 //! | [`port`] | what comes in from outside |
 
+mod apply;
 mod band;
 pub mod canonical;
 mod columns;
@@ -28,6 +29,7 @@ mod list;
 mod model;
 mod motion;
 mod numbers;
+mod output;
 pub mod parse;
 pub mod place;
 pub mod port;
@@ -35,5 +37,8 @@ pub mod prepare;
 #[cfg(test)]
 mod reference;
 
+pub use apply::{CommandFailure, DeriveError, DerivedRows, Deriver, apply};
 pub use columns::{EPISODE_ID, EPISODE_INDEX, EPISODE_SPLIT};
 pub use model::*;
+pub use output::{DERIVED_KEY, UNIT_KEY, derived_schema};
+pub use prepare::{PrepareError, Prepared, Reach, Span, prepare, prepared_schema, reach};

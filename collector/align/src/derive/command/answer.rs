@@ -116,8 +116,11 @@ fn walk(bytes: &[u8], rows: usize) -> Result<(), AnswerError> {
     Ok(())
 }
 
-/// The description of the next message and what follows it; `None` at the end of the stream.
-fn message(rest: &[u8]) -> Result<Option<(&[u8], &[u8])>, AnswerError> {
+/// The description of a message, and what follows it.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
+/// The next message; `None` at the end of the stream.
+fn message(rest: &[u8]) -> Result<Option<Split<'_>>, AnswerError> {
     if rest.is_empty() {
         return Ok(None);
     }
