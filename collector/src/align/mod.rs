@@ -12,11 +12,13 @@
 //! | [`aligner`] | one recipe over all devices |
 //! | [`Promise`] | a stream's word that nothing earlier comes |
 //! | [`window`] | aligned rows and their table |
+//! | [`feature`] | programs as columns: their files, and the process |
 //! | [`coverage`] | which spine rows are done, as a commit stores it |
 
 pub mod aligner;
 pub mod asof;
 pub mod coverage;
+pub mod feature;
 pub mod online;
 mod promise;
 mod restore;
