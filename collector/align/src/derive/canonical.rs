@@ -1,6 +1,6 @@
 //! Declarations as canonical JSON: defaults filled in, durations in ns and numbers as text, people's words left out.
 //!
-//! Paths of files are no part of it, the hashes of what is in them are: a recipe moved to another folder keeps its id, one
+//! What is written here reads back as the same recipe (`recipe::kept`), but for the contents of files. Paths of files are no part of it, the hashes of what is in them are: a recipe moved to another folder keeps its id, one
 //! whose model was exchanged does not.
 
 use super::keys::{
@@ -29,11 +29,13 @@ fn optional(value: Option<Json>) -> Json {
 /// One step of `prepare`.
 #[must_use]
 pub fn step(step: &Step) -> Json {
-    let mut members = vec![
-        ("step", Json::text(step.kind.word())),
-        ("fields", Json::texts(step.fields.iter())),
-        ("max_gap", Json::long(step.max_gap_ns)),
-    ];
+    let mut members = vec![("step", Json::text(step.kind.word()))];
+    if !step.fields.is_empty() {
+        members.push(("fields", Json::texts(step.fields.iter())));
+    }
+    if step.max_gap_ns > 0 {
+        members.push(("max_gap", Json::long(step.max_gap_ns)));
+    }
     let then = |then: Outlier| ("then", word(OUTLIERS, then as usize));
     match &step.kind {
         StepKind::ClipRange { min, max, then: outlier } => {
@@ -166,8 +168,8 @@ pub fn command_of(command: &Command) -> Json {
         ("inputs", Json::texts(command.inputs.iter())),
         ("output", Json::text(command.output.to_string())),
         ("timeout", Json::long(command.timeout_ns)),
-        ("output_bytes_max", count(command.output_bytes_max)),
-        ("memory_bytes_max", count(command.memory_bytes_max)),
+        ("output_mib_max", count(command.output_bytes_max >> 20)),
+        ("memory_mib_max", count(command.memory_bytes_max >> 20)),
         ("batch_rows_max", count(command.batch_rows_max)),
         ("on_failure", word(ON_FAILURE, command.on_failure as usize)),
     ])
@@ -183,16 +185,19 @@ pub fn episodes(episodes: &Episodes) -> Json {
         members.extend([("radius_m", number(trip.radius_m)), ("rest", Json::long(trip.rest_ns))]);
         Json::object(members)
     });
-    let splits = episodes.splits.iter().map(|split| (split.name.clone(), count(split.share)));
-    Json::object([
+    let share = |share: u32| number(f64::from(share) / f64::from(SPLIT_SHARES));
+    let splits = episodes.splits.iter().map(|split| (split.name.clone(), share(split.share)));
+    let mut members = vec![
         ("gap", optional(episodes.gap_ns.map(Json::long))),
         ("begin", formula(&episodes.begin)),
         ("within", formula(&episodes.within)),
         ("trip", optional(trip)),
         ("duration_max", optional(episodes.duration_max_ns.map(Json::long))),
-        ("split", Json::object(splits)),
-        ("salt", Json::text(episodes.salt.as_str())),
-    ])
+    ];
+    if !episodes.splits.is_empty() {
+        members.extend([("split", Json::object(splits)), ("salt", Json::text(episodes.salt.as_str()))]);
+    }
+    Json::object(members)
 }
 
 impl StepKind {

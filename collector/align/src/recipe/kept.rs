@@ -31,7 +31,7 @@ impl Recipe {
         let members = json.as_object().ok_or_else(|| refuse("is no object".to_owned()))?;
         if let Some(part) = beyond(members) {
             let text = format!(
-                "its {part} are kept by what they mean, not as they were written; give the recipe's TOML file"
+                "it keeps only hashes of {part}; give the recipe's TOML file, with those files beside it"
             );
             return Err(refuse(text));
         }
@@ -45,14 +45,21 @@ impl Recipe {
     }
 }
 
-/// Parts whose canonical form names contents of files, or values without the keys that were written.
+/// What the canonical form knows by its hash alone.
 fn beyond(members: &serde_json::Map<String, Json>) -> Option<&'static str> {
-    let columns = members.get("column").and_then(Json::as_array).into_iter().flatten();
-    if columns.into_iter().any(|column| column.get("prepare").is_some()) {
-        return Some("prepared columns");
-    }
-    let parts = [("derive", "derived columns"), ("episode", "episodes")];
-    parts.into_iter().find(|(key, _)| members.contains_key(*key)).map(|(_, name)| name)
+    let derived = members.get("derive").and_then(Json::as_array).into_iter().flatten();
+    derived.into_iter().find_map(|derived| {
+        let command = derived.get("command");
+        let has_files =
+            command.and_then(|of| of.get("files")?.as_object()).is_some_and(|files| !files.is_empty());
+        if derived.get("geofence").is_some() {
+            Some("its fences")
+        } else if has_files || command.is_some_and(|of| of.get("program_sha256").is_some()) {
+            Some("a command's files")
+        } else {
+            None
+        }
+    })
 }
 
 /// Members under the keys of a table, written as a file would: what is nothing is left out. Unknown ones are kept, for
@@ -85,6 +92,10 @@ fn written(shape: Shape, json: &Json) -> Value {
         // Numbers stand in a canonical form as text.
         (Shape::Other(schema), Json::String(digits)) if schema.contains("\"number\"") => {
             digits.parse().map_or_else(|_| plain(json), Value::Float)
+        }
+        (Shape::Other(schema), Json::Object(members)) if schema.contains("\"number\"") => {
+            let each = |(name, value): (&String, &Json)| (name.clone(), written(shape, value));
+            Value::Table(members.iter().map(each).collect())
         }
         _ => plain(json),
     }
@@ -155,14 +166,26 @@ mod tests {
         for (name, text) in goldens().into_iter().filter(|(name, _)| !name.starts_with("invalid")) {
             let recipe = Recipe::parse(&text).unwrap();
             if name == "derived" {
-                let said = Recipe::from_canonical(&recipe.canonical()).unwrap_err().to_string();
-                assert!(said.contains("prepared columns") && said.contains("TOML file"), "{said}");
                 continue;
             }
             let kept =
                 Recipe::from_canonical(&recipe.canonical()).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!((kept.id(), Recipe { doc: None, ..recipe }), (kept.id(), kept), "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_prepared_and_derived_reads_back_but_for_contents_of_files() {
+        let text = goldens().into_iter().find(|(name, _)| name == "derived").unwrap().1;
+        let said =
+            Recipe::from_canonical(&Recipe::parse(&text).unwrap().canonical()).unwrap_err().to_string();
+        assert!(said.contains("only hashes of its fences") && said.contains("TOML file"), "{said}");
+        let (before, zone) = text.split_once("[[derive]]\nname = \"zone\"").unwrap();
+        let after = zone.split_once("[[derive]]").unwrap().1;
+        let mut recipe = Recipe::parse(&format!("{before}[[derive]]{after}")).unwrap();
+        let kept = Recipe::from_canonical(&recipe.canonical()).unwrap();
+        recipe.derived.iter_mut().for_each(|derived| derived.doc = None);
+        assert_eq!((kept.id(), recipe.clone()), (recipe.id(), kept));
     }
 
     #[test]

@@ -24,18 +24,29 @@ impl Column {
         // A sample stamped at t counts as t + offset: the ones that decide were stamped that much earlier.
         (before.saturating_add(self.offset_ns).max(0), after.saturating_sub(self.offset_ns).max(0))
     }
+
+    /// The same for samples as they were taken: how far what prepares them looks comes on top.
+    #[must_use]
+    pub fn raw_reach(&self) -> (i64, i64) {
+        let (before, after) = self.reach();
+        let prepare = crate::derive::reach(&self.prepare);
+        (before.saturating_add(prepare.before_ns), after.saturating_add(prepare.after_ns))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Recipe;
 
-    fn reach(rest: &str) -> (i64, i64) {
+    fn column(rest: &str) -> crate::recipe::Column {
         let text = format!(
             "headwater_recipe = 1\nname = 'r'\n[spine]\nstream = 's'\n[[column]]\nname = 'c'\nstream = 'c'\nselect = ['x']\n{rest}"
         );
-        let recipe = Recipe::parse(&text).unwrap();
-        let (before, after) = recipe.columns[0].reach();
+        Recipe::parse(&text).unwrap().columns.remove(0)
+    }
+
+    fn reach(rest: &str) -> (i64, i64) {
+        let (before, after) = column(rest).reach();
         (before / 1_000_000, after / 1_000_000)
     }
 
@@ -51,5 +62,9 @@ mod tests {
         );
         assert_eq!(reach("method = 'nearest'\ntolerance = '50ms'\noffset = '-3ms'"), (47, 53));
         assert_eq!(reach("method = 'previous'\ntolerance = '1ms'\noffset = '-3ms'"), (0, 3));
+        let median = "prepare = [{ step = 'median', samples = 5, max_gap = '10ms' }]";
+        let prepared = format!("method = 'previous'\ntolerance = '50ms'\n{median}");
+        assert_eq!(reach(&prepared), (50, 0));
+        assert_eq!(column(&prepared).raw_reach(), (80_000_000, 30_000_000));
     }
 }

@@ -125,7 +125,7 @@ impl Recipe {
             "A row is final when nothing that could change it can still come: for each column the gateway has sent, or recorded as missing, every sample from".to_owned(),
         ];
         for column in &self.columns {
-            let (before, after) = column.reach();
+            let (before, after) = column.raw_reach();
             let mut span = format!("- {} of {}: {} before the row", column.name, column.stream, show(before));
             if after > 0 {
                 span.push_str(&format!(" to {} after it", show(after)));
