@@ -3,11 +3,12 @@
 use super::PictureFeature;
 use super::numbers::canonical;
 use super::port::Pictures;
-use crate::picture::{Picture, PictureLimits};
+use crate::picture::{LumaStats, Picture, PictureLimits};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BinaryArray, Float64Array, Int32Array, RecordBatch, StringArray};
 use arrow_schema::DataType;
 use jpeg_encoder::{ColorType, Encoder};
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// Suffix of the column that holds an object's digest: the object itself never enters an aligned row.
@@ -69,8 +70,9 @@ pub(super) fn features(
         let picture = bytes_of(column, row, pictures)?
             .and_then(|bytes| Picture::decode(&bytes, PictureLimits::default()).ok())
             .map(|picture| picture.upright());
+        let stats = OnceCell::new();
         for (feature, taken) in features.iter().zip(&mut taken) {
-            taken.push(picture.as_ref().and_then(|picture| take(picture, feature)));
+            taken.push(picture.as_ref().and_then(|picture| take(picture, feature, &stats)));
         }
     }
     Ok(features.iter().zip(taken).map(|(feature, taken)| array(feature, taken)).collect())
@@ -109,13 +111,14 @@ fn array(feature: &PictureFeature, taken: Vec<Option<Taken>>) -> ArrayRef {
     }
 }
 
-fn take(picture: &Picture, feature: &PictureFeature) -> Option<Taken> {
+fn take(picture: &Picture, feature: &PictureFeature, stats: &OnceCell<LumaStats>) -> Option<Taken> {
+    let stats = || stats.get_or_init(|| picture.luma().stats());
     Some(match feature {
         PictureFeature::Width => Taken::Size(i32::try_from(picture.width).ok()?),
         PictureFeature::Height => Taken::Size(i32::try_from(picture.height).ok()?),
-        PictureFeature::Brightness => Taken::Number(picture.luma().stats().mean / 255.0),
-        PictureFeature::Contrast => Taken::Number(picture.luma().stats().std / 255.0),
-        PictureFeature::Sharpness => Taken::Number(picture.luma().stats().sharpness),
+        PictureFeature::Brightness => Taken::Number(stats().mean / 255.0),
+        PictureFeature::Contrast => Taken::Number(stats().std / 255.0),
+        PictureFeature::Sharpness => Taken::Number(stats().sharpness),
         PictureFeature::Hash => Taken::Text(format!("{:016x}", hash(picture))),
         PictureFeature::Thumbnail { width_max, height_max, quality } => {
             Taken::Bytes(thumbnail(picture, (*width_max, *height_max), *quality)?)

@@ -1,3 +1,5 @@
+//! Formulas by value, by mistake, and by what must hold of every one.
+
 use super::*;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};

@@ -1,3 +1,5 @@
+//! All methods at once, commands that fail, and batches against the whole.
+
 use super::*;
 use crate::derive::port::{NoCommands, NoPictures};
 use arrow_array::builder::{Float32Builder, ListBuilder};

@@ -1,3 +1,5 @@
+//! Answers in every form, and damaged ones.
+
 use super::*;
 use crate::derive::OnFailure;
 use arrow_array::cast::AsArray;

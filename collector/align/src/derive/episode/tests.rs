@@ -1,3 +1,5 @@
+//! Rows cut by each rule, and what a late one may change.
+
 use super::*;
 use crate::derive::{Fix, Split};
 use proptest::prelude::*;

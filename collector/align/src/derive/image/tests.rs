@@ -1,3 +1,5 @@
+//! Pictures upright, poisoned, expired and out of reach.
+
 use super::*;
 use arrow_array::types::{Float64Type, Int32Type};
 use proptest::prelude::*;

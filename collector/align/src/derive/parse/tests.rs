@@ -1,3 +1,5 @@
+//! Declarations as people write them: what they mean, what is wrong with them, which id they have.
+
 use super::*;
 use crate::derive::Derivation;
 use crate::recipe::{Recipe, RecipeError};

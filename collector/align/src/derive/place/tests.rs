@@ -1,3 +1,5 @@
+//! Cells and hashes of other libraries; fences over the antimeridian and around poles.
+
 use super::*;
 use crate::derive::reference::section;
 use crate::derive::{Fence, Ring};

@@ -1,3 +1,5 @@
+//! Steps against pandas, scipy and numpy, by hand, and a part against the whole.
+
 use super::*;
 use crate::derive::reference::{assert_agree, floats, section};
 use crate::sample::Stamps;
