@@ -8,6 +8,9 @@
 //! - times stay as they are, but those of `resample`, whose samples carry the wider bound and the lower grade of their
 //!   neighbours.
 //!
+//! Values are numbers, not angles: a mean of 179 and -179 is 0 here. Longitudes that cross the antimeridian and headings that
+//! cross north are interpolated by their own methods, and are deliberately no business of these steps.
+//!
 //! A prepared value rests on more than one sample: [`Prepared::spans`] names the first and the last, and that is what
 //! lineage holds (L1). A clipped value rests on its own sample, for the others decided only whether it stands. The
 //! uncertainty of *time* is the sample's own; that of a value is not made smaller by smoothing, for noise of neighbours may
