@@ -19,7 +19,7 @@ use ingest_world::*;
 use serde_json::json;
 use shell::Shell;
 
-fn recipes() -> [Recipe; 1] {
+fn recipes() -> [OnlineRecipe; 1] {
     [drive(&["name"])]
 }
 
