@@ -323,6 +323,22 @@ fn no_abort_profile() {
     assert_eq!(settings.matches("panic = \"unwind\"").count(), 2, "release and edge say unwind");
 }
 
+/// A recipe is whole, or columns to be added to one. Files it names are beside it and not here.
+fn readme_recipe(block: &str) {
+    use headwater_align::recipe::Recipe;
+    let whole = block.contains("headwater_recipe");
+    let head = if whole { "" } else { "headwater_recipe = 1\nname = 'r'\n[spine]\nstream = 's'\n" };
+    match Recipe::parse(&format!("{head}{block}")) {
+        Ok(_) => {}
+        Err(error) => {
+            let other =
+                |path: &str| !path.contains(".file") && !path.contains("lat") && !path.contains("lon");
+            let beyond: Vec<_> = error.0.iter().filter(|found| whole || other(&found.path)).collect();
+            assert!(beyond.is_empty(), "README's recipe is none: {error}\n{block}");
+        }
+    }
+}
+
 #[test]
 fn readme_and_samples() {
     let readme = read(root().join("README.md"));
@@ -332,6 +348,10 @@ fn readme_and_samples() {
     let least = read(root().join("tests/golden/collector_config/valid/least.toml"));
     for block in blocks {
         let collector = |text: &str| headwater_collector::config::parse_text(text).map(|_| ());
+        if block.contains("[[column]]") {
+            readme_recipe(block);
+            continue;
+        }
         let parsed = match (block.contains("[device]"), block.contains("[tenant]")) {
             (true, _) => headwater_agent::config::parse_text(block).map(|_| ()).map_err(|e| e.to_string()),
             (false, true) => collector(block).map_err(|e| e.to_string()),
