@@ -1,6 +1,9 @@
 //! Tests of shape: what lies where, who may depend on whom, and that no test file is forgotten.
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 
+use headwater_align::derive::port::Files;
+use headwater_align::recipe::Recipe;
+use headwater_core::id::Sha256;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -325,6 +328,35 @@ fn no_abort_profile() {
     assert_eq!(settings.matches("panic = \"unwind\"").count(), 2, "release and edge say unwind");
 }
 
+/// A file of any name that a recipe in the README may name: fences, a script, weights.
+struct AnyFile;
+
+impl Files for AnyFile {
+    fn read(&self, _: &str, _: u64) -> Result<Vec<u8>, String> {
+        let ring = "[[[8,48],[9,48],[9,49],[8,49],[8,48]]]";
+        let geometry = format!("{{\"type\":\"Polygon\",\"coordinates\":{ring}}}");
+        let fence =
+            format!("{{\"type\":\"Feature\",\"properties\":{{\"name\":\"yard\"}},\"geometry\":{geometry}}}");
+        Ok(format!("{{\"type\":\"FeatureCollection\",\"features\":[{fence}]}}").into_bytes())
+    }
+
+    fn sha256(&self, path: &str) -> Result<Sha256, String> {
+        Ok(Sha256::of(path.as_bytes()))
+    }
+}
+
+/// A recipe is whole, or parts to be added to one that has places.
+fn readme_recipe(block: &str) {
+    let column =
+        "name = 'place'\nstream = 'gps'\nselect = ['lat', 'lon']\nmethod = 'geodesic'\nmax_gap = '3s'\n";
+    let head = format!("headwater_recipe = 1\nname = 'r'\n[spine]\nstream = 's'\n[[column]]\n{column}");
+    let whole = block.contains("headwater_recipe");
+    let parsed = Recipe::parse_with(&format!("{}{block}", if whole { "" } else { &head }), &AnyFile);
+    if let Err(error) = parsed {
+        panic!("README's recipe does not parse: {error}\n{block}");
+    }
+}
+
 #[test]
 fn readme_and_samples() {
     let readme = read(root().join("README.md"));
@@ -334,6 +366,10 @@ fn readme_and_samples() {
     let least = read(root().join("tests/golden/collector_config/valid/least.toml"));
     for block in blocks {
         let collector = |text: &str| headwater_collector::config::parse_text(text).map(|_| ());
+        if block.contains("[[column]]") {
+            readme_recipe(block);
+            continue;
+        }
         let parsed = match (block.contains("[device]"), block.contains("[tenant]")) {
             (true, _) => headwater_agent::config::parse_text(block).map(|_| ()).map_err(|e| e.to_string()),
             (false, true) => collector(block).map_err(|e| e.to_string()),

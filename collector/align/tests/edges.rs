@@ -70,6 +70,7 @@ fn recipe(method: Method) -> Recipe {
         fallback: Fallback::Null,
         units: BTreeMap::new(),
         uncertainty: false,
+        prepare: Vec::new(),
     };
     let source = SpineSource::Stream { stream: "left".parse().unwrap(), at: None, select: Vec::new() };
     Recipe {
@@ -78,6 +79,8 @@ fn recipe(method: Method) -> Recipe {
         spine: Spine { source, min_grade: Grade::Estimated, max_err_ns: None },
         entity: headwater_align::recipe::Entity::Device,
         mode: Mode::Point,
+        derived: Vec::new(),
+        episodes: None,
         columns: vec![column],
         watermark: Watermark {
             max_out_of_order_ns: 0,

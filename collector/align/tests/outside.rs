@@ -66,6 +66,7 @@ fn recipe(method: Method) -> Recipe {
         fallback: Fallback::Null,
         units: BTreeMap::new(),
         uncertainty: false,
+        prepare: Vec::new(),
     };
     Recipe {
         name: "outside".parse().unwrap(),
@@ -77,6 +78,8 @@ fn recipe(method: Method) -> Recipe {
         },
         entity: headwater_align::recipe::Entity::Device,
         mode: Mode::Point,
+        derived: Vec::new(),
+        episodes: None,
         columns: vec![column],
         watermark: Watermark {
             max_out_of_order_ns: 0,

@@ -260,6 +260,8 @@ fn recipe(dice: &mut Dice, unit: i64) -> Recipe {
             late: LatePolicy::Recommit,
         },
         output: Output { sort: Vec::new() },
+        derived: Vec::new(),
+        episodes: None,
     }
 }
 
@@ -334,6 +336,7 @@ fn column(dice: &mut Dice, family: Family, place: usize, unit: i64) -> (Column, 
             BTreeMap::new()
         },
         uncertainty,
+        prepare: Vec::new(),
     };
     (column, fields)
 }
