@@ -373,8 +373,6 @@ fn readme_and_samples() {
         let parsed = match (block.contains("[device]"), block.contains("[tenant]")) {
             (true, _) => headwater_agent::config::parse_text(block).map(|_| ()).map_err(|e| e.to_string()),
             (false, true) => collector(block).map_err(|e| e.to_string()),
-            // Recipes are read by the crate that knows them (`derive::parse::tests`).
-            (false, false) if block.contains("[[column]]") => Ok(()),
             // A part of it, as one adds it to what is there.
             (false, false) => collector(&format!("{least}\n{block}")).map_err(|e| e.to_string()),
         };
