@@ -16,7 +16,7 @@
 mod hooks;
 mod shared;
 
-use crate::align::recipe::{Recipe, RecipeError};
+use crate::align::online::OnlineRecipe;
 use crate::config::{Identity, IdentityError, Role, Settings, Share};
 use crate::credentials::Credentials;
 use crate::events::{CursorFile, Webhook};
@@ -36,6 +36,7 @@ use crate::serve::access::{Access, TokenFileError};
 use crate::serve::audit::AuditLog;
 use crate::serve::{self, CatalogSettings, LakePages, ServeError, StatusBoard};
 use crate::upkeep;
+use headwater_align::recipe::RecipeError;
 use headwater_core::id::IncarnationId;
 use headwater_core::ports::Clock;
 use headwater_lake::{Lake, LakeError, RefName};
@@ -377,11 +378,11 @@ pub async fn own_clock(settings: &Settings) -> QualitySource {
 ///
 /// # Errors
 /// [`PipelineError`] names the first file that cannot be used.
-pub fn load_recipes(paths: &[PathBuf]) -> Result<Vec<Recipe>, PipelineError> {
+pub fn load_recipes(paths: &[PathBuf]) -> Result<Vec<OnlineRecipe>, PipelineError> {
     let load = |path: &PathBuf| {
         let text = std::fs::read_to_string(path)
             .map_err(|source| PipelineError::RecipeFile { path: path.clone(), source })?;
-        Recipe::parse(&text).map_err(|source| PipelineError::Recipe { path: path.clone(), source })
+        OnlineRecipe::parse(&text).map_err(|source| PipelineError::Recipe { path: path.clone(), source })
     };
     paths.iter().map(load).collect()
 }

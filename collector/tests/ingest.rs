@@ -4,7 +4,7 @@
 
 mod ingest_world;
 
-use headwater_collector::align::recipe::Recipe;
+use headwater_collector::align::online::OnlineRecipe;
 use headwater_collector::commit::cells::Cell;
 use headwater_collector::ingest::landing_key;
 use headwater_collector::land::LandingPosition;
@@ -38,8 +38,8 @@ method = "previous"
 tolerance = "50ms"
 "#;
 
-fn recipe() -> Recipe {
-    Recipe::parse(RECIPE).unwrap()
+fn recipe() -> OnlineRecipe {
+    OnlineRecipe::parse(RECIPE).unwrap()
 }
 
 /// The rows of `raw.imu` as they must be: once each, with the values and the stamp that were sent.
@@ -225,7 +225,7 @@ proptest! {
             let log = MemoryLog { incarnations: records.chunks(share).map(<[Record]>::to_vec).collect() };
             // A life may end before the first clock row came: order is all that is known then, and enough to align.
             let any_grade = RECIPE.replace("select = [\"image\"", "min_grade = \"ordering_only\"\nselect = [\"image\"");
-            let recipe = || Recipe::parse(&any_grade).unwrap();
+            let recipe = || OnlineRecipe::parse(&any_grade).unwrap();
             let lake = testing::memory().await.unwrap();
             let mut lives: Vec<usize> = plan.lives.iter().map(|at| at.index(records.len())).collect();
             lives.sort_unstable();
@@ -522,7 +522,7 @@ async fn a_changed_recipe_under_an_old_name_is_held() {
     let lake = testing::memory().await.unwrap();
     let records = ten_seconds(&Gateway::new("pi-1", 7));
     live(&lake, &MemoryLog::of(&records), &[recipe()]).await;
-    let changed = Recipe::parse(&RECIPE.replace("50ms", "60ms")).unwrap();
+    let changed = OnlineRecipe::parse(&RECIPE.replace("50ms", "60ms")).unwrap();
     let mut more = records.clone();
     let gateway = Gateway::new("pi-1", 7);
     more.push(gateway.batch(&[gateway.imu(1000..1020)], imu_at(1020)));

@@ -1,6 +1,9 @@
 //! Tests of shape: what lies where, who may depend on whom, and that no test file is forgotten.
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 
+use headwater_align::derive::port::Files;
+use headwater_align::recipe::Recipe;
+use headwater_core::id::Sha256;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,11 +30,12 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path.as_ref()).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
 }
 
-const MEMBERS: [&str; 10] = [
+const MEMBERS: [&str; 11] = [
     "core",
     "core/mqtt",
     "agent",
     "collector",
+    "collector/align",
     "collector/lake",
     "firmware-shims",
     "tests",
@@ -132,7 +136,11 @@ fn layering_of_crates() {
     let set = |names: &[&str]| -> BTreeSet<String> { names.iter().map(|n| (*n).to_owned()).collect() };
     assert_eq!(headwater("core"), set(&[]));
     assert_eq!(headwater("agent"), set(&["headwater-core", "headwater-mqtt", "headwater-shims"]));
-    assert_eq!(headwater("collector"), set(&["headwater-core", "headwater-lake", "headwater-mqtt"]));
+    assert_eq!(
+        headwater("collector"),
+        set(&["headwater-align", "headwater-core", "headwater-lake", "headwater-mqtt"])
+    );
+    assert_eq!(headwater("collector/align"), set(&["headwater-core"]));
     assert_eq!(headwater("core/mqtt"), set(&["headwater-core"]));
     assert!(headwater("collector/lake").is_subset(&set(&["headwater-core"])));
     assert!(headwater("tests/sim").is_subset(&set(&["headwater-core", "headwater-shims"])));
@@ -140,6 +148,12 @@ fn layering_of_crates() {
         assert!(!ours(member, "dependencies").contains("rumqttd"), "{member} needs no broker");
     }
     assert!(!ours("collector", "dependencies").contains("sled"));
+    for banned in ["tokio", "iceberg", "parquet", "object_store"] {
+        assert!(
+            !ours("collector/align", "dependencies").contains(banned),
+            "aligning is pure, without {banned}"
+        );
+    }
 }
 
 #[test]
@@ -220,6 +234,8 @@ const COLLECTOR_EDGES: &[(&str, &str)] = &[
     // What people ask of clocks is answered by the resolver, from rows as `commit` writes them.
     ("query", "commit"),
     ("query", "resolve"),
+    // Recipes are read with the files that lie beside them.
+    ("query", "align"),
     // A person waives what the gate holds.
     ("query", "gate"),
     // `headwater serve` serves a lake without a collector, by its clock.
@@ -312,6 +328,35 @@ fn no_abort_profile() {
     assert_eq!(settings.matches("panic = \"unwind\"").count(), 2, "release and edge say unwind");
 }
 
+/// A file of any name that a recipe in the README may name: fences, a script, weights.
+struct AnyFile;
+
+impl Files for AnyFile {
+    fn read(&self, _: &str, _: u64) -> Result<Vec<u8>, String> {
+        let ring = "[[[8,48],[9,48],[9,49],[8,49],[8,48]]]";
+        let geometry = format!("{{\"type\":\"Polygon\",\"coordinates\":{ring}}}");
+        let fence =
+            format!("{{\"type\":\"Feature\",\"properties\":{{\"name\":\"yard\"}},\"geometry\":{geometry}}}");
+        Ok(format!("{{\"type\":\"FeatureCollection\",\"features\":[{fence}]}}").into_bytes())
+    }
+
+    fn sha256(&self, path: &str) -> Result<Sha256, String> {
+        Ok(Sha256::of(path.as_bytes()))
+    }
+}
+
+/// A recipe is whole, or parts to be added to one that has places.
+fn readme_recipe(block: &str) {
+    let column =
+        "name = 'place'\nstream = 'gps'\nselect = ['lat', 'lon']\nmethod = 'geodesic'\nmax_gap = '3s'\n";
+    let head = format!("headwater_recipe = 1\nname = 'r'\n[spine]\nstream = 's'\n[[column]]\n{column}");
+    let whole = block.contains("headwater_recipe");
+    let parsed = Recipe::parse_with(&format!("{}{block}", if whole { "" } else { &head }), &AnyFile);
+    if let Err(error) = parsed {
+        panic!("README's recipe does not parse: {error}\n{block}");
+    }
+}
+
 #[test]
 fn readme_and_samples() {
     let readme = read(root().join("README.md"));
@@ -321,6 +366,10 @@ fn readme_and_samples() {
     let least = read(root().join("tests/golden/collector_config/valid/least.toml"));
     for block in blocks {
         let collector = |text: &str| headwater_collector::config::parse_text(text).map(|_| ());
+        if block.contains("[[column]]") {
+            readme_recipe(block);
+            continue;
+        }
         let parsed = match (block.contains("[device]"), block.contains("[tenant]")) {
             (true, _) => headwater_agent::config::parse_text(block).map(|_| ()).map_err(|e| e.to_string()),
             (false, true) => collector(block).map_err(|e| e.to_string()),

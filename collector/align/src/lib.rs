@@ -10,7 +10,19 @@
 //! | module | holds |
 //! |---|---|
 //! | [`recipe`] | the declaration |
+//! | [`derive`] | what is made of samples before matching, and of aligned rows after it |
+//! | [`expr`] | formulas over the columns of a row |
+//! | [`json`] | canonical JSON |
+//! | [`picture`] | JPEG and PNG decoded within bounds |
+//! | [`sql`] | a recipe as a query for other engines |
 //! | [`sample`] | samples of one stream of one entity, their stamps as columns |
+//! | [`engine`] | samples to aligned rows |
 
+pub mod derive;
+pub mod engine;
+pub mod expr;
+pub mod json;
+pub mod picture;
 pub mod recipe;
 pub mod sample;
+pub mod sql;

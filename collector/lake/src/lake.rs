@@ -206,14 +206,29 @@ impl Lake {
     /// # Errors
     /// [`LakeError::UnknownTable`], or when the store fails.
     pub async fn columns(&self, id: &CommitId, table: &TableName) -> Result<Vec<ColumnSpec>, LakeError> {
+        Ok(columns(&self.metadata(id, table).await?))
+    }
+
+    /// The properties of a table as of a commit: of an aligned one `hw.recipe` and `hw.recipe-json` among them.
+    ///
+    /// # Errors
+    /// As [`Lake::columns`].
+    pub async fn properties(
+        &self,
+        id: &CommitId,
+        table: &TableName,
+    ) -> Result<BTreeMap<String, String>, LakeError> {
+        let metadata = self.metadata(id, table).await?;
+        Ok(metadata.properties().iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    async fn metadata(&self, id: &CommitId, table: &TableName) -> Result<TableMetadata, LakeError> {
         let tables = self.tables(id).await?;
         let entry = tables
             .get(table)
             .ok_or_else(|| LakeError::UnknownTable { table: table.clone(), commit: id.clone() })?;
         let metadata = TableMetadata::read_from(&self.inner.store.file_io(), &entry.metadata_location).await;
-        metadata
-            .map(|metadata| columns(&metadata))
-            .map_err(LakeError::iceberg(format!("read metadata of {table}")))
+        metadata.map_err(LakeError::iceberg(format!("read metadata of {table}")))
     }
 
     /// Per receiver incarnation the furthest landing cursor any commit of the ref's log ever held: a rollback takes rows

@@ -3,8 +3,8 @@
 
 use super::asof::{COLUMN_SAMPLES_MAX, ColumnSamples, Instant, Place, Sample};
 use super::coverage::Coverage;
+use super::online::OnlineRecipe;
 use super::promise::Promise;
-use super::recipe::Recipe;
 use super::window::{AlignedColumn, AlignedRow, AlignedWindow};
 use crate::commit::cells::Cell;
 use crate::dedup::{Ledger, StreamKey};
@@ -35,7 +35,7 @@ struct Entity {
 /// One recipe at work.
 #[derive(Debug)]
 pub struct Aligner {
-    recipe: Recipe,
+    recipe: OnlineRecipe,
     id: String,
     coverage: Coverage,
     /// Rows a gate held back: not done, and not taken in again either.
@@ -52,7 +52,7 @@ pub struct Aligner {
 impl Aligner {
     /// A recipe at work from what `coverage` says is done.
     #[must_use]
-    pub fn new(recipe: Recipe, coverage: Coverage) -> Self {
+    pub fn new(recipe: OnlineRecipe, coverage: Coverage) -> Self {
         let id = recipe.id();
         Self {
             recipe,
@@ -69,7 +69,7 @@ impl Aligner {
 
     /// Its recipe.
     #[must_use]
-    pub fn recipe(&self) -> &Recipe {
+    pub fn recipe(&self) -> &OnlineRecipe {
         &self.recipe
     }
 

@@ -7,18 +7,20 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`recipe`] | the declaration: parse, check, canonical form, id |
+//! | [`online`] | what of a recipe (`headwater_align::recipe`) can be done beside ingest; the rest is refused at start |
 //! | [`asof`] | one column of one device: samples in order, the match, what is covered |
 //! | [`aligner`] | one recipe over all devices |
 //! | [`Promise`] | a stream's word that nothing earlier comes |
 //! | [`window`] | aligned rows and their table |
+//! | [`feature`] | programs as columns: their files, and the process |
 //! | [`coverage`] | which spine rows are done, as a commit stores it |
 
 pub mod aligner;
 pub mod asof;
 pub mod coverage;
+pub mod feature;
+pub mod online;
 mod promise;
-pub mod recipe;
 mod restore;
 pub mod window;
 

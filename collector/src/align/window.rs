@@ -1,7 +1,7 @@
 //! Aligned rows and their table: values, and for each column group the source they came from (L1).
 
 use super::asof::{Instant, Source};
-use super::recipe::Recipe;
+use super::online::OnlineRecipe;
 use crate::commit::cells::{Cell, TableRows};
 use crate::commit::tables::{properties, source_column, text, time_columns};
 use crate::dedup::StreamKey;
@@ -65,7 +65,7 @@ pub type FieldTypes = BTreeMap<(StreamName, FieldName), ColumnType>;
 ///
 /// # Errors
 /// Never for a checked recipe, whose names are narrower than a table's.
-pub fn table_name(recipe: &Recipe) -> Result<TableName, NameError> {
+pub fn table_name(recipe: &OnlineRecipe) -> Result<TableName, NameError> {
     TableName::new(format!("aligned.{}", recipe.name))
 }
 
@@ -83,7 +83,11 @@ fn column_of(name: String, column_type: &ColumnType) -> ColumnSpec {
 ///
 /// # Errors
 /// See [`table_name`].
-pub fn table_rows(recipe: &Recipe, types: &FieldTypes, rows: &[AlignedRow]) -> Result<TableRows, NameError> {
+pub fn table_rows(
+    recipe: &OnlineRecipe,
+    types: &FieldTypes,
+    rows: &[AlignedRow],
+) -> Result<TableRows, NameError> {
     let type_of = |stream: &StreamName, field: &FieldName| types.get(&(stream.clone(), field.clone()));
     let mut columns = vec![ColumnSpec::required("device", ColumnType::String)];
     columns.extend(time_columns());

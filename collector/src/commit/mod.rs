@@ -16,6 +16,7 @@
 pub mod cells;
 pub mod clock_rows;
 mod columns;
+pub mod declared;
 pub mod kinds;
 pub mod raw;
 pub mod read;

@@ -190,7 +190,7 @@ mod tests {
     use super::*;
     use crate::align::asof::Instant;
     use crate::align::coverage::Coverage;
-    use crate::align::recipe::Recipe;
+    use crate::align::online::OnlineRecipe;
     use crate::align::window::AlignedColumn;
     use crate::dedup::StreamKey;
     use headwater_core::id::{BootOrdinal, Epoch};
@@ -199,7 +199,7 @@ mod tests {
 
     fn aligner() -> Aligner {
         let text = "headwater_recipe = 1\nname = 'r'\n[spine]\nstream = 'cam'\nselect = ['image', 'width']\n[[column]]\nname = 'm'\nstream = 'imu'\nselect = ['x']\nmethod = 'previous'\ntolerance = '1s'\n";
-        Aligner::new(Recipe::parse(text).unwrap(), Coverage::default())
+        Aligner::new(OnlineRecipe::parse(text).unwrap(), Coverage::default())
     }
 
     fn row(seq: u64) -> AlignedRow {

@@ -11,7 +11,7 @@ use super::group::Group;
 use super::staging::{expire, held_back};
 use crate::align::aligner::Aligner;
 use crate::align::coverage::{Coverage, CoverageError};
-use crate::align::recipe::Recipe;
+use crate::align::online::OnlineRecipe;
 use crate::align::window::AlignedWindow;
 use crate::align::{StreamKinds, restore};
 use crate::commit::kinds::Kinds;
@@ -81,7 +81,7 @@ impl Aligning {
     /// The recipes, each from the coverage that the head stores for it. Staging branches that `receiver` left behind are
     /// taken away: their rows are aligned anew.
     pub(super) async fn start(
-        recipes: Vec<Recipe>,
+        recipes: Vec<OnlineRecipe>,
         lake: &Lake,
         head: Option<&CommitObject>,
         gate: GateSettings,

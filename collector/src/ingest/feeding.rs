@@ -5,7 +5,7 @@ use super::group::Group;
 use crate::align::StreamKinds;
 use crate::align::aligner::{Aligner, place};
 use crate::align::asof::Instant;
-use crate::align::recipe::Recipe;
+use crate::align::online::OnlineRecipe;
 use crate::align::window::FieldTypes;
 use crate::commit::cells::Cell;
 use crate::commit::kinds::Kinds;
@@ -17,7 +17,7 @@ use headwater_core::schema::{Conversion, Logical, Schema};
 use headwater_core::time::BootNanos;
 
 /// Types of the recipe's columns, as far as they were declared.
-pub(super) fn types(recipe: &Recipe, kinds: &Kinds, kinds_of: &StreamKinds) -> FieldTypes {
+pub(super) fn types(recipe: &OnlineRecipe, kinds: &Kinds, kinds_of: &StreamKinds) -> FieldTypes {
     let columns = recipe.columns.iter().map(|column| (&column.stream, &column.select));
     let mut types = FieldTypes::new();
     for (stream, select) in columns.chain([(&recipe.spine, &recipe.spine_select)]) {

@@ -5,6 +5,7 @@ use super::correcting::CORRECTED;
 use super::cursors::{Part, part_of};
 use super::fold::{Folder, REVOKED};
 use super::replaying::Replay;
+use crate::commit::declared::known_as;
 use crate::commit::read::ScannedRows;
 use crate::commit::tables::Ops;
 use crate::commit::withdrawn::withdrawn;
@@ -181,22 +182,6 @@ fn declare(folder: &mut Folder, mut declared: Vec<Declared>) {
                 .insert((device.device, epoch, declaration.stream, fingerprint), Arc::new(known_as));
         }
     }
-}
-
-/// The schema under the names that an operator gave, which are noted beside the declared ones.
-fn known_as(rows: ScannedRows<'_>, row: usize, schema: &Schema) -> Schema {
-    let mut known_as = schema.clone();
-    if let Some(Ok(kind)) = rows.text("kind", row).map(|kind| kind.parse()) {
-        known_as.kind = kind;
-    }
-    let noted = rows.text("fields", row).unwrap_or_default();
-    let noted: Vec<serde_json::Value> = serde_json::from_str(&noted).unwrap_or_default();
-    for (field, noted) in known_as.fields.iter_mut().zip(noted) {
-        if let Some(Ok(name)) = noted["known_as"].as_str().map(str::parse) {
-            field.name = name;
-        }
-    }
-    known_as
 }
 
 fn key(rows: ScannedRows<'_>, row: usize) -> Option<StreamKey> {

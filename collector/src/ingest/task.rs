@@ -13,7 +13,7 @@ use super::port::LandingSource;
 use super::replaying::{finish, look, step};
 use super::restore::restore;
 use super::timing::FleetClocks;
-use crate::align::recipe::Recipe;
+use crate::align::online::OnlineRecipe;
 use crate::commit::raw::StoredBlob;
 use crate::gate::GateSettings;
 use crate::land::{CommitMark, LandError, Landed, LandedWatch};
@@ -129,7 +129,7 @@ pub struct IngestDeps<S, C> {
     /// Declared streams, shared with the receiver.
     pub registry: Registry,
     /// What to align.
-    pub recipes: Vec<Recipe>,
+    pub recipes: Vec<OnlineRecipe>,
     /// What it is told.
     pub settings: IngestSettings,
     /// How good the collector's clock is; none leaves the settings'.

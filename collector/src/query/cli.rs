@@ -4,6 +4,7 @@ use super::QueryError;
 use super::clock::Asked as AskedClock;
 use super::compact::{self, CompactVerb};
 use super::outgoing::{self, Asked, OutgoingVerb};
+use super::recipe::{self, RecipeVerb};
 use super::scan::ScanArgs;
 use super::serving::{self, ServingVerb};
 use super::show::Printer;
@@ -150,6 +151,8 @@ enum Verb {
     },
     #[command(flatten)]
     Outgoing(OutgoingVerb),
+    #[command(flatten)]
+    Recipe(RecipeVerb),
     /// Looking after the lake.
     #[command(flatten)]
     Upkeep(UpkeepVerb),
@@ -225,6 +228,11 @@ fn run(args: Args) -> Result<(), QueryError> {
             printer.out.flush()?;
             return Ok(());
         }
+        if let Verb::Recipe(verb) = args.verb {
+            recipe::run(verb, &args.lake, &mut printer).await?;
+            printer.out.flush()?;
+            return Ok(());
+        }
         let lake = Lake::open(&args.lake).await?;
         match args.verb {
             Verb::Versions(verb) => printer.versions(&lake, verb).await?,
@@ -245,6 +253,7 @@ fn run(args: Args) -> Result<(), QueryError> {
             | Verb::Verify { .. }
             | Verb::Pki { .. }
             | Verb::Outgoing(_)
+            | Verb::Recipe(_)
             | Verb::Serving(_)
             | Verb::Upkeep(_) => {}
         }

@@ -119,6 +119,38 @@ pub enum QueryError {
         /// Which.
         name: &'static str,
     },
+    /// A recipe's file that cannot be read.
+    #[error("failed to read recipe {}; of one that is in the lake say NAME@REF, such as drive@main", path.display())]
+    RecipeFile {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A recipe with mistakes.
+    #[error("{recipe} cannot be used")]
+    Recipe {
+        /// Which.
+        recipe: String,
+        /// Every mistake.
+        #[source]
+        source: headwater_align::recipe::RecipeError,
+    },
+    /// A recipe of which mistakes are told already.
+    #[error("the recipe cannot be used; the lines above say where and why")]
+    RecipeRefused,
+    /// An aligned table that is not there, or says no recipe.
+    #[error("no recipe made aligned.{name} at {at}; `headwater recipe list --at {at}` names those that did")]
+    NoRecipe {
+        /// Its name.
+        name: String,
+        /// Branch, tag or commit.
+        at: String,
+    },
+    /// A recipe that SQL cannot say.
+    #[error("failed to write the recipe as SQL")]
+    RecipeSql(#[source] headwater_align::recipe::RecipeError),
     /// A candidate of the gate that cannot be told.
     #[error("{asked:?} means {found} of the gate's candidates; there are: {known}")]
     Candidate {

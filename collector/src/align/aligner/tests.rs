@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 const TOLERANCE_NS: i64 = 1_000;
 
-fn recipe() -> Recipe {
-    Recipe::parse(
+fn recipe() -> OnlineRecipe {
+    OnlineRecipe::parse(
         "headwater_recipe = 1\nname = 'r'\n[spine]\nstream = 'cam'\nmin_grade = 'ordering_only'\n[[column]]\nname = 'm'\nstream = 'imu'\nselect = ['x']\nmethod = 'previous'\ntolerance = '1us'\n",
     )
     .unwrap()
