@@ -1,6 +1,7 @@
 //! The service's command line: `run`, `check`, `broker` and `requeue`.
 
 use crate::config::{self, Identity, Settings};
+use crate::inbound::TlsFiles;
 use crate::ingest::{self, Request};
 use crate::receive::broker::{self, BrokerSettings, BrokerTls};
 use crate::receive::clock::SystemClock;
@@ -136,7 +137,8 @@ fn check(arg: &ConfigArg) -> anyhow::Result<()> {
     let settings = load(arg)?;
     let identity = Identity::load(&settings.identity, &settings.tenant, SystemClock.read().real)?;
     if let Some(http) = &settings.http {
-        http.access(&settings.tenant, &settings.protected)?;
+        http.access(&settings.tenant, settings.protected.as_ref())?;
+        http.tls.as_ref().map(TlsFiles::load).transpose()?;
     }
     println!(
         "{} is fine: collector {}, tenant {}",

@@ -16,6 +16,7 @@ pub mod dedup;
 pub mod events;
 pub mod gate;
 pub mod import;
+pub mod inbound;
 pub mod ingest;
 pub mod land;
 pub mod outbound;

@@ -20,6 +20,8 @@ use crate::align::online::OnlineRecipe;
 use crate::config::{Identity, IdentityError, Role, Settings, Share};
 use crate::credentials::Credentials;
 use crate::events::{CursorFile, Webhook};
+use crate::gate::GateSettings;
+use crate::gate::guard::store_settings;
 use crate::ingest::{self, FleetClocks, IngestDeps, IngestError, IngestSettings, IngestTurn};
 use crate::land::{
     CommitMark, LandError, LandingCursors, LandingPosition, LandingReader, Log, ShareBoard, StdDisk,
@@ -146,15 +148,15 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
     let metrics = install_metrics()?;
     let listener = match &settings.http {
         Some(http) => {
-            let access = http.access(&settings.tenant, &settings.protected)?;
-            Some((serve::bind(http.listen, &access).await?, access))
+            let access = http.access(&settings.tenant, settings.protected.as_ref())?;
+            Some((serve::bind(http.listen, &access, http.tls.as_ref()).await?, access))
         }
         None => None,
     };
     let recipes = load_recipes(&settings.recipes)?;
     let gate = gate_settings(&settings)?;
     let webhooks = webhook_settings(&settings)?;
-    let (lake, branch, mark) = open_lake(&settings).await?;
+    let (lake, branch, mark) = open_lake(&settings, &gate).await?;
     let does = |role| settings.receive.does(role);
 
     let registry = Registry::new();
@@ -397,11 +399,16 @@ fn lake_pages(settings: &Settings, lake: &Lake, access: Access, tasks: &TaskTrac
     })
 }
 
-/// The lake (made if there is none), its branch, and how far its commits have taken the landing logs.
-async fn open_lake(settings: &Settings) -> Result<(Lake, RefName, CommitMark), PipelineError> {
+/// The lake (made if there is none, and told what is protected), its branch, and how far its commits have taken the landing logs.
+async fn open_lake(
+    settings: &Settings,
+    gate: &GateSettings,
+) -> Result<(Lake, RefName, CommitMark), PipelineError> {
     let wrong = |source| PipelineError::Lake { location: settings.lake.clone(), source: Box::new(source) };
     let lake = Lake::init(&settings.lake).await.map_err(wrong)?;
     let branch = settings.branch.clone();
+    let now_us = SystemClock.read().real.micros();
+    store_settings(&lake, settings.protected.as_ref(), gate, crate::SOFTWARE, now_us).await.map_err(wrong)?;
     let landing = lake.landing_cursors_max(&branch).await.map_err(wrong)?;
     let mark = CommitMark { cursors: ingest::from_commit(&landing), ..CommitMark::default() };
     Ok((lake, branch, mark))

@@ -115,6 +115,11 @@ pub fn describe() {
         "days of devices whose aligned rows were made from rows corrected since"
     );
     describe_counter!("headwater_commit_bytes_total", "bytes of data files that commits of rows wrote");
+    describe_gauge!(
+        "headwater_lake_manifest_bytes",
+        "bytes of manifests in memory, so that merges read nothing"
+    );
+    describe_counter!("headwater_lake_manifests_forgotten_total", "manifests that left memory at its bound");
     describe_counter!("headwater_compact_bytes_total", "bytes of data files written again");
     describe_counter!("headwater_compact_files_total", "files that merges and corrections took away");
     describe_counter!("headwater_compact_commits_total", "commits beside those of rows, by kind");
@@ -275,6 +280,6 @@ pub fn mqtt_connected(connected: bool) {
 
 /// Gauges are floats; 2^53 is beyond any of these counts.
 #[expect(clippy::cast_precision_loss, reason = "a gauge beyond 2^53 may round")]
-fn as_f64(n: u64) -> f64 {
+pub(crate) fn as_f64(n: u64) -> f64 {
     n as f64
 }

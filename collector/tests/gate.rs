@@ -21,25 +21,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-const RECIPE: &str = r#"
-headwater_recipe = 1
-name = "drive"
-[spine]
-stream = "camera/front"
-select = ["image", "name"]
-[[column]]
-name = "motion"
-stream = "imu"
-select = ["n"]
-method = "previous"
-tolerance = "50ms"
-"#;
-
 /// Frames of ten seconds.
 const ROWS: usize = 40;
 
 fn recipes() -> Vec<OnlineRecipe> {
-    vec![OnlineRecipe::parse(RECIPE).unwrap()]
+    vec![drive(&["image", "name"])]
 }
 
 /// Branch mode with one shell script as hook.

@@ -4,7 +4,6 @@
 
 mod ingest_world;
 
-use headwater_collector::align::online::OnlineRecipe;
 use headwater_collector::gate::{GateMode, GateSettings, Hook, HookCall};
 use headwater_collector::ingest::IngestSettings;
 use headwater_lake::{Lake, RefName};
@@ -15,20 +14,6 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-
-const RECIPE: &str = r#"
-headwater_recipe = 1
-name = "drive"
-[spine]
-stream = "camera/front"
-select = ["image", "name"]
-[[column]]
-name = "motion"
-stream = "imu"
-select = ["n"]
-method = "previous"
-tolerance = "50ms"
-"#;
 
 struct World {
     dir: tempfile::TempDir,
@@ -44,7 +29,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let lake = Lake::init(dir.path().join("lake").to_str().unwrap()).await.unwrap();
         let log = MemoryLog::of(&ten_seconds(&Gateway::new("pi-1", 7)));
-        live_as(&lake, &log, &[OnlineRecipe::parse(RECIPE).unwrap()], settings).await;
+        live_as(&lake, &log, &[drive(&["image", "name"])], settings).await;
         Self { dir }
     }
 

@@ -4,7 +4,6 @@
 
 mod ingest_world;
 
-use headwater_collector::align::online::OnlineRecipe;
 use headwater_collector::ingest::IngestSettings;
 use headwater_core::batch::Section;
 use headwater_core::gap::{GapCause, GapRecord};
@@ -16,20 +15,6 @@ use headwater_lake::{Lake, RefName};
 use ingest_world::*;
 use serde_json::Value;
 use std::process::{Command, Stdio};
-
-const RECIPE: &str = r#"
-headwater_recipe = 1
-name = "drive"
-[spine]
-stream = "camera/front"
-select = ["image", "name"]
-[[column]]
-name = "motion"
-stream = "imu"
-select = ["n"]
-method = "previous"
-tolerance = "50ms"
-"#;
 
 /// What the command printed, and how it ended.
 #[derive(Debug)]
@@ -58,9 +43,9 @@ impl TestLake {
         let (mut made, lake) = Self::empty().await;
         let gateway = Gateway::new("pi-1", 7);
         let mut log = MemoryLog::of(&ten_seconds(&gateway));
-        live(&lake, &log, &[OnlineRecipe::parse(RECIPE).unwrap()]).await;
+        live(&lake, &log, &[drive(&["image", "name"])]).await;
         log.incarnations.push(vec![gateway.batch(&[shed(&gateway)], imu_at(1_100))]);
-        live(&lake, &log, &[OnlineRecipe::parse(RECIPE).unwrap()]).await;
+        live(&lake, &log, &[drive(&["image", "name"])]).await;
         let commits = lake.log("main", usize::MAX).await.unwrap();
         made.commits = commits.into_iter().map(|commit| commit.id.to_string()).collect();
         assert!(made.commits.len() >= 2);

@@ -4,74 +4,20 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
 
 mod ingest_world;
+mod shell;
 
-use headwater_collector::align::online::OnlineRecipe;
 use headwater_lake::{Lake, RefName};
 use ingest_world::*;
 use serde_json::Value;
-use std::process::{Command, Output, Stdio};
-
-const RECIPE: &str = r#"
-headwater_recipe = 1
-name = "drive"
-[spine]
-stream = "camera/front"
-select = ["name"]
-[[column]]
-name = "motion"
-stream = "imu"
-select = ["n"]
-method = "previous"
-tolerance = "50ms"
-"#;
-
-struct Shell {
-    dir: tempfile::TempDir,
-}
-
-impl Shell {
-    fn run(&self, words: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_headwater"))
-            .env("HEADWATER_LAKE", self.dir.path())
-            .env("HEADWATER_AUTHOR", "anna")
-            .args(words)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
-    }
-
-    fn ok(&self, words: &[&str]) -> String {
-        let output = self.run(words);
-        assert!(output.status.success() && output.stderr.is_empty(), "{words:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, words: &[&str]) -> Value {
-        let words: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
-        serde_json::from_str(&self.ok(&words)).unwrap_or_else(|e| panic!("{words:?}: {e}"))
-    }
-
-    fn fails(&self, code: i32, words: &[&str]) -> String {
-        let output = self.run(words);
-        assert_eq!(output.status.code(), Some(code), "{words:?}: {output:?}");
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    fn rows(&self, table: &str, at: &str) -> u64 {
-        let tables = self.json(&["tables", "--at", at]);
-        let found = tables.as_array().unwrap().iter().find(|row| row["name"] == table);
-        found.map_or(0, |row| row["rows"].as_u64().unwrap())
-    }
-}
+use shell::Shell;
 
 /// Ten seconds of a gateway on main in two lives, and a branch `exp` at the first.
 async fn lake() -> (Shell, Lake) {
-    let dir = tempfile::tempdir().unwrap();
-    let lake = Lake::init(dir.path().to_str().unwrap()).await.unwrap();
+    let shell = Shell::new();
+    let lake = Lake::init(shell.lake()).await.unwrap();
     let records = ten_seconds(&Gateway::new("pi-1", 7));
-    let recipe = [OnlineRecipe::parse(RECIPE).unwrap()];
+    let recipe = [drive(&["name"])];
     live(&lake, &MemoryLog::of(&records[..60]), &recipe).await;
-    let shell = Shell { dir };
     assert_eq!(shell.json(&["branch", "exp"])["branch"], "exp");
     live(&lake, &MemoryLog::of(&records), &recipe).await;
     (shell, lake)
@@ -108,7 +54,7 @@ async fn a_story_of_a_branch() {
     assert_eq!(merged["did"], "merge");
     assert_eq!(shell.rows("raw.imu", "main"), 2000);
     assert_eq!(shell.json(&["merge", "exp"])["did"], "nothing");
-    assert_eq!(shell.json(&["merge", "main", "--into", "exp", "--ff-only"])["did"], "fast-forward");
+    assert_eq!(shell.json(&["merge", "main", "--on", "exp", "--ff-only"])["did"], "fast-forward");
 
     let log = shell.ok(&["log"]);
     assert!(log.contains("both gateways") && log.contains("* |") && log.contains("exp, main"), "{log}");
@@ -166,7 +112,7 @@ async fn a_conflict_has_its_own_exit_code_and_is_told_whole() {
     let mut theirs = settings();
     theirs.branch = RefName::new("exp").unwrap();
     let records = ten_seconds(&Gateway::new("pi-3", 9));
-    live_as(&lake, &another_log(records), &[OnlineRecipe::parse(RECIPE).unwrap()], theirs).await;
+    live_as(&lake, &another_log(records), &[drive(&["name"])], theirs).await;
     let before = shell.json(&["show", "main"])["id"].clone();
     let text = shell.fails(3, &["merge", "exp"]);
     assert!(text.contains("aligned.drive") && text.contains("--strategy aligned.drive=ours"), "{text}");

@@ -60,9 +60,11 @@ print("aligned rows, rows with motion, from, to:", *before)
 
 # %% [markdown]
 # ## Branch
-# A branch is one small object; no row is copied. The tag keeps this state for ever.
+# A branch is one small object; no row is copied. The tag keeps this state for ever. `main` is protected: from now on no client
+# moves it directly, this command included. (A collector does that when it makes a lake; a clone begins without.)
 
 # %%
+hw("branch", "--protect", "main", "-m", "models are trained on it")
 hw("tag", "before-the-tour", "main")
 hw("branch", "exp", "main")
 first = head()
@@ -98,10 +100,11 @@ hw("diff", "main", "exp")
 
 # %% [markdown]
 # ## Merge
-# It passed, so `main` takes it: all tables at once or none.
+# We like it; now the gate before `main` judges what the merge would make, and `main` takes it: all tables at once or none.
 
 # %%
-hw("merge", "exp", "-m", "alignment: motion within the usual distance")
+said = hw("merge", "exp", "-m", "alignment: motion within the usual distance")
+assert "judged: aligned.drive" in said
 merged = head()
 con = attached(server.url, ("main", "lake"))
 after = con.execute(TOTALS.format("lake")).fetchone()
@@ -111,9 +114,10 @@ hw("log", "--limit", "5")
 # %% [markdown]
 # ## Roll back
 # It was a bad idea after all. A rollback is a commit like any other: aligned rows go back, captures stay, nothing is deleted.
+# On a protected branch it takes one word more, which its log keeps.
 
 # %%
-hw("rollback", "before-the-tour", "-m", "the model got worse")
+hw("rollback", "before-the-tour", "--override", "-m", "the model got worse")
 con = attached(server.url, ("main", "lake"))
 assert con.execute(TOTALS.format("lake")).fetchone() == before
 

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{NOON_US, both};
-use headwater_lake::{ColumnSpec, ColumnType, Lake, RefName};
+use headwater_lake::{ColumnSpec, ColumnType, CompactPolicy, CompactScope, Lake, RefName};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,6 +16,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut done = None;
     for n in 0..commits {
         done = Some(writer.commit(both(n * rows, rows, NOON_US + n * 10_000_000)).await?);
+        // Readers meet manifests that list what came, what stayed and what went.
+        if n % 8 == 7 {
+            let (policy, scope, at) =
+                (CompactPolicy::default(), CompactScope::default(), NOON_US + n * 10_000_000);
+            lake.compact(writer.name(), "example", &policy, &scope, at, |_, _| ()).await?;
+        }
     }
     // A last commit from a newer declaration: one column wider, one more.
     let mut wider = both(commits * rows, rows, NOON_US + commits * 10_000_000);

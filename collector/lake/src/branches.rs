@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::{CommitId, RefName};
+use crate::protect::overridden;
 use crate::repo::{Head, Pruned, PublishError, RefOp, RefUpdate, Tag};
 
 impl Lake {
@@ -27,7 +28,8 @@ impl Lake {
     /// Makes a ref that names `commit`; nothing is copied. A ref of that name that was deleted continues its log.
     ///
     /// # Errors
-    /// [`PublishError::Conflict`] when it exists; [`LakeError::NameTaken`] when a tag has the name; when the store fails.
+    /// [`PublishError::Conflict`] when it exists; [`LakeError::NameTaken`] when a tag has the name;
+    /// [`LakeError::Protected`] when the name is protected and `commit` never was on a protected branch; when the store fails.
     pub async fn branch(
         &self,
         name: &RefName,
@@ -44,13 +46,14 @@ impl Lake {
         if let Some(head) = last.as_ref().filter(|head| head.commit.is_some()) {
             return Err(PublishError::Conflict(Box::new(head.clone())));
         }
+        let over = self.may_make(name, commit).await.map_err(failed)?;
         let update = RefUpdate {
             commit: Some(commit.clone()),
             op: RefOp::Create,
             writer: author.to_owned(),
             write_id: Uuid::new_v4(),
             time_us,
-            reason: format!("branch at {}", commit.short()),
+            reason: overridden(&format!("branch at {}", commit.short()), over.as_ref()),
         };
         let head = self.refs().publish(name, last.as_ref(), &update).await?;
         // A run that condemned it before the entry was there may not have seen the entry.
@@ -66,7 +69,7 @@ impl Lake {
     /// only it named is kept for as long as its log is.
     ///
     /// # Errors
-    /// [`LakeError::UnknownRevision`] when there is none; [`PublishError::Conflict`] when it moved meanwhile, so that a
+    /// [`LakeError::UnknownRevision`] when there is none; [`LakeError::Protected`]; [`PublishError::Conflict`] when it moved meanwhile, so that a
     /// commit nobody looked at is not lost; when the store fails.
     pub async fn delete_branch(
         &self,
@@ -79,13 +82,14 @@ impl Lake {
         let Some(head) = head.filter(|head| head.commit.is_some()) else {
             return Err(PublishError::Failed(LakeError::UnknownRevision { spec: name.to_string() }));
         };
+        let over = self.may_move(name).await.map_err(PublishError::Failed)?;
         let update = RefUpdate {
             commit: None,
             op: RefOp::Delete,
             writer: author.to_owned(),
             write_id: Uuid::new_v4(),
             time_us,
-            reason: reason.to_owned(),
+            reason: overridden(reason, over.as_ref()),
         };
         self.refs().publish(name, Some(&head), &update).await
     }

@@ -168,9 +168,15 @@ pub enum LakeError {
         /// What has it: `branch` or `tag`.
         by: &'static str,
     },
-    /// The ref may not be written to directly.
+    /// The ref may not be moved directly.
     #[error(transparent)]
     Protected(#[from] Protected),
+    /// What is protected cannot be changed like that.
+    #[error("change what is protected: {reason}")]
+    Protection {
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// A file was written by a newer build.
     #[error("read {path}: it has form {found}, this build knows {known}; use the newer build that wrote it")]
     Newer {

@@ -11,12 +11,13 @@ use uuid::Uuid;
 
 use crate::error::LakeError;
 use crate::names::{CommitId, NameError, RefName, TableName, is_sha256_hex, sha256_hex};
+use crate::protect::{Known, Warrant};
 use crate::repo::{
     CommitKind, CommitObject, Head, LandingCursor, ObjectStoreRefs, RefOp, RefStore, TableEntry, format,
 };
 use crate::revision;
 use crate::scan::{self, Condition};
-use crate::store::{Created, LakeStore, Place};
+use crate::store::{Created, LakeStore, ManifestsKept, Place};
 use crate::table::{ColumnSpec, columns};
 use crate::writer::LakeWriter;
 
@@ -46,6 +47,8 @@ pub struct ScanOptions {
 #[derive(Debug, Clone)]
 pub struct Lake {
     inner: Arc<Inner>,
+    /// By what right this handle moves refs.
+    warrant: Warrant,
 }
 
 #[derive(Debug)]
@@ -53,6 +56,7 @@ struct Inner {
     store: LakeStore,
     refs: ObjectStoreRefs,
     repo_id: Uuid,
+    protection: Known,
 }
 
 impl Lake {
@@ -93,7 +97,8 @@ impl Lake {
 
     fn over(store: LakeStore, repo_id: Uuid) -> Lake {
         let refs = ObjectStoreRefs::new(store.clone());
-        Lake { inner: Arc::new(Inner { store, refs, repo_id }) }
+        let inner = Inner { store, refs, repo_id, protection: Known::default() };
+        Lake { inner: Arc::new(inner), warrant: Warrant::default() }
     }
 
     /// Absolute URL of the lake's root, without a slash at the end.
@@ -106,9 +111,28 @@ impl Lake {
         self.inner.repo_id
     }
 
+    /// What it keeps of manifests in memory, so that commits and merges need not read them again.
+    pub fn manifests_kept(&self) -> ManifestsKept {
+        self.inner.store.recent().kept()
+    }
+
     /// Where its refs live.
     pub fn refs(&self) -> &dyn RefStore {
         &self.inner.refs
+    }
+
+    /// The same lake for somebody who moves refs by another right; see [`Warrant`].
+    #[must_use]
+    pub fn acting(&self, warrant: Warrant) -> Lake {
+        Lake { inner: Arc::clone(&self.inner), warrant }
+    }
+
+    pub(crate) fn warrant(&self) -> Warrant {
+        self.warrant
+    }
+
+    pub(crate) fn known_protection(&self) -> &Known {
+        &self.inner.protection
     }
 
     pub(crate) fn store(&self) -> &LakeStore {
@@ -264,7 +288,7 @@ impl Lake {
         let entry = tables
             .get(table)
             .ok_or_else(|| LakeError::UnknownTable { table: table.clone(), commit: id.clone() })?;
-        scan::scan(&self.inner.store, table, entry, options).await
+        scan::scan(&self.inner.store, table, entry, options, None).await
     }
 
     /// Stores `bytes` under their SHA-256 and gives the path below the root. Existing is fine.

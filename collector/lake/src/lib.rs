@@ -64,7 +64,7 @@ pub use lake::{BatchStream, Lake, ScanOptions};
 pub use moves::ulid;
 pub use names::{CommitId, NAME_BYTES_MAX, NameError, RefName, TableName};
 pub use parquet_sink::ParquetSink;
-pub use protect::{Protected, Protection, RefPattern};
+pub use protect::{Protected, Protection, ProtectionChange, RefPattern, RefPatterns, Warrant};
 pub use reach::{Keep, Kind, REFLOG_US_MIN};
 pub use repo::{
     COMMIT_VERSION, CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, Head, LandingCursor,
@@ -73,6 +73,6 @@ pub use repo::{
 };
 pub use rewrite::{DERIVED_COLUMNS, Derive, PreparedRewrite, RewriteTable, Rewritten};
 pub use scan::{Compare, Condition};
-pub use store::{Service, Trouble, TroubleKind};
+pub use store::{ManifestsKept, Service, Trouble, TroubleKind};
 pub use table::{ColumnSpec, ColumnType, TS, TableError, TableSpec, UTC};
 pub use writer::{CommitRequest, Committed, LakeWriter, TableAppend};

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::{CommitId, NameError, RefName};
+use crate::protect::overridden;
 use crate::repo::{Head, PublishError, RefOp, RefUpdate, heads_folder};
 
 /// Heads read at once.
@@ -45,7 +46,7 @@ impl Lake {
     /// `expect` only if it still names that commit. One that is gone already is fine: none is given then.
     ///
     /// # Errors
-    /// [`PublishError::Conflict`] when it names another commit than expected; when the store fails.
+    /// [`PublishError::Conflict`] when it names another commit than expected; [`LakeError::Protected`]; when the store fails.
     pub async fn drop_ref(
         &self,
         name: &RefName,
@@ -54,13 +55,14 @@ impl Lake {
         time_us: i64,
         reason: &str,
     ) -> Result<Option<Head>, PublishError> {
+        let over = self.may_move(name).await.map_err(PublishError::Failed)?;
         let update = RefUpdate {
             commit: None,
             op: RefOp::Delete,
             writer: author.to_owned(),
             write_id: Uuid::new_v4(),
             time_us,
-            reason: reason.to_owned(),
+            reason: overridden(reason, over.as_ref()),
         };
         loop {
             let head = self.head(name).await.map_err(PublishError::Failed)?;

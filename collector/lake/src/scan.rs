@@ -1,8 +1,11 @@
 //! Reading rows back: Iceberg's own scan over one commit's snapshot of a table.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures::future::ready;
 use futures::{StreamExt, TryStreamExt, stream};
+use iceberg::arrow::ArrowReaderBuilder;
 use iceberg::expr::{Predicate, Reference};
 use iceberg::spec::{Datum, PrimitiveType, SchemaRef, TableMetadata, Type};
 use iceberg::table::Table;
@@ -108,11 +111,13 @@ fn predicate(
     Ok(asked.into_iter().reduce(Predicate::and))
 }
 
+/// Reads rows of one state of a table; with `only`, those of these data files, named by URL.
 pub(crate) async fn scan(
     store: &LakeStore,
     name: &TableName,
     entry: &TableEntry,
     options: ScanOptions,
+    only: Option<BTreeSet<String>>,
 ) -> Result<BatchStream, LakeError> {
     let fail = || LakeError::iceberg(format!("scan {name}"));
     let file_io = store.file_io();
@@ -131,7 +136,7 @@ pub(crate) async fn scan(
     let Some(snapshot_id) = entry.snapshot_id else { return Ok(stream::empty().boxed()) };
 
     let table = Table::builder()
-        .file_io(file_io)
+        .file_io(file_io.clone())
         .metadata(metadata)
         .metadata_location(entry.metadata_location.clone())
         .identifier(TableIdent::from_strs([name.namespace(), name.table()]).map_err(fail())?)
@@ -155,7 +160,17 @@ pub(crate) async fn scan(
     if options.in_order {
         scan = scan.with_concurrency_limit(1);
     }
-    let rows = scan.build().map_err(fail())?.to_arrow().await.map_err(fail())?;
+    let scan = scan.build().map_err(fail())?;
+    let rows = match only {
+        None => scan.to_arrow().await.map_err(fail())?,
+        Some(files) => {
+            let tasks = scan.plan_files().await.map_err(fail())?;
+            let tasks = tasks.try_filter(move |task| ready(files.contains(task.data_file_path())));
+            let runtime = Runtime::try_current().map_err(fail())?;
+            let reader = ArrowReaderBuilder::new(file_io, runtime).build();
+            reader.read(tasks.boxed()).map_err(fail())?.stream()
+        }
+    };
     let name = name.clone();
     let rows = rows.map_err(move |e| LakeError::iceberg(format!("read rows of {name}"))(e));
     let Some(limit) = options.limit else { return Ok(rows.boxed()) };
@@ -169,7 +184,7 @@ pub(crate) async fn scan(
             }
             Err(e) => Some(Err(e)),
         };
-        futures::future::ready(taken)
+        ready(taken)
     });
     Ok(limited.boxed())
 }

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use common::{NOON_US, both, count};
-use futures::TryStreamExt;
-use headwater_lake::testing::{self, AgedStore};
+use futures::{StreamExt, TryStreamExt};
+use headwater_lake::testing::{self, AgedStore, CountingStore, Fault, FaultStore, KeyClass, Verb};
 use headwater_lake::{
-    CheckOptions, CommitId, GRACE_US_MIN, GcOptions, GcReport, Keep, Kind, Lake, LakeError, PublishError,
-    RefName, RefOp, RefUpdate, Settle,
+    CheckOptions, CommitError, CommitId, GRACE_US_MIN, GcOptions, GcReport, Keep, Kind, Lake, LakeError,
+    PublishError, RefName, RefOp, RefUpdate, Settle,
 };
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -580,4 +580,214 @@ async fn gc_of_100_000_files() {
             begun.elapsed()
         );
     }
+}
+
+/// A writer that slept until both its entry and the days around its commit were thinned is told so and goes on; it used
+/// to stay in doubt until its process ended.
+#[tokio::test]
+async fn a_writer_that_slept_through_thinning_goes_on() {
+    // Its commit is the last of its hour and kept; or thinned away; or it never was.
+    for (applied, last_of_hour) in [(true, true), (true, false), (false, false)] {
+        let disk: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let store = Arc::new(AgedStore::new(Arc::clone(&disk), NOON_US));
+        let faults = Arc::new(FaultStore::new(Arc::clone(&store) as Arc<dyn ObjectStore>));
+        let lake = testing::init_on(Arc::clone(&faults) as Arc<dyn ObjectStore>).await.unwrap();
+        let mut world = World { disk, store, lake, now_us: NOON_US };
+        // NOON is a full hour.
+        world.pass(if last_of_hour { HOUR * 11 / 12 } else { HOUR / 12 });
+        let main = RefName::main();
+        let mut sleeper = world.lake.writer(main.clone(), "sleeper".to_owned());
+        sleeper.commit(both(0, 3, world.now_us)).await.unwrap();
+        // Soon enough to commit on the head it knows.
+        world.pass(HOUR / 15);
+        let heads = "_repo/refs/heads".to_owned();
+        faults.set(match applied {
+            true => Fault::Unreachable { key: heads },
+            false => Fault::SlowDown { key: heads, times: 99 },
+        });
+        let doubt = sleeper.commit(both(3, 3, world.now_us)).await.unwrap_err();
+        assert!(matches!(doubt, CommitError::Unknown { seq: 2, .. }), "{doubt:?}");
+        faults.set(Fault::None);
+        // More entries than a log keeps, then days without any, and a run.
+        for n in 1..=120 {
+            world.pass(HOUR / 4);
+            world.commit(&main, n * 3 + 3).await;
+        }
+        world.pass(9 * DAY);
+        let newest = world.commit(&main, 10_000).await;
+        let report = world.collect().await.unwrap();
+        assert!(report.days_thinned > 0 && report.entries_pruned > 2, "{report:?}");
+
+        match sleeper.settle().await {
+            Ok(Some(done)) => assert!(last_of_hour && done.seq == 2),
+            Err(CommitError::Failed { source: LakeError::Overtaken { found, .. }, .. }) => {
+                assert!(!last_of_hour && found == newest);
+            }
+            other => panic!("{applied} {last_of_hour}: {other:?}"),
+        }
+        let done = sleeper.commit(both(20_000, 3, world.now_us)).await.unwrap();
+        assert_eq!(done.commit.parents, [newest]);
+    }
+}
+
+/// What a run asks of a far store: of refs many at once and a few requests each, and files go a thousand a request.
+#[tokio::test]
+async fn a_far_store_is_asked_side_by_side() {
+    const REFS: usize = 200;
+    const FILES: usize = 8_000;
+    for refs in [1, REFS] {
+        let disk: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let aged = Arc::new(AgedStore::new(Arc::clone(&disk), NOON_US));
+        let below = Arc::clone(&aged) as Arc<dyn ObjectStore>;
+        let store = Arc::new(CountingStore::new(below));
+        let lake = testing::init_counted(Arc::clone(&store)).await.unwrap();
+        let mut world = World { disk, store: aged, lake, now_us: NOON_US };
+        let tip = world.commit(&RefName::main(), 0).await;
+        for n in 0..refs {
+            world.lake.branch(&branch(&format!("exp/{n}")), &tip, "test", world.now_us).await.unwrap();
+            world.lake.tag(&branch(&format!("v{n}")), &tip, "test", world.now_us).await.unwrap();
+            let staged = branch(&format!("wap/{n}"));
+            world.lake.branch(&staged, &tip, "test", world.now_us).await.unwrap();
+            world.lake.drop_ref(&staged, None, "test", world.now_us, "judged").await.unwrap();
+        }
+        for n in 0..FILES {
+            let key = format!("t/raw/imu-{:08x}/data/ts_day=2026-01-01/{n:032x}.parquet", n % 16);
+            let path = object_store::path::Path::parse(key).unwrap();
+            let put = object_store::PutPayload::from_static(b"garbage");
+            world.store.put_opts(&path, put, object_store::PutOptions::default()).await.unwrap();
+        }
+        world.pass(9 * DAY);
+        store.reset();
+        let report = world.collect().await.unwrap();
+        let seen = store.reset();
+        assert_eq!(report.deleted[&Kind::Data].objects, FILES as u64);
+        assert_eq!(report.entries_pruned, 2 * refs as u64, "staging branches went whole");
+        let of = |class| seen.by_kind.get(&(Verb::Delete, class)).copied().unwrap_or(0);
+        assert_eq!(of(KeyClass::Data), FILES.div_ceil(1000) as u64);
+        // Logs of a branch and of a staging branch are listed, read, looked at again and pruned; a tag is read twice.
+        assert!(seen.total() < 100 + 26 * refs as u64, "{seen:?}");
+        assert!(refs == 1 || seen.at_once >= 30, "{seen:?}");
+    }
+}
+
+/// A staging branch begins at a commit of its branch; gone again it does not keep that commit for ever.
+#[tokio::test]
+async fn forks_of_staging_branches_that_are_gone_are_thinned_with_their_day() {
+    let mut world = World::new().await;
+    let main = RefName::main();
+    let mut forks = Vec::new();
+    for n in 0..24 * 4 {
+        let fork = world.commit(&main, n * 3).await;
+        let staged = branch(&format!("wap/{n}"));
+        world.lake.branch(&staged, &fork, "test", world.now_us).await.unwrap();
+        world.lake.drop_ref(&staged, Some(&fork), "test", world.now_us, "judged").await.unwrap();
+        forks.push(fork);
+        world.pass(HOUR / 4);
+    }
+    let held = branch("quarantine/1");
+    world.lake.branch(&held, &forks[40], "test", world.now_us).await.unwrap();
+    // History in full is shorter than ref logs.
+    let keep = Keep { full_us: DAY, ..Keep::default() };
+    let collect = async |world: &World| {
+        let options = GcOptions { keep, ..world.options() };
+        world.lake.collect_garbage(&options, &AtOnce, &mut |_| {}).await.unwrap()
+    };
+    world.pass(4 * DAY);
+    world.commit(&main, 10_000).await;
+    assert!(collect(&world).await.days_thinned > 0);
+    let there = async |world: &World| {
+        let objects = world.objects().await;
+        forks.iter().filter(|id| World::has(&objects, id)).count()
+    };
+    assert_eq!(there(&world).await, forks.len(), "young entries of ref logs keep what they name");
+    world.pass(8 * DAY);
+    world.commit(&main, 20_000).await;
+    collect(&world).await;
+    // The last of each hour, and where a branch begins that is still there: main, and what is held.
+    let objects = world.objects().await;
+    let left: Vec<usize> = (0..forks.len()).filter(|n| World::has(&objects, &forks[*n])).collect();
+    let expected: Vec<usize> = (0..forks.len()).filter(|n| n % 4 == 3 || [0, 40].contains(n)).collect();
+    assert_eq!(left, expected);
+    assert_eq!(world.lake.log("main", 1_000).await.unwrap().len(), expected.len() + 2);
+}
+
+/// What a run takes at a store that answers after 30 ms: a thousand branches and tags, 20 000 files.
+/// `cargo test --release -p headwater-lake --test gc -- --ignored --nocapture far`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: cargo test --release -p headwater-lake --test gc -- --ignored --nocapture far"]
+#[expect(clippy::disallowed_methods, reason = "it measures real time")]
+async fn gc_at_a_far_store() {
+    for (refs, files) in [(1, 1_000), (1_000, 1_000), (1, 20_000)] {
+        let aged = Arc::new(AgedStore::new(Arc::new(InMemory::new()), NOON_US));
+        let near = testing::init_on(Arc::clone(&aged) as Arc<dyn ObjectStore>).await.unwrap();
+        let tip =
+            near.writer(RefName::main(), "test".to_owned()).commit(both(0, 3, NOON_US)).await.unwrap().id;
+        for n in 0..refs {
+            near.branch(&branch(&format!("exp/{n}")), &tip, "test", NOON_US).await.unwrap();
+            near.tag(&branch(&format!("v{n}")), &tip, "test", NOON_US).await.unwrap();
+        }
+        for n in 0..files {
+            let key = format!("t/raw/imu-{:08x}/data/ts_day=2026-01-01/{n:032x}.parquet", n % 16);
+            let path = object_store::path::Path::parse(key).unwrap();
+            let put = object_store::PutPayload::from_static(b"garbage");
+            aged.put_opts(&path, put, object_store::PutOptions::default()).await.unwrap();
+        }
+        let now_us = NOON_US + 9 * DAY;
+        aged.set_now(now_us);
+        let below = Arc::clone(&aged) as Arc<dyn ObjectStore>;
+        let store = Arc::new(CountingStore::with_latency(below, Duration::from_millis(30)));
+        let lake = testing::init_counted(Arc::clone(&store)).await.unwrap();
+        store.reset();
+        let begun = std::time::Instant::now();
+        let options = GcOptions::new(now_us, "test".to_owned());
+        let report = lake.collect_garbage(&options, &AtOnce, &mut |_| {}).await.unwrap();
+        let seen = store.reset();
+        println!(
+            "30 ms away, {refs} branches and tags, {} files deleted: {:.2?}, {} requests, {} at once",
+            report.total().objects,
+            begun.elapsed(),
+            seen.total(),
+            seen.at_once
+        );
+    }
+}
+
+/// What a run takes on S3 as moto speaks it: `cargo test --release -p headwater-lake --test gc -- --ignored --nocapture bucket`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: cargo test --release -p headwater-lake --test gc -- --ignored --nocapture bucket"]
+#[expect(clippy::disallowed_methods, reason = "it measures real time")]
+async fn gc_of_10_000_files_in_a_bucket() {
+    const FILES: usize = 10_000;
+    let Some(moto) = testing::Moto::start().await else { return };
+    let now = || {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        i64::try_from(since.as_micros()).unwrap()
+    };
+    let store = Arc::new(AgedStore::new(moto.objects().unwrap(), now() - 8 * DAY));
+    let counted = Arc::new(CountingStore::new(Arc::clone(&store) as Arc<dyn ObjectStore>));
+    let lake = testing::init_on(Arc::clone(&counted) as Arc<dyn ObjectStore>).await.unwrap();
+    lake.writer(RefName::main(), "test".to_owned()).commit(both(0, 3, now() - 8 * DAY)).await.unwrap();
+    let puts = (0..FILES).map(|n| {
+        let key = format!("t/raw/imu-{:08x}/data/ts_day=2026-01-01/{n:032x}.parquet", n % 16);
+        let (path, store) = (object_store::path::Path::parse(key).unwrap(), Arc::clone(&store));
+        async move {
+            let put = object_store::PutPayload::from_static(b"garbage");
+            store.put_opts(&path, put, object_store::PutOptions::default()).await.unwrap();
+        }
+    });
+    futures::stream::iter(puts).buffer_unordered(16).collect::<Vec<()>>().await;
+    store.set_now(now());
+    counted.reset();
+    let begun = std::time::Instant::now();
+    let options = GcOptions::new(now(), "test".to_owned());
+    let report = lake.collect_garbage(&options, &AtOnce, &mut |_| {}).await.unwrap();
+    let seen = counted.reset();
+    assert_eq!(report.deleted[&Kind::Data].objects, FILES as u64);
+    assert_eq!(seen.of(Verb::Delete), 10 + 2, "files, condemned lists, older leases: {seen:?}");
+    println!(
+        "bucket: {FILES} files deleted in {:.2?}, {} requests, {} round trips",
+        begun.elapsed(),
+        seen.total(),
+        seen.waves
+    );
 }

@@ -4,6 +4,7 @@
 
 mod common;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use common::{DAY_US, NOON_US, both, name};
@@ -77,4 +78,26 @@ async fn an_ordered_scan_gives_the_same_rows_in_the_same_order() {
     for _ in 0..5 {
         assert_eq!(seqs(&lake, ordered.clone()).await.unwrap(), first);
     }
+}
+
+#[tokio::test]
+async fn rows_that_came_between_two_commits() {
+    let lake = world().await;
+    let added = async |from: &str, to: &str, options: ScanOptions| -> Vec<i64> {
+        let (from, to) = (lake.resolve(from).await.unwrap(), lake.resolve(to).await.unwrap());
+        let rows = lake.scan_added(&from, &to, &name("raw.imu"), options).await.unwrap();
+        let rows: Vec<_> = rows.try_collect().await.unwrap();
+        let seqs = |batch: &RecordBatch| {
+            batch.column_by_name("seq").unwrap().as_primitive::<Int64Type>().values().to_vec()
+        };
+        let mut seqs: Vec<i64> = rows.iter().flat_map(seqs).collect();
+        seqs.sort_unstable();
+        seqs
+    };
+    assert_eq!(added("main~2", "main", ScanOptions::default()).await, (10..30).collect::<Vec<_>>());
+    assert_eq!(added("main~1", "main", condition("seq", Compare::Less, "22")).await, [20, 21]);
+    // Seen backwards nothing came.
+    assert!(added("main", "main~1", ScanOptions::default()).await.is_empty());
+    let (head, unknown) = (lake.resolve("main").await.unwrap(), name("raw.no"));
+    assert!(lake.scan_added(&head, &head, &unknown, ScanOptions::default()).await.is_err());
 }

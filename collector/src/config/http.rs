@@ -2,8 +2,10 @@
 //! `lake.protected`.
 
 use super::read::{Mistakes, Section};
-use crate::serve::access::{Access, RefPatterns, Token, TokenFileError, TokenTable, read_tokens};
+use crate::inbound::TlsFiles;
+use crate::serve::access::{Access, Token, TokenFileError, TokenSource, TokenTable, read_tokens};
 use headwater_core::id::TenantId;
+use headwater_lake::RefPatterns;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +23,8 @@ pub struct HttpSettings {
     pub tokens_file: Option<PathBuf>,
     /// `audit`: the file every change over HTTP is written down in.
     pub audit: PathBuf,
+    /// `tls_cert` and `tls_key`: HTTPS instead of HTTP.
+    pub tls: Option<TlsFiles>,
 }
 
 impl HttpSettings {
@@ -28,12 +32,22 @@ impl HttpSettings {
     ///
     /// # Errors
     /// [`TokenFileError`].
-    pub fn access(&self, tenant: &TenantId, protected: &RefPatterns) -> Result<Access, TokenFileError> {
+    pub fn access(
+        &self,
+        tenant: &TenantId,
+        protected: Option<&RefPatterns>,
+    ) -> Result<Access, TokenFileError> {
         let mut tokens = self.tokens.clone();
         if let Some(file) = &self.tokens_file {
             tokens.extend(read_tokens(file)?);
         }
-        Ok(Access { tokens, protected: protected.clone(), tenant: Some(tenant.to_string()) })
+        let source = self.tokens_file.clone().map(|file| TokenSource { fixed: self.tokens.clone(), file });
+        Ok(Access {
+            tokens,
+            protected: protected_or_main(protected),
+            tenant: Some(tenant.to_string()),
+            source,
+        })
     }
 }
 
@@ -50,6 +64,7 @@ pub(super) fn read_http(
     recipes.extend(table.texts("recipes", mistakes));
     let tokens_file = table.text("tokens_file", mistakes).map(|file| folder.join(file));
     let audit = folder.join(table.text("audit", mistakes).unwrap_or_else(|| AUDIT.to_owned()));
+    let tls = read_tls(&mut table, folder, mistakes);
     let given = table.has("token");
     let tables = table.sections("token", mistakes);
     let tokens: Vec<Token> = tables.into_iter().filter_map(|table| read_token(table, mistakes)).collect();
@@ -60,7 +75,22 @@ pub(super) fn read_http(
         mistakes.add(&table.path_of("listen"), "loopback, or tokens", &listen.to_string(), hint);
     }
     table.finish(mistakes);
-    Some(HttpSettings { listen: listen?, tokens, tokens_file, audit })
+    Some(HttpSettings { listen: listen?, tokens, tokens_file, audit, tls })
+}
+
+/// Both or none.
+fn read_tls(table: &mut Section, folder: &Path, mistakes: &mut Mistakes) -> Option<TlsFiles> {
+    let mut file = |key| table.text(key, mistakes).map(|file| folder.join(file));
+    match (file("tls_cert"), file("tls_key")) {
+        (Some(cert), Some(key)) => Some(TlsFiles { cert, key, more: None }),
+        (None, None) => None,
+        (given, _) => {
+            let missing = if given.is_some() { "tls_key" } else { "tls_cert" };
+            let hint = "HTTPS needs both tls_cert and tls_key; leave both out for HTTP on loopback or behind a proxy";
+            mistakes.add(&table.path_of(missing), "a PEM file", "nothing", hint);
+            None
+        }
+    }
 }
 
 fn read_token(mut table: Section, mistakes: &mut Mistakes) -> Option<Token> {
@@ -80,21 +110,27 @@ fn read_token(mut table: Section, mistakes: &mut Mistakes) -> Option<Token> {
     }
 }
 
-/// `lake.protected`: refs that nobody writes over HTTP.
-pub(super) fn read_protected(table: &mut Section, mistakes: &mut Mistakes) -> RefPatterns {
+/// What is protected where the configuration says nothing of it: `main`.
+#[must_use]
+fn protected_or_main(stated: Option<&RefPatterns>) -> RefPatterns {
+    stated.cloned().unwrap_or_else(|| Access::default().protected)
+}
+
+/// `lake.protected`: refs that nobody moves directly; none if nothing is said.
+pub(super) fn read_protected(table: &mut Section, mistakes: &mut Mistakes) -> Option<RefPatterns> {
     if !table.has("protected") {
-        return Access::default().protected;
+        return None;
     }
     let path = table.path_of("protected");
     let mut patterns = Vec::new();
     for text in table.texts("protected", mistakes) {
         match text.parse() {
             Ok(pattern) => patterns.push(pattern),
-            Err(()) => {
+            Err(_) => {
                 let hint = "such as [\"main\", \"release/*\"]; * stands for anything";
                 mistakes.add(&path, "branch names", &format!("{text:?}"), hint);
             }
         }
     }
-    RefPatterns(patterns)
+    Some(RefPatterns(patterns))
 }

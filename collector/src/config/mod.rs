@@ -24,9 +24,8 @@ pub use signer::{AckSigner, SignCommand};
 pub use upkeep::UpkeepSettings;
 
 use crate::ingest::{CompactSettings, TimeDemand};
-use crate::serve::access::RefPatterns;
 use headwater_core::id::{Sha256, TenantId};
-use headwater_lake::{Lake, LakeError, RefName};
+use headwater_lake::{Lake, LakeError, RefName, RefPatterns};
 use headwater_mqtt::{Version, Versions};
 use read::{Mistakes, Section};
 use std::fmt;
@@ -179,8 +178,8 @@ pub struct Settings {
     pub commit: CommitSettings,
     /// `[lake.gc]` and `[[lake.retention]]`.
     pub upkeep: UpkeepSettings,
-    /// `lake.protected`.
-    pub protected: RefPatterns,
+    /// `lake.protected`; none if nothing is said.
+    pub protected: Option<RefPatterns>,
     /// `[clock]`: what this host's own UTC is worth.
     pub clock: ClockSettings,
     /// `[[time]]`: how well streams must be timed.
@@ -434,7 +433,7 @@ fn read_landing(root: &mut Section, mistakes: &mut Mistakes) -> Option<(String, 
 fn read_lake(
     root: &mut Section,
     mistakes: &mut Mistakes,
-) -> Option<(String, RefName, RefPatterns, CompactSettings, UpkeepSettings)> {
+) -> Option<(String, RefName, Option<RefPatterns>, CompactSettings, UpkeepSettings)> {
     let mut table = root.needed_section("lake", "location = \"lake\"", mistakes);
     let expected = "a folder, or a file://, s3://, gs:// or az:// URL";
     let location: Option<String> = table.needed("location", expected, "", mistakes);

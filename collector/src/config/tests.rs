@@ -102,7 +102,8 @@ fn the_full_sample_means_what_it_says() {
     let http = settings.http.unwrap();
     assert_eq!(http.listen, "127.0.0.1:9464".parse().unwrap());
     assert_eq!((http.tokens[0].name.as_str(), http.audit.ends_with("audit.jsonl")), ("alice", true));
-    assert_eq!(settings.protected.to_string(), "main, release/*");
+    assert_eq!(http.tls.unwrap().key, folder.join("pki/tls.key"));
+    assert_eq!(settings.protected.unwrap().to_string(), "main, release/*");
     assert_eq!(settings.recipes, vec![folder.join("recipes/drive.toml")]);
 }
 

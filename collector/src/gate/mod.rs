@@ -6,11 +6,17 @@
 //! Pure checks over a window of aligned rows, each with a verdict and the numbers behind it, and people's own checks of
 //! the rows as staged. They judge `aligned.*` only: raw rows were admitted before, and go on whatever is found here.
 
+pub mod guard;
 pub mod hook;
 pub mod picture;
 mod rules;
 mod settings;
 pub mod waive;
+
+/// Staging branches lie below this.
+pub(crate) const WAP: &str = "wap";
+/// Failed candidates lie below this.
+pub(crate) const QUARANTINE: &str = "quarantine";
 
 pub use rules::{GATE_VERSION, Judged, Verdict, judge, worst};
 pub use settings::{

@@ -2,6 +2,7 @@
 
 use crate::outbound::{Endpoint, Poster, Secret};
 use headwater_core::id::KindName;
+use serde::{Deserialize, Serialize};
 
 /// Default of `gate.keep`.
 pub const KEEP: usize = 16;
@@ -64,7 +65,8 @@ pub struct WebhookCall {
 }
 
 /// Limits of the built-in rules that depend on the fleet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct GateLimits {
     /// More rows than this without a match in a column are worth a warning, percent.
     pub unmatched_warn_percent: u64,

@@ -1,5 +1,6 @@
 //! Waiving: a person publishes a quarantined candidate all the same, and the lake says who and why.
 
+use super::guard::{is_join, waive_join};
 use super::rules::GATE_VERSION;
 use crate::align::coverage::{Coverage, CoverageError};
 use crate::commit::cells::TableRows;
@@ -8,7 +9,7 @@ use headwater_core::id::Sha256;
 use headwater_core::time::UtcNanos;
 use headwater_lake::{
     Adopt, AdoptTables, CommitError, CommitId, CommitKind, CommitObject, CommitRequest, Committed,
-    CoverageEntry, CoverageMove, Lake, LakeError, PublishError, RefName,
+    CoverageEntry, CoverageMove, Lake, LakeError, PublishError, RefName, Warrant,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -140,6 +141,9 @@ pub async fn waive(
     let wrong = |reason| WaiveError::NoCandidate { name: name.clone(), reason };
     let head = lake.head(name).await?.and_then(|head| head.commit);
     let tip = lake.commit_object(&head.ok_or_else(|| wrong("there is no such ref"))?).await?;
+    if is_join(&tip) {
+        return waive_join(lake, name, &tip, target, waiver).await;
+    }
     let mut recipes = tip.lineage.recipes.iter();
     let (Some((recipe, recipe_id)), None) = (recipes.next(), recipes.next()) else {
         return Err(wrong("its commit names no recipe"));
@@ -179,6 +183,8 @@ pub async fn waive(
         ),
         time_us: waiver.now.micros(),
     };
+    // A person answers for it by name, which stands in for a verdict.
+    let lake = &lake.acting(Warrant::Judged);
     let mut writer = lake.writer(target.clone(), waiver.by.clone());
     let published = writer.adopt(request).await?.ok_or_else(|| wrong("it adds no rows"))?;
     lake.drop_ref(name, None, &waiver.by, waiver.now.micros(), "waived").await?;

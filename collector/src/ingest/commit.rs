@@ -3,7 +3,7 @@
 use headwater_core::ports::Clock;
 use headwater_lake::{
     Adopt, CommitError, CommitId, CommitRequest, Committed, Compacted, Lake, LakeError, LakeWriter, Prepared,
-    PreparedRewrite, RefName,
+    PreparedRewrite, RefName, Warrant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,7 @@ impl<C: Clock> Committer<C> {
         half_ns: i64,
         cancel: CancellationToken,
     ) -> Self {
+        let lake = lake.acting(Warrant::Ingest);
         let writer = lake.writer(branch, author.clone());
         Self { lake, clock, half_ns, author, cancel, writer }
     }
@@ -151,6 +152,9 @@ impl<C: Clock> Committer<C> {
         metrics::counter!("headwater_commits_total").increment(1);
         metrics::counter!("headwater_commit_rows_total").increment(committed.rows);
         metrics::counter!("headwater_commit_objects_total").increment(committed.objects);
+        let kept = self.lake.manifests_kept();
+        metrics::gauge!("headwater_lake_manifest_bytes").set(crate::telemetry::as_f64(kept.bytes as u64));
+        metrics::counter!("headwater_lake_manifests_forgotten_total").absolute(kept.forgotten);
         if committed.conflicts > 0 {
             // Another ingest of the same devices would not have been seen by our ledger.
             metrics::counter!("headwater_commit_conflicts_total").increment(committed.conflicts.into());

@@ -6,10 +6,7 @@ use crate::align::online::OnlineRecipe;
 use headwater_core::id::KindName;
 use headwater_lake::{CommitObject, Lake, PublishError, RefName};
 
-/// Staging branches lie below this.
-pub(super) const WAP: &str = "wap";
-/// Failed candidates lie below this.
-pub(super) const QUARANTINE: &str = "quarantine";
+pub(super) use crate::gate::{QUARANTINE, WAP};
 
 /// Takes away the staging branches that ingest for `receiver` left behind: nobody judges them any more, and what they
 /// hold was either published or will be aligned anew. Those of others stay.

@@ -1,7 +1,7 @@
 //! Hooks and webhooks as they were configured, with their secrets read and the certificates they are trusted by.
 
 use super::PipelineError;
-use crate::config::{HookWay, Settings};
+use crate::config::{HookWay, HttpSettings, Settings};
 use crate::events::WebhookSettings;
 use crate::gate::{GateSettings, Hook, HookCall, WebhookCall};
 use crate::outbound::{Poster, Secret};
@@ -39,7 +39,11 @@ pub fn gate_settings(settings: &Settings) -> Result<GateSettings, PipelineError>
         let (name, recipes) = (hook.name.clone(), hook.recipes.clone());
         hooks.push(Hook { name, recipes, timeout_ms: hook.timeout_s.saturating_mul(1_000), call });
     }
-    let served = settings.http.as_ref().map(|http| format!("http://{}", http.listen));
+    let url = |http: &HttpSettings| {
+        let scheme = if http.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", http.listen)
+    };
+    let served = settings.http.as_ref().map(url);
     Ok(GateSettings {
         mode: section.mode,
         keep: section.keep,

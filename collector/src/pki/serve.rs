@@ -5,6 +5,7 @@
 //! certificates: a token or a signature says who asks. The CA's key is on this machine and nowhere else.
 
 use super::enroll::{Desk, EnrollError, EnrollRequest, Granted, Offer, RenewRequest};
+use crate::inbound::{TlsFileError, TlsFiles, TlsLimits, TlsListener};
 use crate::receive::clock::SystemClock;
 use axum::Router;
 use axum::body::Bytes;
@@ -13,23 +14,15 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::{IncomingStream, Listener};
+use axum::serve::IncomingStream;
 use headwater_core::ports::Clock;
 use headwater_core::time::UtcNanos;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -37,8 +30,6 @@ use tokio_util::task::TaskTracker;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Connections at once: each costs a handshake and up to a minute.
 const CONNECTIONS_MAX: usize = 64;
-/// Longest handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Longest connection: one request and its answer, on a slow link.
 const CONNECTION: Duration = Duration::from_secs(60);
 
@@ -71,15 +62,8 @@ pub enum ServeError {
         source: io::Error,
     },
     /// The certificate of the service.
-    #[error(
-        "{path} cannot be used for TLS: {why}; issue one with `headwater pki issue --collector NAME --host HOST`"
-    )]
-    Tls {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        why: String,
-    },
+    #[error(transparent)]
+    Tls(#[from] TlsFileError),
     /// The listener broke.
     #[error("the service's listener failed")]
     Serve(#[source] io::Error),
@@ -95,7 +79,7 @@ pub struct Service {
 
 impl std::fmt::Debug for Service {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Service({})", self.listener.address)
+        write!(f, "Service({})", self.listener.address())
     }
 }
 
@@ -105,23 +89,25 @@ impl std::fmt::Debug for Service {
 /// [`ServeError`].
 pub async fn bind(settings: &ServeSettings) -> Result<Service, ServeError> {
     let failed = |source| ServeError::Listen { listen: settings.listen, source };
-    let pair =
-        Pair { cert: settings.cert.clone(), key: settings.key.clone(), ca: settings.dir.join("ca.pem") };
-    let tls = pair.acceptor()?;
+    let files = TlsFiles {
+        cert: settings.cert.clone(),
+        key: settings.key.clone(),
+        more: Some(settings.dir.join("ca.pem")),
+    };
+    let tls = files.load()?;
     let tcp = TcpListener::bind(settings.listen).await.map_err(failed)?;
-    let address = tcp.local_addr().map_err(failed)?;
     let (tasks, accepting) = (TaskTracker::new(), CancellationToken::new());
-    let (ready, streams) = mpsc::channel(CONNECTIONS_MAX);
-    tasks.spawn(accept(tcp, pair, tls, ready, tasks.clone(), accepting.clone()));
+    let limits = TlsLimits { connections_max: CONNECTIONS_MAX, lifetime: Some(CONNECTION) };
+    let listener = TlsListener::start(tcp, files, tls, limits, &tasks, &accepting).map_err(failed)?;
     let desk = Arc::new(Desk::new(&settings.dir, settings.offer.clone()));
-    Ok(Service { listener: TlsListener { streams, address }, desk, tasks, accepting })
+    Ok(Service { listener, desk, tasks, accepting })
 }
 
 impl Service {
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.listener.address
+        self.listener.address()
     }
 
     /// Answers until `cancel`.
@@ -220,161 +206,6 @@ fn status_of(error: &EnrollError) -> StatusCode {
     }
 }
 
-/// The files of the service's certificate.
-struct Pair {
-    cert: PathBuf,
-    key: PathBuf,
-    ca: PathBuf,
-}
-
-impl Pair {
-    fn acceptor(&self) -> Result<TlsAcceptor, ServeError> {
-        let wrong = |path: &Path, why: String| ServeError::Tls { path: path.to_owned(), why };
-        let certificates = |path: &Path| -> Result<Vec<CertificateDer<'static>>, ServeError> {
-            CertificateDer::pem_file_iter(path)
-                .and_then(Iterator::collect)
-                .map_err(|error| wrong(path, error.to_string()))
-        };
-        let mut chain = certificates(&self.cert)?;
-        chain.extend(certificates(&self.ca)?);
-        let key =
-            PrivateKeyDer::from_pem_file(&self.key).map_err(|error| wrong(&self.key, error.to_string()))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-            .map_err(|error| wrong(&self.cert, error.to_string()))?;
-        Ok(TlsAcceptor::from(Arc::new(config)))
-    }
-
-    fn changed(&self) -> [Option<SystemTime>; 3] {
-        [&self.cert, &self.key, &self.ca]
-            .map(|path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok())
-    }
-}
-
-/// Accepts and shakes hands, each in a task of its own. A renewed certificate is used from the next connection on.
-async fn accept(
-    tcp: TcpListener,
-    pair: Pair,
-    mut tls: TlsAcceptor,
-    ready: mpsc::Sender<(Guarded, SocketAddr)>,
-    tasks: TaskTracker,
-    cancel: CancellationToken,
-) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut changed = pair.changed();
-    loop {
-        let accepted = tokio::select! {
-            () = cancel.cancelled() => return,
-            accepted = async {
-                let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-                tcp.accept().await.map(|(stream, from)| (stream, from, place))
-            } => accepted,
-        };
-        let (stream, from, place) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of files, or a peer that was gone at once.
-                tracing::warn!(%error, "connection not accepted");
-                pause(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let now = pair.changed();
-        if now != changed {
-            changed = now;
-            match pair.acceptor() {
-                Ok(renewed) => tls = renewed,
-                Err(error) => tracing::error!(%error, "the certificate of before stays in use"),
-            }
-        }
-        let (tls, ready, cancel) = (tls.clone(), ready.clone(), cancel.clone());
-        tasks.spawn(async move {
-            let shake = tokio::time::timeout(HANDSHAKE, tls.accept(stream));
-            let shaken = tokio::select! {
-                () = cancel.cancelled() => return,
-                shaken = shake => shaken,
-            };
-            match shaken {
-                Ok(Ok(stream)) => {
-                    let guarded = Guarded {
-                        stream: Box::new(stream),
-                        _place: place,
-                        until: Box::pin(pause(CONNECTION)),
-                    };
-                    if ready.send((guarded, from)).await.is_err() {
-                        tracing::debug!(%from, "the service ends");
-                    }
-                }
-                Ok(Err(error)) => tracing::debug!(%from, %error, "TLS handshake failed"),
-                Err(_) => tracing::debug!(%from, "TLS handshake took too long"),
-            }
-        });
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "deadlines of sockets are real time; nothing is decided by them"
-)]
-async fn pause(duration: Duration) {
-    tokio::time::sleep(duration).await;
-}
-
-/// A connection that ends in time, and frees its place.
-struct Guarded {
-    stream: Box<TlsStream<TcpStream>>,
-    _place: OwnedSemaphorePermit,
-    until: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-impl Guarded {
-    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
-        self.until.as_mut().poll(context).is_ready()
-    }
-}
-
-impl AsyncRead for Guarded {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.is_over(context) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        Pin::new(&mut self.stream).poll_read(context, buf)
-    }
-}
-
-impl AsyncWrite for Guarded {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.is_over(context) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-/// Connections whose handshake is done.
-struct TlsListener {
-    streams: mpsc::Receiver<(Guarded, SocketAddr)>,
-    address: SocketAddr,
-}
-
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
 struct Peer(SocketAddr);
@@ -382,22 +213,5 @@ struct Peer(SocketAddr);
 impl Connected<IncomingStream<'_, TlsListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
         Self(*stream.remote_addr())
-    }
-}
-
-impl Listener for TlsListener {
-    type Io = Guarded;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Guarded, SocketAddr) {
-        match self.streams.recv().await {
-            Some(accepted) => accepted,
-            // Accepting ends with the service only.
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
     }
 }

@@ -164,6 +164,28 @@ pub enum QueryError {
     /// A waiver that did not happen.
     #[error(transparent)]
     Waive(Box<crate::gate::waive::WaiveError>),
+    /// The gate's settings in the lake cannot be used.
+    #[error(transparent)]
+    StoredGate(#[from] crate::gate::guard::StoredGateError),
+    /// The gate's settings in a configuration cannot be used.
+    #[error(transparent)]
+    Gate(Box<crate::pipeline::PipelineError>),
+    /// A join that was not judged to its end.
+    #[error(transparent)]
+    Guard(Box<crate::gate::guard::GuardError>),
+    /// A join that the gate holds.
+    #[error(
+        "the gate of {branch} holds it: {failed}; {branch} is as it was. `headwater gate show {id}` says why, `headwater gate \
+         waive {id} --reason …` publishes it all the same"
+    )]
+    HeldByGate {
+        /// The protected branch.
+        branch: String,
+        /// Of quarantine/<id>.
+        id: String,
+        /// What failed.
+        failed: String,
+    },
     /// A folder that is there already.
     #[error("{} is there already; name another folder, or give --force to replace it", .0.display())]
     OutExists(std::path::PathBuf),
@@ -259,16 +281,22 @@ impl From<headwater_lake::CopyError> for QueryError {
 
 impl QueryError {
     /// The process's exit code: 3 for a conflict, which changed nothing; 4 where the store did not say what became of a
-    /// write, so that the same command may be said again; 1 for the rest. Mistakes in the command line are 2.
+    /// write, so that the same command may be said again; 5 for a move that a protected branch refuses; 6 for a join that
+    /// its gate holds; 1 for the rest.
+    /// Mistakes in the command line are 2.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             QueryError::Commit(error) => match error.as_ref() {
                 CommitError::Failed { source: LakeError::Conflicts(_), .. } => 3,
+                CommitError::Failed { source: LakeError::Protected(_), .. } => 5,
                 CommitError::Unknown { .. } => 4,
                 _ => 1,
             },
+            QueryError::HeldByGate { .. } => 6,
             QueryError::Publish(PublishError::Unknown { .. }) => 4,
+            QueryError::Publish(PublishError::Failed(LakeError::Protected(_)))
+            | QueryError::Lake(LakeError::Protected(_)) => 5,
             _ => 1,
         }
     }

@@ -9,6 +9,7 @@ use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
+use headwater_lake::RefName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -37,9 +38,11 @@ pub(super) fn router(catalog: Arc<Catalog>) -> Router {
 
 async fn refs(State(catalog): Shared, headers: HeaderMap) -> Answer {
     let caller = catalog.who(&headers)?;
+    let protected = catalog.protected().await?;
+    let may_read = |name: &RefName| caller.may_read(&super::access::Place::Named(name.clone())).is_ok();
     let mut branches = Vec::new();
     for (name, head) in catalog.lake.refs().list().await? {
-        if caller.may_read(&super::access::Place::Named(name.clone())).is_ok() {
+        if may_read(&name) {
             branches.push(json!({
                 "name": name,
                 "commit": head.commit,
@@ -47,11 +50,19 @@ async fn refs(State(catalog): Shared, headers: HeaderMap) -> Answer {
                 "op": head.op,
                 "writer": head.writer,
                 "time_us": head.time_us,
-                "protected": catalog.access.protected.fits(&name),
+                "protected": protected.fits(&name),
             }));
         }
     }
-    Ok(answer(&json!({"branches": branches})))
+    let tags = catalog.lake.tags().await?;
+    let tags: Vec<Value> = tags
+        .into_iter()
+        .filter(|tag| may_read(&tag.name))
+        .map(|tag| {
+            json!({"name": tag.name, "commit": tag.commit, "author": tag.author, "time_us": tag.time_us})
+        })
+        .collect();
+    Ok(answer(&json!({"branches": branches, "tags": tags})))
 }
 
 async fn commit(State(catalog): Shared, headers: HeaderMap, at: Result<Query<At>, QueryRejection>) -> Answer {

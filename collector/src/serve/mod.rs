@@ -2,7 +2,8 @@
 //!
 //! `/healthz` says the process lives; `/readyz` that it can do its work, with the reasons if not, and warnings if so;
 //! `/metrics` is Prometheus text; `/api/status` the same for people and scripts; `/v1/…` is the lake as an Iceberg REST
-//! catalog and `/api/v1/…` its refs and commits as JSON. Without tokens it listens on loopback only; TLS is a proxy's.
+//! catalog and `/api/v1/…` its refs and commits as JSON. Without tokens it listens on loopback only. It speaks HTTPS
+//! where it is given a certificate.
 
 pub mod access;
 mod api;
@@ -13,6 +14,7 @@ mod status;
 pub use catalog::{CatalogSettings, Now};
 pub use status::{Readiness, StatusBoard};
 
+use crate::inbound::{TlsFileError, TlsFiles, TlsLimits, TlsListener};
 use access::Access;
 use axum::Router;
 use axum::extract::State;
@@ -24,7 +26,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// TLS connections at once: engines open some dozen each, and one costs some 50 kB.
+const CONNECTIONS_MAX: usize = 1_024;
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +55,9 @@ pub enum ServeError {
         /// Address.
         listen: SocketAddr,
     },
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsFileError),
     /// The listener broke.
     #[error("http listener failed")]
     Serve(#[source] std::io::Error),
@@ -61,7 +71,7 @@ pub struct LakePages {
 
 impl std::fmt::Debug for LakePages {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LakePages").field("access", &self.catalog.access).finish_non_exhaustive()
+        f.debug_struct("LakePages").field("access", &self.catalog.access()).finish_non_exhaustive()
     }
 }
 
@@ -98,15 +108,44 @@ impl<C: Clone> Clone for Shared<C> {
     }
 }
 
-/// Takes the address, so that a taken one is known before anything else starts.
+/// An address that is listened on, with the certificate it shows.
+pub struct Bound {
+    tcp: TcpListener,
+    tls: Option<(TlsFiles, TlsAcceptor)>,
+}
+
+impl std::fmt::Debug for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bound").field("tcp", &self.tcp).field("tls", &self.tls.is_some()).finish()
+    }
+}
+
+impl Bound {
+    /// Its URL, with the port the system chose where it was asked to.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn url(&self) -> std::io::Result<String> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        Ok(format!("{scheme}://{}", self.tcp.local_addr()?))
+    }
+}
+
+/// Takes the address and reads the certificate, so that what is wrong is known before anything else starts.
 ///
 /// # Errors
-/// [`ServeError::Listen`]; [`ServeError::Unguarded`] for one that others reach while no token is needed.
-pub async fn bind(listen: SocketAddr, access: &Access) -> Result<TcpListener, ServeError> {
+/// [`ServeError::Listen`]; [`ServeError::Unguarded`] for one that others reach while no token is needed;
+/// [`ServeError::Tls`].
+pub async fn bind(listen: SocketAddr, access: &Access, tls: Option<&TlsFiles>) -> Result<Bound, ServeError> {
     if access.is_open() && !listen.ip().is_loopback() {
         return Err(ServeError::Unguarded { listen });
     }
-    TcpListener::bind(listen).await.map_err(|source| ServeError::Listen { listen, source })
+    let tls = tls.map(|files| files.load().map(|tls| (files.clone(), tls))).transpose()?;
+    let tcp = TcpListener::bind(listen).await.map_err(|source| ServeError::Listen { listen, source })?;
+    if tls.is_none() && !listen.ip().is_loopback() {
+        tracing::warn!(%listen, "tokens travel in the clear; set http.tls_cert and http.tls_key, or put a proxy before it");
+    }
+    Ok(Bound { tcp, tls })
 }
 
 /// Serves a collector's pages until `cancel`.
@@ -114,7 +153,7 @@ pub async fn bind(listen: SocketAddr, access: &Access) -> Result<TcpListener, Se
 /// # Errors
 /// [`ServeError::Serve`] if the listener breaks.
 pub async fn run<C: Clock>(
-    listener: TcpListener,
+    listener: Bound,
     board: StatusBoard,
     metrics: PrometheusHandle,
     clock: C,
@@ -137,7 +176,7 @@ pub async fn run<C: Clock>(
 /// # Errors
 /// [`ServeError::Serve`] if the listener breaks.
 pub async fn run_lake(
-    listener: TcpListener,
+    listener: Bound,
     metrics: PrometheusHandle,
     lake: LakePages,
     cancel: CancellationToken,
@@ -156,11 +195,23 @@ pub async fn run_lake(
     serve(listener, router, cancel).await
 }
 
-async fn serve(listener: TcpListener, router: Router, cancel: CancellationToken) -> Result<(), ServeError> {
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { cancel.cancelled().await })
-        .await
-        .map_err(ServeError::Serve)
+async fn serve(bound: Bound, router: Router, cancel: CancellationToken) -> Result<(), ServeError> {
+    let Bound { tcp, tls } = bound;
+    let Some((files, tls)) = tls else {
+        let served = axum::serve(tcp, router);
+        let ended = served.with_graceful_shutdown(async move { cancel.cancelled().await }).await;
+        return ended.map_err(ServeError::Serve);
+    };
+    let (tasks, accepting) = (TaskTracker::new(), CancellationToken::new());
+    let limits = TlsLimits { connections_max: CONNECTIONS_MAX, lifetime: None };
+    let listener =
+        TlsListener::start(tcp, files, tls, limits, &tasks, &accepting).map_err(ServeError::Serve)?;
+    let served = axum::serve(listener, router);
+    let ended = served.with_graceful_shutdown(async move { cancel.cancelled().await }).await;
+    accepting.cancel();
+    tasks.close();
+    tasks.wait().await;
+    ended.map_err(ServeError::Serve)
 }
 
 async fn readyz<C: Clock>(State(shared): State<Shared<C>>) -> Response {
@@ -197,3 +248,6 @@ async fn api_status<C: Clock>(State(shared): State<Shared<C>>, headers: HeaderMa
     let status = shared.board.status(shared.clock.read());
     ([(header::CONTENT_TYPE, "application/json")], format!("{status:#}\n")).into_response()
 }
+
+#[cfg(test)]
+mod tls_tests;

@@ -19,6 +19,25 @@ pub fn describe_catalog() {
         "headwater_catalog_audit_failures_total",
         "entries of the audit log that could not be written"
     );
+    describe_counter!(
+        "headwater_catalog_tokens_refused_total",
+        "looks at the file of tokens that left those of before, because of what is in it"
+    );
+    describe_counter!(
+        "headwater_tls_reload_failures_total",
+        "changed TLS certificates that could not be used; the one of before stays"
+    );
+}
+
+/// The file of tokens was read anew.
+pub fn tokens_read(file: &std::path::Path, tokens: usize) {
+    tracing::info!(file = %file.display(), tokens, "tokens were read anew");
+}
+
+/// The file of tokens cannot be used; those of before stay.
+pub fn tokens_refused(file: &std::path::Path, reason: &str, at_start: bool) {
+    counter!("headwater_catalog_tokens_refused_total").increment(1);
+    tracing::warn!(file = %file.display(), reason, at_start, "tokens of before stay in use");
 }
 
 /// A request was answered.

@@ -378,6 +378,26 @@ pub(crate) fn clock() -> SimClock {
     SimClock::new(BootNanos(5 * NS_PER_S), UtcNanos(START + 60 * NS_PER_S))
 }
 
+/// The recipe `drive`: these fields of the camera's rows, each with the number of the motion sample before it.
+pub(crate) fn drive(select: &[&str]) -> OnlineRecipe {
+    let text = format!(
+        r#"
+headwater_recipe = 1
+name = "drive"
+[spine]
+stream = "camera/front"
+select = {select:?}
+[[column]]
+name = "motion"
+stream = "imu"
+select = ["n"]
+method = "previous"
+tolerance = "50ms"
+"#
+    );
+    OnlineRecipe::parse(&text).unwrap()
+}
+
 /// Reads the log to its end, commits, aligns and stops: one life of a collector. Gives what the receiver was told.
 pub(crate) async fn live(lake: &Lake, log: &MemoryLog, recipes: &[OnlineRecipe]) -> CommitMark {
     live_as(lake, log, recipes, settings()).await

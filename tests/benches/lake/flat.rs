@@ -71,9 +71,10 @@ fn remote(bench: &mut Bench<'_>, tables: usize, commits: u64) -> Result<()> {
     report(bench, "memory, 30 ms a request", tables, &windows);
     let last = windows.last().context("a history has commits")?;
     let case = json!({"store": "memory, 30 ms a request", "tables": tables, "commit": last.from});
-    let rounds = mean(&last.rounds);
-    let beside = json!({"bar": ROUNDS_MAX, "verdict": verdict(rounds <= ROUNDS_MAX),
-        "most": quantile(&last.rounds, 1.0), "iceberg_client": 4 * tables});
+    // Each commit is held to it, those that merge manifests too.
+    let (rounds, most) = (mean(&last.rounds), quantile(&last.rounds, 1.0));
+    let beside = json!({"bar": ROUNDS_MAX, "verdict": verdict(most <= ROUNDS_MAX),
+        "most": most, "iceberg_client": 4 * tables});
     bench.sheet.add(NAME, case, "round trips a commit", rounds, "", beside);
     Ok(())
 }

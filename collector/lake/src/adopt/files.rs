@@ -56,8 +56,7 @@ async fn alive(
         let reason = "the candidate or the branch brings delete files, which cannot be adopted".to_owned();
         return Err(LakeError::Diverged { table: name.clone(), reason });
     }
-    let read = manifest.load_manifest(&lake.store().file_io()).await;
-    let read = read.map_err(LakeError::iceberg(format!("read manifest of {name}")))?;
+    let read = table::read_manifest(lake.store(), name, manifest).await?;
     let entries = read.entries().iter().filter(|entry| entry.is_alive());
     Ok(entries.map(|entry| (entry.file_path().to_owned(), entry.data_file().clone())).collect())
 }

@@ -17,7 +17,6 @@ use crate::history::walk;
 use crate::lake::Lake;
 use crate::names::{CommitId, TableName};
 use crate::repo::{CommitKind, CommitObject, CoverageEntry, RefOp, TableEntry};
-use crate::store::Stage;
 use crate::table::{self, Change, Context};
 use crate::writer::{Base, Committed, Draft, Drafting, LakeWriter, Plan};
 
@@ -218,22 +217,12 @@ async fn append(
         return Ok(());
     }
     let drafted = drafted_like(name, here, &state.metadata)?;
-    let snapshot_id = table::snapshot_id();
-    let stage = Stage::default();
-    let manifest = table::manifest_of(&stage, name, &drafted.draft, snapshot_id, &added).await?;
-    for (url, bytes) in stage.take() {
-        drafting.object(url, bytes);
-    }
-    let change = Change {
-        added,
-        added_manifest: Some(manifest),
-        removed: BTreeSet::new(),
-        operation: Operation::Append,
-    };
+    let change =
+        Change { added, added_manifest: None, removed: BTreeSet::new(), operation: Operation::Append };
     let context = Context {
         store: lake.store(),
         table: name,
-        snapshot_id,
+        snapshot_id: table::snapshot_id(),
         time_us: drafting.commit.time_us,
         summary: &drafting.summary().clone(),
     };

@@ -12,6 +12,7 @@ use crate::error::LakeError;
 use crate::gc::{Tally, remove_leftovers};
 use crate::lake::Lake;
 use crate::names::{CommitId, RefName, TableName};
+use crate::protect::Warrant;
 use crate::reach::{Kind, Walker, give_up};
 use crate::repo::{CommitKind, Head, PublishError, RefOp, RefUpdate};
 use crate::revision::commit_key;
@@ -126,7 +127,7 @@ impl Lake {
                         give_up(self.store(), key, time_us).await?;
                     }
                     let mut dropping = Dropping { files, rows: *rows, time_us };
-                    let mut writer = self.writer(name.clone(), author.to_owned());
+                    let mut writer = self.acting(Warrant::Upkeep).writer(name.clone(), author.to_owned());
                     let made = writer.publish(&mut dropping).await.map_err(LakeError::from_commit)?;
                     made.map_or_else(|| "nothing was left to do".to_owned(), |made| made.id.to_string())
                 }

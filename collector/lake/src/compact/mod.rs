@@ -22,6 +22,7 @@ use std::sync::Arc;
 use crate::error::{CommitError, LakeError};
 use crate::lake::Lake;
 use crate::names::{CommitId, RefName, TableName};
+use crate::protect::Warrant;
 use crate::table::{self, Shape, TableState};
 use crate::writer::{Committed, LakeWriter};
 
@@ -164,7 +165,8 @@ impl Lake {
         }
         let stop = StopFlag::default();
         let prepared = self.prepare_compaction(survey, policy, &stop, progress).await.map_err(failed)?;
-        self.writer(name.clone(), author.to_owned()).compact(prepared, time_us).await.map(Some)
+        let mut writer = self.acting(Warrant::Upkeep).writer(name.clone(), author.to_owned());
+        writer.compact(prepared, time_us).await.map(Some)
     }
 
     /// Does the long part of what a survey found: reads, merges, encodes and stores. Nothing is visible yet.

@@ -42,6 +42,7 @@ impl Plan for Compacting {
         (self.dropped, self.files, self.bytes_in) = (Vec::new(), (0, 0), 0);
         let mut drafting = Drafting::on(lake, author, base, CommitKind::Compact, self.time_us);
         let (mut tables, mut bytes) = (0, 0);
+        base.need_all(lake, self.tables.keys()).await?;
         for (name, all) in &self.tables {
             let fits = check(lake, base, &mut self.index, name, all).await?;
             let mut fitting = Vec::new();

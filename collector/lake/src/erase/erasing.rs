@@ -13,7 +13,6 @@ use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::TableName;
 use crate::repo::{CommitKind, RefOp};
-use crate::store::Stage;
 use crate::table::{self, Change, Context};
 use crate::writer::{Base, Draft, Drafting, Plan};
 
@@ -58,8 +57,8 @@ impl Plan for Erasing<'_> {
         let Some(parent) = base.commit.clone() else { return Ok(None) };
         let mut drafting = Drafting::on(lake, author, base, CommitKind::Erase, self.time_us);
         self.rows.clear();
+        base.need_all(lake, parent.tables.keys()).await?;
         for name in parent.tables.keys() {
-            base.need(lake, name).await?;
             let Some(state) = base.tables.get(name) else { continue };
             let tell = &mut *self.tell;
             let found =
@@ -71,25 +70,17 @@ impl Plan for Erasing<'_> {
             let added: Vec<DataFile> =
                 found.values().flat_map(|rewritten| rewritten.added.iter().cloned()).collect();
             let removed: BTreeSet<String> = found.into_keys().collect();
-            let (stage, snapshot_id) = (Stage::default(), table::snapshot_id());
-            let (added_manifest, operation) = match added.is_empty() {
-                true => (None, Operation::Delete),
-                false => {
-                    let made = table::manifest_of(&stage, name, &state.metadata, snapshot_id, &added).await?;
-                    (Some(made), Operation::Overwrite)
-                }
-            };
+            let operation = if added.is_empty() { Operation::Delete } else { Operation::Overwrite };
             let context = Context {
                 store: lake.store(),
                 table: name,
-                snapshot_id,
+                snapshot_id: table::snapshot_id(),
                 time_us: self.time_us,
                 summary: drafting.summary(),
             };
-            let change = Change { added, added_manifest, removed, operation };
+            let change = Change { added, added_manifest: None, removed, operation };
             let built = table::change(&context, state, &change).await?;
             drafting.put(name, built);
-            stage.take().into_iter().for_each(|(url, bytes)| drafting.object(url, bytes));
         }
         let commit = &mut drafting.commit;
         commit.message = self.message();

@@ -22,6 +22,7 @@ pub use self::scope::Erasure;
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::{CommitId, RefName, TableName};
+use crate::protect::Warrant;
 use crate::reach::tags_of;
 use crate::repo::{canonical, tag_key};
 
@@ -156,7 +157,11 @@ impl Lake {
             }
             for name in new {
                 let mut plan = Erasing::new(erasure, report.id, time_us, &mut files, &mut *tell);
-                let made = self.writer(name.clone(), author.to_owned()).publish(&mut plan).await;
+                let made = self
+                    .acting(Warrant::Upkeep)
+                    .writer(name.clone(), author.to_owned())
+                    .publish(&mut plan)
+                    .await;
                 let rows = plan.rows();
                 if let Some(made) = made.map_err(LakeError::from_commit)? {
                     report.commits.insert(name.clone(), made.id);

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::{CommitId, NameError, RefName, TableName};
+use crate::protect::Warrant;
 use crate::reach::DAY_US;
 use crate::repo::{CommitKind, RefOp};
 use crate::table::{self, Change, Context, TS};
@@ -116,7 +117,8 @@ impl Lake {
             rule.check()?;
         }
         let mut plan = Expiring { rules, now_us, dry_run, dropped: BTreeMap::new() };
-        let made = self.writer(name.clone(), author.to_owned()).publish(&mut plan).await;
+        let made =
+            self.acting(Warrant::Upkeep).writer(name.clone(), author.to_owned()).publish(&mut plan).await;
         let made = made.map_err(LakeError::from_commit)?;
         Ok(RetentionReport { commit: made.map(|made| made.id), tables: plan.dropped })
     }

@@ -23,12 +23,15 @@ const LIST_VERSION: u32 = 1;
 /// Most objects of one run: their list stays below 50 MB in the store and in memory. The next run takes the rest.
 const CONDEMNED_MAX: usize = 250_000;
 
-/// Objects deleted with one call: what object stores take at most.
-const BATCH_OBJECTS: usize = 1000;
+/// Objects deleted between two looks at the lease: ten requests of a thousand at once, which is what object stores take.
+const BATCH_OBJECTS: usize = 10_000;
 
 /// Where collectable objects lie, in the order they are listed in: commits first, so that a list that is full never
 /// holds the files of a commit that is not on it and could still be named. They are deleted the other way round.
-const PLACES: [&str; 4] = ["_repo/commits", "t", "blobs", "_repo/state"];
+///
+/// With each place, how many levels of folders are listed apart, at once: `t/<namespace>/<table>` holds nearly all there is,
+/// and a listing hands out its thousand keys a page one page after the other.
+const PLACES: [(&str, u32); 4] = [("_repo/commits", 0), ("t", 2), ("blobs", 0), ("_repo/state", 0)];
 
 /// Listed objects between two tellings.
 const TELL_EVERY: u64 = 1000;
@@ -81,8 +84,8 @@ pub(super) async fn list(
 ) -> Result<Condemned, LakeError> {
     let mut condemned = Condemned::default();
     let mut listed = 0;
-    for place in PLACES {
-        let mut objects = store.list(place);
+    for (place, levels) in PLACES {
+        let mut objects = store.list_apart(place, levels).await?;
         while let Some(object) = objects.try_next().await? {
             listed += 1;
             if listed % TELL_EVERY == 0 {

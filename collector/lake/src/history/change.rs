@@ -13,7 +13,6 @@ use super::rows;
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::TableName;
-use crate::store::Stage;
 use crate::table::{self, Change, Context, Drafted, EncodedFile, TableState};
 use crate::writer::Drafting;
 
@@ -160,12 +159,6 @@ async fn produce(
     let snapshot_id = table::snapshot_id();
     let mut added: Vec<_> = delta.added.values().map(|live| live.file.clone()).collect();
     added.extend(encoded.iter().map(|file| file.data_file.clone()));
-    let stage = Stage::default();
-    let added_manifest = if added.is_empty() {
-        None
-    } else {
-        Some(table::manifest_of(&stage, name, &drafted.draft, snapshot_id, &added).await?)
-    };
     let removed: BTreeSet<String> = delta.removed_urls();
     let operation = match (added.is_empty(), removed.is_empty()) {
         (_, true) => Operation::Append,
@@ -183,13 +176,10 @@ async fn produce(
     let stats = &mut drafting.commit.stats;
     stats.rows += added.iter().map(|file| file.record_count()).sum::<u64>();
     stats.bytes += added.iter().map(|file| file.file_size_in_bytes()).sum::<u64>();
-    let change = Change { added, added_manifest, removed, operation };
+    let change = Change { added, added_manifest: None, removed, operation };
     let built = table::produce(&context, drafted, onto.as_ref(), &change).await?;
     for file in encoded {
         drafting.object(file.data_file.file_path().to_owned(), file.bytes);
-    }
-    for (url, bytes) in stage.take() {
-        drafting.object(url, bytes);
     }
     drafting.put(name, built);
     Ok(())

@@ -10,7 +10,7 @@ use iceberg::spec::{DataContentType, DataFile, ManifestFile};
 use crate::error::LakeError;
 use crate::names::TableName;
 use crate::store::LakeStore;
-use crate::table::TableState;
+use crate::table::{TableState, read_manifest};
 
 /// Manifests read at once.
 const READS_MAX: usize = 8;
@@ -93,16 +93,11 @@ async fn listed(
     table: &TableName,
     manifests: Vec<&ManifestFile>,
 ) -> Result<Files, LakeError> {
-    let file_io = store.file_io();
     let reads: Vec<BoxFuture<'_, Result<Files, LakeError>>> = manifests
         .into_iter()
         .map(|listed| {
-            let file_io = file_io.clone();
             async move {
-                let manifest = listed
-                    .load_manifest(&file_io)
-                    .await
-                    .map_err(LakeError::iceberg(format!("read manifest of {table}")))?;
+                let manifest = read_manifest(store, table, listed).await?;
                 let alive = manifest.entries().iter().filter(|entry| entry.is_alive());
                 Ok(alive
                     .map(|entry| {

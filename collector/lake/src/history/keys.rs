@@ -18,7 +18,7 @@ use crate::names::TableName;
 use crate::store::LakeStore;
 
 /// The columns of the key. `seq` makes a table one of samples; texts a table lacks count as empty.
-const TEXTS: [&str; 3] = ["device", "epoch", "stream"];
+pub(super) const TEXTS: [&str; 3] = ["device", "epoch", "stream"];
 pub(super) const SEQ: &str = "seq";
 
 /// Files whose keys are read at once.
@@ -78,6 +78,20 @@ impl Keys {
             other.missing_in(whose, seqs).into_iter().for_each(|run| out.insert(whose, run));
         }
         out
+    }
+
+    /// Whether any of them is of somebody within `texts` (least and greatest device, epoch and stream, where known) and has
+    /// one of `seqs`.
+    pub(super) fn meets(&self, texts: &[Option<(String, String)>; 3], seqs: Option<&Range<u64>>) -> bool {
+        let within = |whose: &Whose| {
+            let mut both = whose.iter().zip(texts);
+            both.all(|(text, bounds)| bounds.as_ref().is_none_or(|(lo, hi)| lo <= text && text <= hi))
+        };
+        let has = |of: &IntervalSet| match seqs {
+            None => !of.is_empty(),
+            Some(seqs) => !of.present_in(seqs.clone()).is_empty(),
+        };
+        self.of.iter().any(|(whose, of)| within(whose) && has(of))
     }
 
     /// What is in both.

@@ -1,6 +1,8 @@
 //! Rows of `ops.ledger` for samples that leave a ref or come back. A sample that left is *withdrawn*: known, not in the
 //! table, and not taken in again by itself; one that came back is *held* again. The newest row of a sample is its state.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -11,10 +13,13 @@ use arrow_array::{
 };
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
-use iceberg::spec::{PrimitiveLiteral, TableMetadata};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use iceberg::expr::{Predicate, Reference};
+use iceberg::spec::{Datum, PrimitiveLiteral, TableMetadata};
 
-use super::files::Files;
-use super::keys::{Keys, Whose, devices, text_at};
+use super::files::{Files, LiveFile};
+use super::keys::{Keys, TEXTS, Whose, devices, text_at};
 use super::rows;
 use crate::error::LakeError;
 use crate::names::TableName;
@@ -29,6 +34,12 @@ const WITHDRAWN: &str = "withdrawn";
 
 /// Columns without which a table of that name is somebody else's.
 const NEEDED: [&str; 8] = ["device", "epoch", "stream", "seq_lo", "seq_hi", "state", TS, "ts_ns"];
+
+/// Ledger files read at once.
+const READS_MAX: usize = 8;
+
+/// Devices that a condition on rows names; of more, their seqs alone decide what is fetched.
+const DEVICES_NAMED_MAX: usize = 100;
 
 /// A row on its way: of which it is a copy, for which seqs, in which state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +68,8 @@ pub(super) fn is_ledger(metadata: &TableMetadata) -> bool {
 }
 
 /// Rows to be appended so that every sample of `leave` is withdrawn and every one of `come` held; those that are so
-/// already are left out. `files` are the ledger's. Reads only files that can say something of these samples.
+/// already are left out. `files` are the ledger's. Of them only those are read whose bounds let them tell of these samples:
+/// the commits that brought them, and the compacted files of their days.
 pub(super) async fn moved(
     store: &LakeStore,
     metadata: &TableMetadata,
@@ -69,22 +81,23 @@ pub(super) async fn moved(
     if leave.is_empty() && come.is_empty() {
         return Ok(None);
     }
-    let table = TableName::new(LEDGER)?;
     let wrong = |e: arrow_schema::ArrowError| LakeError::corrupt(LEDGER, e);
-    let mut batches = Vec::new();
-    for live in files.values().filter(|live| live.is_data()) {
-        if may_tell(metadata, live, leave, come) {
-            batches.extend(rows::read(store, &table, metadata, live, None).await?);
-        }
+    let told = |live: &&LiveFile| live.is_data() && Bounds::of(metadata, live).may_tell(leave, come);
+    let telling: Vec<&LiveFile> = files.values().filter(told).collect();
+    let condition = about(leave, come);
+    let mut batches = read(store, metadata, &telling, condition.as_ref()).await?;
+    if batches.iter().all(|batch| batch.num_rows() == 0) && !leave.is_empty() {
+        // Nothing is known of them: only a row of those devices can tell what their rows look like.
+        let of_devices =
+            |live: &&LiveFile| live.is_data() && Bounds::of(metadata, live).anywhere().may_tell(leave, come);
+        let smallest = files.values().filter(of_devices).min_by_key(|live| live.file.record_count());
+        batches = read(store, metadata, &Vec::from_iter(smallest), None).await?;
     }
-    let Some(first) = batches.first() else {
-        // Nothing is known of them: only a ledger with rows can tell what its rows look like.
-        return Ok(None);
-    };
+    let Some(first) = batches.first() else { return Ok(None) };
     let all = concat_batches(&first.schema(), &batches).map_err(wrong)?;
     let known = known(&all);
     let entries = decide(&known, leave, come);
-    if entries.is_empty() {
+    if entries.is_empty() || all.num_rows() == 0 {
         return Ok(None);
     }
     let newest = known.iter().map(|known| known.ts_ns).max().unwrap_or(i64::MIN);
@@ -93,23 +106,85 @@ pub(super) async fn moved(
         .map_err(wrong)
 }
 
-/// Samples that only come back are in question only where something was ever withdrawn.
-fn may_tell(metadata: &TableMetadata, live: &super::files::LiveFile, leave: &Keys, come: &Keys) -> bool {
-    let bounds = |name: &str| {
-        let id = metadata.current_schema().field_id_by_name(name)?;
-        let text = |datum: Option<&iceberg::spec::Datum>| match datum?.literal() {
+/// Rows of these files that meet `condition`, in the order of the files.
+async fn read(
+    store: &LakeStore,
+    metadata: &TableMetadata,
+    files: &[&LiveFile],
+    condition: Option<&Predicate>,
+) -> Result<Vec<RecordBatch>, LakeError> {
+    let table = TableName::new(LEDGER)?;
+    let table = &table;
+    let reads: Vec<BoxFuture<'_, Result<Vec<RecordBatch>, LakeError>>> = files
+        .iter()
+        .map(|live| rows::read_where(store, table, metadata, live, None, condition).boxed())
+        .collect();
+    let found: Vec<_> = futures::stream::iter(reads).buffered(READS_MAX).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// What a row must meet to tell of these samples, as far as one condition can say: the row groups of a day's file that hold
+/// other seqs are not fetched.
+fn about(leave: &Keys, come: &Keys) -> Option<Predicate> {
+    let runs = || leave.runs().chain(come.runs()).map(|(_, run)| run);
+    let (least, beyond) = (runs().map(|run| run.start).min()?, runs().map(|run| run.end).max()?);
+    // Beyond the greatest long nothing compares as a seq does.
+    let (least, beyond) = (i64::try_from(least).ok()?, i64::try_from(beyond).ok()?);
+    let reaches = Reference::new("seq_hi").greater_than_or_equal_to(Datum::long(least));
+    let seqs = Reference::new("seq_lo").less_than(Datum::long(beyond)).and(reaches);
+    let of: BTreeSet<&str> = devices(leave).union(&devices(come)).copied().collect();
+    if of.len() > DEVICES_NAMED_MAX {
+        return Some(seqs);
+    }
+    Some(seqs.and(Reference::new("device").is_in(of.into_iter().map(Datum::string))))
+}
+
+/// What the manifest says of a ledger file.
+#[derive(Debug)]
+struct Bounds {
+    /// Least and greatest device, epoch and stream.
+    texts: [Option<(String, String)>; 3],
+    /// From the least first seq to the greatest last one.
+    seqs: Option<Range<u64>>,
+    all_held: bool,
+}
+
+impl Bounds {
+    fn of(metadata: &TableMetadata, live: &LiveFile) -> Bounds {
+        let least =
+            |name: &str| live.file.lower_bounds().get(&metadata.current_schema().field_id_by_name(name)?);
+        let greatest =
+            |name: &str| live.file.upper_bounds().get(&metadata.current_schema().field_id_by_name(name)?);
+        let text = |datum: Option<&Datum>| match datum?.literal() {
             PrimitiveLiteral::String(text) => Some(text.clone()),
             _ => None,
         };
-        text(live.file.lower_bounds().get(&id)).zip(text(live.file.upper_bounds().get(&id)))
-    };
-    let all_held = bounds("state").is_some_and(|(lo, hi)| lo == HELD && hi == HELD);
-    if leave.is_empty() && all_held {
-        return false;
+        let seq = |datum: Option<&Datum>| match datum?.literal() {
+            PrimitiveLiteral::Long(seq) => u64::try_from(*seq).ok(),
+            _ => None,
+        };
+        let texts = |name: &str| text(least(name)).zip(text(greatest(name)));
+        let seqs = seq(least("seq_lo")).zip(seq(greatest("seq_hi")));
+        Bounds {
+            texts: TEXTS.map(texts),
+            seqs: seqs.map(|(lo, hi)| lo..hi.saturating_add(1)),
+            all_held: texts("state").is_some_and(|(lo, hi)| lo == HELD && hi == HELD),
+        }
     }
-    let Some((lo, hi)) = bounds("device") else { return true };
-    let within = |device: &&str| lo.as_str() <= *device && *device <= hi.as_str();
-    devices(leave).iter().any(within) || devices(come).iter().any(within)
+
+    /// The same devices, any of their samples.
+    fn anywhere(self) -> Bounds {
+        let [device, ..] = self.texts;
+        Bounds { texts: [device, None, None], seqs: None, ..self }
+    }
+
+    /// Samples that only come back are in question only where something was ever withdrawn.
+    fn may_tell(&self, leave: &Keys, come: &Keys) -> bool {
+        if leave.is_empty() && self.all_held {
+            return false;
+        }
+        leave.meets(&self.texts, self.seqs.as_ref()) || come.meets(&self.texts, self.seqs.as_ref())
+    }
 }
 
 fn known(rows: &RecordBatch) -> Vec<Known> {
@@ -209,7 +284,6 @@ fn rendered(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ops::Range;
 
     fn whose() -> Whose {
         ["pi".to_owned(), "e".to_owned(), "imu".to_owned()]

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`walk`] | ancestors: log with all parents, merge base, and where kept history ends |
 //! | [`diff`] | two commits, table by table and file by file |
+//! | [`added`] | rows of the files one commit has and another has not |
 //! | [`files`] | live files of a table, and what two states differ in |
 //! | [`keys`] | which samples a set of files holds, by (device, epoch, stream, seq) |
 //! | [`ledger`] | rows of `ops.ledger` for samples that leave a ref or come back |
@@ -17,6 +18,7 @@
 //! | [`change`] | a table's next state from a list of files that come and go |
 //! | [`merge`], [`pick`], [`revert`], [`rollback`] | the verbs |
 
+mod added;
 mod books;
 mod change;
 mod coverage;

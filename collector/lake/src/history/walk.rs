@@ -48,22 +48,40 @@ fn followed(commit: &CommitObject) -> &[CommitId] {
     if commit.kind == CommitKind::Erase { &[] } else { &commit.parents }
 }
 
+/// What a line has below a commit.
+#[derive(Debug)]
+pub(crate) enum Below {
+    /// The parent.
+    Parent(CommitObject),
+    /// The parent is no longer kept; the next older commit of the line that is.
+    Thinned(CommitObject),
+    /// Nothing that is kept.
+    Ends,
+}
+
 /// Reads the parent in this place of `child`, or what was kept of the line below it.
+pub(crate) async fn below(lake: &Lake, child: &CommitObject, parent: &CommitId) -> Result<Below, LakeError> {
+    if let Some(commit) = kept(lake, parent).await? {
+        return Ok(Below::Parent(commit));
+    }
+    if child.parents.first() != Some(parent) {
+        return Ok(Below::Ends);
+    }
+    match lake.kept_below(child).await? {
+        Some(below) => lake.commit_object(&below).await.map(Below::Thinned),
+        None => Ok(Below::Ends),
+    }
+}
+
 async fn parent_of(
     lake: &Lake,
     child: &CommitObject,
     parent: &CommitId,
 ) -> Result<Option<CommitObject>, LakeError> {
-    if let Some(commit) = kept(lake, parent).await? {
-        return Ok(Some(commit));
-    }
-    if child.parents.first() != Some(parent) {
-        return Ok(None);
-    }
-    match lake.kept_below(child).await? {
-        Some(below) => lake.commit_object(&below).await.map(Some),
-        None => Ok(None),
-    }
+    Ok(match below(lake, child, parent).await? {
+        Below::Parent(commit) | Below::Thinned(commit) => Some(commit),
+        Below::Ends => None,
+    })
 }
 
 const OURS: u8 = 1;

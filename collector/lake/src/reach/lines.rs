@@ -16,10 +16,10 @@ use super::{Keep, KeySet, lost};
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::{CommitId, RefName};
-use crate::repo::{CommitKind, Head, RefOp, heads_folder, seq_of, tags_folder};
+use crate::repo::{CommitKind, Head, RefOp, heads_folder, is_single_use, seq_of};
 use crate::revision::commit_key;
 
-/// Commits read at once.
+/// Commits or refs read at once: a thousand branches in some sixty round trips.
 const READS_MAX: usize = 32;
 
 /// What a survey of all refs found.
@@ -105,15 +105,19 @@ impl<'a> Survey<'a> {
     }
 
     async fn refs(&mut self, store_us: i64) -> Result<(), LakeError> {
-        for (name, young) in refs_of(self.lake, store_us - self.keep.reflog_us).await? {
-            let entries = self.lake.refs().history(&name, young.max(1)).await?;
+        let logs = logs(self.lake, store_us - self.keep.reflog_us).await?;
+        let named: Vec<CommitId> =
+            logs.iter().flat_map(|(_, entries)| entries).filter_map(|entry| entry.commit.clone()).collect();
+        self.load(&named).await?;
+        for (name, entries) in logs {
             let Some(newest) = entries.first() else { continue };
             self.lines.newest.insert(name.clone(), newest.seq);
             if newest.commit.is_some() {
                 self.lines.heads.push((name.clone(), newest.clone()));
             }
-            let named: Vec<CommitId> = entries.iter().filter_map(|entry| entry.commit.clone()).collect();
-            self.load(&named).await?;
+            // A staging branch that is gone again parts no lines: where it began would be kept for ever with every
+            // candidate. Its young entries keep what they name, as all do.
+            let is_over = newest.commit.is_none() && is_single_use(&name);
             for entry in &entries {
                 let Some(id) = &entry.commit else { continue };
                 self.miss(id);
@@ -121,7 +125,7 @@ impl<'a> Survey<'a> {
                     Some(node) => self.live.insert(id.clone(), node.time_us),
                     None => self.live.insert(id.clone(), entry.time_us),
                 };
-                if entry.op == RefOp::Create {
+                if entry.op == RefOp::Create && !is_over {
                     self.points.insert(id.clone());
                 }
                 // What stood here before the erasure is not to be had back.
@@ -378,15 +382,21 @@ impl Lines {
     /// Commits that refs and tags have come to name since the survey or the last such look.
     pub(crate) async fn named_since(&mut self, lake: &Lake) -> Result<Vec<CommitId>, LakeError> {
         let mut found = Vec::new();
-        for key in lake.store().folders_in(heads_folder()).await? {
-            let Ok(name) = RefName::from_key(&key) else { continue };
-            let Some(head) = lake.head(&name).await? else { continue };
-            let seen = self.newest.insert(name.clone(), head.seq).unwrap_or(0);
-            let newer = usize::try_from(head.seq.saturating_sub(seen)).unwrap_or(usize::MAX);
-            if newer > 0 {
-                let entries = lake.refs().history(&name, newer).await?;
-                found.extend(entries.into_iter().filter_map(|entry| entry.commit));
+        let newest = &self.newest;
+        let looked = each_ref(lake, |name| {
+            let seen = newest.get(&name).copied().unwrap_or(0);
+            async move {
+                let Some(head) = lake.head(&name).await? else { return Ok(None) };
+                let newer = usize::try_from(head.seq.saturating_sub(seen)).unwrap_or(usize::MAX);
+                let entries = if newer > 0 { lake.refs().history(&name, newer).await? } else { Vec::new() };
+                Ok(Some((name, head.seq, entries)))
             }
+            .boxed()
+        });
+        let looked = looked.await?;
+        for (name, seq, entries) in looked.into_iter().flatten() {
+            self.newest.insert(name, seq);
+            found.extend(entries.into_iter().filter_map(|entry| entry.commit));
         }
         let tags = tags_of(lake).await?;
         found.extend(tags.iter().filter(|tag| !self.tags.contains(tag)).map(|(_, id)| id.clone()));
@@ -421,37 +431,46 @@ impl Lines {
     }
 }
 
-/// Every ref that ever was, with how many of its newest entries the store took since `since_us`.
-async fn refs_of(lake: &Lake, since_us: i64) -> Result<Vec<(RefName, usize)>, LakeError> {
-    let mut refs = Vec::new();
-    for key in lake.store().folders_in(heads_folder()).await? {
-        let Ok(name) = RefName::from_key(&key) else { continue };
-        let mut entries: Vec<(u64, i64)> = lake
-            .store()
-            .list(&format!("{}/{key}", heads_folder()))
-            .try_filter_map(|listed| {
-                let seq = listed.key.rsplit('/').next().and_then(seq_of);
-                futures::future::ready(Ok(seq.map(|seq| (seq, listed.stored_us))))
-            })
-            .try_collect()
-            .await?;
-        entries.sort_unstable_by(|a, b| b.cmp(a));
-        // Up to the oldest young one: an entry's age may disagree with its number by a little.
-        let young = entries.iter().rposition(|(_, stored_us)| *stored_us >= since_us).map_or(0, |at| at + 1);
-        refs.push((name, young));
-    }
-    Ok(refs)
+/// Every ref that ever was, with its entries that the store took since `since_us`, newest first; the newest in any case.
+async fn logs(lake: &Lake, since_us: i64) -> Result<Vec<(RefName, Vec<Head>)>, LakeError> {
+    each_ref(lake, |name| {
+        async move {
+            let mut entries: Vec<(u64, i64)> = lake
+                .store()
+                .list(&format!("{}/{}", heads_folder(), name.key()))
+                .try_filter_map(|listed| {
+                    let seq = listed.key.rsplit('/').next().and_then(seq_of);
+                    futures::future::ready(Ok(seq.map(|seq| (seq, listed.stored_us))))
+                })
+                .try_collect()
+                .await?;
+            entries.sort_unstable_by(|a, b| b.cmp(a));
+            // Up to the oldest young one: an entry's age may disagree with its number by a little.
+            let young = entries.iter().rposition(|(_, stored_us)| *stored_us >= since_us);
+            let young = young.map_or(1, |at| at + 1);
+            Ok((name.clone(), lake.refs().history(&name, young).await?))
+        }
+        .boxed()
+    })
+    .await
+}
+
+/// Asks something of every ref that ever was, some at once; in order of their keys.
+pub(crate) async fn each_ref<'a, T: Send + 'a>(
+    lake: &'a Lake,
+    ask: impl Fn(RefName) -> BoxFuture<'a, Result<T, LakeError>>,
+) -> Result<Vec<T>, LakeError> {
+    let mut names = lake.store().folders_in(heads_folder()).await?;
+    names.sort_unstable();
+    let asked: Vec<BoxFuture<'a, _>> =
+        names.iter().filter_map(|key| RefName::from_key(key).ok()).map(ask).collect();
+    futures::stream::iter(asked).buffered(READS_MAX).try_collect().await
 }
 
 /// All tags with what they name.
 pub(crate) async fn tags_of(lake: &Lake) -> Result<Vec<(RefName, CommitId)>, LakeError> {
-    let mut tags = Vec::new();
-    for file in lake.store().names_in(tags_folder()).await? {
-        let Some(Ok(name)) = file.strip_suffix(".json").map(RefName::from_key) else { continue };
-        if let Some(id) = lake.refs().tagged(&name).await? {
-            tags.push((name, id));
-        }
-    }
+    let tags = lake.tags().await?;
+    let mut tags: Vec<(RefName, CommitId)> = tags.into_iter().map(|tag| (tag.name, tag.commit)).collect();
     tags.sort();
     Ok(tags)
 }

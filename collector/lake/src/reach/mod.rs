@@ -18,7 +18,7 @@ mod shelf;
 pub use found::Kind;
 pub(crate) use found::{Damage, Found, Visitor};
 pub(crate) use keys::{KeySet, give_up, lost, number_of};
-pub(crate) use lines::{Lines, survey, tags_of};
+pub(crate) use lines::{Lines, each_ref, survey, tags_of};
 pub(crate) use objects::Walker;
 pub(crate) use shelf::{DAY_US, HOUR_US};
 

@@ -13,4 +13,6 @@ pub use commit::{
 pub use refs::{
     Head, Pruned, PublishError, REFLOG_AGE_US_MIN, REFLOG_KEPT_MIN, RefOp, RefStore, RefUpdate, Tag,
 };
-pub(crate) use refs::{ObjectStoreRefs, entry_key, heads_folder, seq_of, tag_key, tags_folder};
+pub(crate) use refs::{
+    ObjectStoreRefs, entry_key, heads_folder, is_single_use, seq_of, tag_key, tags_folder,
+};

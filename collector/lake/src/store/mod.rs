@@ -9,6 +9,7 @@ mod cloud;
 mod contract;
 mod newest;
 mod place;
+mod recent;
 mod stage;
 mod storage;
 mod sweep;
@@ -33,6 +34,7 @@ use crate::error::LakeError;
 pub(crate) use newest::Pages;
 pub(crate) use place::Place;
 pub use place::Service;
+pub use recent::ManifestsKept;
 pub(crate) use stage::Stage;
 pub(crate) use sweep::Listed;
 pub use trouble::{Trouble, TroubleKind};
@@ -71,6 +73,8 @@ pub(crate) struct Inner {
     pages: Option<Pages>,
     /// The folder, on a local disk.
     root: Option<PathBuf>,
+    /// Manifests in memory.
+    recent: recent::Recent,
 }
 
 impl Drop for Inner {
@@ -100,7 +104,8 @@ impl LakeStore {
         root: Option<PathBuf>,
     ) -> LakeStore {
         let location = location.trim_end_matches('/').to_owned();
-        let inner = Arc::new(Inner { location, instance: Uuid::new_v4(), service, objects, pages, root });
+        let (instance, recent) = (Uuid::new_v4(), recent::Recent::default());
+        let inner = Arc::new(Inner { location, instance, service, objects, pages, root, recent });
         storage::register(inner.instance, &inner);
         LakeStore { inner }
     }
@@ -231,6 +236,23 @@ impl LakeStore {
     /// Reads an object whole; none if it is not there.
     pub(crate) async fn read(&self, key: &str) -> Result<Option<Bytes>, LakeError> {
         self.inner.read(key).await.map_err(|e| self.failed("read", key, e))
+    }
+
+    /// Manifests in memory, by URL.
+    pub(crate) fn recent(&self) -> &recent::Recent {
+        &self.inner.recent
+    }
+
+    /// The bytes of the manifest at `url`, from memory if they are there.
+    pub(crate) async fn manifest(&self, url: &str) -> Result<Bytes, LakeError> {
+        if let Some(bytes) = self.recent().get(url) {
+            return Ok(bytes);
+        }
+        let key = self.key_of(url)?;
+        let bytes = self.read(&key).await?;
+        let bytes = bytes.ok_or_else(|| LakeError::corrupt(&key, "the manifest is gone"))?;
+        self.recent().keep(url, bytes.clone());
+        Ok(bytes)
     }
 
     /// True if there is such an object.

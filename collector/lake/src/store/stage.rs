@@ -27,6 +27,11 @@ impl Stage {
         OutputFile::new(Arc::new(self.clone()), url.to_owned())
     }
 
+    /// The bytes written under a URL.
+    pub(crate) fn get(&self, url: &str) -> Option<Bytes> {
+        lock(&self.files).get(url).cloned()
+    }
+
     /// Everything written so far, leaving the drawer empty.
     pub(crate) fn take(&self) -> BTreeMap<String, Bytes> {
         std::mem::take(&mut *lock(&self.files))

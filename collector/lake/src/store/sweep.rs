@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 
 use super::{LakeStore, parse};
 use crate::error::LakeError;
+
+/// Folders listed at once: a lake has some dozen tables, and stores answer so many listings without a word.
+const LISTS_MAX: usize = 16;
 
 /// One object as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +46,40 @@ impl LakeStore {
             Ok(prefix) => self.inner.objects.list(Some(&prefix)).map_ok(Listed::from).map_err(fail).boxed(),
             Err(e) => futures::future::ready(Err(fail(e))).into_stream().boxed(),
         }
+    }
+
+    /// As [`LakeStore::list`], with the folders `levels` below listed at the same time, some at once.
+    pub(crate) async fn list_apart(
+        &self,
+        folder: &str,
+        levels: u32,
+    ) -> Result<BoxStream<'static, Result<Listed, LakeError>>, LakeError> {
+        let mut folders = vec![folder.to_owned()];
+        let mut between: Vec<Result<Listed, LakeError>> = Vec::new();
+        for _ in 0..levels {
+            let lists: Vec<BoxFuture<'_, _>> =
+                folders.iter().map(|folder| self.level(folder).boxed()).collect();
+            let mut lists = futures::stream::iter(lists).buffer_unordered(LISTS_MAX);
+            let mut below = Vec::new();
+            while let Some((objects, folders)) = lists.try_next().await? {
+                between.extend(objects.into_iter().map(Ok));
+                below.extend(folders);
+            }
+            drop(lists);
+            folders = below;
+        }
+        let lists: Vec<_> = folders.iter().map(|folder| self.list(folder)).collect();
+        let below = futures::stream::iter(lists).flatten_unordered(LISTS_MAX);
+        Ok(futures::stream::iter(between).chain(below).boxed())
+    }
+
+    /// Objects and folders directly below a folder key.
+    async fn level(&self, folder: &str) -> Result<(Vec<Listed>, Vec<String>), LakeError> {
+        let fail = |e| LakeError::store("list", folder, e);
+        let path = parse(folder).map_err(fail)?;
+        let listed = self.inner.objects.list_with_delimiter(Some(&path)).await.map_err(fail)?;
+        let folders = listed.common_prefixes.iter().map(ToString::to_string).collect();
+        Ok((listed.objects.into_iter().map(Listed::from).collect(), folders))
     }
 
     /// One object's size and age; none if it is not there.

@@ -17,7 +17,7 @@ pub(crate) use encode::{EncodedFile, FileEncoder, encode, encode_file, rows_with
 pub(crate) use level::Level;
 pub(crate) use produce::{
     Built, Change, Context, SNAPSHOTS_MAX, TableState, change, has_live, load, manifest_of, produce,
-    read_manifest, snapshot_id,
+    read_ahead, read_manifest, snapshot_id,
 };
 pub(crate) use rows::{DAY_US, by_day, conform, failed};
 pub(crate) use schema::{Drafted, FIELD_IDS, columns, create, evolve, kept, with_field_ids};

@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
@@ -81,6 +81,12 @@ impl KeyClass {
     }
 }
 
+/// Objects of one page of a listing or one request to delete, as S3 has it.
+const PAGE: usize = 1000;
+
+/// Requests to delete that are under way at once, as `object_store` has it for S3.
+const DELETES_AT_ONCE: usize = 20;
+
 /// What was counted since the last reset.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Requests {
@@ -93,6 +99,8 @@ pub struct Requests {
     /// Round trips one after the other: a request that began after another's answer is one deeper than it. On a store
     /// whose latency rules, the time of a verb is this many round trips.
     pub waves: u64,
+    /// Most requests that were on their way at once.
+    pub at_once: u64,
 }
 
 impl Requests {
@@ -112,6 +120,7 @@ struct State {
     seen: Requests,
     /// The deepest request that was answered.
     answered: u64,
+    pending: u64,
     /// Grows with each reset: what began before it says nothing after it.
     round: u64,
 }
@@ -181,6 +190,8 @@ impl Pending {
         let class = key.map_or(KeyClass::Other, |key| KeyClass::of(key.as_ref()));
         *held.seen.by_kind.entry((verb, class)).or_default() += 1;
         let depth = held.answered + 1;
+        held.pending += 1;
+        held.seen.at_once = held.seen.at_once.max(held.pending);
         held.seen.waves = held.seen.waves.max(depth);
         Pending { state: Arc::clone(state), depth, round: held.round }
     }
@@ -191,6 +202,7 @@ impl Drop for Pending {
         let mut state = lock(&self.state);
         if state.round == self.round {
             state.answered = state.answered.max(self.depth);
+            state.pending = state.pending.saturating_sub(1);
         }
     }
 }
@@ -236,34 +248,54 @@ impl ObjectStore for CountingStore {
         self.below.get_ranges(location, ranges).await
     }
 
+    /// As stores do that delete many with one request.
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let (state, below) = (Arc::clone(&self.state), Arc::clone(&self.below));
-        let latency = self.latency;
-        let deleted = locations.and_then(move |path| {
+        let (state, below, latency) = (Arc::clone(&self.state), Arc::clone(&self.below), self.latency);
+        let deleted = locations.chunks(PAGE).map(move |paths| {
             let (state, below) = (Arc::clone(&state), Arc::clone(&below));
             async move {
-                let _pending = Pending::new(&state, Verb::Delete, Some(&path));
+                let first = paths.iter().find_map(|path| path.as_ref().ok());
+                let _pending = Pending::new(&state, Verb::Delete, first);
                 if let Some(latency) = latency {
                     wait(latency).await;
                 }
-                below.delete(&path).await?;
-                Ok(path)
+                let answers: Vec<Result<Path>> =
+                    below.delete_stream(futures::stream::iter(paths).boxed()).collect().await;
+                futures::stream::iter(answers)
             }
         });
-        deleted.boxed()
+        deleted.buffered(DELETES_AT_ONCE).flatten().boxed()
     }
 
+    /// As stores do that list page by page.
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let pending = Pending::new(&self.state, Verb::List, prefix);
-        let (latency, below) = (self.latency, self.below.list(prefix));
-        let first = async move {
-            if let Some(latency) = latency {
-                wait(latency).await;
+        let (state, latency, prefix) = (Arc::clone(&self.state), self.latency, prefix.cloned());
+        let below = self.below.list(prefix.as_ref());
+        let ask = move || {
+            let pending = Pending::new(&state, Verb::List, prefix.as_ref());
+            async move {
+                if let Some(latency) = latency {
+                    wait(latency).await;
+                }
+                drop(pending);
             }
-            drop(pending);
-            below
         };
-        futures::stream::once(first).flatten().boxed()
+        let first = ask();
+        let more = below.chunks(PAGE).enumerate().then(move |(at, page)| {
+            let asked = (at > 0).then(&ask);
+            async move {
+                if let Some(asked) = asked {
+                    asked.await;
+                }
+                futures::stream::iter(page)
+            }
+        });
+        futures::stream::once(async move {
+            first.await;
+            more.flatten()
+        })
+        .flatten()
+        .boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

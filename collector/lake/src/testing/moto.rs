@@ -4,7 +4,10 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
+
+use object_store::ObjectStore;
 
 use crate::error::LakeError;
 use crate::lake::Lake;
@@ -110,6 +113,14 @@ impl Moto {
     /// As [`Lake::init`].
     pub async fn lake(&self, folder: &str) -> Result<Lake, LakeError> {
         Lake::init_on(self.store(folder)?).await
+    }
+
+    /// Its bucket as a plain store.
+    ///
+    /// # Errors
+    /// As [`Lake::init`].
+    pub fn objects(&self) -> Result<Arc<dyn ObjectStore>, LakeError> {
+        self.store("plain").map(|store| Arc::clone(store.objects()))
     }
 
     pub(crate) fn store(&self, folder: &str) -> Result<LakeStore, LakeError> {

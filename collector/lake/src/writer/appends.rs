@@ -15,8 +15,9 @@ use super::plan::Drafting;
 use crate::budget;
 use crate::error::LakeError;
 use crate::lake::Lake;
-use crate::store::Stage;
-use crate::table::{self, Change, Context, EncodedFile, Shape, TableError};
+use crate::names::TableName;
+use crate::store::{LakeStore, Stage};
+use crate::table::{self, Built, Change, Context, EncodedFile, Shape, TableError};
 
 /// Tables encoded at once: it is work for the CPU. What they hold in memory is bounded in bytes.
 const ENCODERS_MAX: usize = 4;
@@ -77,8 +78,8 @@ impl<'a> Appends<'a> {
     /// Encodes what is not yet encoded for the tables as `base` has them.
     pub(super) async fn prepare(&mut self, lake: &Lake, base: &mut Base) -> Result<(), LakeError> {
         let mut todo = Vec::new();
+        base.need_all(lake, self.tables.iter().map(|table| &table.append.spec.name)).await?;
         for (place, table) in self.tables.iter_mut().enumerate() {
-            base.need(lake, &table.append.spec.name).await?;
             let draft = table.draft(lake, base)?.draft;
             if !table.encoded.as_ref().is_some_and(|encoded| encoded.fits(&draft)) {
                 todo.push((place, table.append.clone(), draft));
@@ -87,7 +88,7 @@ impl<'a> Appends<'a> {
         let encoders: Vec<BoxFuture<'_, _>> = todo
             .into_iter()
             .map(|(place, append, draft)| {
-                async move { Ok::<_, LakeError>((place, encode(append, draft).await?)) }.boxed()
+                async move { Ok::<_, LakeError>((place, encode(lake.store(), append, draft).await?)) }.boxed()
             })
             .collect();
         let encoded: Vec<(usize, Encoded)> =
@@ -124,6 +125,8 @@ impl<'a> Appends<'a> {
             drafting.object(url, bytes);
         }
         let (mut rows, mut bytes) = (0, 0);
+        let (summary, time_us) = (drafting.summary().clone(), drafting.commit.time_us);
+        let mut builds: Vec<BoxFuture<'_, Result<(&TableName, Built), LakeError>>> = Vec::new();
         for append in &self.tables {
             let name = &append.append.spec.name;
             let Some(encoded) = append.encoded.as_ref() else {
@@ -135,17 +138,19 @@ impl<'a> Appends<'a> {
                 removed: BTreeSet::new(),
                 operation: Operation::Append,
             };
-            let context = Context {
-                store: lake.store(),
-                table: name,
-                snapshot_id: encoded.snapshot_id,
-                time_us: drafting.commit.time_us,
-                summary: drafting.summary(),
-            };
-            let drafted = append.draft(lake, base)?;
-            let built = table::produce(&context, drafted, base.tables.get(name), &change).await?;
             rows += change.added.iter().map(|file| file.record_count()).sum::<u64>();
             bytes += change.added.iter().map(|file| file.file_size_in_bytes()).sum::<u64>();
+            let drafted = append.draft(lake, base)?;
+            let snapshot_id = encoded.snapshot_id;
+            let context =
+                Context { store: lake.store(), table: name, snapshot_id, time_us, summary: &summary };
+            let build = async move {
+                Ok((name, table::produce(&context, drafted, base.tables.get(name), &change).await?))
+            };
+            builds.push(build.boxed());
+        }
+        // What one has to read it reads beside the others.
+        for (name, built) in futures::future::try_join_all(builds).await? {
             drafting.put(name, built);
         }
         Ok((rows, bytes))
@@ -170,7 +175,11 @@ impl Append<'_> {
     }
 }
 
-async fn encode(append: TableAppend, draft: Arc<TableMetadata>) -> Result<Encoded, LakeError> {
+async fn encode(
+    store: &LakeStore,
+    append: TableAppend,
+    draft: Arc<TableMetadata>,
+) -> Result<Encoded, LakeError> {
     let name = append.spec.name.clone();
     let shape = Arc::clone(&draft);
     let in_memory = append.batches.iter().map(|batch| batch.get_array_memory_size()).sum();
@@ -182,7 +191,7 @@ async fn encode(append: TableAppend, draft: Arc<TableMetadata>) -> Result<Encode
     let stage = Stage::default();
     let snapshot_id = table::snapshot_id();
     let added: Vec<_> = files.iter().map(|file| file.data_file.clone()).collect();
-    let manifest = table::manifest_of(&stage, &name, &draft, snapshot_id, &added).await?;
+    let manifest = table::manifest_of(store, &stage, &name, &draft, snapshot_id, &added).await?;
     Ok(Encoded {
         location: draft.location().to_owned(),
         schema: Arc::clone(draft.current_schema()),

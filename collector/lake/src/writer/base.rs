@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::{RefName, TableName};
 use crate::repo::{CommitObject, Head};
 use crate::table::{self, TableState};
+
+/// Tables whose states are read at once.
+const READS_MAX: usize = 64;
 
 /// A ref's head with the states of the tables touched so far.
 #[derive(Debug, Default)]
@@ -58,11 +64,29 @@ impl Base {
 
     /// Makes sure that the state of `name` is in memory, if the commit has such a table.
     pub(crate) async fn need(&mut self, lake: &Lake, name: &TableName) -> Result<(), LakeError> {
-        let entry = self.commit.as_ref().and_then(|commit| commit.tables.get(name));
-        if let Some(entry) = entry.filter(|_| !self.tables.contains_key(name)) {
-            let state = table::load(lake.store(), name, entry).await?;
-            self.tables.insert(name.clone(), state);
-        }
+        self.need_all(lake, std::iter::once(name)).await
+    }
+
+    /// The same of many tables, whose states are read at once.
+    pub(crate) async fn need_all<'a>(
+        &mut self,
+        lake: &Lake,
+        names: impl Iterator<Item = &'a TableName>,
+    ) -> Result<(), LakeError> {
+        let Some(commit) = &self.commit else { return Ok(()) };
+        let reads: Vec<BoxFuture<'_, Result<(TableName, TableState), LakeError>>> = names
+            .filter(|name| !self.tables.contains_key(*name))
+            .filter_map(|name| Some((name.clone(), commit.tables.get(name)?)))
+            .map(|(name, entry)| {
+                async move {
+                    let state = table::load(lake.store(), &name, entry).await?;
+                    Ok((name, state))
+                }
+                .boxed()
+            })
+            .collect();
+        let read: Vec<_> = futures::stream::iter(reads).buffer_unordered(READS_MAX).try_collect().await?;
+        self.tables.extend(read);
         Ok(())
     }
 }

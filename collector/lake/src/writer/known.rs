@@ -48,6 +48,10 @@ async fn is_overtaken(
         let Some(parent) = commit.parents.first().filter(|_| !tells(commit.kind, aligned)) else {
             return Ok(true);
         };
+        // Mostly one compaction of one's own is all that came: it need not be read what it follows.
+        if parent == known {
+            return Ok(false);
+        }
         commit = match lake.commit_object(parent).await {
             Ok(commit) => commit,
             // No longer kept: much has come since.

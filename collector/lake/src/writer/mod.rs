@@ -17,14 +17,16 @@ use self::link::Appending;
 
 pub(crate) use self::plan::{Draft, Drafting, Plan};
 pub(crate) use self::rewriting::Rewriting;
+use self::settle::Fate;
 use crate::error::{CommitError, LakeError};
 use crate::lake::Lake;
 use crate::names::{CommitId, RefName};
+use crate::protect::{self, Protected};
 use crate::repo::{
     CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, Head, LandingCursor, LedgerCheckpoint,
     Lineage, PublishError, RefOp, RefUpdate,
 };
-use crate::table::TableSpec;
+use crate::table::{self, TableSpec};
 
 /// Rows for one table.
 #[derive(Debug, Clone)]
@@ -90,6 +92,8 @@ pub struct LakeWriter {
     author: String,
     base: Option<Base>,
     unsettled: Option<Sent>,
+    /// The protection this writer goes over, as of the last look at the head.
+    over: Option<Protected>,
 }
 
 /// A ref entry that was sent, with what becomes the base if it is there.
@@ -107,7 +111,7 @@ const HEAD_AGE_US_MAX: i64 = 600 * 1_000_000;
 
 impl LakeWriter {
     pub(crate) fn new(lake: Lake, name: RefName, author: String) -> LakeWriter {
-        LakeWriter { lake, name, author, base: None, unsettled: None }
+        LakeWriter { lake, name, author, base: None, unsettled: None, over: None }
     }
 
     /// The ref it commits to.
@@ -160,7 +164,9 @@ impl LakeWriter {
     /// commit it gives none.
     ///
     /// # Errors
-    /// [`CommitError::Unknown`] while the store still does not answer.
+    /// [`CommitError::Unknown`] while the store still does not answer. [`LakeError::Overtaken`] when history was thinned
+    /// where the commit would be: its rows may be there or not, so what is there must be read before anything of it is
+    /// sent again; the writer is free for that.
     pub async fn settle(&mut self) -> Result<Option<Committed>, CommitError> {
         let Some(sent) = self.unsettled.take() else { return Ok(None) };
         match self.lake.refs().publish(&self.name, sent.expect.as_ref(), &sent.update).await {
@@ -170,12 +176,20 @@ impl LakeWriter {
             }
             // The log was pruned beyond the entry while this writer slept; then the history says what became of it.
             Err(PublishError::Conflict(head)) if head.seq > sent.committed.seq => {
-                let behind = match &head.commit {
-                    Some(head) => settle::is_behind(&self.lake, &sent.committed.id, head).await,
-                    None => Ok(false),
+                let told = match &head.commit {
+                    Some(head) => settle::fate(&self.lake, &sent.committed.commit, head).await,
+                    None => Ok(Fate::Lost),
                 };
-                match behind {
-                    Ok(there) => Ok(there.then_some(sent.committed)),
+                match told {
+                    Ok(Fate::There) => Ok(Some(sent.committed)),
+                    Ok(Fate::Lost) => Ok(None),
+                    Ok(Fate::Untold) => {
+                        let found = head.commit.unwrap_or_else(|| sent.committed.id.clone());
+                        let known = sent.committed.commit.parents.first().cloned();
+                        let known = known.unwrap_or(sent.committed.id);
+                        let source = LakeError::Overtaken { known, found };
+                        Err(CommitError::Failed { name: self.name.clone(), source })
+                    }
                     Err(error) => {
                         tracing::warn!(name = %self.name, %error, "what became of a commit cannot be read");
                         let seq = sent.committed.seq;
@@ -202,7 +216,7 @@ impl LakeWriter {
             return Ok(());
         }
         let base = self.base.take().unwrap_or_default();
-        let base = base.rebased(&self.lake, &self.name, time_us).await;
+        let base = self.look(base, time_us).await;
         self.base = Some(base.map_err(|source| CommitError::Failed { name: self.name.clone(), source })?);
         Ok(())
     }
@@ -211,7 +225,7 @@ impl LakeWriter {
     /// in memory here.
     pub(crate) async fn refresh(&mut self, now_us: i64) -> Result<(), CommitError> {
         let Some(base) = self.base.take() else { return Ok(()) };
-        let read = base.rebased(&self.lake, &self.name, now_us).await;
+        let read = self.look(base, now_us).await;
         let failed = |source| CommitError::Failed { name: self.name.clone(), source };
         self.base = Some(read.map_err(failed)?);
         Ok(())
@@ -227,7 +241,10 @@ impl LakeWriter {
                 self.base = Some(base);
                 return Ok(None);
             };
-            objects += self.lake.store().create_all(linked.objects).await?;
+            let store = self.lake.store();
+            let ahead = table::read_ahead(store, linked.states.iter());
+            let (stored, ()) = futures::join!(store.create_all(linked.objects), ahead);
+            objects += stored?;
             plan.stored();
 
             let update = RefUpdate {
@@ -236,7 +253,7 @@ impl LakeWriter {
                 writer: self.author.clone(),
                 write_id: plan::write_id(),
                 time_us,
-                reason: linked.commit.message.clone(),
+                reason: protect::overridden(&linked.commit.message, self.over.as_ref()),
             };
             objects += 1;
             let expect = base.head.clone();
@@ -259,7 +276,7 @@ impl LakeWriter {
                 Err(PublishError::Conflict(winner)) => {
                     conflicts += 1;
                     tracing::info!(name = %self.name, seq = winner.seq, winner = winner.writer, conflicts, "another writer won, linking anew");
-                    self.base = Some(base.rebased(&self.lake, &self.name, time_us).await?);
+                    self.base = Some(self.look(base, time_us).await?);
                 }
                 Err(PublishError::Unknown { .. }) => {
                     let base = base.advanced(linked.commit, linked.states, time_us);
@@ -274,9 +291,16 @@ impl LakeWriter {
     async fn take_base(&mut self, now_us: i64) -> Result<Base, LakeError> {
         match self.base.take() {
             Some(base) if (0..HEAD_AGE_US_MAX).contains(&(now_us - base.read_us)) => Ok(base),
-            Some(base) => base.rebased(&self.lake, &self.name, now_us).await,
-            None => Base::default().rebased(&self.lake, &self.name, now_us).await,
+            base => self.look(base.unwrap_or_default(), now_us).await,
         }
+    }
+
+    /// Reads the head anew, and whether this writer may move it.
+    async fn look(&mut self, base: Base, now_us: i64) -> Result<Base, LakeError> {
+        let (over, base) =
+            futures::try_join!(self.lake.may_move(&self.name), base.rebased(&self.lake, &self.name, now_us))?;
+        self.over = over;
+        Ok(base)
     }
 }
 

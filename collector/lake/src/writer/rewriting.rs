@@ -55,6 +55,7 @@ impl Plan for Rewriting<'_> {
         self.appends.prepare(lake, base).await?;
         let mut drafting = Drafting::on(lake, author, base, self.request.kind, self.request.time_us);
         let (rows, mut bytes) = self.appends.link(lake, base, &mut drafting).await?;
+        base.need_all(lake, self.tables.keys()).await?;
         for (name, one) in &self.tables {
             let fits = check(lake, base, &mut self.index, name, std::slice::from_ref(one)).await?;
             if let Some(why) = fits.into_iter().find_map(Result::err) {

@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use clap::Subcommand;
 use headwater_lake::{
     CompactPolicy, CompactScope, Compacted, DueMerge, Lake, LakeError, Overtaken, RefName, StopFlag, Survey,
-    TableName,
+    TableName, Warrant,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
@@ -25,14 +25,14 @@ pub(super) enum CompactVerb {
     /// beside the collector: what the other merged first is left out. Rounds follow each other until nothing is due; each
     /// is one commit.
     #[command(
-        after_help = "Examples:\n  headwater compact --dry-run\n  headwater compact raw.imu --day 2026-11-23\n  headwater compact --at exp/7 --json | jq .commits"
+        after_help = "Examples:\n  headwater compact --dry-run\n  headwater compact raw.imu --day 2026-11-23\n  headwater compact --on exp/7 --json | jq .commits"
     )]
     Compact {
         /// Only this table, such as raw.imu.
         table: Option<String>,
-        /// The branch.
-        #[arg(long, default_value = "main", value_name = "BRANCH")]
-        at: String,
+        /// The branch that is moved.
+        #[arg(long, alias = "at", default_value = "main", value_name = "BRANCH")]
+        on: String,
         /// Only this day (UTC), merged as if it were over.
         #[arg(long, value_name = "YYYY-MM-DD")]
         day: Option<NaiveDate>,
@@ -73,13 +73,14 @@ pub(super) async fn run<W: Write>(
     printer: &mut Printer<W>,
     now_us: i64,
 ) -> Result<(), QueryError> {
-    let CompactVerb::Compact { table, at, day, dry_run } = verb;
+    let CompactVerb::Compact { table, on, day, dry_run } = verb;
     let scope =
         CompactScope { table: table.map(|table| named(&table)).transpose()?, day: day.and_then(day_of) };
-    let branch = RefName::new(at).map_err(LakeError::from)?;
+    let branch = RefName::new(on).map_err(LakeError::from)?;
     let policy = CompactPolicy::default();
     let mut compactor = lake.compactor();
-    let mut writer = lake.writer(branch.clone(), AUTHOR.to_owned());
+    // The same rows in other files: upkeep, which no protection holds up.
+    let mut writer = lake.acting(Warrant::Upkeep).writer(branch.clone(), AUTHOR.to_owned());
     let (mut sum, mut left_alone) = (Sum::default(), Map::new());
     loop {
         let head = lake.head(&branch).await?.and_then(|head| head.commit);

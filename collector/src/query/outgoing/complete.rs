@@ -17,8 +17,11 @@ const CANDIDATES_MAX: usize = 500;
 const COMMITS_MAX: usize = 20;
 
 /// Arguments that name a branch, tag or commit, whatever verb they belong to.
-const REVISIONS: [&str; 22] = [
+const REVISIONS: [&str; 25] = [
     "at",
+    "on",
+    "protect",
+    "unprotect",
     "commit",
     "name",
     "since",

@@ -1,7 +1,8 @@
 //! `headwater gate`: candidates the gate holds, why, and a person's word against it.
 
 use super::Asked;
-use crate::gate::waive::{Waiver, rows_of, waive};
+use crate::gate::guard::is_join;
+use crate::gate::waive::{WaiveError, Waiver, rows_of, waive};
 use crate::query::cli::now;
 use crate::query::confirm::confirm;
 use crate::query::show::{Printer, object, time};
@@ -35,9 +36,9 @@ pub(in crate::query) enum GateVerb {
         /// Who waives.
         #[arg(long, env = "USER", value_name = "NAME")]
         by: String,
-        /// Branch to publish to.
-        #[arg(long, default_value = "main")]
-        to: String,
+        /// The branch it goes to.
+        #[arg(long, alias = "to", default_value = "main", value_name = "BRANCH")]
+        on: String,
         /// Does not ask.
         #[arg(long, short)]
         yes: bool,
@@ -52,30 +53,25 @@ pub(super) async fn run<W: Write>(
     match verb {
         GateVerb::List => list(lake, asked).await,
         GateVerb::Show { candidate } => show(lake, candidate, asked).await,
-        GateVerb::Waive { candidate, reason, by, to, yes } => {
+        GateVerb::Waive { candidate, reason, by, on, yes } => {
             let name = find(lake, candidate, &["quarantine"]).await?.0;
-            let target = RefName::new(to.as_str()).map_err(LakeError::from)?;
-            let rows = rows_of(lake, &tip(lake, &name).await?)
-                .await
-                .map_err(crate::gate::waive::WaiveError::from)?;
-            confirm(
-                &format!("Publish {} rows of {name} to {target} against the gate?", rows.1.count()),
-                *yes,
-            )?;
+            let target = RefName::new(on.as_str()).map_err(LakeError::from)?;
+            let held = tip(lake, &name).await?;
+            // A held merge is published as the merge it is; how many rows that brings depends on what came since.
+            let rows = match is_join(&held) {
+                true => None,
+                false => Some(rows_of(lake, &held).await.map_err(WaiveError::from)?.1.count()),
+            };
+            let what = rows.map_or_else(|| "what was joined in".to_owned(), |rows| format!("{rows} rows of"));
+            confirm(&format!("Publish {what} {name} to {target} against the gate?"), *yes)?;
             let waiver = Waiver { by: by.clone(), reason: reason.clone(), now: now() };
             let done = waive(lake, &name, &target, &waiver).await?;
             match asked.json {
-                true => writeln!(
-                    asked.out,
-                    "{}",
-                    json!({"commit": done.id, "rows": rows.1.count(), "ref": target})
-                )?,
-                false => writeln!(
-                    asked.out,
-                    "{} rows published to {target} as {}",
-                    rows.1.count(),
-                    done.id.short()
-                )?,
+                true => writeln!(asked.out, "{}", json!({"commit": done.id, "rows": rows, "ref": target}))?,
+                false => {
+                    let what = rows.map_or_else(|| name.to_string(), |rows| format!("{rows} rows"));
+                    writeln!(asked.out, "{what} published to {target} as {}", done.id.short())?;
+                }
             }
             Ok(())
         }

@@ -1,17 +1,11 @@
 //! Where a recipe comes from: a file, or the lake that its rows are in.
 
+use crate::align::feature::RecipeFiles;
 use crate::query::QueryError;
-use headwater_align::derive::port::Files;
 use headwater_align::json::Json;
 use headwater_align::recipe::Recipe;
-use headwater_core::id::Sha256;
 use headwater_lake::{Lake, LakeError, TableName};
-use ring::digest;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-
-/// Piece in which a file is hashed.
-const READ_BYTES: usize = 1 << 16;
 
 /// What a word on the command line means.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,8 +46,8 @@ pub(super) async fn read(spec: &str, place: &str) -> Result<Recipe, QueryError> 
         Source::File(path) => {
             let text = std::fs::read_to_string(&path)
                 .map_err(|source| QueryError::RecipeFile { path: path.clone(), source })?;
-            let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-            Recipe::parse_with(&text, &Folder(folder)).map_err(refused)
+            let folder = path.parent().unwrap_or(Path::new(""));
+            Recipe::parse_with(&text, &RecipeFiles::beside(folder)).map_err(refused)
         }
         Source::Lake { name, at } => Recipe::from_canonical(&form(&name, &at, place).await?).map_err(refused),
     }
@@ -83,43 +77,6 @@ async fn form(name: &str, at: &str, place: &str) -> Result<String, QueryError> {
     properties.remove(Source::FORM).ok_or_else(none)
 }
 
-/// Files a recipe names, beside it.
-struct Folder(PathBuf);
-
-impl Files for Folder {
-    fn read(&self, path: &str, bytes_max: u64) -> Result<Vec<u8>, String> {
-        let mut bytes = Vec::new();
-        let file = std::fs::File::open(self.0.join(path)).map_err(|error| format!("{path}: {error}"))?;
-        let read = file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes);
-        let read = read.map_err(|error| format!("{path}: {error}"))?;
-        match read as u64 > bytes_max {
-            true => Err(format!("{path} holds more than {bytes_max} bytes")),
-            false => Ok(bytes),
-        }
-    }
-
-    fn sha256(&self, path: &str) -> Result<Sha256, String> {
-        hashed(&self.0.join(path)).map_err(|error| format!("{path}: {error}"))
-    }
-}
-
-/// SHA-256 of a file of any size.
-fn hashed(path: &Path) -> std::io::Result<Sha256> {
-    let mut file = std::fs::File::open(path)?;
-    let mut hash = digest::Context::new(&digest::SHA256);
-    let mut piece = vec![0; READ_BYTES];
-    loop {
-        let read = file.read(&mut piece)?;
-        if read == 0 {
-            break;
-        }
-        hash.update(piece.get(..read).unwrap_or_default());
-    }
-    let mut out = [0; 32];
-    out.copy_from_slice(hash.finish().as_ref());
-    Ok(Sha256(out))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,16 +96,5 @@ mod tests {
         std::fs::write(&there, "").unwrap();
         let there = there.to_str().unwrap();
         assert_eq!(Source::of(there), file(there));
-    }
-
-    #[test]
-    fn files_are_read_beside_the_recipe_up_to_a_bound() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("fences.geojson"), "12345").unwrap();
-        let folder = Folder(dir.path().to_owned());
-        assert_eq!(folder.read("fences.geojson", 5), Ok(b"12345".to_vec()));
-        assert!(folder.read("fences.geojson", 4).unwrap_err().contains("more than 4 bytes"));
-        assert!(folder.read("other", 4).unwrap_err().starts_with("other: "));
-        assert_eq!(folder.sha256("fences.geojson"), Ok(Sha256::of(b"12345")));
     }
 }

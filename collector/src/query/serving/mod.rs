@@ -1,15 +1,16 @@
 //! `headwater serve` and `headwater token`: a lake for other people's engines, from a laptop or a host of its own.
 
 use super::QueryError;
+use crate::inbound::TlsFiles;
 use crate::receive::clock::SystemClock;
-use crate::serve::access::{Access, RefPattern, RefPatterns, Role, Token, TokenText, read_tokens};
+use crate::serve::access::{Access, Role, Token, TokenSource, TokenText, read_tokens};
 use crate::serve::audit::AuditLog;
 use crate::serve::{self, CatalogSettings, LakePages};
 use crate::telemetry;
 use clap::Subcommand;
 use headwater_core::id::{Sha256, TenantId};
 use headwater_core::ports::Clock;
-use headwater_lake::{Lake, RefName};
+use headwater_lake::{Lake, RefName, RefPattern, RefPatterns};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -34,11 +35,17 @@ pub(super) enum ServingVerb {
         #[arg(long, default_value = "127.0.0.1:8181", value_name = "ADDRESS:PORT")]
         listen: SocketAddr,
         /// Branches nobody writes, * for anything; may be repeated.
-        #[arg(long, default_value = "main", value_name = "REF", value_parser = pattern)]
+        #[arg(long, default_value = "main", value_name = "REF")]
         protect: Vec<RefPattern>,
         /// File of [[token]] tables, as `headwater token new` prints them.
         #[arg(long, value_name = "FILE")]
         tokens: Option<PathBuf>,
+        /// Certificate with its chain, PEM: HTTPS instead of HTTP. A renewed one is used from the next connection on.
+        #[arg(long, value_name = "FILE", requires = "tls_key")]
+        tls_cert: Option<PathBuf>,
+        /// Its private key, PEM.
+        #[arg(long, value_name = "FILE", requires = "tls_cert")]
+        tls_key: Option<PathBuf>,
         /// File that every change is written down in; left out, changes are told on standard error.
         #[arg(long, value_name = "FILE")]
         audit: Option<PathBuf>,
@@ -65,16 +72,12 @@ pub(super) enum TokenVerb {
         #[arg(long, value_parser = role)]
         role: Role,
         /// Branches and tags it is for, * for anything; may be repeated. A pinned commit needs '*'.
-        #[arg(long, default_value = "*", value_name = "REF", value_parser = pattern)]
+        #[arg(long, default_value = "*", value_name = "REF")]
         refs: Vec<RefPattern>,
         /// The lake's tenant, so that a token brought to another one is told apart.
         #[arg(long)]
         tenant: Option<TenantId>,
     },
-}
-
-fn pattern(text: &str) -> Result<RefPattern, String> {
-    text.parse().map_err(|()| "write a branch or tag, such as main or exp/*".to_owned())
 }
 
 fn role(text: &str) -> Result<Role, String> {
@@ -89,14 +92,17 @@ pub(super) fn run(
     out: &mut impl Write,
 ) -> Result<(), QueryError> {
     match verb {
-        ServingVerb::Serve { listen, protect, tokens, audit } => {
+        ServingVerb::Serve { listen, protect, tokens, tls_cert, tls_key, audit } => {
             let access = Access {
                 tokens: tokens.as_deref().map_or_else(|| Ok(Vec::new()), read_tokens)?,
                 protected: RefPatterns(protect.clone()),
                 tenant: None,
+                source: tokens.clone().map(|file| TokenSource { fixed: Vec::new(), file }),
             };
+            let tls = tls_cert.clone().zip(tls_key.clone());
+            let tls = tls.map(|(cert, key)| TlsFiles { cert, key, more: None });
             let audit = audit.as_deref().map_or_else(AuditLog::default, AuditLog::in_file);
-            serve(*listen, place, access, audit, out)
+            serve(*listen, place, access, tls.as_ref(), audit, out)
         }
         ServingVerb::Token { verb: TokenVerb::New { name, role, refs, tenant } } => {
             let text = TokenText::random(tenant.as_ref().map_or("", TenantId::as_str))
@@ -134,6 +140,7 @@ fn serve(
     listen: SocketAddr,
     place: &str,
     access: Access,
+    tls: Option<&TlsFiles>,
     audit: AuditLog,
     out: &mut impl Write,
 ) -> Result<(), QueryError> {
@@ -148,9 +155,11 @@ fn serve(
         audit
             .ready()
             .map_err(|error| QueryError::Start(format!("the audit log cannot be written: {error}")))?;
-        let listener = serve::bind(listen, &access).await?;
-        let at = listener.local_addr().map_err(failed)?;
-        let protected = access.protected.to_string();
+        let listener = serve::bind(listen, &access, tls).await?;
+        let url = listener.url().map_err(failed)?;
+        let stored = lake.protection().await?;
+        let protected: RefPatterns =
+            RefPatterns(access.protected.0.iter().chain(&stored.patterns.0).cloned().collect());
         let tasks = TaskTracker::new();
         let pages = LakePages::new(CatalogSettings {
             lake: lake.clone(),
@@ -160,11 +169,7 @@ fn serve(
             now: Arc::new(|| SystemClock.read().real.0.div_euclid(1_000)),
             tasks: tasks.clone(),
         });
-        writeln!(
-            out,
-            "serving {} at http://{at} (protected: {protected}); end with Ctrl-C",
-            lake.location()
-        )?;
+        writeln!(out, "serving {} at {url} (protected: {protected}); end with Ctrl-C", lake.location())?;
         out.flush()?;
         let cancel = CancellationToken::new();
         let (mut term, mut int) = (
@@ -194,7 +199,7 @@ mod tests {
     #[test]
     fn what_a_new_token_prints_is_what_the_configuration_reads() {
         let mut out = Vec::new();
-        let refs = vec![pattern("exp/*").unwrap(), pattern("main").unwrap()];
+        let refs = RefPatterns::of(&["exp/*", "main"]).0;
         let verb = TokenVerb::New { name: "alice \"a\"".into(), role: Role::Writer, refs, tenant: None };
         run(&ServingVerb::Token { verb }, "", false, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
@@ -204,7 +209,7 @@ mod tests {
         let table = text.split_once("[[http.token]]").unwrap().1;
         let settings = config::parse_text(&format!("{base}\n[[http.token]]{table}")).unwrap();
         let http = settings.http.unwrap();
-        let access = http.access(&settings.tenant, &settings.protected).unwrap();
+        let access = http.access(&settings.tenant, settings.protected.as_ref()).unwrap();
         let caller = access.by_secret(&secret).unwrap();
         assert_eq!((caller.name.as_str(), caller.role), ("alice \"a\"", Role::Writer));
         assert_eq!(caller.refs.to_string(), "exp/*, main");

@@ -40,9 +40,9 @@ pub(in super::super) struct ExpireArgs {
     /// Whole days before today that stay.
     #[arg(long, value_name = "DAYS", requires = "table", value_parser = clap::value_parser!(u32).range(1..))]
     keep_days: Option<u32>,
-    /// The branch.
-    #[arg(long, default_value = "main")]
-    branch: String,
+    /// The branch that is moved.
+    #[arg(long, alias = "branch", default_value = "main", value_name = "BRANCH")]
+    on: String,
     /// Only tells what would leave.
     #[arg(long)]
     dry_run: bool,
@@ -132,7 +132,7 @@ pub(super) async fn expire<W: Write>(
         }
         _ => settings(args.config.as_deref())?.retention,
     };
-    let branch = RefName::new(args.branch.clone()).map_err(headwater_lake::LakeError::from)?;
+    let branch = RefName::new(args.on.clone()).map_err(headwater_lake::LakeError::from)?;
     let report = lake.expire(&branch, &rules, &author(), now_us, args.dry_run).await?;
     if printer.json {
         let report = serde_json::to_value(&report).map_err(std::io::Error::from)?;

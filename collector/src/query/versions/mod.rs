@@ -3,17 +3,24 @@
 
 mod diff;
 mod graph;
+mod join;
 mod log;
+mod protect;
 mod refs;
 mod verbs;
 
 use super::QueryError;
 use super::show::Printer;
 use clap::{Args, Subcommand};
-use headwater_lake::{By, CommitId, Lake, LakeError, RefName, Strategies, Strategy, TableName};
+use headwater_lake::{
+    By, CommitId, Lake, LakeError, RefName, RefPattern, Strategies, Strategy, TableName, Warrant,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use join::To;
 
 /// Words of versions.
 #[derive(Debug, Subcommand)]
@@ -49,9 +56,12 @@ pub(super) enum VersionsVerb {
         #[arg(long)]
         files: bool,
     },
-    /// Lists branches, makes one, or deletes one. Nothing is copied.
+    /// Lists branches, makes one, deletes one, or protects some. Nothing is copied.
+    ///
+    /// A protected branch is moved by ingest, by upkeep, and by merges and cherry-picks that pass the gate; every other verb
+    /// is refused with exit code 5. What is protected is stored in the lake, so every client obeys it.
     #[command(
-        after_help = "Examples:\n  headwater branch                 # lists them\n  headwater branch exp             # at main\n  headwater branch fix main~3\n  headwater branch -d exp"
+        after_help = "Examples:\n  headwater branch                 # lists them\n  headwater branch exp             # at main\n  headwater branch fix main~3\n  headwater branch -d exp\n  headwater branch --protect main --protect 'release/*' -m 'what models are trained on'\n  headwater branch --unprotect 'release/*'\n  headwater branch --protected     # lists what is, since when and by whom"
     )]
     Branch {
         /// The branch to make or delete; left out: lists them.
@@ -62,6 +72,19 @@ pub(super) enum VersionsVerb {
         /// Deletes it. Its log stays, and a branch made under its name goes on with it.
         #[arg(short, long, requires = "name")]
         delete: bool,
+        /// Protects branches of this name, * for anything; may be repeated.
+        #[arg(long, value_name = "BRANCH", conflicts_with = "name")]
+        protect: Vec<RefPattern>,
+        /// Takes a protection away, written as it was made; may be repeated.
+        #[arg(long, value_name = "BRANCH", conflicts_with = "name")]
+        unprotect: Vec<RefPattern>,
+        /// Lists what is protected.
+        #[arg(long, conflicts_with_all = ["name", "protect", "unprotect"])]
+        protected: bool,
+        #[command(flatten)]
+        why: Why,
+        #[command(flatten)]
+        over: Over,
         /// Does not ask.
         #[arg(long)]
         yes: bool,
@@ -81,15 +104,16 @@ pub(super) enum VersionsVerb {
     ///
     /// What one side changed is taken as it is. Tables that both sides changed are joined file by file, captures once
     /// each by their key. Where that cannot be, nothing is changed, the tables and reasons are told, and the exit code is 3.
+    /// Into a protected branch only what the gate passes comes: aligned rows are judged first, and what fails is held as
+    /// quarantine/<id> with exit code 6 (headwater gate show, waive).
     #[command(
-        after_help = "Examples:\n  headwater merge exp                          # into main\n  headwater merge main --into exp              # brings exp up to date\n  headwater merge exp --strategy aligned.drive=theirs -m 'new alignment'"
+        after_help = "Examples:\n  headwater merge exp                          # into main\n  headwater merge main --on exp                # brings exp up to date\n  headwater merge exp --strategy aligned.drive=theirs -m 'new alignment'"
     )]
     Merge {
         /// What to merge: branch, tag or commit.
         from: String,
-        /// The branch it goes into.
-        #[arg(long, default_value = "main", value_name = "BRANCH")]
-        into: String,
+        #[command(flatten)]
+        on: On,
         /// Makes a commit also where the branch could just move on.
         #[arg(long, conflicts_with = "ff_only")]
         no_ff: bool,
@@ -99,6 +123,8 @@ pub(super) enum VersionsVerb {
         /// Whose table is taken where both cannot be: `ours`, `theirs`, or for one table `TABLE=ours`.
         #[arg(long, value_name = "[TABLE=]WHOSE")]
         strategy: Vec<String>,
+        #[command(flatten)]
+        gate: Gated,
         #[command(flatten)]
         why: Why,
     },
@@ -114,6 +140,8 @@ pub(super) enum VersionsVerb {
         on: On,
         #[command(flatten)]
         why: Why,
+        #[command(flatten)]
+        over: Over,
     },
     /// Does on a branch what commits did elsewhere, each by a new commit; brings back captures that a reset took.
     #[command(
@@ -125,6 +153,8 @@ pub(super) enum VersionsVerb {
         commits: Vec<String>,
         #[command(flatten)]
         on: On,
+        #[command(flatten)]
+        gate: Gated,
         #[command(flatten)]
         why: Why,
     },
@@ -147,6 +177,8 @@ pub(super) enum VersionsVerb {
         on: On,
         #[command(flatten)]
         why: Why,
+        #[command(flatten)]
+        over: Over,
     },
     /// Sets all tables back to an older commit, captures too: `rollback --all`.
     #[command(after_help = "Examples:\n  headwater reset main~3 --dry-run\n  headwater reset main~3 --yes")]
@@ -159,6 +191,8 @@ pub(super) enum VersionsVerb {
         on: On,
         #[command(flatten)]
         why: Why,
+        #[command(flatten)]
+        over: Over,
     },
     /// Lets a recipe go on that a rollback or revert holds.
     #[command(after_help = "Examples:\n  headwater release drive")]
@@ -169,6 +203,8 @@ pub(super) enum VersionsVerb {
         on: On,
         #[command(flatten)]
         why: Why,
+        #[command(flatten)]
+        over: Over,
     },
     /// Every move a branch ever made, newest first.
     #[command(after_help = "Examples:\n  headwater reflog\n  headwater reflog exp --limit 5 --json")]
@@ -182,12 +218,34 @@ pub(super) enum VersionsVerb {
     },
 }
 
-/// The branch a verb works on.
+/// The branch a verb moves.
 #[derive(Debug, Args)]
 pub(super) struct On {
-    /// The branch.
-    #[arg(long, default_value = "main", value_name = "BRANCH")]
-    on: String,
+    /// The branch that is moved.
+    #[arg(long, aliases = ["into", "branch"], default_value = "main", value_name = "BRANCH")]
+    pub(super) on: String,
+}
+
+/// How the gate before a protected branch judges.
+#[derive(Debug, Args)]
+pub(super) struct Gated {
+    /// The collector's configuration: limits and hooks of the gate. Left out: the limits stored in the lake.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Whether protection counts.
+#[derive(Debug, Args)]
+pub(super) struct Over {
+    /// Moves the branch though it is protected; its log tells so.
+    #[arg(long = "override")]
+    over: bool,
+}
+
+impl Over {
+    fn of(&self, lake: &Lake) -> Lake {
+        lake.acting(if self.over { Warrant::Override } else { Warrant::Own })
+    }
 }
 
 /// What a commit says of itself.
@@ -299,29 +357,43 @@ impl<W: Write> Printer<W> {
         match verb {
             VersionsVerb::Log { at, limit, all } => self.history(lake, &at, limit, all).await,
             VersionsVerb::Diff { from, to, files } => self.diff(lake, &from, to.as_deref(), files).await,
-            VersionsVerb::Branch { name: None, .. } => self.branches(lake).await,
-            VersionsVerb::Branch { name: Some(name), delete: true, yes, .. } => {
-                self.delete_branch(lake, &name, yes).await
+            VersionsVerb::Branch { protected: true, .. } => self.protected(lake).await,
+            VersionsVerb::Branch { name: Some(name), delete: true, yes, over, .. } => {
+                self.delete_branch(&over.of(lake), &name, yes).await
             }
-            VersionsVerb::Branch { name: Some(name), at, .. } => self.make_branch(lake, &name, &at).await,
+            VersionsVerb::Branch { name: Some(name), at, over, .. } => {
+                self.make_branch(&over.of(lake), &name, &at).await
+            }
+            VersionsVerb::Branch { protect, unprotect, why, .. }
+                if !(protect.is_empty() && unprotect.is_empty()) =>
+            {
+                self.protect(lake, protect, unprotect, &why.by()).await
+            }
+            VersionsVerb::Branch { .. } => self.branches(lake).await,
             VersionsVerb::Tag { name: None, .. } => self.tags(lake).await,
             VersionsVerb::Tag { name: Some(name), at } => self.make_tag(lake, &name, &at).await,
-            VersionsVerb::Merge { from, into, no_ff, ff_only, strategy, why } => {
+            VersionsVerb::Merge { from, on, no_ff, ff_only, strategy, gate, why } => {
                 let strategies = strategies(&strategy)?;
                 let options = headwater_lake::MergeOptions { strategies, no_ff, ff_only };
-                self.merge(lake, &from, &into, &options, &why.by()).await
+                let to = To { lake, branch: branch_name(&on.on)?, config: gate.config, by: why.by() };
+                self.merge(&to, &from, &options).await
             }
-            VersionsVerb::Revert { commits, on, why } => self.revert(lake, &commits, &on.on, &why.by()).await,
-            VersionsVerb::CherryPick { commits, on, why } => {
-                self.cherry_pick(lake, &commits, &on.on, &why.by()).await
+            VersionsVerb::Revert { commits, on, why, over } => {
+                self.revert(&over.of(lake), &commits, &on.on, &why.by()).await
             }
-            VersionsVerb::Rollback { to, all, back, on, why } => {
-                self.rollback(lake, &to, &on.on, all, &back, &why.by()).await
+            VersionsVerb::CherryPick { commits, on, gate, why } => {
+                let to = To { lake, branch: branch_name(&on.on)?, config: gate.config, by: why.by() };
+                self.cherry_pick(&to, &commits).await
             }
-            VersionsVerb::Reset { to, back, on, why } => {
-                self.rollback(lake, &to, &on.on, true, &back, &why.by()).await
+            VersionsVerb::Rollback { to, all, back, on, why, over } => {
+                self.rollback(&over.of(lake), &to, &on.on, all, &back, &why.by()).await
             }
-            VersionsVerb::Release { recipe, on, why } => self.release(lake, &recipe, &on.on, &why.by()).await,
+            VersionsVerb::Reset { to, back, on, why, over } => {
+                self.rollback(&over.of(lake), &to, &on.on, true, &back, &why.by()).await
+            }
+            VersionsVerb::Release { recipe, on, why, over } => {
+                self.release(&over.of(lake), &recipe, &on.on, &why.by()).await
+            }
             VersionsVerb::Reflog { name, limit } => self.reflog(lake, &name, limit).await,
         }
     }

@@ -10,8 +10,17 @@ use std::io::Write;
 
 impl<W: Write> Printer<W> {
     pub(super) async fn branches(&mut self, lake: &Lake) -> Result<(), QueryError> {
-        let rows: Vec<_> = lake.branches().await?.iter().map(|(name, head)| row(name, head)).collect();
-        self.list(&["branch", "commit", "time", "by", "did", "reason"], &rows, "no branches yet")
+        let protection = lake.protection().await?;
+        let row = |(name, head): &(RefName, Head)| {
+            let mut row = row(name, head);
+            let protected = protection.patterns.fits(name);
+            let shown = if self.json { json!(protected) } else { json!(if protected { "yes" } else { "" }) };
+            row.insert("protected".to_owned(), shown);
+            row
+        };
+        let rows: Vec<_> = lake.branches().await?.iter().map(row).collect();
+        let columns = ["branch", "commit", "time", "by", "did", "protected", "reason"];
+        self.list(&columns, &rows, "no branches yet")
     }
 
     pub(super) async fn make_branch(&mut self, lake: &Lake, name: &str, at: &str) -> Result<(), QueryError> {

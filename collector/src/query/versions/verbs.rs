@@ -1,55 +1,16 @@
-//! The verbs that make commits: merge, revert, cherry-pick, rollback, reset, release.
+//! The verbs that take back: revert, rollback, reset, release.
 
 use super::super::QueryError;
 use super::super::show::Printer;
 use super::{Back, branch_name, busy, commits};
 use crate::query::confirm::confirm;
 use headwater_lake::{
-    By, CommitError, CommitId, Committed, Lake, LakeError, Leaving, MergeOptions, Merged, RefName,
-    RollbackOptions,
+    By, CommitError, CommitId, Committed, Lake, LakeError, Leaving, RefName, RollbackOptions,
 };
 use serde_json::json;
 use std::io::Write;
 
 impl<W: Write> Printer<W> {
-    pub(super) async fn merge(
-        &mut self,
-        lake: &Lake,
-        from: &str,
-        into: &str,
-        options: &MergeOptions,
-        by: &By,
-    ) -> Result<(), QueryError> {
-        let into = branch_name(into)?;
-        let theirs = lake.resolve(from).await?;
-        let bar = busy("merging");
-        let merged = lake.merge(&into, &theirs, options, by).await;
-        bar.finish_and_clear();
-        match self.or_report(merged)? {
-            Merged::UpToDate => self.told(
-                json!({"did": "nothing", "branch": into, "id": theirs}),
-                &format!("{into} has all of {from} already"),
-            ),
-            Merged::FastForward(done) => self.told(
-                json!({"did": "fast-forward", "branch": into, "id": done.id}),
-                &format!("{into} moved on to {}", done.id.short()),
-            ),
-            Merged::Commit { committed, joined } => {
-                let known: u64 = joined.iter().map(|table| table.known_rows).sum();
-                let text = format!(
-                    "merged {from} into {into}: {}, {} tables changed on both sides, {known} captures were known",
-                    committed.id.short(),
-                    joined.len()
-                );
-                self.told(
-                    json!({"did": "merge", "branch": into, "id": committed.id, "joined": joined}),
-                    &text,
-                )
-            }
-            _ => Ok(()),
-        }
-    }
-
     pub(super) async fn revert(
         &mut self,
         lake: &Lake,
@@ -64,24 +25,6 @@ impl<W: Write> Printer<W> {
             bar.finish_and_clear();
             let done = self.or_report(done)?;
             self.did("revert", &on, &commit, done.as_ref(), "nothing of it is left to undo")?;
-        }
-        Ok(())
-    }
-
-    pub(super) async fn cherry_pick(
-        &mut self,
-        lake: &Lake,
-        words: &[String],
-        on: &str,
-        by: &By,
-    ) -> Result<(), QueryError> {
-        let on = branch_name(on)?;
-        for commit in commits(lake, words, false).await? {
-            let bar = busy("picking");
-            let done = lake.cherry_pick(&on, &commit, by).await;
-            bar.finish_and_clear();
-            let done = self.or_report(done)?.map(|picked| picked.committed);
-            self.did("cherry-pick", &on, &commit, done.as_ref(), "all of it is there already")?;
         }
         Ok(())
     }
@@ -147,7 +90,7 @@ impl<W: Write> Printer<W> {
         }
     }
 
-    fn did(
+    pub(super) fn did(
         &mut self,
         verb: &str,
         on: &RefName,
@@ -168,7 +111,7 @@ impl<W: Write> Printer<W> {
     }
 
     /// A conflict is told whole where scripts read.
-    fn or_report<T>(&mut self, answer: Result<T, CommitError>) -> Result<T, QueryError> {
+    pub(super) fn or_report<T>(&mut self, answer: Result<T, CommitError>) -> Result<T, QueryError> {
         if let Err(CommitError::Failed { source: LakeError::Conflicts(report), .. }) = &answer
             && self.json
         {

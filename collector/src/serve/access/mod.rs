@@ -3,13 +3,14 @@
 //! A token is 256 random bits, told once when it is made; the configuration holds its SHA-256, which is worth nothing to
 //! whoever reads it. A request without tokens configured is the host's own, since such a server listens on loopback.
 
-mod pattern;
+mod reload;
 mod token;
 
-pub use pattern::{RefPattern, RefPatterns};
+pub(super) use reload::Doors;
+pub use reload::TokenSource;
 pub use token::{Role, Token, TokenFileError, TokenTable, TokenText, read_tokens};
 
-use headwater_lake::RefName;
+use headwater_lake::{RefName, RefPatterns};
 use std::fmt;
 
 /// The refs nobody writes over HTTP, and who else may do what.
@@ -21,12 +22,14 @@ pub struct Access {
     pub protected: RefPatterns,
     /// Whose lake it is, if that is known: a token of another tenant is told so.
     pub tenant: Option<String>,
+    /// Where tokens come from, if that is looked at while the server runs.
+    pub source: Option<TokenSource>,
 }
 
 impl Default for Access {
     /// No tokens, `main` protected.
     fn default() -> Self {
-        Self { tokens: Vec::new(), protected: RefPatterns::of(&["main"]), tenant: None }
+        Self { tokens: Vec::new(), protected: RefPatterns::of(&["main"]), tenant: None, source: None }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tokens: how they are made, kept as digests, and recognised.
 
-use super::RefPatterns;
 use headwater_core::id::{Sha256, parse_hex};
+use headwater_lake::RefPatterns;
 use serde::Deserialize;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -181,7 +181,7 @@ impl TokenTable {
         let mut patterns = Vec::new();
         for text in refs.unwrap_or_else(|| vec!["*".to_owned()]) {
             let rule = "a branch or tag, in which * stands for anything, such as exp/*";
-            patterns.push(text.parse().map_err(|()| format!("{}: {text:?} is not {rule}", wrong("refs")))?);
+            patterns.push(text.parse().map_err(|_| format!("{}: {text:?} is not {rule}", wrong("refs")))?);
         }
         let digits = parse_hex(sha256.as_bytes());
         let sha256 = digits.ok_or_else(|| {

@@ -94,6 +94,7 @@ impl From<LakeError> for Failure {
             LakeError::UnknownRevision { .. } | LakeError::AmbiguousRevision { .. } => {
                 Self::no_warehouse(error.to_string())
             }
+            LakeError::Protected(_) => Self::forbidden(error.to_string()),
             LakeError::Name(_) | LakeError::Table(_) => Self::bad_request(error.to_string()),
             // The store is away: the same question may be asked again.
             LakeError::Store { .. } => Self::unavailable(chain(&error)),

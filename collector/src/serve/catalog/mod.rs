@@ -18,11 +18,11 @@ mod view;
 mod write;
 mod writers;
 
-use crate::serve::access::Access;
+use crate::serve::access::{Access, Doors};
 use crate::serve::audit::AuditLog;
 use crate::telemetry;
 use cache::Cache;
-use headwater_lake::{CommitId, CommitObject, Lake, RefName, TableDocument};
+use headwater_lake::{CommitId, CommitObject, Lake, LakeError, RefName, RefPatterns, TableDocument};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
@@ -74,7 +74,7 @@ impl std::fmt::Debug for CatalogSettings {
 pub(super) struct Catalog {
     pub(super) lake: Lake,
     pub(super) branch: RefName,
-    pub(super) access: Access,
+    doors: Doors,
     audit: Arc<AuditLog>,
     now: Now,
     tasks: TaskTracker,
@@ -93,7 +93,7 @@ impl Catalog {
         Self {
             lake,
             branch,
-            access,
+            doors: Doors::new(access),
             audit: Arc::new(audit),
             now,
             tasks,
@@ -103,6 +103,17 @@ impl Catalog {
             changes: Semaphore::new(CHANGES_MAX),
             namespaces: Mutex::default(),
         }
+    }
+
+    /// Who may do what, now.
+    pub(super) fn access(&self) -> Arc<Access> {
+        self.doors.at((self.now)())
+    }
+
+    /// What nobody writes here: by the configuration, and by what the lake itself protects now.
+    pub(super) async fn protected(&self) -> Result<RefPatterns, LakeError> {
+        let stored = self.lake.protection().await?;
+        Ok(RefPatterns(self.access().protected.0.iter().chain(&stored.patterns.0).cloned().collect()))
     }
 
     fn empty_namespaces(&self, branch: &RefName) -> Vec<String> {

@@ -4,7 +4,7 @@ use super::Catalog;
 use super::failure::Failure;
 use super::read::answer;
 use super::write::{Asked, no_register, no_views};
-use crate::serve::access::{Caller, RefPatterns, Role};
+use crate::serve::access::{Caller, Role};
 use crate::telemetry;
 use axum::Router;
 use axum::body::Bytes;
@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use headwater_lake::RefPatterns;
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
@@ -88,7 +89,7 @@ impl Catalog {
     /// Who asks.
     pub(in crate::serve) fn who(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
         let header = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
-        Ok(self.access.caller(header)?)
+        Ok(self.access().caller(header)?)
     }
 
     /// Who asks for a change.
@@ -142,7 +143,8 @@ async fn oauth(State(catalog): Shared, form: Result<Form<Credentials>, FormRejec
         return refuse(StatusCode::BAD_REQUEST, "unsupported_grant_type", text);
     }
     let secret = form.client_secret.unwrap_or_default();
-    let known = if catalog.access.is_open() { Ok(()) } else { catalog.access.by_secret(&secret).map(|_| ()) };
+    let access = catalog.access();
+    let known = if access.is_open() { Ok(()) } else { access.by_secret(&secret).map(|_| ()) };
     match known {
         Ok(()) => answer(&json!({
             "access_token": secret,

@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::serve::LakePages;
-use crate::serve::access::{RefPatterns, Role, Token, TokenText};
+use crate::serve::access::{Role, Token, TokenText};
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use headwater_lake::testing::{Fault, FaultStore, init_on};
-use headwater_lake::{ColumnSpec, ColumnType, CommitRequest, TS, TableAppend, TableName, TableSpec, UTC};
+use headwater_lake::{
+    ColumnSpec, ColumnType, CommitRequest, ProtectionChange, RefPatterns, TS, TableAppend, TableName,
+    TableSpec, UTC,
+};
 use object_store::memory::InMemory;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -176,8 +179,30 @@ async fn what_there_is_is_listed_and_what_is_not_is_said() {
         (refs["branches"][1]["name"].as_str(), refs["branches"][1]["protected"].as_bool()),
         (Some("main"), Some(true))
     );
+    assert_eq!((&refs["tags"][0]["name"], refs["tags"][0]["commit"].is_string()), (&json!("v1"), true));
     assert_eq!(served.get("/api/v1/log?at=main&limit=1").await.body["commits"].as_array().unwrap().len(), 1);
     assert_eq!(served.get("/api/v1/commit?at=v1").await.body["kind"], "ingest");
+}
+
+/// What the lake protects counts here at once, whatever this server was told when it started.
+#[tokio::test]
+async fn rest_ref_protected_in_the_lake() {
+    let served = served(Vec::new()).await;
+    assert_eq!(served.post(&format!("/v1/b.exp+a/{IMU}"), &properties("1")).await.status, 200);
+    let protect = RefPatterns::of(&["exp/*"]);
+    let change = ProtectionChange { protect, ..ProtectionChange::default() };
+    served.lake.protect(&change, "anna", 1).await.unwrap();
+    let head = served.lake.resolve("exp/a").await.unwrap();
+    let answer = served.post(&format!("/v1/b.exp+a/{IMU}"), &properties("2")).await;
+    let (kind, message) = answer.error();
+    assert_eq!((answer.status, kind), (403, "ForbiddenException"), "{message}");
+    assert!(message.contains("exp/a is protected"), "{message}");
+    let refs = served.get("/api/v1/refs").await.body;
+    assert_eq!(
+        (&refs["branches"][0]["name"], &refs["branches"][0]["protected"]),
+        (&json!("exp/a"), &json!(true))
+    );
+    assert_eq!(served.lake.resolve("exp/a").await.unwrap(), head);
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ impl Catalog {
     }
 
     async fn stage(&self, asked: &Asked, create: &TableCreate) -> Result<Response, Failure> {
-        let branch = self.writable(asked)?;
+        let branch = self.writable(asked).await?;
         let commit = self.commit_of(&Target::Branch(branch)).await?;
         if commit.is_some_and(|commit| commit.tables.contains_key(create.table())) {
             return Err(ForeignError::TableExists { table: create.table().clone() }.into());
@@ -121,7 +121,7 @@ impl Catalog {
     }
 
     async fn make_namespace(&self, asked: &Asked, bytes: &[u8]) -> Result<Response, Failure> {
-        let branch = self.writable(asked)?;
+        let branch = self.writable(asked).await?;
         let namespace = new_namespace(&body::namespace(bytes)?)?;
         let target = Target::Branch(branch.clone());
         let has = namespaces(self.commit_of(&target).await?.as_deref()).contains(&namespace);
@@ -145,7 +145,7 @@ impl Catalog {
     }
 
     async fn remove_namespace(&self, asked: &Asked, namespace: &str) -> Result<Response, Failure> {
-        let branch = self.writable(asked)?;
+        let branch = self.writable(asked).await?;
         let namespace = namespace_in_path(namespace)?;
         let target = Target::Branch(branch.clone());
         if namespaces(self.commit_of(&target).await?.as_deref()).contains(namespace) {
@@ -168,11 +168,11 @@ impl Catalog {
             .map(|_| StatusCode::NO_CONTENT.into_response())
     }
 
-    /// The branch, if this caller may write it.
-    fn writable(&self, asked: &Asked) -> Result<RefName, Failure> {
+    /// The branch, if this caller may write it: by its role, by the configuration, and by what the lake protects.
+    async fn writable(&self, asked: &Asked) -> Result<RefName, Failure> {
         match self.readable(&asked.caller, &asked.prefix)? {
             Target::Branch(name) => {
-                asked.caller.may_write(&name, &self.access.protected)?;
+                asked.caller.may_write(&name, &self.protected().await?)?;
                 Ok(name)
             }
             fixed => {
@@ -220,7 +220,7 @@ impl Catalog {
         edits: Result<Vec<ForeignEdit>, Failure>,
     ) -> Result<(Target, Option<Committed>), Failure> {
         let tables: Vec<String> = edits.iter().flatten().map(|edit| edit.table().to_string()).collect();
-        let branch = self.writable(&asked);
+        let branch = self.writable(&asked).await;
         let outcome = match (branch, edits) {
             (Ok(branch), Ok(edits)) => {
                 self.make(&asked, &branch, edits).await.map(|made| (Target::Branch(branch), made))

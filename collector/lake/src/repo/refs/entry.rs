@@ -155,6 +155,14 @@ pub(crate) fn heads_folder() -> &'static str {
     HEADS
 }
 
+/// Folders of refs that are made once, under an id no other ever gets: staging branches and what a gate holds.
+const SINGLE_USE: [&str; 2] = ["wap/", "quarantine/"];
+
+/// Whether a ref is made once and, when it is gone, never again.
+pub(crate) fn is_single_use(name: &RefName) -> bool {
+    SINGLE_USE.iter().any(|folder| name.as_str().starts_with(folder))
+}
+
 /// The folder of all tags.
 pub(crate) fn tags_folder() -> &'static str {
     TAGS

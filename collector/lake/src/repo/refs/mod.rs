@@ -21,7 +21,7 @@ use crate::error::LakeError;
 use crate::names::{CommitId, RefName};
 
 pub use entry::Tag;
-pub(crate) use entry::{entry_key, heads_folder, seq_of, tag_key, tags_folder};
+pub(crate) use entry::{entry_key, heads_folder, is_single_use, seq_of, tag_key, tags_folder};
 pub(crate) use log::ObjectStoreRefs;
 pub use prune::{Pruned, REFLOG_AGE_US_MIN, REFLOG_KEPT_MIN};
 

@@ -1,6 +1,7 @@
-//! Manifests of a table's next state: files taken out of those that list them, small ones merged, foreign ones carried.
+//! Manifests of a table's next state: files taken out of those that list them, small ones written together, foreign ones
+//! carried. What comes, what goes and what stays of the manifests that are touched are listed in one new manifest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -13,26 +14,32 @@ use iceberg::spec::{
 use uuid::Uuid;
 
 use super::super::TableError;
-use super::Context;
+use super::fold::{self, Ladder};
+use super::{Change, Context, TableState};
 use crate::error::LakeError;
 use crate::names::TableName;
-use crate::store::Stage;
+use crate::store::{LakeStore, Stage};
 
-/// Manifests of one partition spec and content a table may list before the newest are merged: a reader opens each.
-const MANIFESTS_MAX: usize = 30;
+/// Files one manifest lists at most: a few MB, that a reader parses in a fraction of a second.
+const MANIFEST_FILES_MAX: usize = 8 << 10;
 
-/// A manifest of this size is left as it is, so that a merge never rewrites more than this and a handful of small ones.
-const MANIFEST_BYTES_FULL: i64 = 8 << 20;
+/// Manifests read at once: all that a merge takes, in one round trip.
+const READS_MAX: usize = 128;
 
-/// Manifests read at once.
-const READS_MAX: usize = 8;
+/// Manifests that are read ahead beside one commit's writes, in one round trip with them.
+const AHEAD_MAX: usize = 64;
 
 /// Manifests that one snapshot shares: those of one partition spec and content.
 type Shelf = (i32, ManifestContentType);
 
+fn shelf_of(manifest: &ManifestFile) -> Shelf {
+    (manifest.partition_spec_id, manifest.content)
+}
+
 /// The manifest that lists new data files of the default spec. Sequence numbers are left to be inherited, so that it
 /// can be linked on any base.
 pub(crate) async fn manifest_of(
+    store: &LakeStore,
     stage: &Stage,
     table: &TableName,
     draft: &TableMetadata,
@@ -40,44 +47,12 @@ pub(crate) async fn manifest_of(
     added: &[DataFile],
 ) -> Result<ManifestFile, LakeError> {
     let shelf = (draft.default_partition_spec_id(), ManifestContentType::Data);
-    listing(stage, table, draft, snapshot_id, shelf, added.iter()).await
-}
-
-/// New files of the default spec as manifests: one per content, since a manifest holds only one.
-pub(super) async fn manifests_of(
-    stage: &Stage,
-    table: &TableName,
-    draft: &TableMetadata,
-    snapshot_id: i64,
-    added: &[DataFile],
-) -> Result<Vec<ManifestFile>, LakeError> {
-    let spec_id = draft.default_partition_spec_id();
-    let mut manifests = Vec::new();
-    for content in [ManifestContentType::Data, ManifestContentType::Deletes] {
-        let is_data = content == ManifestContentType::Data;
-        let fits = |file: &&DataFile| (file.content_type() == DataContentType::Data) == is_data;
-        if added.iter().any(|file| fits(&file)) {
-            let files = added.iter().filter(fits);
-            manifests.push(listing(stage, table, draft, snapshot_id, (spec_id, content), files).await?);
-        }
-    }
-    Ok(manifests)
-}
-
-async fn listing<'a>(
-    stage: &Stage,
-    table: &TableName,
-    draft: &TableMetadata,
-    snapshot_id: i64,
-    shelf: Shelf,
-    files: impl Iterator<Item = &'a DataFile>,
-) -> Result<ManifestFile, LakeError> {
-    let fail = || LakeError::iceberg(format!("write manifest of {table}"));
     let mut writer = manifest_writer(stage, table, draft, snapshot_id, shelf)?;
-    for file in files {
-        writer.add_file(file.clone(), UNASSIGNED_SEQUENCE_NUMBER).map_err(fail())?;
+    for file in added {
+        let written = writer.add_file(file.clone(), UNASSIGNED_SEQUENCE_NUMBER);
+        written.map_err(LakeError::iceberg(format!("write manifest of {table}")))?;
     }
-    writer.write_manifest_file().await.map_err(fail())
+    written(store, stage, table, writer).await
 }
 
 fn manifest_writer(
@@ -103,14 +78,91 @@ fn manifest_writer(
     }
 }
 
-/// Reads a manifest of the table.
+/// Ends a manifest on the stage, and keeps it in memory for the merge it will be part of.
+async fn written(
+    store: &LakeStore,
+    stage: &Stage,
+    table: &TableName,
+    writer: ManifestWriter,
+) -> Result<ManifestFile, LakeError> {
+    let file = writer.write_manifest_file().await;
+    let file = file.map_err(LakeError::iceberg(format!("write manifest of {table}")))?;
+    if let Some(bytes) = stage.get(&file.manifest_path) {
+        store.recent().keep(&file.manifest_path, bytes);
+    }
+    Ok(file)
+}
+
+/// Reads a manifest of the table, from memory if it is there.
 pub(crate) async fn read(
-    store: &crate::store::LakeStore,
+    store: &LakeStore,
     table: &TableName,
     manifest: &ManifestFile,
 ) -> Result<Manifest, LakeError> {
-    let read = manifest.load_manifest(&store.file_io()).await;
-    read.map_err(LakeError::iceberg(format!("read manifest of {table}")))
+    let failed = || LakeError::iceberg(format!("read manifest of {table}"));
+    if manifest.key_metadata.is_some() {
+        return manifest.load_manifest(&store.file_io()).await.map_err(failed());
+    }
+    let bytes = store.manifest(&manifest.manifest_path).await?;
+    Manifest::parse_avro(&bytes).map_err(|e| {
+        store.recent().forget(&manifest.manifest_path);
+        failed()(e)
+    })
+}
+
+/// Reads the manifests at these places, all at once.
+async fn read_at(
+    context: &Context<'_>,
+    manifests: &[ManifestFile],
+    places: impl IntoIterator<Item = usize>,
+) -> Result<BTreeMap<usize, Manifest>, LakeError> {
+    let reads: Vec<BoxFuture<'_, Result<(usize, Manifest), LakeError>>> = places
+        .into_iter()
+        .filter_map(|place| Some((place, manifests.get(place)?)))
+        .map(|(place, file)| {
+            async move { Ok((place, read(context.store, context.table, file).await?)) }.boxed()
+        })
+        .collect();
+    futures::stream::iter(reads).buffer_unordered(READS_MAX).try_collect().await
+}
+
+/// Reads what the next merges of these tables will want and memory does not have: beside the writes of a commit, so that
+/// none waits for it. What cannot be read now is read by the merge, which then says why not.
+pub(crate) async fn read_ahead(store: &LakeStore, states: impl Iterator<Item = (&TableName, &TableState)>) {
+    let is_kept = |manifest: &ManifestFile| store.recent().holds(&manifest.manifest_path);
+    let mut wanted = Vec::new();
+    for (table, state) in states {
+        for shelf in shelves(&state.manifests) {
+            let ladder = Ladder::of(on_shelf(&state.manifests, shelf));
+            let ahead = ladder.wanted(fold::small_max(table), is_kept);
+            wanted.extend(ahead.into_iter().map(|manifest| manifest.manifest_path.clone()));
+        }
+    }
+    wanted.truncate(AHEAD_MAX);
+    let reads = wanted.into_iter().map(|url| async move {
+        if let Err(error) = store.manifest(&url).await {
+            tracing::debug!(url, %error, "a manifest was not read ahead");
+        }
+    });
+    futures::future::join_all(reads).await;
+}
+
+fn shelves(manifests: &[ManifestFile]) -> BTreeSet<(i32, bool)> {
+    let deletes = |manifest: &ManifestFile| manifest.content == ManifestContentType::Deletes;
+    manifests.iter().map(|manifest| (manifest.partition_spec_id, deletes(manifest))).collect()
+}
+
+/// The manifests of a shelf with their places.
+fn on_shelf(
+    manifests: &[ManifestFile],
+    (spec_id, deletes): (i32, bool),
+) -> impl Iterator<Item = (usize, &ManifestFile)> {
+    let content = content_of(deletes);
+    manifests.iter().enumerate().filter(move |(_, manifest)| shelf_of(manifest) == (spec_id, content))
+}
+
+fn content_of(deletes: bool) -> ManifestContentType {
+    if deletes { ManifestContentType::Deletes } else { ManifestContentType::Data }
 }
 
 /// The birth of an entry: snapshot, data sequence number and file sequence number, inherited where it leaves them out.
@@ -120,71 +172,183 @@ fn born(entry: &ManifestEntry, listed_in: &ManifestFile) -> (i64, i64, Option<i6
     (snapshot_id, number, entry.file_sequence_number.or(Some(listed_in.sequence_number)))
 }
 
-/// The manifests without `removed` (data files and delete files alike); only those that list one of them are rewritten.
-/// They are looked through from the newest on and no further than needed: what goes is mostly young.
-pub(super) async fn without(
-    context: &Context<'_>,
-    stage: &Stage,
-    draft: &TableMetadata,
-    mut manifests: Vec<ManifestFile>,
-    removed: &BTreeSet<String>,
-    summary: &mut SnapshotSummaryCollector,
-) -> Result<Vec<ManifestFile>, LakeError> {
-    let mut found = 0;
-    for file in manifests.iter_mut().rev().filter(|file| has_live(file)) {
-        if found == removed.len() {
-            break;
-        }
-        let manifest = read(context.store, context.table, file).await?;
-        let here =
-            manifest.entries().iter().filter(|entry| entry.is_alive() && removed.contains(entry.file_path()));
-        let here = here.count();
-        if here > 0 {
-            *file = rewritten(context, stage, draft, file, &manifest, removed, summary).await?;
-            found += here;
-        }
-    }
-    if found == removed.len() {
-        Ok(manifests)
-    } else {
-        let missing = removed.len().saturating_sub(found);
-        Err(TableError::FilesGone { table: context.table.clone(), missing }.into())
-    }
-}
-
-async fn rewritten(
-    context: &Context<'_>,
-    stage: &Stage,
-    draft: &TableMetadata,
-    file: &ManifestFile,
-    manifest: &Manifest,
-    removed: &BTreeSet<String>,
-    summary: &mut SnapshotSummaryCollector,
-) -> Result<ManifestFile, LakeError> {
-    let fail = || LakeError::iceberg(format!("rewrite manifest of {}", context.table));
-    let shelf = (file.partition_spec_id, file.content);
-    let mut writer = manifest_writer(stage, context.table, draft, context.snapshot_id, shelf)?;
-    let spec = draft.partition_spec_by_id(file.partition_spec_id).unwrap_or(draft.default_partition_spec());
-    for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
-        let (snapshot_id, number, file_number) = born(entry, file);
-        let data_file = entry.data_file().clone();
-        if removed.contains(entry.file_path()) {
-            summary.remove_file(&data_file, Arc::clone(draft.current_schema()), Arc::clone(spec));
-            writer.add_delete_file(data_file, number, file_number).map_err(fail())?;
-        } else {
-            writer.add_existing_file(data_file, snapshot_id, number, file_number).map_err(fail())?;
-        }
-    }
-    writer.write_manifest_file().await.map_err(fail())
-}
-
 /// Whether it lists a file that is still there, as far as it says.
 pub(crate) fn has_live(manifest: &ManifestFile) -> bool {
     manifest.added_files_count.is_none_or(|count| count > 0)
         || manifest.existing_files_count.is_none_or(|count| count > 0)
 }
 
-/// Merges the newest manifests of each shelf when there are too many. Those that only say what older snapshots deleted
+/// New manifests of one shelf in the making: one, or several where one would list too many files.
+struct Writing<'a> {
+    context: &'a Context<'a>,
+    stage: &'a Stage,
+    draft: &'a TableMetadata,
+    shelf: Shelf,
+    open: Option<(ManifestWriter, usize)>,
+    done: Vec<ManifestFile>,
+}
+
+impl<'a> Writing<'a> {
+    fn new(
+        context: &'a Context<'a>,
+        stage: &'a Stage,
+        draft: &'a TableMetadata,
+        shelf: Shelf,
+    ) -> Writing<'a> {
+        Writing { context, stage, draft, shelf, open: None, done: Vec::new() }
+    }
+
+    /// Writes one entry with `write`, in a new manifest if the last is full.
+    async fn entry(
+        &mut self,
+        write: impl FnOnce(&mut ManifestWriter) -> iceberg::Result<()>,
+    ) -> Result<(), LakeError> {
+        if self.open.as_ref().is_some_and(|(_, entries)| *entries >= MANIFEST_FILES_MAX) {
+            self.close().await?;
+        }
+        let Context { table, snapshot_id, .. } = self.context;
+        let (mut writer, entries) = match self.open.take() {
+            Some(open) => open,
+            None => (manifest_writer(self.stage, table, self.draft, *snapshot_id, self.shelf)?, 0),
+        };
+        write(&mut writer).map_err(LakeError::iceberg(format!("write manifest of {table}")))?;
+        self.open = Some((writer, entries + 1));
+        Ok(())
+    }
+
+    /// Lists what is alive in a manifest that goes. Entries of files deleted by older snapshots have served their purpose.
+    async fn carry(
+        &mut self,
+        file: &ManifestFile,
+        manifest: &Manifest,
+        removed: &BTreeSet<String>,
+    ) -> Result<(), LakeError> {
+        for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
+            let (snapshot_id, number, file_number) = born(entry, file);
+            let data_file = entry.data_file().clone();
+            let goes = removed.contains(entry.file_path());
+            self.entry(|writer| match goes {
+                true => writer.add_delete_file(data_file, number, file_number),
+                false => writer.add_existing_file(data_file, snapshot_id, number, file_number),
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn add(&mut self, file: &DataFile) -> Result<(), LakeError> {
+        let file = file.clone();
+        self.entry(|writer| writer.add_file(file, UNASSIGNED_SEQUENCE_NUMBER)).await
+    }
+
+    async fn close(&mut self) -> Result<(), LakeError> {
+        if let Some((writer, _)) = self.open.take() {
+            self.done.push(written(self.context.store, self.stage, self.context.table, writer).await?);
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Vec<ManifestFile>, LakeError> {
+        self.close().await?;
+        Ok(self.done)
+    }
+}
+
+/// The manifests after a change whose added files no manifest lists yet: per shelf one new manifest with what comes, what
+/// goes, and what stays of the manifests that had it, small ones that are in memory among them. So a change that takes
+/// files away writes no more objects than one that adds some, and is the merge of manifests by the way.
+pub(super) async fn changed(
+    context: &Context<'_>,
+    stage: &Stage,
+    draft: &TableMetadata,
+    manifests: Vec<ManifestFile>,
+    change: &Change,
+    summary: &mut SnapshotSummaryCollector,
+) -> Result<Vec<ManifestFile>, LakeError> {
+    let mut read = holding(context, &manifests, &change.removed).await?;
+    count_removed(draft, &manifests, &read, &change.removed, summary);
+    let mut touched: BTreeSet<(i32, bool)> = BTreeSet::new();
+    for file in read.keys().filter_map(|place| manifests.get(*place)) {
+        touched.insert((file.partition_spec_id, file.content == ManifestContentType::Deletes));
+    }
+    let is_kept = |manifest: &ManifestFile| context.store.recent().holds(&manifest.manifest_path);
+    for shelf in &touched {
+        let others = on_shelf(&manifests, *shelf).filter(|(place, _)| !read.contains_key(place));
+        let beside = Ladder::of(others).beside(is_kept);
+        read.extend(read_at(context, &manifests, beside).await?);
+    }
+    let is_delete = |file: &DataFile| file.content_type() != DataContentType::Data;
+    let home = draft.default_partition_spec_id();
+    touched.extend(change.added.iter().map(|file| (home, is_delete(file))));
+
+    let mut new = Vec::new();
+    for (spec_id, deletes) in touched {
+        let shelf = (spec_id, content_of(deletes));
+        let mut writing = Writing::new(context, stage, draft, shelf);
+        for (place, manifest) in &read {
+            if let Some(file) = manifests.get(*place).filter(|file| shelf_of(file) == shelf) {
+                writing.carry(file, manifest, &change.removed).await?;
+            }
+        }
+        for file in change.added.iter().filter(|file| spec_id == home && is_delete(file) == deletes) {
+            writing.add(file).await?;
+        }
+        new.extend(writing.finish().await?);
+    }
+    let stay = manifests.into_iter().enumerate().filter(|(place, _)| !read.contains_key(place));
+    Ok(stay.map(|(_, manifest)| manifest).chain(new).collect())
+}
+
+/// The manifests that list one of `removed` (data files and delete files alike), by place. They are looked through from the
+/// newest on and no further than needed, since what goes is mostly young; the first look takes some, each further one
+/// twice as many, all at once.
+async fn holding(
+    context: &Context<'_>,
+    manifests: &[ManifestFile],
+    removed: &BTreeSet<String>,
+) -> Result<BTreeMap<usize, Manifest>, LakeError> {
+    let mut places: Vec<usize> = (0..manifests.len()).rev().collect();
+    places.retain(|place| manifests.get(*place).is_some_and(has_live));
+    let (mut holding, mut found, mut look) = (BTreeMap::new(), 0, 16);
+    while found < removed.len() && !places.is_empty() {
+        let further = places.split_off(look.min(places.len()));
+        for (place, manifest) in read_at(context, manifests, places).await? {
+            let alive = manifest.entries().iter().filter(|entry| entry.is_alive());
+            let here = alive.filter(|entry| removed.contains(entry.file_path())).count();
+            if here > 0 {
+                found += here;
+                holding.insert(place, manifest);
+            }
+        }
+        (places, look) = (further, look * 2);
+    }
+    if found == removed.len() {
+        Ok(holding)
+    } else {
+        let missing = removed.len().saturating_sub(found);
+        Err(TableError::FilesGone { table: context.table.clone(), missing }.into())
+    }
+}
+
+/// Tells the snapshot's summary what goes.
+fn count_removed(
+    draft: &TableMetadata,
+    manifests: &[ManifestFile],
+    holding: &BTreeMap<usize, Manifest>,
+    removed: &BTreeSet<String>,
+    summary: &mut SnapshotSummaryCollector,
+) {
+    for (file, manifest) in holding.iter().filter_map(|(place, m)| Some((manifests.get(*place)?, m))) {
+        let spec = draft.partition_spec_by_id(file.partition_spec_id);
+        let spec = spec.unwrap_or(draft.default_partition_spec());
+        let alive = manifest.entries().iter().filter(|entry| entry.is_alive());
+        for entry in alive.filter(|entry| removed.contains(entry.file_path())) {
+            summary.remove_file(entry.data_file(), Arc::clone(draft.current_schema()), Arc::clone(spec));
+        }
+    }
+}
+
+/// Merges the small manifests of each shelf when there are too many. Those that only say what older snapshots deleted
 /// have served their purpose and go.
 pub(super) async fn merged(
     context: &Context<'_>,
@@ -193,83 +357,31 @@ pub(super) async fn merged(
     mut manifests: Vec<ManifestFile>,
 ) -> Result<Vec<ManifestFile>, LakeError> {
     manifests.retain(|file| file.added_snapshot_id == context.snapshot_id || has_live(file));
-    let shelves: BTreeSet<(i32, bool)> = manifests
-        .iter()
-        .map(|file| (file.partition_spec_id, file.content == ManifestContentType::Deletes))
-        .collect();
-    for (spec_id, deletes) in shelves {
-        let content = if deletes { ManifestContentType::Deletes } else { ManifestContentType::Data };
-        manifests = merged_shelf(context, stage, draft, manifests, (spec_id, content)).await?;
+    let is_kept = |manifest: &ManifestFile| context.store.recent().holds(&manifest.manifest_path);
+    for shelf in shelves(&manifests) {
+        // One made by this very change is not numbered yet.
+        let old =
+            on_shelf(&manifests, shelf).filter(|(_, file)| file.added_snapshot_id != context.snapshot_id);
+        let due = Ladder::of(old).due(fold::small_max(context.table), is_kept);
+        let Some(first) = due.iter().min().copied() else { continue };
+        let read = read_at(context, &manifests, due).await?;
+        let mut writing = Writing::new(context, stage, draft, (shelf.0, content_of(shelf.1)));
+        for (place, manifest) in &read {
+            if let Some(file) = manifests.get(*place) {
+                writing.carry(file, manifest, &BTreeSet::new()).await?;
+            }
+        }
+        let mut merged = writing.finish().await?;
+        let mut next = Vec::with_capacity(manifests.len());
+        for (place, manifest) in manifests.into_iter().enumerate() {
+            if place == first {
+                next.append(&mut merged);
+            }
+            if !read.contains_key(&place) {
+                next.push(manifest);
+            }
+        }
+        manifests = next;
     }
     Ok(manifests)
-}
-
-async fn merged_shelf(
-    context: &Context<'_>,
-    stage: &Stage,
-    draft: &TableMetadata,
-    manifests: Vec<ManifestFile>,
-    shelf: Shelf,
-) -> Result<Vec<ManifestFile>, LakeError> {
-    let Some(run) = run_to_merge(&manifests, shelf, context.snapshot_id) else { return Ok(manifests) };
-    let fail = || LakeError::iceberg(format!("merge manifests of {}", context.table));
-    let reads: Vec<BoxFuture<'_, _>> = run
-        .iter()
-        .map(|&place| {
-            let file = manifests[place].clone();
-            let read =
-                async move { Ok::<_, LakeError>((read(context.store, context.table, &file).await?, file)) };
-            read.boxed()
-        })
-        .collect();
-    let found: Vec<(Manifest, ManifestFile)> =
-        futures::stream::iter(reads).buffered(READS_MAX).try_collect().await?;
-    let mut writer = manifest_writer(stage, context.table, draft, context.snapshot_id, shelf)?;
-    for (manifest, file) in &found {
-        // Entries of files deleted by older snapshots have served their purpose.
-        for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
-            let (snapshot_id, number, file_number) = born(entry, file);
-            let data_file = entry.data_file().clone();
-            writer.add_existing_file(data_file, snapshot_id, number, file_number).map_err(fail())?;
-        }
-    }
-    let one = writer.write_manifest_file().await.map_err(fail())?;
-    let first = run.first().copied().unwrap_or(0);
-    let mut kept = Vec::with_capacity(manifests.len());
-    for (place, manifest) in manifests.into_iter().enumerate() {
-        if place == first {
-            kept.push(one.clone());
-        } else if !run.contains(&place) {
-            kept.push(manifest);
-        }
-    }
-    Ok(kept)
-}
-
-/// Places of the manifests to be merged, if there are too many. A run grows backwards while the next one is no larger
-/// than twice all newer ones together, so each entry is rewritten a logarithmic number of times and a commit's cost does
-/// not grow.
-fn run_to_merge(manifests: &[ManifestFile], shelf: Shelf, snapshot_id: i64) -> Option<BTreeSet<usize>> {
-    let mergeable = |m: &ManifestFile| {
-        (m.partition_spec_id, m.content) == shelf
-            && m.manifest_length < MANIFEST_BYTES_FULL
-            // One made by this very change (files removed) has its bytes still on the stage.
-            && m.added_snapshot_id != snapshot_id
-    };
-    if manifests.iter().filter(|m| mergeable(m)).count() < MANIFESTS_MAX {
-        return None;
-    }
-    let mut run: BTreeSet<usize> = BTreeSet::new();
-    let mut bytes = 0;
-    for (place, manifest) in manifests.iter().enumerate().rev().filter(|(_, m)| mergeable(m)) {
-        if run.len() >= 2 && manifest.manifest_length > 2 * bytes {
-            break;
-        }
-        run.insert(place);
-        bytes += manifest.manifest_length;
-        if bytes >= MANIFEST_BYTES_FULL {
-            break;
-        }
-    }
-    Some(run)
 }

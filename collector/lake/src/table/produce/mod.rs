@@ -4,6 +4,7 @@
 //! everything in memory, keeps metadata bounded (manifests merged, snapshots trimmed), and is run again on another base
 //! when a commit lost a race: data files and their manifest stay, only what links them is rebuilt.
 
+mod fold;
 mod manifests;
 mod totals;
 
@@ -19,8 +20,8 @@ use iceberg::spec::{
 };
 use uuid::Uuid;
 
-pub(crate) use self::manifests::{has_live, manifest_of, read as read_manifest};
-use self::manifests::{manifests_of, merged, without};
+use self::manifests::{changed, merged};
+pub(crate) use self::manifests::{has_live, manifest_of, read as read_manifest, read_ahead};
 use self::totals::carry_totals;
 use super::{Drafted, TableSpec, evolve};
 use crate::error::LakeError;
@@ -44,7 +45,8 @@ pub(crate) struct TableState {
 pub(crate) struct Change {
     /// Files of the default partition spec that come in, in the order of their manifest.
     pub(crate) added: Vec<DataFile>,
-    /// The manifest that lists them, if it is made already; otherwise it is made anew on every base.
+    /// The manifest that lists them, if it is made already: good for a change that removes nothing. Otherwise they are
+    /// listed anew on every base, beside what is removed.
     pub(crate) added_manifest: Option<ManifestFile>,
     /// URLs of files that go, data files and delete files alike. One that is not there is a conflict.
     pub(crate) removed: BTreeSet<String>,
@@ -130,15 +132,12 @@ pub(crate) async fn produce(
     }
 
     let mut manifests = base.map_or_else(Vec::new, |base| base.manifests.clone());
-    if !change.removed.is_empty() {
-        manifests = without(context, &stage, &draft, manifests, &change.removed, &mut summary).await?;
+    let made = change.added_manifest.as_ref().filter(|_| change.removed.is_empty());
+    if made.is_none() {
+        manifests = changed(context, &stage, &draft, manifests, change, &mut summary).await?;
     }
     manifests = merged(context, &stage, &draft, manifests).await?;
-    match &change.added_manifest {
-        Some(manifest) => manifests.push(manifest.clone()),
-        None => manifests
-            .extend(manifests_of(&stage, context.table, &draft, context.snapshot_id, &change.added).await?),
-    }
+    manifests.extend(made.cloned());
 
     let parent = base.and_then(|base| base.metadata.current_snapshot());
     let sequence_number = draft.next_sequence_number();
