@@ -238,6 +238,8 @@ const COLLECTOR_EDGES: &[(&str, &str)] = &[
     ("query", "align"),
     // A person waives what the gate holds.
     ("query", "gate"),
+    // Recipes are checked with the files they name.
+    ("query", "align"),
     // `headwater serve` serves a lake without a collector, by its clock.
     ("query", "serve"),
     ("query", "receive"),
