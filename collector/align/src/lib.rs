@@ -11,6 +11,8 @@
 //! |---|---|
 //! | [`recipe`] | the declaration |
 //! | [`sample`] | samples of one stream of one entity, their stamps as columns |
+//! | [`engine`] | samples to aligned rows |
 
+pub mod engine;
 pub mod recipe;
 pub mod sample;
