@@ -141,6 +141,21 @@ pub enum AlignError {
         /// The bound.
         max: usize,
     },
+    /// A grid would be longer than anyone wants.
+    #[error(
+        "a grid from {first_ns} to {last_ns} ns has more than {max} points: raise min_grade, or align fewer days at once"
+    )]
+    Grid {
+        /// First sample.
+        first_ns: i64,
+        /// Last sample.
+        last_ns: i64,
+        /// The bound.
+        max: u64,
+    },
+    /// One row's values are beyond what a column can hold.
+    #[error("a single row's values do not fit a column")]
+    TooLarge,
     /// Arrow refused.
     #[error("failed to gather values")]
     Arrow(#[from] ArrowError),

@@ -8,13 +8,33 @@
 //! by chunk and gives rows as far as it was told that everything is there; [`align`] is the same over what is held whole.
 //! Both give the same rows bit for bit, however the samples were cut into chunks (L2).
 
+mod bracket;
+mod constant;
+mod cursor;
 mod error;
+mod event;
+mod fields;
 pub mod flag;
 mod gaps;
+mod gather;
+mod geometry;
+mod interpolate;
+mod lines;
+mod matching;
+mod metric;
+mod output;
 mod plan;
+mod prepare;
 mod run;
+mod spine;
+mod stats;
+mod store;
+mod window;
 
 pub use error::{AlignError, PlanError};
 pub use gaps::{Gaps, NoGaps};
+pub use metric::LOOK_NS;
 pub use plan::{Inputs, Options, Plan, UNIT_KEY};
-pub use run::{Aligned, Counts, Entity, Run, align};
+pub use run::{Aligned, CHUNK_ROWS, Counts, Entity, Run, align};
+pub use spine::GRID_POINTS_MAX;
+pub use window::EDGE_SAMPLES_MAX;
