@@ -36,7 +36,8 @@ pub(super) fn made(scene: &Scene<'_>, plan: &ColumnPlan, options: Options) -> Re
             lists(scene, plan, bounds)?
         }
         _ => {
-            let found = matched(scene);
+            let found = if options.lineage { None } else { super::quick::quick(scene) };
+            let found = found.unwrap_or_else(|| matched(scene));
             let columns = values(scene, plan, &found)?;
             (found, columns.0.into_iter().chain(columns.1).collect::<Vec<_>>())
         }

@@ -34,6 +34,10 @@ pub(super) fn linear(store: &Store, field: &FieldPlan, found: &Match) -> Interpo
     let values = computed([numbers, numbers], [&found.lo, &found.hi], |place, a, b| {
         if found.lo[place] == found.hi[place] { a } else { a + found.weight[place] * (b - a) }
     });
+    if found.gap_ns.is_empty() {
+        // Nobody asks how uncertain it is.
+        return Interpolated { values, rate: Vec::new() };
+    }
     let rise = computed([numbers, numbers], [&found.lo, &found.hi], |_, a, b| (b - a).abs());
     let rate = rise.values().iter().zip(&found.gap_ns).map(|(rise, gap_ns)| per_ns(*rise, *gap_ns)).collect();
     Interpolated { values, rate }

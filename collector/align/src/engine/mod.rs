@@ -25,6 +25,7 @@ mod metric;
 mod output;
 mod plan;
 mod prepare;
+mod quick;
 mod run;
 mod spine;
 mod stats;
