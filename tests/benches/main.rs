@@ -3,6 +3,7 @@
 //! Prints a table for people, or with `--json` one line per figure:
 //! `{"measure","case":{…},"metric","value","unit","beside":{name:value,…}}`.
 
+mod align;
 mod delivery;
 mod figure;
 mod first_light;
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 #[command(
     name = "cargo measure",
     bin_name = "cargo measure",
-    after_help = "Examples:\n  cargo measure first-light --json\n  cargo measure fleet --devices 10000\n  cargo measure lake --quick\n  cargo measure world --seeds 1000000 --from 10000"
+    after_help = "Examples:\n  cargo measure first-light --json\n  cargo measure fleet --devices 10000\n  cargo measure lake --quick\n  cargo measure align --quick\n  cargo measure world --seeds 1000000 --from 10000"
 )]
 struct Args {
     /// What to measure.
@@ -37,7 +38,7 @@ struct Args {
     data: Option<PathBuf>,
     /// `spool`: where stores are made (default: beside the program). The device below is what is measured, so a
     /// file system that nobody else writes to gives the best figures. `gateway`, `delivery`: where spools are made.
-    /// `lake`: where lakes are made.
+    /// `lake`: where lakes are made. `align`: where inputs and outputs lie.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// `spool`: backlogs to fill, kill and open, such as 1GB,10GB (the default). `delivery`: the one to drain
@@ -48,7 +49,7 @@ struct Args {
     /// `--backlog` says another.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     mb: Option<u64>,
-    /// `spool`, `lake`: everything small, to see that it runs; the figures mean nothing.
+    /// `spool`, `lake`, `align`: everything small, to see that it runs; the figures mean nothing.
     #[arg(long)]
     quick: bool,
     /// `fleet`: devices that lose their broker and come back.
@@ -89,6 +90,9 @@ enum Name {
     /// What a commit costs however long the history, PUTs a day, ingest beside pyarrow, verbs of history, DuckDB on our
     /// tables beside plain Parquet, one picture out of many.
     Lake,
+    /// As-of joins of ten million rows with one key and with a hundred, beside polars, pandas and DuckDB: rows per second of
+    /// processor time and peak memory, with output; linear, window and slerp columns.
+    Align,
     /// Simulated clocks of a fleet: coverage, bounds, errors and violations of resolved time, beside a wall clock and
     /// beside bounds from the past alone; samples placed a second.
     Time,
@@ -101,12 +105,12 @@ fn main() -> ExitCode {
     if let Some(code) = headwater_tests::roles::dispatch() {
         return code;
     }
-    if let Some(code) = spool::dispatch().or_else(gateway::dispatch).or_else(delivery::dispatch) {
+    if let Some(code) = spool::dispatch().or_else(align::dispatch).or_else(gateway::dispatch).or_else(delivery::dispatch) {
         return code;
     }
     let args = Args::parse();
     let folder = match args.name {
-        Name::FirstLight | Name::Lake => "data/demo",
+        Name::FirstLight | Name::Lake | Name::Align => "data/demo",
         Name::Wire
         | Name::Gateway
         | Name::Spool
@@ -141,6 +145,7 @@ fn main() -> ExitCode {
             let place = lake::Place { data, dir: args.dir, quick: args.quick };
             lake::measure(&place, &args.lake, &mut sheet)
         }
+        Name::Align => align::measure(&align::Options { dir: args.dir, quick: args.quick }, &mut sheet),
         Name::Spool => {
             let options = spool::Options { dir: args.dir, backlog: args.backlog, quick: args.quick };
             spool::measure(&options, &mut sheet)

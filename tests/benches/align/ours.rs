@@ -361,7 +361,7 @@ impl Sink {
             "ipc" => To::Ipc(FileWriter::try_new(std::io::BufWriter::with_capacity(1 << 20, File::create(file)?), schema)?),
             _ => {
                 let zstd = Compression::ZSTD(ZstdLevel::try_new(3)?);
-                let properties = WriterProperties::builder().set_compression(zstd).set_max_row_group_size(1 << 17);
+                let properties = WriterProperties::builder().set_compression(zstd).set_max_row_group_row_count(Some(1 << 17));
                 To::Parquet(ArrowWriter::try_new(File::create(file)?, Arc::clone(schema), Some(properties.build()))?)
             }
         };

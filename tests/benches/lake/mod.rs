@@ -10,7 +10,7 @@ mod head;
 mod images;
 mod ingest;
 mod puts;
-mod python;
+pub(crate) mod python;
 mod readers;
 mod today;
 mod verbs;

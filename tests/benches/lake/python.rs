@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Python with pyarrow, DuckDB and pyiceberg: `HEADWATER_PYTHON`, or the environment that `tests/run` makes.
-pub(super) fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let named = std::env::var_os("HEADWATER_PYTHON").map(PathBuf::from);
     let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/venv/bin/python");
     let beside = std::env::current_exe().ok().and_then(|program| {
@@ -18,7 +18,7 @@ pub(super) fn python() -> Option<PathBuf> {
 }
 
 /// Says on stderr that a comparison is left out, and why.
-pub(super) fn without(what: &str) {
+pub(crate) fn without(what: &str) {
     eprintln!(
         "left out: {what}. It needs Python with tests/conformance/requirements.txt: run `tests/run tools-python`, or name one in HEADWATER_PYTHON"
     );
@@ -41,6 +41,6 @@ pub(super) fn run<S: AsRef<OsStr>>(python: &Path, script: &str, args: &[S]) -> R
 }
 
 /// A number of the answer.
-pub(super) fn number(answer: &Value, name: &str) -> Result<f64> {
+pub(crate) fn number(answer: &Value, name: &str) -> Result<f64> {
     answer.get(name).and_then(Value::as_f64).with_context(|| format!("the script says nothing of {name}"))
 }
