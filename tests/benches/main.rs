@@ -105,7 +105,9 @@ fn main() -> ExitCode {
     if let Some(code) = headwater_tests::roles::dispatch() {
         return code;
     }
-    if let Some(code) = spool::dispatch().or_else(align::dispatch).or_else(gateway::dispatch).or_else(delivery::dispatch) {
+    if let Some(code) =
+        spool::dispatch().or_else(align::dispatch).or_else(gateway::dispatch).or_else(delivery::dispatch)
+    {
         return code;
     }
     let args = Args::parse();

@@ -114,16 +114,32 @@ impl Bench<'_> {
 
     /// All engines at one case, in turn, so that a busy machine is busy for all.
     fn race(&mut self, keys: &str, output: &str) -> Result<()> {
-        let theirs = |engine: &'static str| Racer { name: engine.to_owned(), engine, method: "previous", columns: "values" };
-        let ours = |columns: &'static str| Racer { name: format!("ours, {columns}"), engine: "ours", method: "previous", columns };
-        let mut racers = vec![ours("values"), ours("lineage"), theirs("polars"), theirs("pandas"), theirs("duckdb")];
+        let theirs = |engine: &'static str| Racer {
+            name: engine.to_owned(),
+            engine,
+            method: "previous",
+            columns: "values",
+        };
+        let ours = |columns: &'static str| Racer {
+            name: format!("ours, {columns}"),
+            engine: "ours",
+            method: "previous",
+            columns,
+        };
+        let mut racers =
+            vec![ours("values"), ours("lineage"), theirs("polars"), theirs("pandas"), theirs("duckdb")];
         if output != "memory" {
             racers.push(theirs("polars_lazy"));
         }
         let mut runs = vec![Runs::default(); racers.len()];
         for round in 0..self.rounds {
             for (racer, runs) in racers.iter().zip(&mut runs) {
-                self.bar.set_message(format!("{keys}, {output}, round {} of {}: {}", round + 1, self.rounds, racer.name));
+                self.bar.set_message(format!(
+                    "{keys}, {output}, round {} of {}: {}",
+                    round + 1,
+                    self.rounds,
+                    racer.name
+                ));
                 self.run(racer, keys, output, runs)?;
             }
         }
@@ -206,8 +222,10 @@ impl Bench<'_> {
             ensure!(same && near, "{} joins otherwise than ours: {} and {first}", racer.name, runs.answer);
         }
         if keys == "one_key" && self.rows == 10_000_000 {
-            let counted = numbers(&first["counts"]).into_iter().zip(COUNTS).all(|(given, count)| given == count as f64);
-            let summed = numbers(&first["sums"]).into_iter().zip(SUMS).all(|(given, sum)| (given - sum).abs() < 1e-4);
+            let counted =
+                numbers(&first["counts"]).into_iter().zip(COUNTS).all(|(given, count)| given == count as f64);
+            let summed =
+                numbers(&first["sums"]).into_iter().zip(SUMS).all(|(given, sum)| (given - sum).abs() < 1e-4);
             ensure!(counted && summed, "not what was written down: {first}");
         }
         Ok(())

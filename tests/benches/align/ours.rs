@@ -19,8 +19,8 @@ use headwater_core::id::{BootOrdinal, Epoch};
 use headwater_core::time::Grade;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,7 +43,9 @@ struct Case {
 
 /// Runs a case: `FOLDER one_key|keys METHOD values|lineage memory|ipc|parquet FILE`.
 pub(crate) fn main(words: &[String]) -> Result<()> {
-    let [folder, keys, method, columns, output, file] = words else { bail!("six words are needed, not {words:?}") };
+    let [folder, keys, method, columns, output, file] = words else {
+        bail!("six words are needed, not {words:?}")
+    };
     let case = Case {
         keyed: keys == "keys",
         method: method.clone(),
@@ -54,7 +56,11 @@ pub(crate) fn main(words: &[String]) -> Result<()> {
     let mut sink = Sink::new(&case.output, Path::new(file), plan.schema())?;
     let mut streams = Streams::open(Path::new(folder), &case)?;
     let mut cpu = Duration::ZERO;
-    if case.keyed { keyed(&plan, &mut streams, &mut sink, &mut cpu)? } else { one_key(&plan, &mut streams, &mut sink, &mut cpu)? }
+    if case.keyed {
+        keyed(&plan, &mut streams, &mut sink, &mut cpu)?
+    } else {
+        one_key(&plan, &mut streams, &mut sink, &mut cpu)?
+    }
     let began = cpu_time()?;
     sink.close()?;
     cpu += cpu_time()? - began;
@@ -214,7 +220,8 @@ impl Streams {
         let block = if case.keyed { KEYED_BLOCK_ROWS } else { BLOCK_ROWS };
         let fields = if case.method == "slerp" { 4 } else { 1 };
         let open = |name: &str, fields| Reader::open(&folder.join(format!("{name}.parquet")), block, fields);
-        let rights = (0..rights).map(|place| open(&format!("right{place}"), fields)).collect::<Result<_>>()?;
+        let rights =
+            (0..rights).map(|place| open(&format!("right{place}"), fields)).collect::<Result<_>>()?;
         Ok(Self { left: open("left", 1)?, rights })
     }
 }
@@ -261,7 +268,8 @@ impl Reader {
                 blocks.push(Block { rows: block.rows.slice(0, n), ..block.clone() });
             }
             if n < whole {
-                self.rest = Some(Block { rows: block.rows.slice(n, whole - n), seq: block.seq + n as u64, ..block });
+                self.rest =
+                    Some(Block { rows: block.rows.slice(n, whole - n), seq: block.seq + n as u64, ..block });
                 break;
             }
         }
@@ -328,8 +336,12 @@ fn values(v: &ArrayRef, fields: usize) -> Result<RecordBatch> {
         return Ok(RecordBatch::try_new(schema(&["v"]), vec![Arc::clone(v)])?);
     }
     let v = v.as_primitive::<Float64Type>();
-    let part = |scale: f64, shift: f64| -> ArrayRef { Arc::new(v.unary::<_, Float64Type>(|x| x * scale + shift)) };
-    Ok(RecordBatch::try_new(schema(&["w", "x", "y", "z"]), vec![part(0.1, 1.0), part(0.2, 0.0), part(-0.1, 0.1), part(0.3, 0.2)])?)
+    let part =
+        |scale: f64, shift: f64| -> ArrayRef { Arc::new(v.unary::<_, Float64Type>(|x| x * scale + shift)) };
+    Ok(RecordBatch::try_new(
+        schema(&["w", "x", "y", "z"]),
+        vec![part(0.1, 1.0), part(0.2, 0.0), part(-0.1, 0.1), part(0.3, 0.2)],
+    )?)
 }
 
 /// Where rows go, and what is counted of them.
@@ -358,11 +370,24 @@ impl Sink {
     fn new(output: &str, file: &Path, schema: &SchemaRef) -> Result<Self> {
         let to = match output {
             "memory" => To::Memory,
-            "ipc" => To::Ipc(FileWriter::try_new(std::io::BufWriter::with_capacity(1 << 20, File::create(file)?), schema)?),
+            "ipc" => To::Ipc(FileWriter::try_new(
+                std::io::BufWriter::with_capacity(1 << 20, File::create(file)?),
+                schema,
+            )?),
             _ => {
                 let zstd = Compression::ZSTD(ZstdLevel::try_new(3)?);
-                let properties = WriterProperties::builder().set_compression(zstd).set_max_row_group_row_count(Some(1 << 17));
-                To::Parquet(ArrowWriter::try_new(File::create(file)?, Arc::clone(schema), Some(properties.build()))?)
+                // As the lake writes numbers: no dictionary, since each is tried and given up; deltas for times.
+                let properties = WriterProperties::builder()
+                    .set_compression(zstd)
+                    .set_dictionary_enabled(false)
+                    .set_column_encoding("ts_ns".into(), Encoding::DELTA_BINARY_PACKED)
+                    .set_statistics_enabled(EnabledStatistics::Chunk)
+                    .set_max_row_group_row_count(Some(1 << 17));
+                To::Parquet(ArrowWriter::try_new(
+                    File::create(file)?,
+                    Arc::clone(schema),
+                    Some(properties.build()),
+                )?)
             }
         };
         Ok(Self { to, kept: Vec::new(), tally: Tally::default(), checking: Duration::ZERO })
@@ -405,9 +430,14 @@ impl Tally {
     /// Counts and sums of the joined values.
     fn add(&mut self, batch: &RecordBatch) {
         self.rows += batch.num_rows();
-        let joined = batch.schema().fields().iter().zip(batch.columns()).filter(|(field, array)| {
-            field.name().starts_with('r') && *array.data_type() == DataType::Float64
-        }).map(|(_, array)| Arc::clone(array)).collect::<Vec<_>>();
+        let joined = batch
+            .schema()
+            .fields()
+            .iter()
+            .zip(batch.columns())
+            .filter(|(field, array)| field.name().starts_with('r') && *array.data_type() == DataType::Float64)
+            .map(|(_, array)| Arc::clone(array))
+            .collect::<Vec<_>>();
         self.counts.resize(joined.len(), 0);
         self.sums.resize(joined.len(), 0.0);
         for (place, array) in joined.iter().enumerate() {
@@ -427,6 +457,7 @@ fn cpu_time() -> Result<Duration> {
 fn peak_mb() -> Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: f64 = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse().ok()).context("no VmHWM")?;
+    let kib: f64 =
+        line.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse().ok()).context("no VmHWM")?;
     Ok(kib / 1e3)
 }
