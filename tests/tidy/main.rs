@@ -27,11 +27,12 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path.as_ref()).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
 }
 
-const MEMBERS: [&str; 10] = [
+const MEMBERS: [&str; 11] = [
     "core",
     "core/mqtt",
     "agent",
     "collector",
+    "collector/align",
     "collector/lake",
     "firmware-shims",
     "tests",
@@ -135,6 +136,10 @@ fn layering_of_crates() {
     assert_eq!(headwater("collector"), set(&["headwater-core", "headwater-lake", "headwater-mqtt"]));
     assert_eq!(headwater("core/mqtt"), set(&["headwater-core"]));
     assert!(headwater("collector/lake").is_subset(&set(&["headwater-core"])));
+    assert!(headwater("collector/align").is_subset(&set(&["headwater-core"])));
+    for banned in ["tokio", "headwater-lake", "iceberg", "parquet"] {
+        assert!(!ours("collector/align", "dependencies").contains(banned), "alignment is pure, without {banned}");
+    }
     assert!(headwater("tests/sim").is_subset(&set(&["headwater-core", "headwater-shims"])));
     for member in ["agent", "core", "core/mqtt", "collector/lake", "firmware-shims"] {
         assert!(!ours(member, "dependencies").contains("rumqttd"), "{member} needs no broker");
