@@ -138,7 +138,10 @@ fn layering_of_crates() {
     assert!(headwater("collector/lake").is_subset(&set(&["headwater-core"])));
     assert!(headwater("collector/align").is_subset(&set(&["headwater-core"])));
     for banned in ["tokio", "headwater-lake", "iceberg", "parquet"] {
-        assert!(!ours("collector/align", "dependencies").contains(banned), "alignment is pure, without {banned}");
+        assert!(
+            !ours("collector/align", "dependencies").contains(banned),
+            "alignment is pure, without {banned}"
+        );
     }
     assert!(headwater("tests/sim").is_subset(&set(&["headwater-core", "headwater-shims"])));
     for member in ["agent", "core", "core/mqtt", "collector/lake", "firmware-shims"] {
