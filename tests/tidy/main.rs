@@ -143,6 +143,13 @@ fn layering_of_crates() {
     assert_eq!(headwater("collector/align"), set(&["headwater-core"]));
     assert_eq!(headwater("core/mqtt"), set(&["headwater-core"]));
     assert!(headwater("collector/lake").is_subset(&set(&["headwater-core"])));
+    assert!(headwater("collector/align").is_subset(&set(&["headwater-core"])));
+    for banned in ["tokio", "headwater-lake", "iceberg", "parquet"] {
+        assert!(
+            !ours("collector/align", "dependencies").contains(banned),
+            "alignment is pure, without {banned}"
+        );
+    }
     assert!(headwater("tests/sim").is_subset(&set(&["headwater-core", "headwater-shims"])));
     for member in ["agent", "core", "core/mqtt", "collector/lake", "firmware-shims"] {
         assert!(!ours(member, "dependencies").contains("rumqttd"), "{member} needs no broker");

@@ -19,8 +19,8 @@ use headwater_core::id::{BootOrdinal, Epoch};
 use headwater_core::time::Grade;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -77,11 +77,11 @@ pub(crate) fn main(words: &[String]) -> Result<()> {
 fn one_key(plan: &Plan, streams: &mut Streams, sink: &mut Sink, cpu: &mut Duration) -> Result<()> {
     let mut run = Run::new(plan, "key".to_owned());
     run.lines(vec![line(0)?])?;
-    while let Some(left) = streams.left.next(BLOCK_ROWS)? {
+    while let Some(left) = streams.left.block()? {
         let upto = left.last();
         let mut rights = Vec::new();
         for (place, right) in streams.rights.iter_mut().enumerate() {
-            for block in right.upto(upto, BLOCK_ROWS)? {
+            for block in right.upto(upto)? {
                 rights.push((place, block.samples(0)?));
             }
         }
@@ -95,7 +95,7 @@ fn one_key(plan: &Plan, streams: &mut Streams, sink: &mut Sink, cpu: &mut Durati
         *cpu += cpu_time()? - began;
     }
     for (place, right) in streams.rights.iter_mut().enumerate() {
-        for block in right.upto(i64::MAX, BLOCK_ROWS)? {
+        for block in right.upto(i64::MAX)? {
             run.feed(place, block.samples(0)?)?;
         }
     }
@@ -113,11 +113,11 @@ fn keyed(plan: &Plan, streams: &mut Streams, sink: &mut Sink, cpu: &mut Duration
         run.lines(vec![line(key as u64)?])?;
         runs.push(run);
     }
-    while let Some(left) = streams.left.next(KEYED_BLOCK_ROWS)? {
+    while let Some(left) = streams.left.block()? {
         let upto = left.last();
         let mut rights = Vec::new();
         for (place, right) in streams.rights.iter_mut().enumerate() {
-            rights.extend(right.upto(upto, KEYED_BLOCK_ROWS)?.into_iter().map(|block| (place, block)));
+            rights.extend(right.upto(upto)?.into_iter().map(|block| (place, block)));
         }
         let began = cpu_time()?;
         for (key, samples) in left.by_key()?.into_iter().enumerate() {
@@ -134,7 +134,7 @@ fn keyed(plan: &Plan, streams: &mut Streams, sink: &mut Sink, cpu: &mut Duration
         *cpu += cpu_time()? - began;
     }
     for (place, right) in streams.rights.iter_mut().enumerate() {
-        for block in right.upto(i64::MAX, KEYED_BLOCK_ROWS)? {
+        for block in right.upto(i64::MAX)? {
             for (key, samples) in block.by_key()?.into_iter().enumerate() {
                 runs[key].feed(place, samples)?;
             }
@@ -251,7 +251,7 @@ impl Reader {
         Ok(Self { parquet, rest: None, seq: 0, fields })
     }
 
-    fn next(&mut self, _rows: usize) -> Result<Option<Block>> {
+    fn block(&mut self) -> Result<Option<Block>> {
         if let Some(rest) = self.rest.take() {
             return Ok(Some(rest));
         }
@@ -262,9 +262,9 @@ impl Reader {
     }
 
     /// Blocks of rows at or before an instant.
-    fn upto(&mut self, upto: i64, rows: usize) -> Result<Vec<Block>> {
+    fn upto(&mut self, upto: i64) -> Result<Vec<Block>> {
         let mut blocks = Vec::new();
-        while let Some(block) = self.next(rows)? {
+        while let Some(block) = self.block()? {
             let n = block.times().partition_point(|t| *t <= upto);
             let whole = block.rows.num_rows();
             if n > 0 {
@@ -301,13 +301,13 @@ impl Block {
         let keys = self.rows.column(2).as_primitive::<Int32Type>().values();
         let (times, v) = (self.times(), self.rows.column(1).as_primitive::<Float64Type>().values());
         let mut counts = vec![0_usize; KEYS];
-        keys.iter().for_each(|key| counts[*key as usize] += 1);
+        keys.iter().for_each(|key| counts[slot(*key)] += 1);
         let mut parts: Vec<(Vec<i64>, Vec<f64>, Vec<u64>)> = counts
             .iter()
             .map(|n| (Vec::with_capacity(*n), Vec::with_capacity(*n), Vec::with_capacity(*n)))
             .collect();
         for (seq, ((key, t), v)) in (self.seq..).zip(keys.iter().zip(times).zip(v)) {
-            let (times, values, seqs) = &mut parts[*key as usize];
+            let (times, values, seqs) = &mut parts[slot(*key)];
             times.push(*t);
             values.push(*v);
             seqs.push(seq);
@@ -318,6 +318,11 @@ impl Block {
         };
         parts.into_iter().map(part).collect()
     }
+}
+
+/// A key as a place; keys are below [`KEYS`].
+fn slot(key: i32) -> usize {
+    usize::try_from(key).unwrap_or(0)
 }
 
 fn stamps(line: u32, t: Vec<i64>, seq: Vec<u64>) -> Stamps {
@@ -357,8 +362,8 @@ struct Sink {
 
 enum To {
     Memory,
-    Ipc(FileWriter<std::io::BufWriter<File>>),
-    Parquet(ArrowWriter<File>),
+    Ipc(Box<FileWriter<std::io::BufWriter<File>>>),
+    Parquet(Box<ArrowWriter<File>>),
     Closed,
 }
 
@@ -373,20 +378,22 @@ impl Sink {
     fn new(output: &str, file: &Path, schema: &SchemaRef) -> Result<Self> {
         let to = match output {
             "memory" => To::Memory,
-            "ipc" => To::Ipc(FileWriter::try_new(
-                std::io::BufWriter::with_capacity(1 << 20, File::create(file)?),
-                schema,
-            )?),
+            "ipc" => {
+                let file = std::io::BufWriter::with_capacity(1 << 20, File::create(file)?);
+                To::Ipc(Box::new(FileWriter::try_new(file, schema)?))
+            }
             _ => {
                 let zstd = Compression::ZSTD(ZstdLevel::try_new(3)?);
+                // As the lake writes numbers: no dictionary, since each is tried and given up; deltas for times.
                 let properties = WriterProperties::builder()
                     .set_compression(zstd)
+                    .set_dictionary_enabled(false)
+                    .set_column_encoding("ts_ns".into(), Encoding::DELTA_BINARY_PACKED)
+                    .set_statistics_enabled(EnabledStatistics::Chunk)
                     .set_max_row_group_row_count(Some(1 << 17));
-                To::Parquet(ArrowWriter::try_new(
-                    File::create(file)?,
-                    Arc::clone(schema),
-                    Some(properties.build()),
-                )?)
+                let writer =
+                    ArrowWriter::try_new(File::create(file)?, Arc::clone(schema), Some(properties.build()))?;
+                To::Parquet(Box::new(writer))
             }
         };
         Ok(Self { to, kept: Vec::new(), tally: Tally::default(), checking: Duration::ZERO })

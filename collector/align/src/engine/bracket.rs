@@ -226,8 +226,8 @@ fn relevant<'a>(store: &Store, lines: &Lines, line: u32, lanes: &[&'a Lane], tim
     let (Some(from), Some(to)) = (times.iter().min(), times.iter().max()) else { return Vec::new() };
     let first = |lane: &Lane| store.by_ts(lane).keys.first().copied().unwrap_or(i64::MAX);
     let last = |lane: &Lane| store.by_ts(lane).keys.last().copied().unwrap_or(i64::MIN);
-    // All instants have a sample of `floor` before them, and one of `ceiling` after them.
-    let floor = lanes.iter().rposition(|lane| first(lane) <= *from && first(lane) < i64::MAX).unwrap_or(0);
+    // All instants have a sample of `floor` truly before them, and one of `ceiling` after them.
+    let floor = lanes.iter().rposition(|lane| first(lane) < *from).unwrap_or(0);
     let ceiling = lanes.iter().position(|lane| last(lane) > *to).unwrap_or(lanes.len());
     let decides = |(place, lane): &(usize, &&Lane)| {
         (*place >= floor && first(lane) <= *to) || (*place <= ceiling && last(lane) >= *from)

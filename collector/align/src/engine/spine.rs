@@ -140,6 +140,12 @@ impl Spine {
         counts: &mut Counts,
     ) -> Option<BooleanArray> {
         let spine = &plan.recipe().spine;
+        let is_event = matches!(spine.source, SpineSource::Event { .. });
+        let worst = stamps.grade.iter().min().is_none_or(|worst| *worst >= spine.min_grade);
+        let widest = spine.max_err_ns.is_none_or(|max| stamps.err_ns.iter().all(|err| *err <= max));
+        if !is_event && worst && widest {
+            return None;
+        }
         let mut keep = match &spine.source {
             SpineSource::Event { when, .. } => super::event::rises(when, values, &mut self.met),
             _ => vec![true; stamps.len()],
@@ -298,10 +304,10 @@ impl Spine {
 
     /// Says that the first `rows` are given.
     pub(super) fn give(&mut self, rows: usize) {
-        for row in self.head..rows {
-            let (line, event) = (self.stamps.line[row], self.stamps.event_ns[row]);
-            if line != NO_LINE {
-                self.given.insert(line, event);
+        let left = Left { stamps: &self.stamps, start: self.head, len: rows - self.head };
+        for (line, stretch) in left.stretches() {
+            if let Some(event) = left.events()[stretch].last().filter(|_| line != NO_LINE) {
+                self.given.insert(line, *event);
             }
         }
         self.head = rows;
@@ -309,14 +315,13 @@ impl Spine {
 
     /// Below what no later row will lie: resolved time, and event time by line.
     pub(super) fn floor(&self, limit_ns: i64) -> (i64, BTreeMap<u32, i64>) {
-        let mut ts_ns = limit_ns;
+        let left = Left { stamps: &self.stamps, start: self.head, len: self.waiting() };
+        let ts_ns = left.times().iter().fold(limit_ns, |floor, ts_ns| floor.min(*ts_ns));
         let mut events = self.given.clone();
-        for row in self.head..self.stamps.len() {
-            ts_ns = ts_ns.min(self.stamps.ts_ns[row]);
-            let (line, event) = (self.stamps.line[row], self.stamps.event_ns[row]);
-            if line != NO_LINE {
-                let floor = events.entry(line).or_insert(event);
-                *floor = (*floor).min(event);
+        for (line, stretch) in left.stretches() {
+            if let Some(event) = left.events()[stretch].iter().min().filter(|_| line != NO_LINE) {
+                let floor = events.entry(line).or_insert(*event);
+                *floor = (*floor).min(*event);
             }
         }
         (ts_ns, events)

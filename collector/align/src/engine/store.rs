@@ -178,13 +178,14 @@ impl Store {
     pub(super) fn let_go(&mut self, ts_ns: i64, event_ns: &BTreeMap<u32, i64>, behind_ns: i64) {
         let stamps = &self.stamps;
         let ts_ns = ts_ns.saturating_sub(behind_ns);
-        let is_old = |row: usize| {
-            let floor = event_ns.get(&stamps.line[row]).map(|event| event.saturating_sub(behind_ns));
+        let floor_of = |line: u32| event_ns.get(&line).map(|event| event.saturating_sub(behind_ns));
+        let is_old = |row: usize, floor: Option<i64>| {
             let is_over = stamps.ts_ns[row] < ts_ns.saturating_sub(OVER_NS);
             stamps.ts_ns[row] < ts_ns && (is_over || floor.is_none_or(|floor| stamps.event_ns[row] < floor))
         };
-        if self.lanes.len() == 1 {
-            let old = (0..stamps.len()).take_while(|row| is_old(*row)).count();
+        if let [lane] = self.lanes.as_slice() {
+            let floor = floor_of(lane.line);
+            let old = (0..stamps.len()).take_while(|row| is_old(*row, floor)).count();
             let keep_from = two_groups_back(&stamps.event_ns, old);
             // Moving what stays is paid by what goes.
             if keep_from > 0 && keep_from * 2 >= stamps.len() {
@@ -197,7 +198,7 @@ impl Store {
         }
         let mut kept: BTreeMap<u32, (u32, i64)> = BTreeMap::new();
         let mut keep = vec![true; stamps.len()];
-        for row in (0..stamps.len()).rev().filter(|row| is_old(*row)) {
+        for row in (0..stamps.len()).rev().filter(|row| is_old(*row, floor_of(stamps.line[*row]))) {
             let event = stamps.event_ns[row];
             let (groups, last) = kept.entry(stamps.line[row]).or_insert((0, event));
             if *groups == 0 || *last != event {
