@@ -10,7 +10,9 @@
 //! | module | holds |
 //! |---|---|
 //! | [`recipe`] | the declaration |
+//! | [`picture`] | JPEG and PNG decoded within bounds |
 //! | [`sample`] | samples of one stream of one entity, their stamps as columns |
 
+pub mod picture;
 pub mod recipe;
 pub mod sample;
