@@ -10,9 +10,15 @@
 //! | module | holds |
 //! |---|---|
 //! | [`recipe`] | the declaration |
+//! | [`derive`] | what is made of samples before matching, and of aligned rows after it |
+//! | [`expr`] | formulas over the columns of a row |
+//! | [`json`] | canonical JSON |
 //! | [`picture`] | JPEG and PNG decoded within bounds |
 //! | [`sample`] | samples of one stream of one entity, their stamps as columns |
 
+pub mod derive;
+pub mod expr;
+pub mod json;
 pub mod picture;
 pub mod recipe;
 pub mod sample;

@@ -1,5 +1,6 @@
 //! A checked recipe, defaults filled in. Durations are integer ns.
 
+use crate::derive::{Derived, Episodes, Step};
 use headwater_core::id::{FieldName, KindName, StreamName};
 use headwater_core::time::{Grade, StampKind};
 use std::collections::BTreeMap;
@@ -19,6 +20,10 @@ pub struct Recipe {
     pub mode: Mode,
     /// Column groups in output order.
     pub columns: Vec<Column>,
+    /// What is made of aligned rows, in output order after them.
+    pub derived: Vec<Derived>,
+    /// How rows are cut into episodes.
+    pub episodes: Option<Episodes>,
     /// When a row is final, and what happens to what comes after.
     pub watermark: Watermark,
     /// How rows lie in the table.
@@ -145,6 +150,8 @@ pub struct Column {
     pub device: Option<headwater_core::id::DeviceId>,
     /// Fields taken.
     pub select: Vec<FieldName>,
+    /// What is done to the samples before they are matched.
+    pub prepare: Vec<Step>,
     /// How they are matched.
     pub method: Method,
     /// Added to the stream's event time, ns.

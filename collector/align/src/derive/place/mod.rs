@@ -1,0 +1,5 @@
+//! Where a row is, as keys: geohash, H3 cell, fence.
+
+mod fence;
+
+pub use fence::{contains, halfway};
