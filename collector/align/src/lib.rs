@@ -12,12 +12,14 @@
 //! | [`recipe`] | the declaration |
 //! | [`derive`] | what is made of samples before matching, and of aligned rows after it |
 //! | [`expr`] | formulas over the columns of a row |
+//! | [`gate`] | rules that judge rows before they are published |
 //! | [`json`] | canonical JSON |
 //! | [`picture`] | JPEG and PNG decoded within bounds |
 //! | [`sample`] | samples of one stream of one entity, their stamps as columns |
 
 pub mod derive;
 pub mod expr;
+pub mod gate;
 pub mod json;
 pub mod picture;
 pub mod recipe;
