@@ -27,11 +27,12 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path.as_ref()).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
 }
 
-const MEMBERS: [&str; 10] = [
+const MEMBERS: [&str; 11] = [
     "core",
     "core/mqtt",
     "agent",
     "collector",
+    "collector/align",
     "collector/lake",
     "firmware-shims",
     "tests",
@@ -132,7 +133,10 @@ fn layering_of_crates() {
     let set = |names: &[&str]| -> BTreeSet<String> { names.iter().map(|n| (*n).to_owned()).collect() };
     assert_eq!(headwater("core"), set(&[]));
     assert_eq!(headwater("agent"), set(&["headwater-core", "headwater-mqtt", "headwater-shims"]));
-    assert_eq!(headwater("collector"), set(&["headwater-core", "headwater-lake", "headwater-mqtt"]));
+    assert_eq!(
+        headwater("collector"),
+        set(&["headwater-align", "headwater-core", "headwater-lake", "headwater-mqtt"])
+    );
     assert_eq!(headwater("core/mqtt"), set(&["headwater-core"]));
     assert!(headwater("collector/lake").is_subset(&set(&["headwater-core"])));
     assert!(headwater("tests/sim").is_subset(&set(&["headwater-core", "headwater-shims"])));
@@ -320,6 +324,11 @@ fn readme_and_samples() {
     assert!(!blocks.is_empty(), "README shows a configuration");
     let least = read(root().join("tests/golden/collector_config/valid/least.toml"));
     for block in blocks {
+        if block.contains("headwater_gate") {
+            let rules = headwater_collector::gate::RuleSet::parse(block).map(|_| ());
+            assert_eq!(rules, Ok(()), "README's rules do not parse:\n{block}");
+            continue;
+        }
         let collector = |text: &str| headwater_collector::config::parse_text(text).map(|_| ());
         let parsed = match (block.contains("[device]"), block.contains("[tenant]")) {
             (true, _) => headwater_agent::config::parse_text(block).map(|_| ()).map_err(|e| e.to_string()),

@@ -277,6 +277,11 @@ pub(crate) fn ten_seconds(gateway: &Gateway) -> Vec<Record> {
 
 /// Each second 100 IMU rows and 4 frames; 12 exchanges, a hello and heartbeats.
 pub(crate) fn seconds(gateway: &Gateway, n: u64) -> Vec<Record> {
+    seconds_of(gateway, n, picture)
+}
+
+/// The same with other pictures.
+pub(crate) fn seconds_of(gateway: &Gateway, n: u64, picture: impl Fn(u64) -> Vec<u8>) -> Vec<Record> {
     let mut records = gateway.declarations();
     records.push(gateway.hello());
     for n in 0..12 {

@@ -72,9 +72,7 @@ fn words(rule: &Rule) -> String {
     }
     let then = match rule.policy {
         Policy::Warn => "rows are published all the same",
-        Policy::Hold => {
-            "rows stay back, and are judged again when their recipe is next filled from the raw tables"
-        }
+        Policy::Hold => "rows stay back, and are judged again when the collector next starts",
         Policy::Quarantine => "rows are set aside on quarantine/<id> (held back where the gate works inline)",
     };
     out.push_str(&format!("\n  then    {then}"));

@@ -137,24 +137,58 @@ pub(super) struct Frame {
     batch: RecordBatch,
     device: Option<Column>,
     row_key: Option<Column>,
-    stream: Option<Column>,
-    epoch: Option<Column>,
-    seq: Option<Column>,
+    /// Which line of which device a row is of; they are looked at by many rules.
+    lines: Vec<u32>,
+    seqs: Vec<Option<i64>>,
     pub(super) ts_ns: Option<Column>,
+}
+
+/// Small numbers for texts, in the order in which they come.
+#[derive(Debug, Default)]
+pub(super) struct Names(BTreeMap<String, u32>);
+
+impl Names {
+    pub(super) fn of(&mut self, name: &str) -> u32 {
+        if let Some(known) = self.0.get(name) {
+            return *known;
+        }
+        let new = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        self.0.insert(name.to_owned(), new);
+        new
+    }
 }
 
 impl Frame {
     pub(super) fn new(batch: RecordBatch) -> Self {
         let named = |name: &str| batch.column_by_name(name).and_then(|array| Column::of(array).ok());
-        Self {
+        let mut frame = Self {
             device: named("device"),
             row_key: named("row_key"),
-            stream: named("stream"),
-            epoch: named("epoch"),
-            seq: named("seq"),
+            lines: Vec::new(),
+            seqs: Vec::new(),
             ts_ns: named("ts_ns"),
-            batch,
+            batch: batch.clone(),
+        };
+        let (stream, epoch, seq) = (named("stream"), named("epoch"), named("seq"));
+        let text = |column: &Option<Column>, row| {
+            column.as_ref().and_then(|column| column.text(row)).unwrap_or_default().to_owned()
+        };
+        let mut names = Names::default();
+        for row in 0..frame.len() {
+            let key =
+                frame.row_key.as_ref().and_then(|key| key.text(row)).and_then(|key| key.rsplit_once('/'));
+            let (line, number) = match key {
+                Some((line, number)) => (line.to_owned(), number.parse().ok()),
+                None => {
+                    let line = format!("{}/{}", text(&epoch, row), text(&stream, row));
+                    (line, seq.as_ref().and_then(|seq| seq.integer(row)))
+                }
+            };
+            let of = names.of(&format!("{}\n{line}", frame.device(row)));
+            frame.lines.push(of);
+            frame.seqs.push(number);
         }
+        frame
     }
 
     pub(super) fn batch(&self) -> &RecordBatch {
@@ -219,34 +253,23 @@ impl Frame {
         if let Some(key) = self.row_key.as_ref().and_then(|key| key.text(row)) {
             return key.to_owned();
         }
-        match (self.seq_of(row), self.line_of(row)) {
-            (Some(seq), Some(line)) => format!("{line}/{seq}"),
+        let text = |name: &str| self.column(name).ok().and_then(|column| column.text(row).map(str::to_owned));
+        match (self.seq_of(row), text("stream")) {
+            (Some(seq), Some(stream)) => format!("{}/{stream}/{seq}", text("epoch").unwrap_or_default()),
             _ => format!("row {row}"),
         }
     }
 
-    /// `<epoch>/<stream>`.
-    fn line_of(&self, row: usize) -> Option<String> {
-        if let Some(key) = self.row_key.as_ref().and_then(|key| key.text(row)) {
-            return key.rsplit_once('/').map(|(line, _)| line.to_owned());
-        }
-        let epoch = self.epoch.as_ref().and_then(|epoch| epoch.text(row)).unwrap_or_default();
-        Some(format!("{epoch}/{}", self.stream.as_ref()?.text(row)?))
-    }
-
     /// Number in its line.
     pub(super) fn seq_of(&self, row: usize) -> Option<i64> {
-        if let Some(key) = self.row_key.as_ref().and_then(|key| key.text(row)) {
-            return key.rsplit_once('/')?.1.parse().ok();
-        }
-        self.seq.as_ref()?.integer(row)
+        self.seqs.get(row).copied().flatten()
     }
 
     /// Rows of each device's lines (`<epoch>/<stream>`), in the order of time.
     pub(super) fn lines(&self, rows: &[usize]) -> Vec<Vec<usize>> {
-        let mut lines: BTreeMap<(&str, Option<String>), Vec<usize>> = BTreeMap::new();
+        let mut lines: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for &row in rows {
-            lines.entry((self.device(row), self.line_of(row))).or_default().push(row);
+            lines.entry(self.lines.get(row).copied().unwrap_or(0)).or_default().push(row);
         }
         let time = |row: usize| (self.ts_ns.as_ref().and_then(|ts| ts.integer(row)), self.seq_of(row), row);
         let mut lines: Vec<Vec<usize>> = lines.into_values().collect();

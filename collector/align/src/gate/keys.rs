@@ -225,10 +225,10 @@ pub(super) const CHECKS: &[CheckKeys] = &[
     },
     CheckKeys {
         name: "saturation",
-        about: "the extremes do not repeat as at the end of a sensor's range",
+        about: "no value repeats though its neighbours do not, as at the end of a sensor's range",
         measures: Measures::Share,
         needs: &["columns", "rows"],
-        keys: &[COLUMNS, key("rows", Holds::Count, "samples at an extreme that are too many, 2 or more")],
+        keys: &[COLUMNS, key("rows", Holds::Count, "samples at one value that are too many, 2 or more")],
     },
     CheckKeys {
         name: "image",

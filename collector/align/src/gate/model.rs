@@ -176,11 +176,11 @@ pub enum Check {
         /// Greatest distance, in the column's unit.
         max: f64,
     },
-    /// The greatest and least value do not repeat like a rail.
+    /// No value repeats like a rail.
     Saturation {
         /// Which.
         columns: Vec<String>,
-        /// Rows at the extreme that are too many, unless all are alike.
+        /// Samples at one value that are too many, unless its neighbours repeat, too, or all are alike.
         rows: u64,
     },
     /// Pictures are whole, and as bright and sharp as they should be.

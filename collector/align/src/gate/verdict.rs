@@ -2,7 +2,7 @@
 
 use headwater_core::id::Sha256;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What a rule found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +32,7 @@ impl Verdict {
 pub enum Policy {
     /// Published all the same: a fail counts as a warning.
     Warn,
-    /// They stay back and are judged again when their recipe is next filled from the raw tables.
+    /// They stay back, and are judged again when the collector next starts.
     Hold,
     /// They are set aside, for a person to look at.
     #[default]
@@ -96,21 +96,21 @@ impl Held {
     #[must_use]
     pub fn of(findings: &[Finding]) -> Self {
         let mut held = Self::default();
-        for finding in findings.iter().filter(|finding| finding.verdict == Verdict::Fail) {
-            if finding.devices.is_empty() {
-                held.all = held.all.max(Some(finding.policy));
-            }
-            for (device, _) in finding.devices.iter().filter(|(_, verdict)| **verdict == Verdict::Fail) {
-                let policy = held.devices.entry(device.clone()).or_insert(finding.policy);
-                *policy = (*policy).max(finding.policy);
-            }
-        }
+        findings.iter().for_each(|finding| held.add(finding.verdict, finding.policy, &finding.devices));
         held
     }
 
-    /// The devices, sorted.
-    #[must_use]
-    pub fn names(&self) -> BTreeSet<&str> {
-        self.devices.keys().map(String::as_str).collect()
+    /// One more verdict, and that of each device; none of them means that the window was judged as one.
+    pub fn add(&mut self, verdict: Verdict, policy: Policy, devices: &BTreeMap<String, Verdict>) {
+        if verdict != Verdict::Fail {
+            return;
+        }
+        if devices.is_empty() {
+            self.all = self.all.max(Some(policy));
+        }
+        for (device, _) in devices.iter().filter(|(_, verdict)| **verdict == Verdict::Fail) {
+            let known = self.devices.entry(device.clone()).or_insert(policy);
+            *known = (*known).max(policy);
+        }
     }
 }

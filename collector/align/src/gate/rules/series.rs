@@ -1,24 +1,18 @@
 //! Values as a series: what stays, steps, spikes or rustles.
 
 use super::{Measure, Scoped};
-use crate::gate::frame::{Cell, Column, Frame, Missing};
+use crate::gate::frame::{Cell, Column, Frame, Missing, Names};
 use crate::gate::stats::{median, sum};
 
-/// The epoch and the first and last number of what a value came from.
-pub(super) type Sample = (String, i64, i64);
+/// The epoch (by a number of ours) and the first and last number of what a value came from.
+pub(super) type Sample = (u32, i64, i64);
 
-/// Which sample a row's value came from.
-pub(super) struct Source {
-    epoch: Column,
-    seq_lo: Column,
-    seq_hi: Column,
-}
+/// Which samples the rows' values came from; none where a row has no source.
+pub(super) struct Source(Vec<Option<Sample>>);
 
 impl Source {
-    /// None where the row has no source.
     pub(super) fn of(&self, row: usize) -> Option<Sample> {
-        let epoch = self.epoch.text(row).unwrap_or_default().to_owned();
-        Some((epoch, self.seq_lo.integer(row)?, self.seq_hi.integer(row)?))
+        self.0.get(row).copied().flatten()
     }
 }
 
@@ -26,7 +20,12 @@ impl Source {
 pub(super) fn source(frame: &Frame, column: &str) -> Option<Source> {
     let group = frame.group_of(column)?;
     let member = |name: &str| frame.column(&format!("{group}_src.{name}")).ok();
-    Some(Source { epoch: member("epoch")?, seq_lo: member("seq_lo")?, seq_hi: member("seq_hi")? })
+    let (epoch, seq_lo, seq_hi) = (member("epoch")?, member("seq_lo")?, member("seq_hi")?);
+    let mut names = Names::default();
+    let of = |row: usize| {
+        Some((names.of(epoch.text(row).unwrap_or_default()), seq_lo.integer(row)?, seq_hi.integer(row)?))
+    };
+    Some(Source((0..frame.len()).map(of).collect()))
 }
 
 /// Samples of the lines in the order of time: rows that share a sample with the one before are left out, so that an as-of

@@ -34,30 +34,34 @@ pub(super) fn range(at: &Scoped<'_>, columns: &[String], min: Option<f64>, max: 
     })
 }
 
-/// Rows at an extreme that repeats; a column that never changes is another rule's business.
+/// Values on each side that a rail is compared with, and how many times as often it must occur.
+const NEIGHBOURS: usize = 3;
+const TIMES: usize = 4;
+
+/// Rows at a value that repeats though its neighbours do not, as at the end of a sensor's range, wherever in the window it
+/// begins; a column that never changes is another rule's business.
 pub(super) fn saturation(at: &Scoped<'_>, columns: &[String], rows: u64) -> Vec<Measure> {
     at.each(columns, |name, column| {
         let found = match numbers(name, column, at.rows) {
             Ok(found) => found,
             Err(unjudged) => return unjudged,
         };
-        let found: Vec<(usize, f64)> = samples(at, name, found);
-        let values = || found.iter().map(|(_, value)| *value);
-        let extremes = [values().min_by(f64::total_cmp), values().max_by(f64::total_cmp)];
-        let mut offending = Vec::new();
-        if extremes[0] != extremes[1] {
-            for extreme in extremes.into_iter().flatten() {
-                let there: Vec<usize> =
-                    found.iter().filter(|(_, value)| *value == extreme).map(|(row, _)| *row).collect();
-                if there.len() as u64 >= rows {
-                    offending.extend(there);
-                }
-            }
-        }
+        let mut found = samples(at, name, found);
+        found.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let levels: Vec<&[(usize, f64)]> = found.chunk_by(|a, b| a.1 == b.1).collect();
+        let is_rail = |place: usize, count: usize| {
+            let below = levels.iter().take(place).rev().take(NEIGHBOURS);
+            let around = below.chain(levels.iter().skip(place + 1).take(NEIGHBOURS));
+            let most = around.map(|level| level.len()).max();
+            count as u64 >= rows && most.is_some_and(|most| count >= most.saturating_mul(TIMES))
+        };
+        let rails = levels.iter().enumerate().filter(|(place, level)| is_rail(*place, level.len()));
+        let rails: Vec<&[(usize, f64)]> = rails.map(|(_, level)| *level).collect();
+        let mut offending: Vec<usize> =
+            rails.iter().flat_map(|level| level.iter().map(|(row, _)| *row)).collect();
         offending.sort_unstable();
-        Measure::share(name, offending, at.rows.len())
-            .with("least", extremes[0])
-            .with("greatest", extremes[1])
+        let at_values: Vec<f64> = rails.iter().filter_map(|level| Some(level.first()?.1)).take(4).collect();
+        Measure::share(name, offending, at.rows.len()).with("rails", at_values)
     })
 }
 
