@@ -5,6 +5,11 @@
 //! `HEADWATER_FAULT_SEEDS` say how much of each.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the numbers of a simulated car are small"
+)]
 
 mod faults;
 mod world;

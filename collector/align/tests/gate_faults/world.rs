@@ -92,7 +92,8 @@ pub(crate) fn drive(seed: u64, hour: Hour, seconds: i64) -> Vec<Row> {
     let dice = &mut Dice(seed);
     let start_ns = NOW_NS - 86_400 * S + (dice.unit() * 3_600.0) as i64 * S;
     let (mut lat, mut lon) = (dice.between(46.0, 47.5), dice.between(7.0, 12.0));
-    let (mut speed, mut wanted, mut heading, mut turn) = (0.0_f64, 0.0_f64, dice.between(0.0, 6.28), 0.0_f64);
+    let (mut speed, mut wanted, mut heading, mut turn) =
+        (0.0_f64, 0.0_f64, dice.between(0.0, std::f64::consts::TAU), 0.0_f64);
     let (slope, bias) =
         (dice.normal() * 0.15, [dice.normal() * 0.05, dice.normal() * 0.05, dice.normal() * 0.03]);
     let (mut air, bound_ns) = (dice.between(8.0, 28.0), dice.between(1e6, 60e6) as i64);
