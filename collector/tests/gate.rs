@@ -93,7 +93,7 @@ fn film_runs(policy: &str) -> RuleSet {
 /// One gateway whose camera is frozen, beside one that is well.
 fn one_bad() -> MemoryLog {
     let mut records = ten_seconds(&Gateway::new("pi-1", 7));
-    records.extend(seconds_of(&Gateway::new("pi-2", 8), 10, |_| picture(3)));
+    records.extend(seconds_of(&Gateway::new("pi-2", 8), 10, |_| (picture(3), 640)));
     MemoryLog::of(&records)
 }
 
@@ -130,6 +130,34 @@ async fn a_bad_device_stays_back_while_the_others_publish() {
         assert_eq!((keys(&lake).await.len(), refs(&lake, "quarantine").await.len()), (ROWS, aside));
         assert_eq!(devices(&lake, "aligned.drive").await.len(), 1);
     }
+}
+
+/// Frames of a real recording; `cut` leaves only their beginning, with a whole header.
+fn film(seq: u64, cut: usize) -> (Vec<u8>, i64) {
+    let file = format!("{}/../tests/data/demo/camera/{:04}.jpg", env!("CARGO_MANIFEST_DIR"), seq % 30 + 1);
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes.truncate(cut);
+    (bytes, 854)
+}
+
+#[tokio::test]
+async fn a_camera_whose_pictures_do_not_decode_stays_back_alone() {
+    let mut records = seconds_of(&Gateway::new("pi-1", 7), 10, |seq| film(seq, usize::MAX));
+    records.extend(seconds_of(&Gateway::new("pi-2", 8), 10, |seq| film(seq, 2_000)));
+    let rules =
+        "headwater_gate = 1\nname = \"drive\"\n[[rule]]\nname = \"pictures\"\ncheck = \"image\"\nlooks = 2\n";
+    let rules = vec![RuleSet::parse(rules).unwrap()];
+    let gate = GateSettings { mode: GateMode::Branch, rules, ..GateSettings::default() };
+    let lake = testing::memory().await.unwrap();
+    let settings = IngestSettings { gate, interval_ms: 100, ..settings() };
+    live_as(&lake, &MemoryLog::of(&records), &recipes(), settings).await;
+    assert_eq!(devices(&lake, "aligned.drive").await, BTreeSet::from(["pi-1".to_owned()]));
+    assert_eq!(keys(&lake).await.len(), ROWS);
+    assert_eq!((refs(&lake, "wap").await.len(), refs(&lake, "quarantine").await.len()), (0, 1));
+    let found = table(&lake, "ops.verdicts").await;
+    let failed = found.iter().find(|row| text(row, "verdict") == "fail").unwrap();
+    assert_eq!(text(failed, "gate"), "drive.pictures");
+    assert!(text(failed, "evidence").contains("picture is broken"));
 }
 
 #[tokio::test]

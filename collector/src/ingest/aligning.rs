@@ -24,6 +24,7 @@ use headwater_align::gate::RuleSet;
 use headwater_core::ports::Clock;
 use headwater_core::time::BootNanos;
 use headwater_lake::{CommitId, CommitObject, CoverageEntry, Lake, LakeError, NameError};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -65,8 +66,8 @@ pub(super) struct Slot {
     pub(super) stored: Option<CoverageEntry>,
     /// The candidate that is being judged.
     audit: Option<Audit>,
-    /// Rows of devices that stay back, parted from others' and not judged yet by themselves.
-    parted: Option<AlignedWindow>,
+    /// Rows parted by device, and not judged yet by themselves.
+    pub(super) parted: VecDeque<AlignedWindow>,
     /// Rows of its table at refs that rules compare with.
     references: References,
     /// Its table was begun by another version of the recipe.
@@ -106,7 +107,7 @@ impl Aligning {
                 aligner: Aligner::new(recipe, Coverage::default()),
                 stored: None,
                 audit: None,
-                parted: None,
+                parted: VecDeque::new(),
                 references: References::new(),
                 is_held: false,
                 is_paused: false,
@@ -130,7 +131,10 @@ impl Aligning {
     /// True if rows wait or must be fetched, or are being judged.
     pub(super) fn has_work(&self) -> bool {
         self.slots.iter().any(|slot| {
-            slot.is_busy() || slot.parted.is_some() || slot.aligner.is_behind() || slot.aligner.waiting() > 0
+            slot.is_busy()
+                || !slot.parted.is_empty()
+                || slot.aligner.is_behind()
+                || slot.aligner.waiting() > 0
         })
     }
 
@@ -305,9 +309,9 @@ impl Slot {
                 }
                 self.aligner = fresh;
                 // They are among those that were filled.
-                self.parted = None;
+                self.parted.clear();
             }
-            let window = self.parted.take().unwrap_or_else(|| self.aligner.step(now));
+            let window = self.parted.pop_front().unwrap_or_else(|| self.aligner.step(now));
             if window.is_empty() {
                 return Ok(());
             }
@@ -319,7 +323,7 @@ impl Slot {
             let bad = candidate.bad_devices();
             if !bad.is_empty() {
                 let mut window = candidate.window;
-                self.parted = Some(window.part(&bad));
+                self.parted.push_back(window.part(&bad));
                 candidate = Candidate::new(&self.aligner, window, &types, &rules, made)?;
             }
             // Rows that are only left out leave nothing to be looked at.
@@ -328,7 +332,7 @@ impl Slot {
                 return Ok(());
             }
             self.publish(candidate, at.committer).await?;
-            if !self.aligner.is_behind() && self.parted.is_none() {
+            if !self.aligner.is_behind() && self.parted.is_empty() {
                 return Ok(());
             }
         }

@@ -195,6 +195,15 @@ pub(super) async fn finish<C: Clock>(
     let (lake, author) = (committer.lake.clone(), committer.author().to_owned());
     let time_us = committer.clock.read().real.micros();
     let passed = candidate.verdict() != Verdict::Fail;
+    let bad = candidate.bad_devices();
+    if !passed && !bad.is_empty() {
+        // Its pictures told who is bad: both parts are judged by themselves.
+        let mut good = candidate.window;
+        let back = good.part(&bad);
+        slot.parted.extend([good, back]);
+        drop_staged(&lake, &branch, &author, time_us, "parted by device").await;
+        return Ok(());
+    }
     let moves = CoverageMove { from, to: candidate.entry.clone() };
     let request = Adopt {
         candidate: tip.clone(),
