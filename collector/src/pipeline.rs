@@ -97,6 +97,39 @@ pub enum PipelineError {
         #[source]
         source: RecipeError,
     },
+    /// A file of gate rules that cannot be read.
+    #[error("failed to read gate rules {}", path.display())]
+    RulesFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of gate rules with mistakes.
+    #[error("{} cannot be used", path.display())]
+    Rules {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: headwater_align::gate::RulesError,
+    },
+    /// Two sets of gate rules of one name.
+    #[error("two files of gate.rules are called {name:?}; give one another name, it stands in verdicts")]
+    RulesTwice {
+        /// The name.
+        name: String,
+    },
+    /// Rules that decode pictures, and no staging branch to read them from.
+    #[error(
+        "gate rules {name:?} decode pictures, which are read where rows are staged: set gate.mode = \"branch\", or looks = 0 in its \
+         image rules"
+    )]
+    RulesNeedBranch {
+        /// The set.
+        name: String,
+    },
     /// A gate hook or webhook that cannot be used.
     #[error("failed to use hook {name}")]
     Hook {

@@ -8,7 +8,7 @@ mod ingest_world;
 use headwater_collector::align::online::OnlineRecipe;
 use headwater_collector::commit::cells::Cell;
 use headwater_collector::gate::waive::{WaiveError, Waiver, waive};
-use headwater_collector::gate::{GateMode, GateSettings, Hook, HookCall};
+use headwater_collector::gate::{GateMode, GateSettings, Hook, HookCall, RuleSet};
 use headwater_collector::ingest::IngestSettings;
 use headwater_core::time::UtcNanos;
 use headwater_lake::testing::{self, Fault, FaultStore};
@@ -80,6 +80,93 @@ async fn a_passing_candidate_is_published_whole_with_its_verdicts() {
     let entries = lake.refs().history(&RefName::main(), usize::MAX).await.unwrap().len();
     live_as(&lake, &MemoryLog::of(&records), &recipes(), gated("exit 1")).await;
     assert_eq!(lake.refs().history(&RefName::main(), usize::MAX).await.unwrap().len(), entries);
+}
+
+/// A set of one rule: no picture twice in a row, three times.
+fn film_runs(policy: &str) -> RuleSet {
+    let text = format!(
+        "headwater_gate = 1\nname = \"drive\"\n[[rule]]\nname = \"film_runs\"\ncheck = \"frozen\"\nrows = 3\npolicy = \"{policy}\"\n"
+    );
+    RuleSet::parse(&text).unwrap()
+}
+
+/// One gateway whose camera is frozen, beside one that is well.
+fn one_bad() -> MemoryLog {
+    let mut records = ten_seconds(&Gateway::new("pi-1", 7));
+    records.extend(seconds_of(&Gateway::new("pi-2", 8), 10, |_| (picture(3), 640)));
+    MemoryLog::of(&records)
+}
+
+async fn devices(lake: &Lake, name: &str) -> BTreeSet<String> {
+    table(lake, name).await.iter().map(|row| text(row, "device")).collect()
+}
+
+#[tokio::test]
+async fn a_bad_device_stays_back_while_the_others_publish() {
+    for (mode, policy, aside) in [
+        (GateMode::Inline, "quarantine", 0),
+        (GateMode::Branch, "quarantine", 1),
+        (GateMode::Branch, "hold", 0),
+    ] {
+        let lake = testing::memory().await.unwrap();
+        let gate = GateSettings { mode, rules: vec![film_runs(policy)], ..GateSettings::default() };
+        let settings = IngestSettings { gate, interval_ms: 100, ..settings() };
+        live_as(&lake, &one_bad(), &recipes(), settings.clone()).await;
+        let both = BTreeSet::from(["pi-1".to_owned(), "pi-2".to_owned()]);
+        assert_eq!(devices(&lake, "raw.image").await, both, "raw rows never wait");
+        assert_eq!(devices(&lake, "aligned.drive").await, BTreeSet::from(["pi-1".to_owned()]), "{mode:?}");
+        assert_eq!(keys(&lake).await.len(), ROWS);
+        let found = table(&lake, "ops.verdicts").await;
+        let rule: Vec<_> = found.iter().filter(|row| text(row, "gate") == "drive.film_runs").collect();
+        let id = film_runs(policy).id();
+        assert!(rule.iter().all(|row| text(row, "gate_version") == id));
+        let said = |verdict: &str| rule.iter().filter(|row| text(row, "verdict") == verdict).count();
+        assert!(said("pass") >= 1 && said("fail") >= 1, "{rule:#?}");
+        let failed = rule.iter().find(|row| text(row, "verdict") == "fail").unwrap();
+        assert!(text(failed, "evidence").contains("\"pi-2\""));
+        assert_eq!((refs(&lake, "wap").await.len(), refs(&lake, "quarantine").await.len()), (0, aside));
+        // Another life aligns nothing twice, and still holds it back.
+        live_as(&lake, &one_bad(), &recipes(), settings).await;
+        assert_eq!((keys(&lake).await.len(), refs(&lake, "quarantine").await.len()), (ROWS, aside));
+        assert_eq!(devices(&lake, "aligned.drive").await.len(), 1);
+    }
+}
+
+/// Frames of a real recording; `cut` leaves only their beginning, with a whole header.
+fn film(seq: u64, cut: usize) -> (Vec<u8>, i64) {
+    let file = format!("{}/../tests/data/demo/camera/{:04}.jpg", env!("CARGO_MANIFEST_DIR"), seq % 30 + 1);
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes.truncate(cut);
+    (bytes, 854)
+}
+
+#[tokio::test]
+async fn a_camera_whose_pictures_do_not_decode_stays_back_alone() {
+    let mut records = seconds_of(&Gateway::new("pi-1", 7), 10, |seq| film(seq, usize::MAX));
+    records.extend(seconds_of(&Gateway::new("pi-2", 8), 10, |seq| film(seq, 2_000)));
+    let rules =
+        "headwater_gate = 1\nname = \"drive\"\n[[rule]]\nname = \"pictures\"\ncheck = \"image\"\nlooks = 2\n";
+    let rules = vec![RuleSet::parse(rules).unwrap()];
+    let gate = GateSettings { mode: GateMode::Branch, rules, ..GateSettings::default() };
+    let lake = testing::memory().await.unwrap();
+    let settings = IngestSettings { gate, interval_ms: 100, ..settings() };
+    live_as(&lake, &MemoryLog::of(&records), &recipes(), settings).await;
+    assert_eq!(devices(&lake, "aligned.drive").await, BTreeSet::from(["pi-1".to_owned()]));
+    assert_eq!(keys(&lake).await.len(), ROWS);
+    assert_eq!((refs(&lake, "wap").await.len(), refs(&lake, "quarantine").await.len()), (0, 1));
+    let found = table(&lake, "ops.verdicts").await;
+    let failed = found.iter().find(|row| text(row, "verdict") == "fail").unwrap();
+    assert_eq!(text(failed, "gate"), "drive.pictures");
+    assert!(text(failed, "evidence").contains("picture is broken"));
+}
+
+#[tokio::test]
+async fn a_rule_that_only_warns_holds_nobody_back() {
+    let lake = testing::memory().await.unwrap();
+    let gate = GateSettings { rules: vec![film_runs("warn")], ..GateSettings::default() };
+    live_as(&lake, &one_bad(), &recipes(), IngestSettings { gate, ..settings() }).await;
+    assert_eq!(keys(&lake).await.len(), 2 * ROWS);
+    assert!(verdicts(&lake).await.contains(&("drive.film_runs".to_owned(), "warn".to_owned())));
 }
 
 #[tokio::test]

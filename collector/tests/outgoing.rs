@@ -284,6 +284,58 @@ async fn a_person_sees_what_the_gate_holds_and_may_waive_it() {
 }
 
 #[tokio::test]
+async fn rules_are_tried_on_rows_that_are_there() {
+    let world = World::new().await;
+    let rules = |name: &str, body: &str| {
+        let text = format!("headwater_gate = 1\nname = \"t\"\n[[rule]]\nname = \"r\"\n{body}");
+        std::fs::write(world.path(name), text).unwrap();
+    };
+    let builtin = world.json(&["gate", "test"]);
+    let verdicts: Vec<&str> =
+        builtin.as_array().unwrap().iter().map(|row| row["verdict"].as_str().unwrap()).collect();
+    assert_eq!((verdicts.len(), verdicts.contains(&"fail")), (9, false), "{builtin:#}");
+    rules("some.toml", "check = \"rows\"\nfail_below = 10\n");
+    let told = world.json(&["gate", "test", "some.toml"]);
+    assert_eq!(
+        (&told[0]["table"], &told[0]["rule"], &told[0]["verdict"], &told[0]["rows"]),
+        (&json!("aligned.drive"), &json!("t.r"), &json!("pass"), &json!(40))
+    );
+    let said = world.ok(&["gate", "test", "some.toml"]);
+    assert!(said.contains("aligned.drive") && said.contains("pass"), "{said}");
+    // In pieces of a second there are four each.
+    let pieces = ["gate", "test", "some.toml", "--window", "1s"];
+    assert!(world.refused(&pieces).contains("1 of the rules above fail"));
+    let found = world.run(&[&pieces[..], &["--json"]].concat());
+    let told: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert!(told[0]["windows"]["fail"].as_u64().unwrap() >= 10, "{told:#}");
+    // Their pictures have a header and nothing else.
+    rules("pictures.toml", "check = \"image\"\n");
+    let found = world.run(&["gate", "test", "pictures.toml", "--json"]);
+    let told: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!((found.status.code(), &told[0]["offending"]), (Some(1), &json!(8)), "{told:#}");
+    assert!(told[0]["evidence"].to_string().contains("picture is broken"), "{told:#}");
+    // Rules of raw tables, and comparison with another ref.
+    rules("raw.toml", "check = \"stuck\"\ncolumns = [\"n\"]\nrows = 3\n");
+    assert!(
+        world.refused(&["gate", "test", "raw.toml"]).contains("fail"),
+        "aligned.drive has no such column"
+    );
+    assert_eq!(world.json(&["gate", "test", "raw.toml", "--table", "raw.imu"])[0]["rows"], 1_000);
+    rules("drift.toml", "check = \"drift\"\ncolumns = [\"n\"]\nreference = \"main\"\nfail_above = 0.01\n");
+    assert_eq!(world.json(&["gate", "test", "drift.toml", "--table", "raw.imu"])[0]["verdict"], "pass");
+    // Mistakes name the fix.
+    rules("wrong.toml", "check = \"rowz\"\n");
+    assert!(world.refused(&["gate", "test", "wrong.toml"]).contains("did you mean \"rows\"?"));
+    assert!(world.refused(&["gate", "test", "none.toml"]).contains("failed to read gate rules none.toml"));
+    assert!(world.refused(&["gate", "test", "some.toml", "--table", "raw.x"]).contains("raw.imu"));
+    let explained = world.ok(&["gate", "explain", "some.toml"]);
+    assert!(explained.contains("fails   below 10"), "{explained}");
+    assert!(world.ok(&["gate", "explain"]).contains("time_order"));
+    assert_eq!(world.json(&["gate", "explain", "some.toml"])["name"], "t");
+    assert!(world.json(&["gate", "schema"])["properties"]["rule"].is_object());
+}
+
+#[tokio::test]
 async fn completion_knows_verbs_options_refs_tables_and_devices() {
     let world = World::new().await;
     let lake = world.lake().await;

@@ -12,6 +12,7 @@
 //! | [`recipe`] | the declaration |
 //! | [`derive`] | what is made of samples before matching, and of aligned rows after it |
 //! | [`expr`] | formulas over the columns of a row |
+//! | [`gate`] | rules that judge rows before they are published |
 //! | [`json`] | canonical JSON |
 //! | [`picture`] | JPEG and PNG decoded within bounds |
 //! | [`sql`] | a recipe as a query for other engines |
@@ -21,6 +22,7 @@
 pub mod derive;
 pub mod engine;
 pub mod expr;
+pub mod gate;
 pub mod json;
 pub mod picture;
 pub mod recipe;

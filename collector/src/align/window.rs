@@ -7,7 +7,7 @@ use crate::commit::tables::{properties, source_column, text, time_columns};
 use crate::dedup::StreamKey;
 use headwater_core::id::{FieldName, StreamName};
 use headwater_lake::{ColumnSpec, ColumnType, NameError, TableName, TableSpec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a column group gave for one row.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +51,19 @@ pub struct AlignedWindow {
 }
 
 impl AlignedWindow {
+    /// The rows of these devices, taken out.
+    #[must_use]
+    pub fn part(&mut self, devices: &BTreeSet<String>) -> Self {
+        let is_theirs = |key: &StreamKey| devices.contains(key.device.as_str());
+        let (theirs, others) =
+            std::mem::take(&mut self.rows).into_iter().partition(|row| is_theirs(&row.key));
+        self.rows = others;
+        let (left_out, others) =
+            std::mem::take(&mut self.left_out).into_iter().partition(|(key, _)| is_theirs(key));
+        self.left_out = others;
+        Self { rows: theirs, left_out }
+    }
+
     /// True without anything to commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// Most webhooks that are told of commits.
 const WEBHOOKS_MAX: usize = 16;
 
+/// Most files of gate rules.
+const RULE_FILES_MAX: usize = 64;
+
 /// How a hook is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HookWay {
@@ -42,6 +45,8 @@ pub struct GateSection {
     pub keep: usize,
     /// Limits of the rules.
     pub limits: GateLimits,
+    /// `rules`: files of rules.
+    pub rules: Vec<PathBuf>,
     /// `[[gate.hook]]`.
     pub hooks: Vec<HookSection>,
     /// `rest_url`.
@@ -80,6 +85,7 @@ pub(super) fn read_gate(root: &mut Section, folder: &Path, mistakes: &mut Mistak
         mode: GateMode::Inline,
         keep: KEEP,
         limits,
+        rules: Vec::new(),
         hooks: Vec::new(),
         rest_url: None,
         ca_file: None,
@@ -103,6 +109,11 @@ pub(super) fn read_gate(root: &mut Section, folder: &Path, mistakes: &mut Mistak
         gap_warn_percent: percent("gap_warn_percent", limits.gap_warn_percent),
         gap_fail_percent: percent("gap_fail_percent", limits.gap_fail_percent),
     };
+    gate.rules = table.texts("rules", mistakes).iter().map(|file| folder.join(file)).collect();
+    if gate.rules.len() > RULE_FILES_MAX {
+        let found = gate.rules.len().to_string();
+        mistakes.add(&table.path_of("rules"), &format!("at most {RULE_FILES_MAX} files"), &found, "");
+    }
     gate.rest_url = table.text("rest_url", mistakes);
     gate.ca_file = table.text("ca_file", mistakes).map(|file| folder.join(file));
     let hooks_path = table.path_of("hook");

@@ -1,6 +1,7 @@
 //! How aligned rows are judged before they are published: where, by what limits, and whom to ask besides.
 
 use crate::outbound::{Endpoint, Poster, Secret};
+use headwater_align::gate::RuleSet;
 use headwater_core::id::KindName;
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +99,8 @@ pub struct GateSettings {
     pub keep: usize,
     /// Limits.
     pub limits: GateLimits,
+    /// `rules`: sets of rules besides the built-in ones.
+    pub rules: Vec<RuleSet>,
     /// `[[gate.hook]]`.
     pub hooks: Vec<Hook>,
     /// Base URL of the REST catalog that hooks are told.
@@ -110,6 +113,7 @@ impl Default for GateSettings {
             mode: GateMode::Inline,
             keep: KEEP,
             limits: GateLimits::default(),
+            rules: Vec::new(),
             hooks: Vec::new(),
             rest_url: None,
         }

@@ -4,7 +4,7 @@
 //! candidate on a staging branch is judged by a task of its own.
 
 use super::audit::{Audit, AuditError, begin, finish};
-use super::candidate::Candidate;
+use super::candidate::{Candidate, References, TableRules};
 use super::commit::Committer;
 use super::feeding::{feed, types};
 use super::group::Group;
@@ -12,16 +12,19 @@ use super::staging::{expire, held_back};
 use crate::align::aligner::Aligner;
 use crate::align::coverage::{Coverage, CoverageError};
 use crate::align::online::OnlineRecipe;
-use crate::align::window::AlignedWindow;
+use crate::align::window::{AlignedWindow, table_name};
 use crate::align::{StreamKinds, restore};
 use crate::commit::kinds::Kinds;
+use crate::gate::looking::{LookError, references};
 use crate::gate::waive::CandidateError;
-use crate::gate::{GateMode, GateSettings, Verdict};
+use crate::gate::{GateMode, GateSettings, Verdict, builtin_rules};
 use crate::resolve::Resolved;
 use arrow_schema::ArrowError;
+use headwater_align::gate::RuleSet;
 use headwater_core::ports::Clock;
 use headwater_core::time::BootNanos;
 use headwater_lake::{CommitId, CommitObject, CoverageEntry, Lake, LakeError, NameError};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -43,6 +46,8 @@ pub(super) enum AlignError {
     Name(#[from] NameError),
     #[error("read a quarantined candidate")]
     Candidate(#[from] CandidateError),
+    #[error("read what rules compare with")]
+    Look(#[from] LookError),
     #[error("judge a staged candidate")]
     Audit(#[source] Box<AuditError>),
 }
@@ -61,6 +66,10 @@ pub(super) struct Slot {
     pub(super) stored: Option<CoverageEntry>,
     /// The candidate that is being judged.
     audit: Option<Audit>,
+    /// Rows parted by device, and not judged yet by themselves.
+    pub(super) parted: VecDeque<AlignedWindow>,
+    /// Rows of its table at refs that rules compare with.
+    references: References,
     /// Its table was begun by another version of the recipe.
     is_held: bool,
     /// A rollback took rows of it back; it waits until it is released.
@@ -73,6 +82,7 @@ pub(super) struct Aligning {
     slots: Vec<Slot>,
     kinds_of: StreamKinds,
     gate: Arc<GateSettings>,
+    builtin: RuleSet,
     /// Told whenever a candidate has been judged.
     judged: Arc<Notify>,
 }
@@ -91,14 +101,19 @@ impl Aligning {
             tracing::warn!(%error, "staging branches of an earlier life stay until the next start");
         }
         let mut slots = Vec::new();
+        let builtin = builtin_rules(&gate.limits);
         for recipe in recipes {
             let mut slot = Slot {
                 aligner: Aligner::new(recipe, Coverage::default()),
                 stored: None,
                 audit: None,
+                parted: VecDeque::new(),
+                references: References::new(),
                 is_held: false,
                 is_paused: false,
             };
+            slot.references =
+                references(lake, &sets(&gate, &builtin, &slot)?, &table_name(slot.aligner.recipe())?).await?;
             if let Some(head) = head {
                 slot.follow(lake, head).await?;
                 slot.aligner.fall_behind();
@@ -109,12 +124,18 @@ impl Aligning {
             }
             slots.push(slot);
         }
-        Ok(Self { slots, kinds_of: StreamKinds::new(), gate: Arc::new(gate), judged: Arc::default() })
+        let (gate, judged) = (Arc::new(gate), Arc::default());
+        Ok(Self { slots, kinds_of: StreamKinds::new(), gate, builtin, judged })
     }
 
     /// True if rows wait or must be fetched, or are being judged.
     pub(super) fn has_work(&self) -> bool {
-        self.slots.iter().any(|slot| slot.is_busy() || slot.aligner.is_behind() || slot.aligner.waiting() > 0)
+        self.slots.iter().any(|slot| {
+            slot.is_busy()
+                || !slot.parted.is_empty()
+                || slot.aligner.is_behind()
+                || slot.aligner.waiting() > 0
+        })
     }
 
     /// Others changed the captures: each recipe is filled from the raw tables before it goes on.
@@ -155,6 +176,7 @@ impl Aligning {
                 kinds,
                 kinds_of: &mut self.kinds_of,
                 gate: &self.gate,
+                builtin: &self.builtin,
                 judged: &self.judged,
             };
             if let Err(error) = slot.round(&mut at).await {
@@ -199,6 +221,7 @@ struct Round<'a, C> {
     kinds: &'a Kinds,
     kinds_of: &'a mut StreamKinds,
     gate: &'a Arc<GateSettings>,
+    builtin: &'a RuleSet,
     judged: &'a Arc<Notify>,
 }
 
@@ -285,27 +308,31 @@ impl Slot {
                     at.kinds_of.entry(stream).or_default().extend(kinds);
                 }
                 self.aligner = fresh;
+                // They are among those that were filled.
+                self.parted.clear();
             }
-            let window = self.aligner.step(now);
+            let window = self.parted.pop_front().unwrap_or_else(|| self.aligner.step(now));
             if window.is_empty() {
                 return Ok(());
             }
             let types = types(self.aligner.recipe(), at.kinds, at.kinds_of);
             let utc = at.committer.clock.read().real;
-            let candidate = Candidate::new(
-                &self.aligner,
-                window,
-                &types,
-                &at.gate.limits,
-                (head, utc, at.committer.half_ns),
-            )?;
+            let rules = TableRules { sets: sets(at.gate, at.builtin, self)?, references: &self.references };
+            let made = (head, utc, at.committer.half_ns);
+            let mut candidate = Candidate::new(&self.aligner, window, &types, &rules, made.clone())?;
+            let bad = candidate.bad_devices();
+            if !bad.is_empty() {
+                let mut window = candidate.window;
+                self.parted.push_back(window.part(&bad));
+                candidate = Candidate::new(&self.aligner, window, &types, &rules, made)?;
+            }
             // Rows that are only left out leave nothing to be looked at.
             if at.gate.mode == GateMode::Branch && !candidate.window.rows.is_empty() {
                 self.audit = Some(begin(candidate, self.stored.clone(), at.committer, at.gate, at.judged));
                 return Ok(());
             }
             self.publish(candidate, at.committer).await?;
-            if !self.aligner.is_behind() {
+            if !self.aligner.is_behind() && self.parted.is_empty() {
                 return Ok(());
             }
         }
@@ -323,6 +350,10 @@ impl Slot {
             candidate.store_coverage(&committer.lake).await?;
         } else {
             candidate.told_failed();
+            // Until the next start: a backlog that is read again would be judged again and again.
+            let mut held = Coverage::default();
+            candidate.window.rows.iter().for_each(|row| held.finish(&row.key, row.at.place.seq));
+            self.aligner.hold_back(&held);
         }
         committer.commit_once(candidate.inline(committer.branch())?).await?;
         if passed {
@@ -338,6 +369,16 @@ impl Slot {
         self.aligner.finish(done);
         self.stored = Some(entry);
     }
+}
+
+/// The built-in rules, and those that concern the recipe's table.
+fn sets<'a>(
+    gate: &'a GateSettings,
+    builtin: &'a RuleSet,
+    slot: &Slot,
+) -> Result<Vec<&'a RuleSet>, NameError> {
+    let table = table_name(slot.aligner.recipe())?.to_string();
+    Ok(std::iter::once(builtin).chain(gate.rules.iter().filter(|set| set.concerns(&table))).collect())
 }
 
 /// What a commit of aligned rows names as its input.

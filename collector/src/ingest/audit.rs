@@ -16,6 +16,7 @@ use super::pictures;
 use super::staging::{QUARANTINE, WAP, keep_newest};
 use crate::align::coverage::Coverage;
 use crate::gate::hook::{Question, ask};
+use crate::gate::looking::LookError;
 use crate::gate::{GateSettings, Verdict};
 use headwater_core::ports::Clock;
 use headwater_lake::{
@@ -38,6 +39,8 @@ pub(super) enum AuditError {
     Commit(#[from] CommitError),
     #[error("use the lake")]
     Lake(#[from] LakeError),
+    #[error("look at its pictures")]
+    Look(#[from] LookError),
     #[error("lay it out: {0}")]
     Layout(String),
     #[error("its task broke down")]
@@ -149,6 +152,7 @@ impl<C: Clock> Job<C> {
         if let Some(judged) = pictures::judge(&self.lake, &candidate).await? {
             candidate.judged.push(judged);
         }
+        candidate.judged.extend(pictures::judge_seen(&self.lake, &candidate, &self.gate).await?);
         // What the rules refuse needs nobody's time.
         if candidate.verdict() != Verdict::Fail {
             let question = self.question(&candidate, branch, &staged.id);
@@ -191,6 +195,15 @@ pub(super) async fn finish<C: Clock>(
     let (lake, author) = (committer.lake.clone(), committer.author().to_owned());
     let time_us = committer.clock.read().real.micros();
     let passed = candidate.verdict() != Verdict::Fail;
+    let bad = candidate.bad_devices();
+    if !passed && !bad.is_empty() {
+        // Its pictures told who is bad: both parts are judged by themselves.
+        let mut good = candidate.window;
+        let back = good.part(&bad);
+        slot.parted.extend([good, back]);
+        drop_staged(&lake, &branch, &author, time_us, "parted by device").await;
+        return Ok(());
+    }
     let moves = CoverageMove { from, to: candidate.entry.clone() };
     let request = Adopt {
         candidate: tip.clone(),
@@ -207,12 +220,15 @@ pub(super) async fn finish<C: Clock>(
     let adopted = committer.adopt(request).await;
     let reason = match (&adopted, passed) {
         (Ok(_), true) => "published",
-        (Ok(_), false) => "failed, see quarantine",
+        (Ok(_), false) if candidate.is_set_aside() => "failed, see quarantine",
+        (Ok(_), false) => "failed, held back",
         (Err(_), _) => "could not be published, its rows are aligned anew",
     };
     if adopted.is_ok() && !passed {
         candidate.told_failed();
-        set_aside(&lake, &branch, &tip, &author, time_us).await?;
+        if candidate.is_set_aside() {
+            set_aside(&lake, &branch, &tip, &author, time_us).await?;
+        }
         let mut held = Coverage::default();
         candidate.window.rows.iter().for_each(|row| held.finish(&row.key, row.at.place.seq));
         slot.aligner.hold_back(&held);

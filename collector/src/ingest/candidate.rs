@@ -3,17 +3,30 @@
 use super::aligning::{AlignError, input};
 use crate::align::aligner::Aligner;
 use crate::align::coverage::Coverage;
-use crate::align::window::{AlignedWindow, FieldTypes, table_name, table_rows};
+use crate::align::window::{AlignedRow, AlignedWindow, FieldTypes, table_name, table_rows};
 use crate::commit::cells::TableRows;
 use crate::commit::tables::Ops;
-use crate::gate::{GATE_VERSION, GateLimits, Judged, Verdict, judge, worst};
+use crate::gate::{Asked, Judged, Verdict, held, judge, worst};
+use arrow_array::RecordBatch;
+use headwater_align::gate::{Policy, RuleSet};
 use headwater_core::id::{KindName, Sha256};
 use headwater_core::time::UtcNanos;
 use headwater_lake::{
     CommitId, CommitKind, CommitRequest, CommitStats, CoverageEntry, GateSummary, Lake, LakeError, Lineage,
     RefName, Software, TableAppend, TableName,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the rows of one table are judged by.
+#[derive(Debug, Clone)]
+pub(super) struct TableRules<'a> {
+    pub(super) sets: Vec<&'a RuleSet>,
+    /// The table at refs that rules compare with.
+    pub(super) references: &'a References,
+}
+
+/// Rows to compare with, by ref.
+pub(super) type References = BTreeMap<String, RecordBatch>;
 
 /// Aligned rows on their way to the gate.
 #[derive(Debug)]
@@ -43,7 +56,7 @@ impl Candidate {
         aligner: &Aligner,
         window: AlignedWindow,
         types: &FieldTypes,
-        limits: &GateLimits,
+        rules: &TableRules<'_>,
         made: (CommitId, UtcNanos, i64),
     ) -> Result<Self, AlignError> {
         let (head, now, half_ns) = made;
@@ -52,6 +65,17 @@ impl Candidate {
             true => None,
             false => Some(table_rows(recipe, types, &window.rows)?.to_append()?),
         };
+        let known: Vec<bool> =
+            window.rows.iter().map(|row| aligner.coverage().contains(&row.key, row.at.place.seq)).collect();
+        let judged = judge(
+            &rules.sets,
+            &Asked {
+                batches: rows.as_ref().map_or(&[], |rows: &TableAppend| rows.batches.as_slice()),
+                known: Some(&known),
+                now,
+                references: rules.references,
+            },
+        )?;
         let done = aligner.covered_with(&window);
         let stored = done.to_bytes(aligner.id())?;
         let hash = Sha256::of(&stored).to_string();
@@ -59,7 +83,7 @@ impl Candidate {
             recipe: recipe.name.clone(),
             recipe_id: aligner.id().to_owned(),
             table: table_name(recipe)?,
-            judged: judge(aligner, &window, now, limits),
+            judged,
             picture: recipe.spine_select.iter().position(|field| field.as_str() == "image"),
             window,
             done,
@@ -75,6 +99,27 @@ impl Candidate {
     /// The worst verdict so far.
     pub(super) fn verdict(&self) -> Verdict {
         worst(&self.judged)
+    }
+
+    /// Its rows as they are laid out.
+    pub(super) fn batches(&self) -> &[RecordBatch] {
+        self.rows.as_ref().map_or(&[], |rows| rows.batches.as_slice())
+    }
+
+    /// True if its rows, once they fail, are set aside rather than judged again later.
+    pub(super) fn is_set_aside(&self) -> bool {
+        let held = held(&self.judged);
+        held.all.into_iter().chain(held.devices.into_values()).any(|policy| policy == Policy::Quarantine)
+    }
+
+    /// Devices whose rows stay back while those of others may go on; empty if that is nobody, or everybody.
+    pub(super) fn bad_devices(&self) -> BTreeSet<String> {
+        let held = held(&self.judged);
+        let is_good = |row: &AlignedRow| !held.devices.contains_key(row.key.device.as_str());
+        match held.all.is_none() && self.window.rows.iter().any(is_good) {
+            true => held.devices.into_keys().collect(),
+            false => BTreeSet::new(),
+        }
     }
 
     /// Earliest and latest row, UTC ns.
@@ -182,7 +227,7 @@ impl Candidate {
                 ("table", self.table.to_string().into()),
                 ("recipe_id", self.recipe_id.as_str().into()),
                 ("gate", judged.gate.as_ref().into()),
-                ("gate_version", GATE_VERSION.into()),
+                ("gate_version", judged.version.as_ref().into()),
                 ("verdict", judged.verdict.as_str().into()),
                 ("t_min_ns", t_min_ns.into()),
                 ("t_max_ns", t_max_ns.into()),
@@ -200,7 +245,7 @@ impl Candidate {
 fn summary(judged: &Judged) -> GateSummary {
     GateSummary {
         name: judged.gate.to_string(),
-        version: GATE_VERSION.to_owned(),
+        version: judged.version.to_string(),
         verdict: judged.verdict.as_str().to_owned(),
         evidence_digest: judged.evidence_digest(),
     }

@@ -5,10 +5,13 @@ use super::audit::AuditError;
 use super::candidate::Candidate;
 use crate::commit::cells::Cell;
 use crate::commit::read::ScannedRows;
-use crate::gate::{Judged, Verdict, picture};
+use crate::gate::looking::look_at;
+use crate::gate::{GateSettings, Judged, Verdict, by, decodes, picture};
 use futures::TryStreamExt;
+use headwater_align::gate::{Context, RuleSet};
 use headwater_lake::{Compare, Condition, Lake, ScanOptions, TableName};
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// Pictures looked at per candidate, evenly over its rows: each is a read of a row group.
 const PICTURES_MAX: usize = 8;
@@ -54,7 +57,28 @@ pub(super) async fn judge(lake: &Lake, candidate: &Candidate) -> Result<Option<J
     let evidence = json!({
         "rows": candidate.window.rows.len(), "looked_at": looked_at, "offending": offending.len(), "row_keys": offending,
     });
-    Ok(Some(Judged { gate: "image_header".into(), verdict, evidence }))
+    Ok(Some(Judged::whole("image_header", verdict, evidence)))
+}
+
+/// The verdicts of rules that look into pictures.
+///
+/// # Errors
+/// When the lake cannot be read.
+pub(super) async fn judge_seen(
+    lake: &Lake,
+    candidate: &Candidate,
+    gate: &GateSettings,
+) -> Result<Vec<Judged>, AuditError> {
+    let table = candidate.table.to_string();
+    let sets: Vec<&RuleSet> =
+        gate.rules.iter().filter(|set| set.concerns(&table) && set.looks() > 0).collect();
+    if sets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let looks = look_at(lake, &candidate.head, &sets, candidate.batches()).await?;
+    let none = BTreeMap::new();
+    let context = Context { now_ns: candidate.now.0, known: None, looks: Some(&looks), references: &none };
+    by(&sets, decodes, candidate.batches(), &context).map_err(|error| AuditError::Layout(error.to_string()))
 }
 
 /// Pictures that rows name, evenly over them.

@@ -3,8 +3,9 @@
 use super::PipelineError;
 use crate::config::{HookWay, HttpSettings, Settings};
 use crate::events::WebhookSettings;
-use crate::gate::{GateSettings, Hook, HookCall, WebhookCall};
+use crate::gate::{GateMode, GateSettings, Hook, HookCall, WebhookCall};
 use crate::outbound::{Poster, Secret};
+use headwater_align::gate::RuleSet;
 use std::path::{Path, PathBuf};
 
 fn wrong(name: &str) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> PipelineError + use<> {
@@ -20,12 +21,33 @@ fn poster(name: &str, ca_file: Option<&Path>) -> Result<Poster, PipelineError> {
     Poster::new(ca_file).map_err(|error| wrong(name)(error.into()))
 }
 
+fn rules_of(file: &Path) -> Result<RuleSet, PipelineError> {
+    let path = || file.to_owned();
+    let text =
+        std::fs::read_to_string(file).map_err(|source| PipelineError::RulesFile { path: path(), source })?;
+    RuleSet::parse(&text).map_err(|source| PipelineError::Rules { path: path(), source })
+}
+
 /// How aligned rows are judged.
 ///
 /// # Errors
-/// [`PipelineError::Hook`] names the hook whose secret or certificates cannot be read.
+/// [`PipelineError::Hook`] names the hook whose secret or certificates cannot be read; others the file of rules that cannot
+/// be used.
 pub fn gate_settings(settings: &Settings) -> Result<GateSettings, PipelineError> {
     let section = &settings.gate;
+    let rules = section.rules.iter().map(|file| rules_of(file)).collect::<Result<Vec<RuleSet>, _>>()?;
+    let mut names: Vec<&str> = rules.iter().map(|set| set.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some([name, _]) =
+        names.windows(2).find_map(|two| <[&str; 2]>::try_from(two).ok().filter(|[a, b]| a == b))
+    {
+        return Err(PipelineError::RulesTwice { name: name.to_owned() });
+    }
+    if section.mode == GateMode::Inline
+        && let Some(set) = rules.iter().find(|set| set.looks() > 0)
+    {
+        return Err(PipelineError::RulesNeedBranch { name: set.name.clone() });
+    }
     let mut hooks = Vec::new();
     for hook in &section.hooks {
         let call = match &hook.way {
@@ -48,6 +70,7 @@ pub fn gate_settings(settings: &Settings) -> Result<GateSettings, PipelineError>
         mode: section.mode,
         keep: section.keep,
         limits: section.limits,
+        rules,
         hooks,
         rest_url: section.rest_url.clone().or(served),
     })

@@ -161,6 +161,48 @@ pub enum QueryError {
         /// What there is.
         known: String,
     },
+    /// A file of gate rules that cannot be read.
+    #[error("failed to read gate rules {}", file.display())]
+    RulesFile {
+        /// Which.
+        file: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of gate rules that is none.
+    #[error("failed to use gate rules {}", file.display())]
+    Rules {
+        /// Which.
+        file: std::path::PathBuf,
+        /// Every mistake.
+        #[source]
+        source: headwater_align::gate::RulesError,
+    },
+    /// Rules that judge no table of the commit.
+    #[error("these rules judge {wanted}, and commit {commit} has: {known}; name one with --table")]
+    NothingToJudge {
+        /// Tables they judge.
+        wanted: String,
+        /// Where.
+        commit: String,
+        /// What there is.
+        known: String,
+    },
+    /// More rows than are judged at once.
+    #[error("{table} has more than {most} rows there; narrow it by --from and --to, or by --device")]
+    TooManyRows {
+        /// Which.
+        table: String,
+        /// Bound.
+        most: usize,
+    },
+    /// Pictures or references that could not be read.
+    #[error(transparent)]
+    Look(#[from] crate::gate::looking::LookError),
+    /// Rows that the gate would not publish.
+    #[error("{0} of the rules above fail; the gate would not publish these rows")]
+    GateFailed(usize),
     /// A waiver that did not happen.
     #[error(transparent)]
     Waive(Box<crate::gate::waive::WaiveError>),

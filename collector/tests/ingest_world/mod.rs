@@ -277,6 +277,11 @@ pub(crate) fn ten_seconds(gateway: &Gateway) -> Vec<Record> {
 
 /// Each second 100 IMU rows and 4 frames; 12 exchanges, a hello and heartbeats.
 pub(crate) fn seconds(gateway: &Gateway, n: u64) -> Vec<Record> {
+    seconds_of(gateway, n, |seq| (picture(seq), 640))
+}
+
+/// The same with other pictures, and their width.
+pub(crate) fn seconds_of(gateway: &Gateway, n: u64, picture: impl Fn(u64) -> (Vec<u8>, i64)) -> Vec<Record> {
     let mut records = gateway.declarations();
     records.push(gateway.hello());
     for n in 0..12 {
@@ -290,7 +295,8 @@ pub(crate) fn seconds(gateway: &Gateway, n: u64) -> Vec<Record> {
         }
         for quarter in 0..4 {
             let seq = second * 4 + quarter;
-            let (row, blob) = gateway.frame(seq, &picture(seq));
+            let (bytes, width) = picture(seq);
+            let (row, blob) = gateway.frame_of(seq, &bytes, width);
             records.push(gateway.batch(&[row], sent));
             records.push(blob);
         }

@@ -43,7 +43,7 @@ impl Offenders {
     pub(super) fn judged(self, gate: &'static str, at_worst: Verdict, rows: u64) -> Judged {
         let verdict = if self.count == 0 { Verdict::Pass } else { at_worst };
         let evidence = json!({"rows": rows, "offending": self.count, "row_keys": self.some});
-        Judged { gate: gate.into(), verdict, evidence }
+        Judged::whole(gate, verdict, evidence)
     }
 }
 
@@ -218,7 +218,7 @@ fn share(
     let told: Map<String, Value> =
         columns.iter().map(|(name, column)| (name.clone(), bad(column).into())).collect();
     let evidence = json!({"rows": rows, "columns": told, "warn_percent": warn, "fail_percent": fail});
-    Judged { gate: gate.into(), verdict, evidence }
+    Judged::whole(gate, verdict, evidence)
 }
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ pub async fn ask<C: Clock>(hook: &Hook, question: &Question, clock: &C) -> Judge
     loop {
         let error = match ask_once(hook, question, clock).await {
             Ok(HookVerdict { verdict, evidence }) => {
-                return Judged { gate: hook.name.clone().into(), verdict, evidence };
+                return Judged::whole(hook.name.clone(), verdict, evidence);
             }
             Err(error) => error,
         };
@@ -141,7 +141,7 @@ pub async fn ask<C: Clock>(hook: &Hook, question: &Question, clock: &C) -> Judge
         tracing::warn!(hook = hook.name, %error, tries, "gate hook gave no verdict");
         if tries >= HOOK_TRIES_MAX {
             let evidence = json!({"error": error.to_string(), "tries": tries});
-            return Judged { gate: hook.name.clone().into(), verdict: Verdict::Fail, evidence };
+            return Judged::whole(hook.name.clone(), Verdict::Fail, evidence);
         }
         tries += 1;
         clock.sleep_until(clock.boot().plus_ms(wait_ms)).await;

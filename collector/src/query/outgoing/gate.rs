@@ -43,6 +43,8 @@ pub(in crate::query) enum GateVerb {
         #[arg(long, short)]
         yes: bool,
     },
+    #[command(flatten)]
+    Rules(super::gate_rules::RulesVerb),
 }
 
 pub(super) async fn run<W: Write>(
@@ -51,6 +53,7 @@ pub(super) async fn run<W: Write>(
     asked: &mut Asked<'_, W>,
 ) -> Result<(), QueryError> {
     match verb {
+        GateVerb::Rules(verb) => super::gate_rules::run(verb, asked).await,
         GateVerb::List => list(lake, asked).await,
         GateVerb::Show { candidate } => show(lake, candidate, asked).await,
         GateVerb::Waive { candidate, reason, by, on, yes } => {

@@ -4,6 +4,7 @@ mod complete;
 mod copy;
 mod export;
 mod gate;
+mod gate_rules;
 mod progress;
 mod watch;
 
@@ -27,7 +28,8 @@ pub(super) enum OutgoingVerb {
         after_help = "Examples:\n  headwater watch --follow\n  headwater watch main --since 1042 --follow | while read -r event; do …; done\n  headwater watch --since 4f1e22c0 --kind align\n  headwater watch quarantine/01j9x…"
     )]
     Watch(watch::WatchArgs),
-    /// Candidates the gate holds: lists them, says why, publishes one all the same.
+    /// Candidates the gate holds: lists them, says why, publishes one all the same; and the rules it judges by: tries and
+    /// explains them.
     Gate {
         #[command(subcommand)]
         verb: gate::GateVerb,
@@ -94,6 +96,7 @@ pub(super) async fn run<A: CommandFactory, W: Write>(
 ) -> Result<(), QueryError> {
     match verb {
         OutgoingVerb::Watch(args) => watch::run(&Lake::open(asked.lake).await?, &args, &mut asked.out).await,
+        OutgoingVerb::Gate { verb: gate::GateVerb::Rules(verb) } => gate_rules::run(&verb, &mut asked).await,
         OutgoingVerb::Gate { verb } => gate::run(&Lake::open(asked.lake).await?, &verb, &mut asked).await,
         OutgoingVerb::Export(args) => export::run(&Lake::open(asked.lake).await?, &args, &mut asked).await,
         OutgoingVerb::ExportManifest(args) => {
