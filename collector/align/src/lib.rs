@@ -16,8 +16,10 @@
 //! | [`picture`] | JPEG and PNG decoded within bounds |
 //! | [`sql`] | a recipe as a query for other engines |
 //! | [`sample`] | samples of one stream of one entity, their stamps as columns |
+//! | [`engine`] | samples to aligned rows |
 
 pub mod derive;
+pub mod engine;
 pub mod expr;
 pub mod json;
 pub mod picture;

@@ -1,6 +1,6 @@
 //! Samples of one stream of one entity: stamps as columns of integers, values as Arrow.
 
-use arrow_array::RecordBatch;
+use arrow_array::{BooleanArray, RecordBatch};
 use headwater_core::id::{BootOrdinal, DeviceId, Epoch};
 use headwater_core::time::Grade;
 
@@ -48,6 +48,65 @@ impl Stamps {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ts_ns.is_empty()
+    }
+
+    /// Adds samples that follow.
+    pub fn append(&mut self, mut more: Self) {
+        if self.is_empty() {
+            *self = more;
+            return;
+        }
+        self.line.append(&mut more.line);
+        self.event_ns.append(&mut more.event_ns);
+        self.half_ns.append(&mut more.half_ns);
+        self.ts_ns.append(&mut more.ts_ns);
+        self.err_ns.append(&mut more.err_ns);
+        self.grade.append(&mut more.grade);
+        self.seq.append(&mut more.seq);
+    }
+
+    /// Keeps the samples that are true in `keep`, which is as long.
+    pub fn keep(&mut self, keep: &BooleanArray) {
+        fn thin<T>(column: &mut Vec<T>, keep: &BooleanArray) {
+            let mut places = keep.values().iter();
+            column.retain(|_| places.next().unwrap_or(false));
+        }
+        thin(&mut self.line, keep);
+        thin(&mut self.event_ns, keep);
+        thin(&mut self.half_ns, keep);
+        thin(&mut self.ts_ns, keep);
+        thin(&mut self.err_ns, keep);
+        thin(&mut self.grade, keep);
+        thin(&mut self.seq, keep);
+    }
+
+    /// Those at `places`, in that order.
+    #[must_use]
+    pub fn picked(&self, places: &[usize]) -> Self {
+        fn pick<T: Copy>(column: &[T], places: &[usize]) -> Vec<T> {
+            places.iter().filter_map(|place| column.get(*place).copied()).collect()
+        }
+        Self {
+            line: pick(&self.line, places),
+            event_ns: pick(&self.event_ns, places),
+            half_ns: pick(&self.half_ns, places),
+            ts_ns: pick(&self.ts_ns, places),
+            err_ns: pick(&self.err_ns, places),
+            grade: pick(&self.grade, places),
+            seq: pick(&self.seq, places),
+        }
+    }
+
+    /// Takes the first `n` away, or all.
+    pub fn drop_first(&mut self, n: usize) {
+        let n = n.min(self.len());
+        self.line.drain(..n);
+        self.event_ns.drain(..n);
+        self.half_ns.drain(..n);
+        self.ts_ns.drain(..n);
+        self.err_ns.drain(..n);
+        self.grade.drain(..n);
+        self.seq.drain(..n);
     }
 }
 

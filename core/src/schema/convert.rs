@@ -303,6 +303,12 @@ impl Conversion {
         (self.num, self.offset, self.den, self.pi) == (1, 0, 1, 0)
     }
 
+    /// The same for differences of values, such as uncertainties: without the offset.
+    #[must_use]
+    pub fn of_difference(self) -> Self {
+        Self { offset: 0, ..self }
+    }
+
     /// True if every integer becomes an integer.
     #[must_use]
     pub fn is_integral(&self) -> bool {
@@ -362,6 +368,13 @@ impl Conversion {
 mod tests {
     use super::super::unit::{METRIC, PLAIN, PREFIXES as NAMES};
     use super::*;
+
+    #[test]
+    fn a_difference_has_no_offset() {
+        let kelvin = conversion("[degF]", "K").unwrap();
+        assert_eq!(kelvin.of_difference().apply(1.8), 1.0);
+        assert!(kelvin.apply(1.8) > 250.0);
+    }
 
     fn convert(x: f64, from: &str, to: &str) -> f64 {
         conversion(from, to).unwrap_or_else(|| panic!("{from} to {to}")).apply(x)
