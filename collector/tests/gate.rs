@@ -5,7 +5,7 @@
 
 mod ingest_world;
 
-use headwater_collector::align::online::OnlineRecipe;
+use headwater_align::recipe::Recipe;
 use headwater_collector::commit::cells::Cell;
 use headwater_collector::gate::waive::{WaiveError, Waiver, waive};
 use headwater_collector::gate::{GateMode, GateSettings, Hook, HookCall};
@@ -38,8 +38,8 @@ tolerance = "50ms"
 /// Frames of ten seconds.
 const ROWS: usize = 40;
 
-fn recipes() -> Vec<OnlineRecipe> {
-    vec![OnlineRecipe::parse(RECIPE).unwrap()]
+fn recipes() -> Vec<Recipe> {
+    vec![Recipe::parse(RECIPE).unwrap()]
 }
 
 /// Branch mode with one shell script as hook.

@@ -4,7 +4,7 @@
 
 mod ingest_world;
 
-use headwater_collector::align::online::OnlineRecipe;
+use headwater_align::recipe::Recipe;
 use headwater_collector::gate::{GateMode, GateSettings, Hook, HookCall};
 use headwater_collector::ingest::IngestSettings;
 use headwater_lake::{Lake, RefName};
@@ -44,7 +44,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let lake = Lake::init(dir.path().join("lake").to_str().unwrap()).await.unwrap();
         let log = MemoryLog::of(&ten_seconds(&Gateway::new("pi-1", 7)));
-        live_as(&lake, &log, &[OnlineRecipe::parse(RECIPE).unwrap()], settings).await;
+        live_as(&lake, &log, &[Recipe::parse(RECIPE).unwrap()], settings).await;
         Self { dir }
     }
 

@@ -4,7 +4,7 @@
 
 mod ingest_world;
 
-use headwater_collector::align::online::OnlineRecipe;
+use headwater_align::recipe::Recipe;
 use headwater_collector::ingest::IngestSettings;
 use headwater_core::batch::Section;
 use headwater_core::gap::{GapCause, GapRecord};
@@ -58,9 +58,9 @@ impl TestLake {
         let (mut made, lake) = Self::empty().await;
         let gateway = Gateway::new("pi-1", 7);
         let mut log = MemoryLog::of(&ten_seconds(&gateway));
-        live(&lake, &log, &[OnlineRecipe::parse(RECIPE).unwrap()]).await;
+        live(&lake, &log, &[Recipe::parse(RECIPE).unwrap()]).await;
         log.incarnations.push(vec![gateway.batch(&[shed(&gateway)], imu_at(1_100))]);
-        live(&lake, &log, &[OnlineRecipe::parse(RECIPE).unwrap()]).await;
+        live(&lake, &log, &[Recipe::parse(RECIPE).unwrap()]).await;
         let commits = lake.log("main", usize::MAX).await.unwrap();
         made.commits = commits.into_iter().map(|commit| commit.id.to_string()).collect();
         assert!(made.commits.len() >= 2);

@@ -5,7 +5,7 @@
 
 mod ingest_world;
 
-use headwater_collector::align::online::OnlineRecipe;
+use headwater_align::recipe::Recipe;
 use headwater_lake::{Lake, RefName};
 use ingest_world::*;
 use serde_json::Value;
@@ -69,7 +69,7 @@ async fn lake() -> (Shell, Lake) {
     let dir = tempfile::tempdir().unwrap();
     let lake = Lake::init(dir.path().to_str().unwrap()).await.unwrap();
     let records = ten_seconds(&Gateway::new("pi-1", 7));
-    let recipe = [OnlineRecipe::parse(RECIPE).unwrap()];
+    let recipe = [Recipe::parse(RECIPE).unwrap()];
     live(&lake, &MemoryLog::of(&records[..60]), &recipe).await;
     let shell = Shell { dir };
     assert_eq!(shell.json(&["branch", "exp"])["branch"], "exp");
@@ -166,7 +166,7 @@ async fn a_conflict_has_its_own_exit_code_and_is_told_whole() {
     let mut theirs = settings();
     theirs.branch = RefName::new("exp").unwrap();
     let records = ten_seconds(&Gateway::new("pi-3", 9));
-    live_as(&lake, &another_log(records), &[OnlineRecipe::parse(RECIPE).unwrap()], theirs).await;
+    live_as(&lake, &another_log(records), &[Recipe::parse(RECIPE).unwrap()], theirs).await;
     let before = shell.json(&["show", "main"])["id"].clone();
     let text = shell.fails(3, &["merge", "exp"]);
     assert!(text.contains("aligned.drive") && text.contains("--strategy aligned.drive=ours"), "{text}");

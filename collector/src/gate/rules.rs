@@ -2,9 +2,11 @@
 
 use super::settings::GateLimits;
 use crate::align::aligner::Aligner;
-use crate::align::asof::{FLAG_GAP, Place};
+use crate::align::buffer::Place;
 use crate::align::window::{AlignedRow, AlignedWindow};
 use crate::commit::cells::Cell;
+use crate::commit::read::ScannedRows;
+use headwater_align::engine::flag;
 use headwater_core::id::Sha256;
 use headwater_core::time::{Grade, NS_PER_S, UtcNanos};
 use serde_json::{Value, json};
@@ -71,17 +73,8 @@ pub fn worst(judged: &[Judged]) -> Verdict {
 /// Judges a window before it is published; `now` is the collector's UTC.
 #[must_use]
 pub fn judge(aligner: &Aligner, window: &AlignedWindow, now: UtcNanos, limits: &GateLimits) -> Vec<Judged> {
-    let recipe = aligner.recipe();
-    let rows = &window.rows;
-    let shape = offenders(rows, |row| {
-        row.values.len() == recipe.spine_select.len()
-            && row.columns.len() == recipe.columns.len()
-            && row
-                .columns
-                .iter()
-                .zip(&recipe.columns)
-                .all(|(column, of)| column.values.len() == of.select.len())
-    });
+    let rows = &rows_of(window);
+    let shape = offenders(rows, |row| row.values.is_some());
     let bound = offenders(rows, |row| {
         row.at.err_ns >= 0 && (row.at.grade == Grade::OrderingOnly || row.at.err_ns < i64::MAX)
     });
@@ -89,18 +82,22 @@ pub fn judge(aligner: &Aligner, window: &AlignedWindow, now: UtcNanos, limits: &
         let ahead = now.0.saturating_add(AHEAD_NS_MAX).saturating_add(row.at.err_ns);
         (EARLIEST_NS..=ahead).contains(&row.at.ts_ns)
     });
-    let named = |name: &str| recipe.spine_select.iter().position(|field| field.as_str() == name);
-    let (width, height, image) = (named("width"), named("height"), named("image"));
+    let spine = aligner.recipe().spine.source.select();
+    let named = |name: &'static str, column: &'static str| {
+        spine.iter().any(|field| field.as_str() == name).then_some(column)
+    };
+    let sizes = [named("width", "width"), named("height", "height")];
+    let image = named("image", "image_hash");
     let picture = offenders(rows, |row| {
-        let cell = |place: Option<usize>| place.and_then(|place| row.values.get(place));
-        let positive = |place| !matches!(cell(place), Some(Cell::Long(..=0) | Cell::Null));
-        positive(width) && positive(height) && !matches!(cell(image), Some(Cell::Null))
+        let cell = |column: &str| row.values.map_or(Cell::Null, |(rows, at)| rows.cell(column, at));
+        let positive = |column: &&str| !matches!(cell(column), Cell::Long(..=0) | Cell::Null);
+        sizes.iter().flatten().all(positive) && image.is_none_or(|image| cell(image) != Cell::Null)
     });
     let mut seen = BTreeSet::new();
     let twice = offenders(rows, |row| {
-        seen.insert(row.row_key()) && !aligner.coverage().contains(&row.key, row.at.place.seq)
+        seen.insert((&row.at.device, &row.at.row_key)) && !aligner.is_settled(&row.at.key, row.at.seq)
     });
-    let provisional = offenders(rows, |row| !row.provisional);
+    let provisional = offenders(rows, |row| !row.at.provisional);
     vec![
         judged("schema", Verdict::Fail, rows.len(), &shape),
         judged("time_range", Verdict::Fail, rows.len(), &range),
@@ -114,31 +111,55 @@ pub fn judge(aligner: &Aligner, window: &AlignedWindow, now: UtcNanos, limits: &
             aligner,
             rows,
             (limits.unmatched_warn_percent, limits.unmatched_fail_percent),
-            |flag, seq| seq.is_none() || flag & NO_MATCH != 0,
+            |flag, named| !named || flag & NO_MATCH != 0,
         ),
         share("gap_ratio", aligner, rows, (limits.gap_warn_percent, limits.gap_fail_percent), |flag, _| {
-            flag & FLAG_GAP != 0
+            flag & i64::from(flag::GAP_INSIDE) != 0
         }),
     ]
 }
 
 /// Flags of a source that gave no value.
-const NO_MATCH: i32 = crate::align::asof::FLAG_NONE | crate::align::asof::FLAG_TOLERANCE;
+const NO_MATCH: i64 = (flag::NONE | flag::BEYOND | flag::GAP_WIDE) as i64;
+
+/// A row with its values.
+struct Row<'a> {
+    at: &'a AlignedRow,
+    /// None if it has none, which only a bug brings about.
+    values: Option<(ScannedRows<'a>, usize)>,
+}
+
+fn rows_of(window: &AlignedWindow) -> Vec<Row<'_>> {
+    let values =
+        window.batches.iter().flat_map(|batch| (0..batch.num_rows()).map(|at| (ScannedRows(batch), at)));
+    let mut values = values.fuse();
+    window.rows.iter().map(|at| Row { at, values: values.next() }).collect()
+}
 
 /// How many rows each column of the recipe fails in some way, against the limits for a warning and for a fail, percent.
+/// `is_bad` is given the flags, and whether there is a source.
 fn share(
     gate: &'static str,
     aligner: &Aligner,
-    rows: &[AlignedRow],
+    rows: &[Row<'_>],
     (warn, fail): (u64, u64),
-    is_bad: impl Fn(i32, Option<u64>) -> bool,
+    is_bad: impl Fn(i64, bool) -> bool,
 ) -> Judged {
     let mut verdict = Verdict::Pass;
     let mut columns = serde_json::Map::new();
-    for (place, column) in aligner.recipe().columns.iter().enumerate() {
-        let sources = rows.iter().filter_map(|row| row.columns.get(place)).map(|column| &column.source);
-        let bad = sources.filter(|source| is_bad(source.flag, source.seq)).count();
-        let (bad, all) = (bad as u64, rows.len() as u64);
+    for column in &aligner.recipe().columns {
+        let name = format!("{}_src", column.name);
+        let member = |row: &Row<'_>, member| {
+            row.values.map_or(Cell::Null, |(rows, at)| rows.member(&name, member, at))
+        };
+        let bad = rows.iter().filter(|row| {
+            let flag = match member(row, "flag") {
+                Cell::Long(flag) => flag,
+                _ => 0,
+            };
+            is_bad(flag, member(row, "seq_lo") != Cell::Null)
+        });
+        let (bad, all) = (bad.count() as u64, rows.len() as u64);
         let above = |percent: u64| bad.saturating_mul(100) > all.saturating_mul(percent);
         let found = match (above(fail), above(warn)) {
             (true, _) => Verdict::Fail,
@@ -153,26 +174,28 @@ fn share(
     Judged { gate: gate.into(), verdict, evidence }
 }
 
-fn offenders(rows: &[AlignedRow], mut is_good: impl FnMut(&AlignedRow) -> bool) -> Vec<String> {
-    rows.iter().filter(|row| !is_good(row)).map(AlignedRow::row_key).collect()
+fn offenders<'a>(rows: &'a [Row<'a>], mut is_good: impl FnMut(&'a Row<'a>) -> bool) -> Vec<String> {
+    rows.iter().filter(|row| !is_good(row)).map(|row| row.at.row_key.clone()).collect()
 }
 
 /// Rows whose interval lies wholly before that of an earlier sample of their boot. Middles may cross: two commits may
 /// know the clock differently well.
-fn out_of_order(rows: &[AlignedRow]) -> Vec<String> {
+fn out_of_order(rows: &[Row<'_>]) -> Vec<String> {
     let mut boots: BTreeMap<_, Vec<(Place, &AlignedRow)>> = BTreeMap::new();
-    for row in rows {
-        boots.entry((&row.key, row.at.place.boot)).or_default().push((row.at.place, row));
+    for row in rows.iter().map(|row| row.at) {
+        if let Some(place) = row.place {
+            boots.entry((&row.key, place.boot)).or_default().push((place, row));
+        }
     }
     let mut found = Vec::new();
     for mut rows in boots.into_values() {
         rows.sort_by_key(|(place, _)| *place);
         let mut floor = i64::MIN;
         for (_, row) in rows {
-            if row.at.ts_ns.saturating_add(row.at.err_ns) < floor {
-                found.push(row.row_key());
+            if row.ts_ns.saturating_add(row.err_ns) < floor {
+                found.push(row.row_key.clone());
             }
-            floor = floor.max(row.at.ts_ns.saturating_sub(row.at.err_ns));
+            floor = floor.max(row.ts_ns.saturating_sub(row.err_ns));
         }
     }
     found
@@ -188,50 +211,83 @@ fn judged(gate: &'static str, at_worst: Verdict, rows: usize, offenders: &[Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::align::asof::Instant;
     use crate::align::coverage::Coverage;
-    use crate::align::online::OnlineRecipe;
-    use crate::align::window::AlignedColumn;
     use crate::dedup::StreamKey;
+    use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, StructArray};
+    use arrow_schema::{DataType, Field};
+    use headwater_align::recipe::Recipe;
     use headwater_core::id::{BootOrdinal, Epoch};
+    use std::sync::Arc;
 
     const NOW: UtcNanos = UtcNanos(1_700_000_000 * NS_PER_S);
 
     fn aligner() -> Aligner {
         let text = "headwater_recipe = 1\nname = 'r'\n[spine]\nstream = 'cam'\nselect = ['image', 'width']\n[[column]]\nname = 'm'\nstream = 'imu'\nselect = ['x']\nmethod = 'previous'\ntolerance = '1s'\n";
-        Aligner::new(OnlineRecipe::parse(text).unwrap(), Coverage::default())
+        Aligner::new(Recipe::parse(text).unwrap(), Coverage::default())
     }
 
-    fn row(seq: u64) -> AlignedRow {
+    /// A row and its values: digest, width, and of the source seq and flags.
+    #[derive(Clone)]
+    struct Made {
+        at: AlignedRow,
+        hash: Option<&'static str>,
+        width: i64,
+        seq: Option<i64>,
+        flag: i32,
+    }
+
+    fn row(seq: u64) -> Made {
         let key =
             StreamKey { device: "pi-1".parse().unwrap(), epoch: Epoch(1), stream: "cam".parse().unwrap() };
         let event_ns = i64::try_from(seq).unwrap() * NS_PER_S;
-        let at = Instant {
-            place: Place { boot: BootOrdinal(1), event_ns, seq },
-            half_ns: 0,
+        let row_key = crate::align::window::row_key(&key, seq);
+        let at = AlignedRow {
+            key,
+            seq,
+            place: Some(Place { boot: BootOrdinal(1), event_ns, seq }),
+            device: "pi-1".to_owned(),
+            row_key,
             ts_ns: NOW.0 - 100 * NS_PER_S + event_ns,
             err_ns: 1_000_000,
             grade: Grade::Estimated,
-        };
-        let source = crate::align::asof::Source { seq: Some(seq), dt_ns: Some(-1), err_ns: Some(1), flag: 0 };
-        AlignedRow {
-            key,
-            at,
-            values: vec![Cell::Text("ab".to_owned()), Cell::Long(640)],
-            columns: vec![AlignedColumn { values: vec![Cell::Null], source }],
             provisional: false,
+        };
+        Made { at, hash: Some("ab"), width: 640, seq: Some(7), flag: 0 }
+    }
+
+    fn window(made: &[Made]) -> AlignedWindow {
+        let members: Vec<(Arc<Field>, ArrayRef)> = vec![
+            (
+                Arc::new(Field::new("seq_lo", DataType::Int64, true)),
+                Arc::new(made.iter().map(|row| row.seq).collect::<Int64Array>()),
+            ),
+            (
+                Arc::new(Field::new("flag", DataType::Int32, true)),
+                Arc::new(made.iter().map(|row| Some(row.flag)).collect::<Int32Array>()),
+            ),
+        ];
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("image_hash", Arc::new(made.iter().map(|row| row.hash).collect::<StringArray>())),
+            ("width", Arc::new(made.iter().map(|row| Some(row.width)).collect::<Int64Array>())),
+            ("m_src", Arc::new(StructArray::from(members))),
+        ];
+        let batches = vec![RecordBatch::try_from_iter(columns).unwrap()];
+        AlignedWindow {
+            batches,
+            rows: made.iter().map(|row| row.at.clone()).collect(),
+            ..AlignedWindow::default()
         }
     }
 
     /// The rules that are not content once `spoil` has been at three good rows.
-    fn check(spoil: impl Fn(&mut Vec<AlignedRow>)) -> Vec<(&'static str, Verdict)> {
+    fn check(spoil: impl Fn(&mut Vec<Made>)) -> Vec<(&'static str, Verdict)> {
         within(&GateLimits::default(), spoil)
     }
 
-    fn within(limits: &GateLimits, spoil: impl Fn(&mut Vec<AlignedRow>)) -> Vec<(&'static str, Verdict)> {
-        let mut rows: Vec<AlignedRow> = (0..3).map(row).collect();
+    fn within(limits: &GateLimits, spoil: impl Fn(&mut Vec<Made>)) -> Vec<(&'static str, Verdict)> {
+        let mut rows: Vec<Made> = (0..3).map(row).collect();
         spoil(&mut rows);
-        let judged = judge(&aligner(), &AlignedWindow { rows, left_out: Vec::new() }, NOW, limits);
+        let judged = judge(&aligner(), &window(&rows), NOW, limits);
         assert!(judged.iter().all(|judged| judged.evidence_digest().len() == 64));
         judged
             .iter()
@@ -246,27 +302,26 @@ mod tests {
     #[test]
     fn each_rule_finds_its_own_fault_and_no_other() {
         assert_eq!(check(|_| {}), []);
-        assert_eq!(check(|rows| rows[1].values.truncate(1)), [("schema", Verdict::Fail)]);
         assert_eq!(
             check(|rows| rows[2].at.ts_ns = NOW.0 + 2 * AHEAD_NS_MAX),
             [("time_range", Verdict::Fail)]
         );
         assert_eq!(check(|rows| rows[2].at.ts_ns -= 50 * NS_PER_S), [("time_order", Verdict::Fail)]);
         assert_eq!(check(|rows| rows[0].at.err_ns = -1), [("error_bound", Verdict::Fail)]);
-        assert_eq!(check(|rows| rows[0].values[1] = Cell::Long(0)), [("image_whole", Verdict::Fail)]);
-        assert_eq!(check(|rows| rows[0].values[0] = Cell::Null), [("image_whole", Verdict::Fail)]);
+        assert_eq!(check(|rows| rows[0].width = 0), [("image_whole", Verdict::Fail)]);
+        assert_eq!(check(|rows| rows[0].hash = None), [("image_whole", Verdict::Fail)]);
         assert_eq!(check(|rows| rows.push(row(1))), [("duplicates", Verdict::Fail)]);
-        assert_eq!(check(|rows| rows[0].provisional = true), [("provisional", Verdict::Warn)]);
+        assert_eq!(check(|rows| rows[0].at.provisional = true), [("provisional", Verdict::Warn)]);
     }
 
     #[test]
     fn columns_without_a_match_and_gaps_are_held_against_the_limits() {
-        let unmatched = |rows: &mut Vec<AlignedRow>, n: usize| {
+        let unmatched = |rows: &mut Vec<Made>, n: usize| {
             for row in rows.iter_mut().take(n) {
-                row.columns[0].source.flag = crate::align::asof::FLAG_TOLERANCE;
+                row.flag = flag::BEYOND;
             }
         };
-        let gaps = |rows: &mut Vec<AlignedRow>| rows[0].columns[0].source.flag = FLAG_GAP;
+        let gaps = |rows: &mut Vec<Made>| rows[0].flag = flag::GAP_INSIDE;
         assert_eq!(check(|rows| unmatched(rows, 1)), []);
         assert_eq!(check(|rows| unmatched(rows, 2)), [("modality_coverage", Verdict::Warn)]);
         assert_eq!(check(gaps), [("gap_ratio", Verdict::Warn)]);

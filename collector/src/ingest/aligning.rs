@@ -4,21 +4,25 @@
 //! candidate on a staging branch is judged by a task of its own.
 
 use super::audit::{Audit, AuditError, begin, finish};
+use super::build::Built;
 use super::candidate::Candidate;
 use super::commit::Committer;
-use super::feeding::{feed, types};
+use super::feeding::{feed, units};
 use super::group::Group;
+use super::recounting::recount;
 use super::staging::{expire, held_back};
-use crate::align::aligner::Aligner;
+use crate::align::aligner::{Aligner, Reading, StepError};
 use crate::align::coverage::{Coverage, CoverageError};
-use crate::align::online::OnlineRecipe;
+use crate::align::layout::{LayoutError, table_name};
 use crate::align::window::AlignedWindow;
-use crate::align::{StreamKinds, restore};
+use crate::align::{Filling, StreamKinds, restore};
 use crate::commit::kinds::Kinds;
 use crate::gate::waive::CandidateError;
 use crate::gate::{GateMode, GateSettings, Verdict};
-use crate::resolve::Resolved;
+use crate::resolve::ClockTracks;
 use arrow_schema::ArrowError;
+use headwater_align::recipe::Recipe;
+use headwater_core::id::DeviceId;
 use headwater_core::ports::Clock;
 use headwater_core::time::BootNanos;
 use headwater_lake::{CommitId, CommitObject, CoverageEntry, Lake, LakeError, NameError};
@@ -39,6 +43,10 @@ pub(super) enum AlignError {
     Coverage(#[from] CoverageError),
     #[error("lay out aligned rows")]
     Arrow(#[from] ArrowError),
+    #[error("align rows")]
+    Step(#[from] StepError),
+    #[error("lay out the aligned table")]
+    Layout(#[from] LayoutError),
     #[error("name the aligned table")]
     Name(#[from] NameError),
     #[error("read a quarantined candidate")]
@@ -81,7 +89,7 @@ impl Aligning {
     /// The recipes, each from the coverage that the head stores for it. Staging branches that `receiver` left behind are
     /// taken away: their rows are aligned anew.
     pub(super) async fn start(
-        recipes: Vec<OnlineRecipe>,
+        recipes: Vec<Recipe>,
         lake: &Lake,
         head: Option<&CommitObject>,
         gate: GateSettings,
@@ -114,7 +122,7 @@ impl Aligning {
 
     /// True if rows wait or must be fetched, or are being judged.
     pub(super) fn has_work(&self) -> bool {
-        self.slots.iter().any(|slot| slot.is_busy() || slot.aligner.is_behind() || slot.aligner.waiting() > 0)
+        self.slots.iter().any(|slot| slot.is_busy() || slot.aligner.is_behind() || slot.aligner.has_work())
     }
 
     /// Others changed the captures: each recipe is filled from the raw tables before it goes on.
@@ -132,14 +140,33 @@ impl Aligning {
         Arc::clone(&self.judged)
     }
 
-    /// Gives a committed group to the recipes. One that is behind will find it in the raw tables.
-    pub(super) fn feed(&mut self, group: &Group, resolved: &[Vec<Resolved>], kinds: &Kinds, now: BootNanos) {
+    /// Times of a device's rows were corrected in a stretch of UTC, ns: aligned rows made of them are done again.
+    pub(super) fn mark(&mut self, device: &DeviceId, span: (i64, i64)) {
+        self.slots.iter_mut().for_each(|slot| slot.aligner.mark(device, span));
+    }
+
+    /// Gives a committed group to the recipes.
+    pub(super) fn feed(
+        &mut self,
+        group: &Group,
+        built: &Built,
+        (kinds, tracks): (&Kinds, &ClockTracks),
+        now: BootNanos,
+    ) {
         for held in &group.rows {
             let of_stream = self.kinds_of.entry(held.key.stream.clone()).or_default();
             of_stream.insert(held.schema.kind.clone());
         }
-        for slot in self.slots.iter_mut().filter(|slot| !slot.aligner.is_behind()) {
-            feed(&mut slot.aligner, group, resolved, kinds, now);
+        let units = units(group);
+        let with = Reading { units: &units, clocks: tracks, now };
+        // One that is behind takes note of late rows too, and is filled before it goes on.
+        for slot in self.slots.iter_mut().filter(|slot| !slot.is_held && !slot.is_paused) {
+            if let Err(error) = feed(&mut slot.aligner, (group, built), (kinds, &self.kinds_of), with) {
+                // The raw tables have the rows.
+                metrics::counter!("headwater_align_errors_total").increment(1);
+                tracing::error!(recipe = %slot.aligner.recipe().name, %error, "committed rows cannot be taken in");
+                slot.aligner.fall_behind();
+            }
         }
     }
 
@@ -147,12 +174,13 @@ impl Aligning {
     pub(super) async fn round<C: Clock + Clone + Send + Sync + 'static>(
         &mut self,
         committer: &mut Committer<C>,
-        kinds: &Kinds,
+        (kinds, tracks): (&Kinds, &ClockTracks),
     ) {
         for slot in self.slots.iter_mut().filter(|slot| !slot.is_held) {
             let mut at = Round {
                 committer,
                 kinds,
+                tracks,
                 kinds_of: &mut self.kinds_of,
                 gate: &self.gate,
                 judged: &self.judged,
@@ -171,11 +199,11 @@ impl Aligning {
     pub(super) async fn drain<C: Clock + Clone + Send + Sync + 'static>(
         &mut self,
         committer: &mut Committer<C>,
-        kinds: &Kinds,
+        known: (&Kinds, &ClockTracks),
     ) {
         let until = committer.clock.boot().plus_ms(AUDIT_DRAIN_MS);
         let clock = committer.clock.clone();
-        self.round(committer, kinds).await;
+        self.round(committer, known).await;
         for _ in 0..WINDOWS_PER_ROUND_MAX {
             let Some(audit) = self.slots.iter_mut().find_map(|slot| slot.audit.as_mut()) else { return };
             tokio::select! {
@@ -183,7 +211,7 @@ impl Aligning {
                 () = audit.wait() => {}
                 () = clock.sleep_until(until) => break,
             }
-            self.round(committer, kinds).await;
+            self.round(committer, known).await;
         }
         let late = self.slots.iter().filter(|slot| slot.is_busy()).count();
         if late > 0 {
@@ -197,6 +225,7 @@ impl Aligning {
 struct Round<'a, C> {
     committer: &'a mut Committer<C>,
     kinds: &'a Kinds,
+    tracks: &'a ClockTracks,
     kinds_of: &'a mut StreamKinds,
     gate: &'a Arc<GateSettings>,
     judged: &'a Arc<Notify>,
@@ -256,9 +285,19 @@ impl Slot {
             None => Coverage::default(),
         };
         self.stored = entry.cloned();
+        self.aligner.forget_late();
         self.aligner.finish(coverage);
         self.aligner.fall_behind();
         Ok(())
+    }
+
+    /// Its streams declare something it cannot be made of: it waits for a person.
+    fn hold(&mut self, error: &LayoutError) {
+        let recipe = &self.aligner.recipe().name;
+        metrics::gauge!("headwater_align_recipe_held", "recipe" => recipe.to_string()).set(1.0);
+        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        tracing::error!(%recipe, %error, cause, "recipe is held: correct it and give it another name");
+        self.is_held = true;
     }
 
     async fn round<C: Clock + Clone + Send + Sync + 'static>(
@@ -280,22 +319,36 @@ impl Slot {
             let now = at.committer.clock.boot();
             if self.aligner.is_behind() {
                 let mut fresh = self.aligner.emptied();
-                let found = restore(&mut fresh, &at.committer.lake, &head, at.kinds, now).await?;
+                let utc_ns = Some(at.committer.clock.read().real.0);
+                let with = Filling { kinds: at.kinds, clocks: at.tracks, span_us: None, now, utc_ns };
+                let found = restore(&mut fresh, &at.committer.lake, &head, with).await?;
                 for (stream, kinds) in found {
                     at.kinds_of.entry(stream).or_default().extend(kinds);
                 }
                 self.aligner = fresh;
             }
-            let window = self.aligner.step(now);
+            let mut window = match self.aligner.step(now) {
+                Ok(window) => window,
+                Err(StepError::Layout(error)) => {
+                    self.hold(&error);
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            };
+            recount(&at.committer.lake, &head, &table_name(self.aligner.recipe())?, &mut window).await?;
             if window.is_empty() {
-                return Ok(());
+                self.aligner.redone(&window);
             }
-            let types = types(self.aligner.recipe(), at.kinds, at.kinds_of);
+            match (window.is_empty(), self.aligner.is_behind()) {
+                (false, _) => {}
+                // What a row needs was let go: once more, from the raw tables.
+                (true, true) => continue,
+                (true, false) => return Ok(()),
+            }
             let utc = at.committer.clock.read().real;
             let candidate = Candidate::new(
-                &self.aligner,
+                &mut self.aligner,
                 window,
-                &types,
                 &at.gate.limits,
                 (head, utc, at.committer.half_ns),
             )?;
@@ -324,9 +377,23 @@ impl Slot {
         } else {
             candidate.told_failed();
         }
-        committer.commit_once(candidate.inline(committer.branch())?).await?;
+        let request = candidate.inline(committer.branch())?;
+        let removal = match passed {
+            true => candidate.removal(&committer.lake, &candidate.head).await?,
+            false => None,
+        };
+        match removal {
+            Some(removal) => drop(committer.rewrite(removal, &request).await?),
+            None => drop(committer.commit_once(request).await?),
+        }
         if passed {
             self.published(&candidate.window, candidate.done, candidate.entry);
+        } else {
+            // Provisional rows are not judged again and again; their final ones are.
+            let mut refused = Coverage::default();
+            let provisional = candidate.window.rows.iter().filter(|row| row.provisional);
+            provisional.for_each(|row| refused.note_provisional(&row.key, row.seq));
+            self.aligner.hold_back(&refused);
         }
         Ok(())
     }
@@ -336,6 +403,7 @@ impl Slot {
         metrics::counter!("headwater_align_rows_total").increment(window.rows.len() as u64);
         metrics::counter!("headwater_align_rows_left_out_total").increment(window.left_out.len() as u64);
         self.aligner.finish(done);
+        self.aligner.redone(window);
         self.stored = Some(entry);
     }
 }

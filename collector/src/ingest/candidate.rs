@@ -3,17 +3,20 @@
 use super::aligning::{AlignError, input};
 use crate::align::aligner::Aligner;
 use crate::align::coverage::Coverage;
-use crate::align::window::{AlignedWindow, FieldTypes, table_name, table_rows};
+use crate::align::layout::table_name;
+use crate::align::window::AlignedWindow;
 use crate::commit::cells::TableRows;
 use crate::commit::tables::Ops;
 use crate::gate::{GATE_VERSION, GateLimits, Judged, Verdict, judge, worst};
 use headwater_core::id::{KindName, Sha256};
-use headwater_core::time::UtcNanos;
+use headwater_core::time::{NS_PER_S, UtcNanos};
 use headwater_lake::{
     CommitId, CommitKind, CommitRequest, CommitStats, CoverageEntry, GateSummary, Lake, LakeError, Lineage,
-    RefName, Software, TableAppend, TableName,
+    PreparedRewrite, RefName, RemoveRows, Software, StopFlag, TableAppend, TableName,
 };
 use std::collections::BTreeMap;
+
+const NS_PER_DAY: i64 = 86_400 * NS_PER_S;
 
 /// Aligned rows on their way to the gate.
 #[derive(Debug)]
@@ -23,8 +26,8 @@ pub(super) struct Candidate {
     pub(super) table: TableName,
     pub(super) window: AlignedWindow,
     pub(super) judged: Vec<Judged>,
-    /// Place of the picture among the spine's values, if it has one.
-    pub(super) picture: Option<usize>,
+    /// Whether the spine's picture is among its values.
+    pub(super) picture: bool,
     /// The coverage once it is published, and its stored form.
     pub(super) done: Coverage,
     pub(super) entry: CoverageEntry,
@@ -40,17 +43,18 @@ impl Candidate {
     /// Lays a window out and judges it by the rules; `made` is the commit it was aligned from, the collector's UTC and
     /// its half width, ns.
     pub(super) fn new(
-        aligner: &Aligner,
+        aligner: &mut Aligner,
         window: AlignedWindow,
-        types: &FieldTypes,
         limits: &GateLimits,
         made: (CommitId, UtcNanos, i64),
     ) -> Result<Self, AlignError> {
         let (head, now, half_ns) = made;
+        let spec = aligner.layout()?.spec.clone();
+        let aligner = &*aligner;
         let recipe = aligner.recipe();
         let rows = match window.rows.is_empty() {
             true => None,
-            false => Some(table_rows(recipe, types, &window.rows)?.to_append()?),
+            false => Some(TableAppend { spec, batches: window.batches.clone() }),
         };
         let done = aligner.covered_with(&window);
         let stored = done.to_bytes(aligner.id())?;
@@ -60,7 +64,7 @@ impl Candidate {
             recipe_id: aligner.id().to_owned(),
             table: table_name(recipe)?,
             judged: judge(aligner, &window, now, limits),
-            picture: recipe.spine_select.iter().position(|field| field.as_str() == "image"),
+            picture: recipe.spine.source.select().iter().any(|field| field.as_str() == "image"),
             window,
             done,
             entry: CoverageEntry { recipe_id: aligner.id().to_owned(), hash },
@@ -79,13 +83,45 @@ impl Candidate {
 
     /// Earliest and latest row, UTC ns.
     pub(super) fn span(&self) -> Option<(i64, i64)> {
-        let times = || self.window.rows.iter().map(|row| row.at.ts_ns);
+        let times = || self.window.rows.iter().map(|row| row.ts_ns);
         times().min().zip(times().max())
     }
 
     /// Stores the coverage that a commit will name.
     pub(super) async fn store_coverage(&self, lake: &Lake) -> Result<(), LakeError> {
         lake.put_state(&self.entry.hash, self.stored.clone().into()).await.map(|_| ())
+    }
+
+    /// Rows of the table at a commit that these take the place of, taken out; none if there are none.
+    pub(super) async fn removal(
+        &self,
+        lake: &Lake,
+        at: &CommitId,
+    ) -> Result<Option<PreparedRewrite>, LakeError> {
+        let replaced = &self.window.replaced;
+        if replaced.is_empty() || !lake.tables(at).await?.contains_key(&self.table) {
+            return Ok(None);
+        }
+        let day = |ts_ns: i64| i32::try_from(ts_ns.div_euclid(NS_PER_DAY)).unwrap_or_default();
+        let around = |(lo, hi): (i64, i64)| (day(lo).saturating_sub(1)..=day(hi).saturating_add(1)).collect();
+        let mut asked = RemoveRows {
+            table: self.table.clone(),
+            days: self.window.replaced_ts.map(around),
+            by: vec!["device".to_owned(), "row_key".to_owned()],
+            rows: replaced.iter().map(|(device, key)| vec![device.clone(), key.clone()]).collect(),
+        };
+        let mut found = lake.prepare_removal(at, &asked, &StopFlag::default()).await?;
+        let wanted = asked.rows.len() as u64;
+        if found.done.removed < wanted && asked.days.is_some() {
+            // Better clock tracks may have moved a row by years since it was written.
+            asked.days = None;
+            found = lake.prepare_removal(at, &asked, &StopFlag::default()).await?;
+        }
+        if found.done.removed < wanted {
+            let missing = wanted.saturating_sub(found.done.removed);
+            metrics::counter!("headwater_align_replaced_missing_total").increment(missing);
+        }
+        Ok((!found.is_empty()).then_some(found))
     }
 
     /// Tells people that rows are held back.
@@ -138,7 +174,21 @@ impl Candidate {
         let (rows, table) = (self.window.rows.len(), &self.table);
         match self.verdict() {
             Verdict::Fail => format!("{rows} rows of {table} held back by the gate"),
-            _ => format!("{rows} rows of {table}, {} left out", self.window.left_out.len()),
+            _ => {
+                let again = &self.window.recount;
+                let changed = again.values.saturating_add(again.times);
+                let replaced = match (self.window.replaced.len(), changed) {
+                    (0, _) => String::new(),
+                    (replaced, 0) => format!(", {replaced} in place of provisional ones"),
+                    (_, changed) => format!(
+                        ", {changed} changed ({} in values, {} only in times) of {} done again",
+                        again.values,
+                        again.times,
+                        changed.saturating_add(again.same)
+                    ),
+                };
+                format!("{rows} rows of {table}, {} left out{replaced}", self.window.left_out.len())
+            }
         }
     }
 
