@@ -16,7 +16,6 @@
 mod hooks;
 mod shared;
 
-use crate::align::online::OnlineRecipe;
 use crate::config::{Identity, IdentityError, Role, Settings, Share};
 use crate::credentials::Credentials;
 use crate::events::{CursorFile, Webhook};
@@ -36,6 +35,7 @@ use crate::serve::access::{Access, TokenFileError};
 use crate::serve::audit::AuditLog;
 use crate::serve::{self, CatalogSettings, LakePages, ServeError, StatusBoard};
 use crate::upkeep;
+use headwater_align::recipe::Recipe;
 use headwater_align::recipe::RecipeError;
 use headwater_core::id::IncarnationId;
 use headwater_core::ports::Clock;
@@ -411,11 +411,14 @@ pub async fn own_clock(settings: &Settings) -> QualitySource {
 ///
 /// # Errors
 /// [`PipelineError`] names the first file that cannot be used.
-pub fn load_recipes(paths: &[PathBuf]) -> Result<Vec<OnlineRecipe>, PipelineError> {
+pub fn load_recipes(paths: &[PathBuf]) -> Result<Vec<Recipe>, PipelineError> {
     let load = |path: &PathBuf| {
         let text = std::fs::read_to_string(path)
             .map_err(|source| PipelineError::RecipeFile { path: path.clone(), source })?;
-        OnlineRecipe::parse(&text).map_err(|source| PipelineError::Recipe { path: path.clone(), source })
+        let refused = |source| PipelineError::Recipe { path: path.clone(), source };
+        let recipe = Recipe::parse(&text).map_err(refused)?;
+        crate::align::check_beside(&recipe).map_err(refused)?;
+        Ok(recipe)
     };
     paths.iter().map(load).collect()
 }

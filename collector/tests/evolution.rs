@@ -4,7 +4,7 @@
 
 mod ingest_world;
 
-use headwater_collector::align::online::OnlineRecipe;
+use headwater_align::recipe::Recipe;
 use headwater_collector::commit::cells::Cell;
 use headwater_core::batch::Section;
 use headwater_core::sample::Value;
@@ -414,7 +414,7 @@ tolerance = "50ms"
 /// Fed from the group or read back from the table, an aligned value is in the table's unit.
 #[tokio::test(start_paused = true)]
 async fn aligned_values_are_in_the_unit_of_the_table() {
-    let recipe = || OnlineRecipe::parse(AIR).unwrap();
+    let recipe = || Recipe::parse(AIR).unwrap();
     let (fleet, gateway) = (Gateway::new("pi-1", 7), Gateway::new("pi-2", 9));
     let mut said = spoken(&fleet, &env(&[("t", Logical::F32, "Cel")]), 0, &[f32s(1.0)]);
     said.push(gateway.declare(CAMERA, "camera/front", headwater_core::schema::builtin::image()));

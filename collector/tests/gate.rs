@@ -5,7 +5,7 @@
 
 mod ingest_world;
 
-use headwater_collector::align::online::OnlineRecipe;
+use headwater_align::recipe::Recipe;
 use headwater_collector::commit::cells::Cell;
 use headwater_collector::gate::waive::{WaiveError, Waiver, waive};
 use headwater_collector::gate::{GateMode, GateSettings, Hook, HookCall, RuleSet};
@@ -24,7 +24,7 @@ use std::time::Duration;
 /// Frames of ten seconds.
 const ROWS: usize = 40;
 
-fn recipes() -> Vec<OnlineRecipe> {
+fn recipes() -> Vec<Recipe> {
     vec![drive(&["image", "name"])]
 }
 

@@ -4,7 +4,7 @@
 
 mod ingest_world;
 
-use headwater_collector::align::online::OnlineRecipe;
+use headwater_align::recipe::Recipe;
 use headwater_collector::commit::cells::Cell;
 use headwater_collector::ingest::landing_key;
 use headwater_collector::land::LandingPosition;
@@ -38,8 +38,8 @@ method = "previous"
 tolerance = "50ms"
 "#;
 
-fn recipe() -> OnlineRecipe {
-    OnlineRecipe::parse(RECIPE).unwrap()
+fn recipe() -> Recipe {
+    Recipe::parse(RECIPE).unwrap()
 }
 
 /// The rows of `raw.imu` as they must be: once each, with the values and the stamp that were sent.
@@ -225,7 +225,7 @@ proptest! {
             let log = MemoryLog { incarnations: records.chunks(share).map(<[Record]>::to_vec).collect() };
             // A life may end before the first clock row came: order is all that is known then, and enough to align.
             let any_grade = RECIPE.replace("select = [\"image\"", "min_grade = \"ordering_only\"\nselect = [\"image\"");
-            let recipe = || OnlineRecipe::parse(&any_grade).unwrap();
+            let recipe = || Recipe::parse(&any_grade).unwrap();
             let lake = testing::memory().await.unwrap();
             let mut lives: Vec<usize> = plan.lives.iter().map(|at| at.index(records.len())).collect();
             lives.sort_unstable();
@@ -507,6 +507,7 @@ async fn a_failing_gate_holds_aligned_rows_back_and_raw_goes_on() {
     let (row, blob) = gateway.frame_of(0, &picture(0), 0);
     records.extend([gateway.batch(&[row], frame_at(0)), blob]);
     records.push(gateway.batch(&[gateway.imu(0..20)], imu_at(20)));
+    records.push(gateway.batch(&[gateway.heartbeat(IMU, 20, imu_at(20))], imu_at(20)));
     live(&lake, &MemoryLog::of(&records), &[recipe()]).await;
     assert_eq!((table(&lake, "raw.image").await.len(), table(&lake, "raw.imu").await.len()), (1, 20));
     assert_eq!(table(&lake, "aligned.drive").await.len(), 0);
@@ -522,7 +523,7 @@ async fn a_changed_recipe_under_an_old_name_is_held() {
     let lake = testing::memory().await.unwrap();
     let records = ten_seconds(&Gateway::new("pi-1", 7));
     live(&lake, &MemoryLog::of(&records), &[recipe()]).await;
-    let changed = OnlineRecipe::parse(&RECIPE.replace("50ms", "60ms")).unwrap();
+    let changed = Recipe::parse(&RECIPE.replace("50ms", "60ms")).unwrap();
     let mut more = records.clone();
     let gateway = Gateway::new("pi-1", 7);
     more.push(gateway.batch(&[gateway.imu(1000..1020)], imu_at(1020)));
@@ -645,4 +646,94 @@ async fn a_lake_that_does_not_answer_is_asked_until_it_does() {
     done.unwrap();
     assert_imu_values(&lake, 20).await;
     assert_eq!(lake.log("main", 10).await.unwrap().len(), 1);
+}
+
+/// Ten seconds in which IMU rows 400..420 are first recorded as missing, and come after all in a later life.
+#[tokio::test(start_paused = true)]
+async fn late_rows_change_the_aligned_rows_they_reach_and_no_others() {
+    let lake = testing::memory().await.unwrap();
+    let gateway = Gateway::new("pi-1", 7);
+    let late = imu_at(420);
+    let mut records = ten_seconds(&gateway);
+    let is_late = |record: &Record| match record {
+        Record::Message(message) => {
+            let whole = gateway.batch(&[gateway.imu(400..420)], imu_at(500));
+            matches!(whole, Record::Message(whole) if whole.message == message.message)
+        }
+        Record::Blob(_) => false,
+    };
+    let at = records.iter().position(is_late).unwrap();
+    let held_back = records.remove(at);
+    let gap = GapRecord {
+        stream: "imu".parse().unwrap(),
+        cause: GapCause::EvictedDiskFull,
+        stride: 0,
+        phase: 0,
+        seq_first: Seq(400),
+        seq_last: Seq(419),
+        rows: 20,
+        bytes: 400,
+        policy_version: 0,
+        boot_ordinal: gateway.boot,
+        b_first: BootNanos(imu_at(400)),
+        b_last: BootNanos(imu_at(419)),
+        note: String::new(),
+    };
+    let said = Section::Rows(gateway.rows(GAPS, &builtin::gaps(), 0, &[(late, gap.to_values())]));
+    records.push(gateway.batch(&[said], late));
+    live(&lake, &MemoryLog::of(&records), &[recipe()]).await;
+    let before = head(&lake).await.unwrap();
+    let rows = table(&lake, "aligned.drive").await;
+    // Frame 16 lies 3 ms after row 400, and takes row 399 while that is missing; no other frame lies in the gap.
+    assert_eq!(rows.len(), 40);
+    let flagged = |rows: &[BTreeMap<String, Cell>]| {
+        let gap = |row: &&BTreeMap<String, Cell>| matches!(row["motion_src.flag"], Cell::Long(flag) if flag & 512 != 0);
+        rows.iter().filter(gap).count()
+    };
+    let flagged_before = flagged(&rows);
+
+    let mut more = records.clone();
+    more.push(held_back);
+    live(&lake, &MemoryLog::of(&more), &[recipe()]).await;
+    assert_imu(&lake, 0..1000).await;
+    assert_aligned(&lake, 0..40, 0..1000).await;
+    let rows = table(&lake, "aligned.drive").await;
+    assert_eq!((flagged_before, flagged(&rows)), (1, 0));
+    let mut commit = lake.commit_object(&head(&lake).await.unwrap()).await.unwrap();
+    while commit.kind.as_str() != "align" {
+        commit = lake.commit_object(&commit.parents[0]).await.unwrap();
+    }
+    assert_ne!(commit.id, before);
+    assert!(commit.message.contains("1 changed (1 in values, 0 only in times)"), "{}", commit.message);
+
+    // Made anew from the raw tables the rows are the same, to the last bit.
+    let head = head(&lake).await.unwrap();
+    let (mut anew, mut batches) = (0, Vec::new());
+    let done = headwater_collector::ingest::rebuild(&lake, &head, recipe(), None, |batch| {
+        anew += batch.num_rows();
+        batches.push(batch.clone());
+    });
+    assert_eq!((done.await.unwrap().rows, anew), (40, 40));
+    let keys = |batch: &arrow_array::RecordBatch| {
+        let keys = arrow_cast::cast(batch.column_by_name("row_key").unwrap(), &arrow_schema::DataType::Utf8)
+            .unwrap();
+        let seqs = batch.column_by_name("motion_n").unwrap();
+        (0..batch.num_rows())
+            .map(|at| {
+                let shown = |column: &dyn arrow_array::Array| {
+                    arrow_cast::display::array_value_to_string(column, at).unwrap()
+                };
+                (shown(keys.as_ref()), shown(seqs.as_ref()))
+            })
+            .collect::<Vec<_>>()
+    };
+    let mut made: Vec<(String, String)> = batches.iter().flat_map(keys).collect();
+    let stored = |row: &BTreeMap<String, Cell>| match &row["motion_n"] {
+        Cell::Long(n) => (text(row, "row_key"), n.to_string()),
+        _ => (text(row, "row_key"), String::new()),
+    };
+    let mut stored: Vec<(String, String)> = rows.iter().map(stored).collect();
+    made.sort();
+    stored.sort();
+    assert_eq!(made, stored);
 }

@@ -7,7 +7,7 @@ mod ingest_world;
 mod shell;
 
 use futures::TryStreamExt;
-use headwater_collector::align::online::OnlineRecipe;
+use headwater_align::recipe::Recipe;
 use headwater_collector::commit::cells::Cell;
 use headwater_collector::gate::guard::{Guard, GuardError, Join, Passage};
 use headwater_collector::gate::{GateSettings, Hook, HookCall, Verdict};
@@ -19,7 +19,7 @@ use ingest_world::*;
 use serde_json::json;
 use shell::Shell;
 
-fn recipes() -> [OnlineRecipe; 1] {
+fn recipes() -> [Recipe; 1] {
     [drive(&["name"])]
 }
 

@@ -5,7 +5,6 @@
 mod ingest_world;
 
 use headwater_align::recipe::Recipe;
-use headwater_collector::align::online::OnlineRecipe;
 use headwater_lake::Lake;
 use ingest_world::*;
 use serde_json::Value;
@@ -36,7 +35,7 @@ impl Here {
         let dir = tempfile::tempdir().unwrap();
         let lake = Lake::init(dir.path().join("lake").to_str().unwrap()).await.unwrap();
         let log = MemoryLog::of(&ten_seconds(&Gateway::new("pi-1", 7)));
-        live(&lake, &log, &[OnlineRecipe::parse(DRIVE).unwrap()]).await;
+        live(&lake, &log, &[Recipe::parse(DRIVE).unwrap()]).await;
         let here = Self { dir };
         here.write("drive.toml", DRIVE);
         here

@@ -5,7 +5,7 @@
 
 mod ingest_world;
 
-use headwater_collector::align::online::OnlineRecipe;
+use headwater_align::recipe::Recipe;
 use headwater_collector::commit::cells::Cell;
 use headwater_lake::{
     By, CommitId, CommitKind, Lake, MergeOptions, Merged, RefName, RollbackOptions, testing,
@@ -27,8 +27,8 @@ method = "previous"
 tolerance = "50ms"
 "#;
 
-fn recipe() -> OnlineRecipe {
-    OnlineRecipe::parse(RECIPE).unwrap()
+fn recipe() -> Recipe {
+    Recipe::parse(RECIPE).unwrap()
 }
 
 fn main() -> RefName {
@@ -120,7 +120,7 @@ async fn a_changed_recipe_is_not_held() {
     lake.rollback(&main(), &before, RollbackOptions::default(), &by(0)).await.unwrap().unwrap();
     live(&lake, &MemoryLog::of(&records), &[recipe()]).await;
     assert!(frames(&lake).await.is_empty());
-    let other = OnlineRecipe::parse(&RECIPE.replace("50ms", "60ms")).unwrap();
+    let other = Recipe::parse(&RECIPE.replace("50ms", "60ms")).unwrap();
     live(&lake, &MemoryLog::of(&records), &[other]).await;
     assert_eq!(frames(&lake).await, all_frames());
 }

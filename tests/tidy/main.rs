@@ -250,6 +250,8 @@ const COLLECTOR_EDGES: &[(&str, &str)] = &[
     // `headwater serve` serves a lake without a collector, by its clock.
     ("query", "serve"),
     ("query", "receive"),
+    // Aligned rows are made again the way ingest makes them.
+    ("query", "ingest"),
     ("commit", "dedup"),
     ("commit", "resolve"),
 ];

@@ -231,6 +231,24 @@ impl Lake {
         metadata.map_err(LakeError::iceberg(format!("read metadata of {table}")))
     }
 
+    /// The properties of a table as of a commit, `hw.recipe-json` of an aligned one among them.
+    ///
+    /// # Errors
+    /// [`LakeError::UnknownTable`], or when the store fails.
+    pub async fn table_properties(
+        &self,
+        id: &CommitId,
+        table: &TableName,
+    ) -> Result<BTreeMap<String, String>, LakeError> {
+        let tables = self.tables(id).await?;
+        let entry = tables
+            .get(table)
+            .ok_or_else(|| LakeError::UnknownTable { table: table.clone(), commit: id.clone() })?;
+        let metadata = TableMetadata::read_from(&self.inner.store.file_io(), &entry.metadata_location).await;
+        let metadata = metadata.map_err(LakeError::iceberg(format!("read metadata of {table}")))?;
+        Ok(metadata.properties().clone().into_iter().collect())
+    }
+
     /// Per receiver incarnation the furthest landing cursor any commit of the ref's log ever held: a rollback takes rows
     /// back, never the cursor. Only a repair does, which points the ref at an older commit: what was landed since is not
     /// in the lake, so nothing below such an entry counts.

@@ -71,7 +71,7 @@ pub use repo::{
     LandingPosition, LedgerCheckpoint, Lineage, Pruned, PublishError, REFLOG_AGE_US_MIN, REFLOG_KEPT_MIN,
     RefOp, RefStore, RefUpdate, Software, TableEntry, Tag,
 };
-pub use rewrite::{DERIVED_COLUMNS, Derive, PreparedRewrite, RewriteTable, Rewritten};
+pub use rewrite::{DERIVED_COLUMNS, Derive, PreparedRewrite, RemoveRows, RewriteTable, Rewritten};
 pub use scan::{Compare, Condition};
 pub use store::{ManifestsKept, Service, Trouble, TroubleKind};
 pub use table::{ColumnSpec, ColumnType, TS, TableError, TableSpec, UTC};

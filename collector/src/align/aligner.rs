@@ -1,16 +1,31 @@
 //! The aligner: one recipe over all devices. It takes committed rows in any order, gives final ones, and forgets what no
 //! later row can need.
 
-use super::asof::{COLUMN_SAMPLES_MAX, ColumnSamples, Instant, Place, Sample};
+use super::StreamKinds;
+use super::buffer::{Buffer, COLUMN_SAMPLES_MAX, Dropped, Place};
 use super::coverage::Coverage;
-use super::online::OnlineRecipe;
+use super::late::{LateSpans, Redo};
+use super::layout::{Layout, LayoutError};
 use super::promise::Promise;
-use super::window::{AlignedColumn, AlignedRow, AlignedWindow};
-use crate::commit::cells::Cell;
+use super::raw_rows::{DeviceClocks, Piece, StampUnits, pieces};
+use super::source::{Source, sources};
+use super::window::{AlignedWindow, row_key};
+use crate::commit::kinds::Kinds;
 use crate::dedup::{Ledger, StreamKey};
-use headwater_core::id::{BootOrdinal, DeviceId, Epoch, StreamName};
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
+use headwater_align::engine::AlignError as EngineError;
+use headwater_align::recipe::{Entity, Recipe, SpineSource};
+use headwater_core::id::{BootOrdinal, DeviceId, Epoch, KindName, StreamName};
+use headwater_core::interval::IntervalSet;
 use headwater_core::time::BootNanos;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+mod again;
+mod choose;
+mod compute;
+mod grid;
 
 /// Spine rows that may wait at once: an hour of ten cameras at 5 frames a second. Above it the oldest go out
 /// provisionally.
@@ -18,58 +33,126 @@ pub const SPINE_ROWS_MAX: usize = 180_000;
 /// Spine rows taken up in one pass over the raw tables; the rest follow when these are done.
 pub const SPINE_ROWS_PER_PASS: usize = 10_000;
 
-#[derive(Debug, Clone)]
-struct SpineRow {
-    at: Instant,
-    values: Vec<Cell>,
-    /// When it was taken in, on the collector's own boot line.
-    since: BootNanos,
+/// Why a step gave no rows.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// The recipe does not fit what its streams declare.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// Columns do not fit together, which only a bug does.
+    #[error("sort samples into columns")]
+    Arrow(#[from] ArrowError),
+    /// The engine refused its samples, which only a bug brings about.
+    #[error("match the samples of {entity}")]
+    Engine {
+        /// Whose.
+        entity: String,
+        /// What it says.
+        #[source]
+        source: EngineError,
+    },
 }
 
-#[derive(Debug, Clone, Default)]
-struct Entity {
-    spine: BTreeMap<Place, SpineRow>,
-    columns: Vec<ColumnSamples>,
+/// What rows of raw tables are read with.
+#[derive(Clone, Copy)]
+pub struct Reading<'a> {
+    /// Units of their stamps.
+    pub units: &'a StampUnits,
+    /// Clocks of attached devices.
+    pub clocks: &'a dyn DeviceClocks,
+    /// Now, on the collector's own boot line.
+    pub now: BootNanos,
 }
+
+impl std::fmt::Debug for Reading<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reading").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+/// A boot line.
+type BootLine = (DeviceId, Epoch, BootOrdinal);
 
 /// One recipe at work.
 #[derive(Debug)]
 pub struct Aligner {
-    recipe: OnlineRecipe,
+    recipe: Arc<Recipe>,
     id: String,
+    canonical: String,
+    /// The spine's streams first, then one a column.
+    sources: Vec<Source>,
+    spine_streams: usize,
     coverage: Coverage,
     /// Rows a gate held back: not done, and not taken in again either.
     held: Coverage,
     ledger: Ledger,
-    entities: BTreeMap<(DeviceId, Epoch), Entity>,
+    promises: BTreeMap<StreamKey, Promise>,
+    /// Event time and UTC of the newest sample of each boot, ns: what tells the UTC of a promise.
+    newest: BTreeMap<BootLine, (i64, i64)>,
+    /// Samples by source and stream.
+    buffers: Vec<BTreeMap<StreamKey, Buffer>>,
+    /// Points of a grid that wait, since when.
+    grid_since: BTreeMap<(StreamKey, u64), BootNanos>,
     samples_max: usize,
     /// When rows were first seen that a refill takes in again.
-    since: BTreeMap<(DeviceId, Epoch, Place), BootNanos>,
+    since: BTreeMap<(StreamKey, u64), BootNanos>,
+    /// Spine samples of another stamp kind than wanted.
+    left_out: Vec<(StreamKey, u64)>,
+    layout: Option<Arc<Layout>>,
+    /// Something came since the last step.
+    news: bool,
+    /// Where final rows may have other inputs now.
+    late: LateSpans,
+    /// Final rows that are done again.
+    redo: Redo,
+    /// It was not filled yet: what came late to an earlier life is looked for.
+    begins: bool,
+    /// Seqs that came though they were declared missing.
+    came_after_all: BTreeMap<StreamKey, IntervalSet>,
     /// Rows are missing here that are in the raw tables: it must be filled from them.
     behind: bool,
+    empty: Buffer,
 }
 
 impl Aligner {
     /// A recipe at work from what `coverage` says is done.
     #[must_use]
-    pub fn new(recipe: OnlineRecipe, coverage: Coverage) -> Self {
-        let id = recipe.id();
+    pub fn new(recipe: impl Into<Arc<Recipe>>, coverage: Coverage) -> Self {
+        let recipe = recipe.into();
+        let (id, canonical) = (recipe.id(), recipe.canonical());
+        let (sources, spine_streams) = sources(&recipe);
+        let buffers = vec![BTreeMap::new(); sources.len()];
         Self {
             recipe,
             id,
+            canonical,
+            sources,
+            spine_streams,
             coverage,
             held: Coverage::default(),
             ledger: Ledger::default(),
-            entities: BTreeMap::new(),
+            promises: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            buffers,
+            grid_since: BTreeMap::new(),
             samples_max: COLUMN_SAMPLES_MAX,
             since: BTreeMap::new(),
+            left_out: Vec::new(),
+            layout: None,
+            news: false,
+            late: LateSpans::default(),
+            redo: Redo::default(),
+            begins: true,
+            came_after_all: BTreeMap::new(),
             behind: false,
+            empty: Buffer::default(),
         }
     }
 
     /// Its recipe.
     #[must_use]
-    pub fn recipe(&self) -> &OnlineRecipe {
+    pub fn recipe(&self) -> &Arc<Recipe> {
         &self.recipe
     }
 
@@ -85,10 +168,21 @@ impl Aligner {
         &self.coverage
     }
 
+    /// What it reads: the spine's streams first, and how many those are.
+    #[must_use]
+    pub fn sources(&self) -> (&[Source], usize) {
+        (&self.sources, self.spine_streams)
+    }
+
     /// True if the row is done, or held back by a gate.
     #[must_use]
     pub fn is_settled(&self, key: &StreamKey, seq: u64) -> bool {
-        self.coverage.contains(key, seq) || self.held.contains(key, seq)
+        (self.coverage.contains(key, seq) && !self.redo.contains(key, seq)) || self.held.contains(key, seq)
+    }
+
+    /// True if the row is written provisionally, or was refused so.
+    fn is_provisional(&self, key: &StreamKey, seq: u64) -> bool {
+        self.coverage.is_provisional(key, seq) || self.held.is_provisional(key, seq)
     }
 
     /// Notes rows that a gate holds back: they are not taken in again.
@@ -96,10 +190,16 @@ impl Aligner {
         self.held.union_with(rows);
     }
 
-    /// True if `stream` is its spine or one of its columns.
+    /// True if `stream` is of its spine or of one of its columns.
     #[must_use]
     pub fn uses(&self, stream: &StreamName) -> bool {
-        self.recipe.spine == *stream || self.recipe.columns.iter().any(|column| column.stream == *stream)
+        self.sources.iter().any(|source| source.stream == *stream)
+    }
+
+    /// The streams it reads.
+    #[must_use]
+    pub fn streams(&self) -> BTreeSet<StreamName> {
+        self.sources.iter().map(|source| source.stream.clone()).collect()
     }
 
     /// True if it must be filled from the raw tables before it can go on.
@@ -116,11 +216,69 @@ impl Aligner {
     /// Spine rows that wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.entities.values().map(|entity| entity.spine.len()).sum()
+        let spine = self.buffers.iter().take(self.spine_streams).flat_map(BTreeMap::iter);
+        let waits = |(key, rows): (&StreamKey, &Buffer)| {
+            rows.stamps().seq.iter().filter(|seq| self.waits(key, **seq)).count()
+                + if rows.is_settled() { 0 } else { 1 }
+        };
+        spine.map(waits).sum::<usize>() + self.grid_since.len()
+    }
+
+    /// True if rows wait, or what came since may make provisional rows final.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.news || self.waiting() > 0
+    }
+
+    /// True if a row may still be written: neither done nor written provisionally.
+    pub(super) fn waits(&self, key: &StreamKey, seq: u64) -> bool {
+        !self.is_settled(key, seq) && !self.is_provisional(key, seq)
+    }
+
+    /// Takes in what is declared of its streams.
+    pub fn learn(&mut self, kinds: &Kinds, kinds_of: &StreamKinds) {
+        let before: Vec<Vec<bool>> = self.known_fields();
+        let mut changed = false;
+        for source in &mut self.sources {
+            changed |= source.learn(kinds, kinds_of);
+        }
+        if changed {
+            // Samples held are of the old types.
+            self.behind = true;
+        }
+        if changed || before != self.known_fields() {
+            self.layout = None;
+        }
+    }
+
+    fn known_fields(&self) -> Vec<Vec<bool>> {
+        let of = |source: &Source| source.fields.iter().map(|field| field.known.is_some()).collect();
+        self.sources.iter().map(of).collect()
+    }
+
+    /// How its rows lie, as far as its fields are declared.
+    ///
+    /// # Errors
+    /// [`LayoutError`].
+    pub fn layout(&mut self) -> Result<Arc<Layout>, LayoutError> {
+        if let Some(layout) = &self.layout {
+            return Ok(Arc::clone(layout));
+        }
+        let layout =
+            Layout::new(&self.recipe, (&self.id, &self.canonical), &self.sources, self.spine_streams)?;
+        let layout = Arc::new(layout);
+        self.layout = Some(Arc::clone(&layout));
+        Ok(layout)
     }
 
     /// Notes that seqs of a stream are held; their samples are given too, or were let go.
     pub fn hold(&mut self, key: &StreamKey, seqs: std::ops::Range<u64>) {
+        self.news = true;
+        let declared = self.ledger.declared_in(key, seqs.clone());
+        if !declared.is_empty() {
+            let came = self.came_after_all.entry(key.clone()).or_default();
+            declared.into_iter().for_each(|seqs| came.insert(seqs));
+        }
         self.ledger.hold(key, seqs);
     }
 
@@ -132,58 +290,122 @@ impl Aligner {
 
     /// Notes a gap record: [`Ledger::declare_gap`].
     pub fn declare_gap(&mut self, key: &StreamKey, seqs: std::ops::Range<u64>, stride: u64, phase: u64) {
+        self.news = true;
         self.ledger.declare_gap(key, seqs, stride, phase);
     }
 
-    /// Notes a promise of a column's stream.
+    /// Notes a promise of a stream.
     pub fn promise(&mut self, key: &StreamKey, promise: Promise) {
-        let places = self.places(&key.stream);
-        let entity = self.entity(key);
-        for place in places {
-            if let Some(column) = entity.columns.get_mut(place) {
-                column.promise(promise);
+        self.news = true;
+        let known = self.promises.entry(key.clone()).or_insert(promise);
+        if promise.is_after(known) {
+            *known = promise;
+        }
+    }
+
+    /// Takes rows of the raw table of `kind` in.
+    ///
+    /// # Errors
+    /// When they are not of a raw table, which only a bug brings about.
+    pub fn take(&mut self, kind: &KindName, rows: &RecordBatch, with: Reading<'_>) -> Result<(), ArrowError> {
+        for piece in pieces(rows, with.units, with.clocks, |key| self.uses(&key.stream))? {
+            self.note_late(&piece);
+            self.take_spine(kind, &piece, with.now)?;
+            self.take_columns(kind, &piece, with.now)?;
+        }
+        Ok(())
+    }
+
+    /// Takes rows for the spine.
+    ///
+    /// # Errors
+    /// As [`Aligner::take`].
+    pub(super) fn take_spine(
+        &mut self,
+        kind: &KindName,
+        piece: &Piece,
+        now: BootNanos,
+    ) -> Result<(), ArrowError> {
+        self.take_piece(kind, piece, now, 0..self.spine_streams)
+    }
+
+    /// Takes rows for the columns.
+    ///
+    /// # Errors
+    /// As [`Aligner::take`].
+    pub(super) fn take_columns(
+        &mut self,
+        kind: &KindName,
+        piece: &Piece,
+        now: BootNanos,
+    ) -> Result<(), ArrowError> {
+        self.take_piece(kind, piece, now, self.spine_streams..self.sources.len())
+    }
+
+    fn take_piece(
+        &mut self,
+        kind: &KindName,
+        piece: &Piece,
+        now: BootNanos,
+        sources: std::ops::Range<usize>,
+    ) -> Result<(), ArrowError> {
+        let line = (piece.key.device.clone(), piece.key.epoch, piece.boot);
+        let stamps = piece.stamps.event_ns.iter().zip(&piece.stamps.ts_ns);
+        if let Some(newest) = stamps.map(|(event, ts)| (*event, *ts)).max() {
+            let known = self.newest.entry(line).or_insert(newest);
+            *known = (*known).max(newest);
+        }
+        for place in sources {
+            let Some(source) = self.sources.get(place) else { continue };
+            if source.stream != piece.key.stream
+                || source.device.as_ref().is_some_and(|device| *device != piece.key.device)
+            {
+                continue;
+            }
+            let (is_spine, selected) = (place < self.spine_streams, source.selected);
+            if is_spine && self.is_of_other_stamp(piece) {
+                let seqs = piece.stamps.seq.iter().filter(|seq| !self.is_settled(&piece.key, **seq));
+                let seqs: Vec<u64> = seqs.copied().collect();
+                self.left_out.extend(seqs.into_iter().map(|seq| (piece.key.clone(), seq)));
+                continue;
+            }
+            let run = piece.run(kind, &source.fields)?;
+            if is_spine
+                && piece.stamps.seq.iter().all(|seq| self.is_settled(&piece.key, *seq))
+                && !self.is_event()
+            {
+                continue;
+            }
+            if let Some(buffers) = self.buffers.get_mut(place) {
+                buffers.entry(piece.key.clone()).or_insert_with(|| Buffer::new(selected)).add(run, now);
             }
         }
+        Ok(())
     }
 
-    /// Takes a spine row in; one that is done or waits already is ignored.
-    pub fn add_spine(&mut self, key: &StreamKey, at: Instant, values: Vec<Cell>, since: BootNanos) {
-        if self.is_settled(key, at.place.seq) {
-            return;
-        }
-        let tolerances: Vec<i64> = self.recipe.columns.iter().map(|column| column.tolerance_ns).collect();
-        let entity = self.entity(key);
-        let reaches_below = entity.columns.iter().zip(tolerances).any(|(column, tolerance)| {
-            column.dropped().is_some_and(|dropped| {
-                let from = Place { event_ns: at.place.event_ns.saturating_sub(tolerance), ..at.place };
-                from <= dropped
-            })
-        });
-        if reaches_below {
-            // What it needs was let go; the raw tables have it.
-            self.behind = true;
-            return;
-        }
-        let since = self.since.remove(&(key.device.clone(), key.epoch, at.place)).unwrap_or(since);
-        self.entity(key).spine.entry(at.place).or_insert(SpineRow { at, values, since });
+    fn is_event(&self) -> bool {
+        matches!(self.recipe.spine.source, SpineSource::Event { .. })
     }
 
-    /// Takes a column's sample in. `pick` gives the values for a column of the recipe.
-    pub fn add_sample(&mut self, key: &StreamKey, at: Instant, pick: impl Fn(usize) -> Vec<Cell>) {
-        let places = self.places(&key.stream);
-        let samples_max = self.samples_max;
-        let entity = self.entity(key);
-        for place in places {
-            if let Some(column) = entity.columns.get_mut(place) {
-                column.add(Sample { at, values: pick(place) });
-                column.trim(samples_max);
-            }
+    fn is_of_other_stamp(&self, piece: &Piece) -> bool {
+        match &self.recipe.spine.source {
+            SpineSource::Stream { at: Some(at), .. } => at.as_str() != piece.stamp_kind,
+            _ => false,
         }
     }
 
-    /// The column of a stream's entity, to be filled from the raw tables.
-    pub(super) fn column(&mut self, key: &StreamKey, place: usize) -> Option<&mut ColumnSamples> {
-        self.entity(key).columns.get_mut(place)
+    /// Notes that older samples of a stream are not held here for the columns that read it.
+    pub(super) fn let_go_below(&mut self, key: &StreamKey, dropped: Dropped) {
+        let sources = self.sources.iter().zip(&mut self.buffers).skip(self.spine_streams);
+        for (source, buffers) in sources.filter(|(source, _)| source.stream == key.stream) {
+            let samples = buffers.entry(key.clone()).or_insert_with(|| Buffer::new(source.selected));
+            samples.let_go_below(dropped);
+        }
+    }
+
+    /// Sets how many samples are kept per column and stream.
+    pub(super) fn hold_samples(&mut self, max: usize) {
+        self.samples_max = max;
     }
 
     /// An empty aligner of the same recipe and coverage, to be filled from the raw tables. How long rows have waited
@@ -191,99 +413,102 @@ impl Aligner {
     #[must_use]
     pub fn emptied(&self) -> Self {
         let mut since = self.since.clone();
-        for ((device, epoch), entity) in &self.entities {
-            for (place, row) in &entity.spine {
-                since.insert((device.clone(), *epoch, *place), row.since);
+        for (key, rows) in self.buffers.iter().take(self.spine_streams).flat_map(BTreeMap::iter) {
+            for (at, seq) in rows.stamps().seq.iter().enumerate() {
+                since.entry((key.clone(), *seq)).or_insert_with(|| rows.since(at));
             }
         }
-        let mut fresh = Self::new(self.recipe.clone(), self.coverage.clone());
+        since.extend(self.grid_since.iter().map(|(point, at)| (point.clone(), *at)));
+        let mut fresh = Self::new(Arc::clone(&self.recipe), self.coverage.clone());
+        fresh.sources.clone_from(&self.sources);
         fresh.held = self.held.clone();
-        fresh.samples_max = self.samples_max;
+        fresh.late.clone_from(&self.late);
+        fresh.begins = self.begins;
+        fresh.redo.clone_from(&self.redo);
         fresh.since = since;
+        fresh.layout.clone_from(&self.layout);
         fresh
     }
 
-    /// Lets go of what is above the bound.
-    pub(super) fn trim(&mut self) {
-        let samples_max = self.samples_max;
-        for entity in self.entities.values_mut() {
-            entity.columns.iter_mut().for_each(|column| column.trim(samples_max));
+    /// Sorts in what came, and lets go of what is above the bounds.
+    fn settle(&mut self) -> Result<(), ArrowError> {
+        let (since, samples_max, spine) = (&self.since, self.samples_max, self.spine_streams);
+        for (source, buffers) in self.buffers.iter_mut().enumerate() {
+            for (key, samples) in buffers {
+                if samples.is_settled() {
+                    continue;
+                }
+                samples.settle()?;
+                if source >= spine {
+                    samples.trim(samples_max)?;
+                } else if !since.is_empty() {
+                    samples.set_since(|seq| since.get(&(key.clone(), seq)).copied());
+                }
+            }
         }
-    }
-
-    /// Places of the columns that read `stream`.
-    #[must_use]
-    pub fn places(&self, stream: &StreamName) -> Vec<usize> {
-        let columns = self.recipe.columns.iter().enumerate();
-        columns.filter(|(_, column)| column.stream == *stream).map(|(place, _)| place).collect()
+        Ok(())
     }
 
     /// Rows that are final now, or have waited too long. They are taken out, and done once [`Aligner::finish`] says so.
-    #[must_use]
-    pub fn step(&mut self, now: BootNanos) -> AlignedWindow {
-        let mut window = AlignedWindow::default();
-        let mut surplus = self.waiting().saturating_sub(SPINE_ROWS_MAX);
-        let recipe = &self.recipe;
-        for ((device, epoch), entity) in &mut self.entities {
-            let key = |stream: &StreamName| StreamKey {
-                device: device.clone(),
-                epoch: *epoch,
-                stream: stream.clone(),
-            };
-            let spine = key(&recipe.spine);
-            let keys: Vec<StreamKey> = recipe.columns.iter().map(|column| key(&column.stream)).collect();
-            let mut taken = Vec::new();
-            for (place, row) in &entity.spine {
-                let too_uncertain = recipe.max_err_ns.is_some_and(|max| row.at.err_ns > max);
-                if row.at.grade < recipe.min_grade || too_uncertain {
-                    window.left_out.push((spine.clone(), place.seq));
-                    taken.push(*place);
-                    continue;
-                }
-                let columns = || entity.columns.iter().zip(&keys);
-                let complete = columns().all(|(column, key)| column.covers(&row.at, &self.ledger, key));
-                let idle = now.since(row.since) >= recipe.idle_timeout_ns;
-                if !complete && !idle && surplus == 0 {
-                    continue;
-                }
-                if !complete && !idle {
-                    surplus -= 1;
-                    metrics::counter!("headwater_align_spine_overflow_total").increment(1);
-                }
-                let matched = columns().zip(&recipe.columns).map(|((column, key), of)| {
-                    let (sample, source) = column.previous(&row.at, of.tolerance_ns, &self.ledger, key);
-                    let values =
-                        sample.map_or_else(|| vec![Cell::Null; of.select.len()], |s| s.values.clone());
-                    AlignedColumn { values, source }
-                });
-                window.rows.push(AlignedRow {
-                    key: spine.clone(),
-                    at: row.at,
-                    values: row.values.clone(),
-                    columns: matched.collect(),
-                    provisional: !complete,
-                });
-                taken.push(*place);
-            }
-            for place in taken {
-                entity.spine.remove(&place);
+    ///
+    /// # Errors
+    /// [`StepError`]; the aligner must be filled again then.
+    pub fn step(&mut self, now: BootNanos) -> Result<AlignedWindow, StepError> {
+        self.news = false;
+        self.settle()?;
+        let layout = self.layout()?;
+        let mut window =
+            AlignedWindow { left_out: std::mem::take(&mut self.left_out), ..AlignedWindow::default() };
+        let chosen = self.choose(now, &mut window);
+        for one in &chosen {
+            self.compute(&layout, one, &mut window)?;
+        }
+        for (key, seq) in &window.left_out {
+            if self.coverage.is_provisional(key, *seq) || self.redo.contains(key, *seq) {
+                // Its time is not known here any more; a row that is not found is no harm.
+                window.replaced.push((key.device.to_string(), row_key(key, *seq)));
             }
         }
+        self.take_out(&window)?;
         metrics::gauge!("headwater_align_spine_waiting", "recipe" => self.recipe.name.to_string())
             .set(self.waiting() as f64);
-        window
+        Ok(window)
     }
 
-    /// The coverage with these rows done.
+    /// Takes the rows of a window out, but for those that shall be replaced by final ones, and what tells an event from no
+    /// event.
+    fn take_out(&mut self, window: &AlignedWindow) -> Result<(), ArrowError> {
+        let mut gone: BTreeMap<&StreamKey, BTreeSet<u64>> = BTreeMap::new();
+        let finals = window.rows.iter().filter(|row| !row.provisional).map(|row| (&row.key, row.seq));
+        for (key, seq) in finals.chain(window.left_out.iter().map(|(key, seq)| (key, *seq))) {
+            gone.entry(key).or_default().insert(seq);
+        }
+        let is_event = self.is_event();
+        for (key, rows) in self.buffers.iter_mut().take(self.spine_streams).flat_map(BTreeMap::iter_mut) {
+            let settled = |seq: u64| {
+                (self.coverage.contains(key, seq) && !self.redo.contains(key, seq))
+                    || self.held.contains(key, seq)
+            };
+            let is_gone = |seq: u64| gone.get(key).is_some_and(|gone| gone.contains(&seq)) || settled(seq);
+            let seqs = &rows.stamps().seq;
+            let next_stays = |at: usize| match seqs.get(at.saturating_add(1)) {
+                Some(next) => !is_gone(*next),
+                None => true,
+            };
+            let stays =
+                |at: &usize| seqs.get(*at).is_some_and(|seq| !is_gone(*seq) || (is_event && next_stays(*at)));
+            let order: Vec<usize> = (0..rows.len()).filter(stays).collect();
+            rows.retain(&order)?;
+        }
+        self.grid_since.retain(|(key, seq), _| !gone.get(key).is_some_and(|gone| gone.contains(seq)));
+        Ok(())
+    }
+
+    /// The coverage with these rows written.
     #[must_use]
     pub fn covered_with(&self, window: &AlignedWindow) -> Coverage {
         let mut coverage = self.coverage.clone();
-        for row in &window.rows {
-            coverage.finish(&row.key, row.at.place.seq);
-        }
-        for (key, seq) in &window.left_out {
-            coverage.finish(key, *seq);
-        }
+        cover(&mut coverage, window);
         coverage
     }
 
@@ -292,23 +517,43 @@ impl Aligner {
         self.coverage = coverage;
     }
 
-    fn entity(&mut self, key: &StreamKey) -> &mut Entity {
-        let n = self.recipe.columns.len();
-        let entity = self.entities.entry((key.device.clone(), key.epoch)).or_default();
-        entity.columns.resize_with(n, ColumnSamples::default);
-        entity
+    /// Says that rows that were done again are in the lake, or need not be.
+    pub fn redone(&mut self, window: &AlignedWindow) {
+        let rows = window.rows.iter().filter(|row| !row.provisional).map(|row| (&row.key, row.seq));
+        let others = window.left_out.iter().chain(&window.same).map(|(key, seq)| (key, *seq));
+        for (key, seq) in rows.chain(others) {
+            self.redo.done(key, seq);
+        }
+    }
+
+    /// Names of the entities that a device's samples meet in: its own, or its site's; none if it is in no site.
+    fn entity_of(&self, device: &DeviceId) -> Option<String> {
+        match &self.recipe.entity {
+            Entity::Device => Some(device.to_string()),
+            Entity::Site { sites } => {
+                sites.iter().find(|(_, devices)| devices.contains(device)).map(|(site, _)| site.clone())
+            }
+        }
     }
 }
 
-/// The place of a sample, if its stamp is on the gateway's own boot line; a device's own clock has no place there yet.
-#[must_use]
-pub fn place(
-    boot: BootOrdinal,
-    domain: headwater_core::time::ClockDomain,
-    event_ns: i64,
-    seq: u64,
-) -> Option<Place> {
-    (domain == headwater_core::time::ClockDomain::BOOT).then_some(Place { boot, event_ns, seq })
+/// Notes the rows of a window in a coverage.
+pub fn cover(coverage: &mut Coverage, window: &AlignedWindow) {
+    for row in &window.rows {
+        match row.provisional {
+            true => coverage.note_provisional(&row.key, row.seq),
+            false => coverage.finish(&row.key, row.seq),
+        }
+    }
+    for (key, seq) in &window.left_out {
+        coverage.finish(key, *seq);
+    }
+}
+
+/// The place of a spine row.
+fn place_of(rows: &Buffer, seq: u64) -> Option<Place> {
+    let at = rows.stamps().seq.iter().position(|known| *known == seq)?;
+    rows.place(at)
 }
 
 #[cfg(test)]

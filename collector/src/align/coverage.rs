@@ -1,19 +1,21 @@
 //! Coverage: which spine rows a recipe has finished, stored beside each commit that aligned them.
 //!
-//! It goes back with `aligned.*` when a branch is rolled back, so rows taken back are aligned anew and no others.
+//! It goes back with `aligned.*` when a branch is rolled back, so rows taken back are aligned anew and no others. Rows that
+//! were written provisionally are not finished: they stand beside, so that their final ones replace them.
 
 use crate::dedup::StreamKey;
 use headwater_core::interval::IntervalSet;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Version of the stored form.
-const VERSION: u32 = 1;
+/// Version of the stored form; 1 knew no provisional rows.
+const VERSION: u32 = 2;
 
 /// Finished spine rows by stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Coverage {
     done: BTreeMap<StreamKey, IntervalSet>,
+    provisional: BTreeMap<StreamKey, IntervalSet>,
 }
 
 /// Stored coverage that cannot be read.
@@ -24,7 +26,7 @@ pub enum CoverageError {
     #[error("stored align coverage is malformed")]
     Json(#[from] serde_json::Error),
     /// Another version.
-    #[error("stored align coverage has version {0}, this build reads 1; upgrade the collector")]
+    #[error("stored align coverage has version {0}, this build reads 1 and 2; upgrade the collector")]
     Version(u32),
     /// A name in it breaks its rule.
     #[error("stored align coverage names something it may not")]
@@ -43,13 +45,51 @@ struct StoredStream {
     device: String,
     epoch: String,
     stream: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     done: Vec<[u64; 2]>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    provisional: Vec<[u64; 2]>,
 }
 
 impl Coverage {
-    /// Notes a finished row.
+    /// Notes a finished row; it is provisional no more.
     pub fn finish(&mut self, key: &StreamKey, seq: u64) {
         self.done.entry(key.clone()).or_default().insert(seq..seq.saturating_add(1));
+        if let Some(provisional) = self.provisional.get_mut(key) {
+            provisional.remove(seq..seq.saturating_add(1));
+            if provisional.is_empty() {
+                self.provisional.remove(key);
+            }
+        }
+    }
+
+    /// Notes a row that is written before all its columns were complete.
+    pub fn note_provisional(&mut self, key: &StreamKey, seq: u64) {
+        self.provisional.entry(key.clone()).or_default().insert(seq..seq.saturating_add(1));
+    }
+
+    /// True if the row is written and not final.
+    #[must_use]
+    pub fn is_provisional(&self, key: &StreamKey, seq: u64) -> bool {
+        self.provisional.get(key).is_some_and(|rows| rows.contains(seq))
+    }
+
+    /// The first row from `seq` on that is not finished.
+    #[must_use]
+    pub fn first_open(&self, key: &StreamKey, seq: u64) -> u64 {
+        let done = self.done.get(key).and_then(|done| done.iter().find(|range| range.contains(&seq)));
+        done.map_or(seq, |range| range.end)
+    }
+
+    /// Finished rows by stream.
+    pub fn done(&self) -> impl Iterator<Item = (&StreamKey, &IntervalSet)> {
+        self.done.iter()
+    }
+
+    /// Rows written and not final.
+    #[must_use]
+    pub fn provisional_count(&self) -> u64 {
+        self.provisional.values().map(IntervalSet::count).sum()
     }
 
     /// True if the row is finished.
@@ -66,22 +106,22 @@ impl Coverage {
 
     /// Adds all that `other` has finished.
     pub fn union_with(&mut self, other: &Self) {
+        for (key, rows) in &other.provisional {
+            self.provisional.entry(key.clone()).or_default().union_with(rows);
+        }
         for (key, done) in &other.done {
             self.done.entry(key.clone()).or_default().union_with(done);
+            if let Some(provisional) = self.provisional.get_mut(key) {
+                done.iter().for_each(|range| provisional.remove(range));
+            }
         }
+        self.provisional.retain(|_, rows| !rows.is_empty());
     }
 
     /// What is finished here and not in `other`.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
-        let mut left = self.clone();
-        for (key, done) in &mut left.done {
-            for range in other.done.get(key).into_iter().flat_map(IntervalSet::iter) {
-                done.remove(range);
-            }
-        }
-        left.done.retain(|_, done| !done.is_empty());
-        left
+        Self { done: less(&self.done, &other.done), provisional: less(&self.provisional, &other.provisional) }
     }
 
     /// The stored form: JSON, the same bytes for the same coverage.
@@ -89,14 +129,22 @@ impl Coverage {
     /// # Errors
     /// [`CoverageError::Json`], which only a bug brings about.
     pub fn to_bytes(&self, recipe_id: &str) -> Result<Vec<u8>, CoverageError> {
-        let streams = self
-            .done
-            .iter()
-            .map(|(key, done)| StoredStream {
+        let keys: BTreeSet<&StreamKey> = self.done.keys().chain(self.provisional.keys()).collect();
+        let ranges = |of: &BTreeMap<StreamKey, IntervalSet>, key: &StreamKey| {
+            of.get(key)
+                .into_iter()
+                .flat_map(IntervalSet::iter)
+                .map(|range| [range.start, range.end])
+                .collect()
+        };
+        let streams = keys
+            .into_iter()
+            .map(|key| StoredStream {
                 device: key.device.to_string(),
                 epoch: key.epoch.to_string(),
                 stream: key.stream.to_string(),
-                done: done.iter().map(|range| [range.start, range.end]).collect(),
+                done: ranges(&self.done, key),
+                provisional: ranges(&self.provisional, key),
             })
             .collect();
         Ok(serde_json::to_vec(&Stored { v: VERSION, recipe_id: recipe_id.to_owned(), streams })?)
@@ -108,20 +156,40 @@ impl Coverage {
     /// [`CoverageError`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CoverageError> {
         let stored: Stored = serde_json::from_slice(bytes)?;
-        if stored.v != VERSION {
+        if !(1..=VERSION).contains(&stored.v) {
             return Err(CoverageError::Version(stored.v));
         }
-        let mut done = BTreeMap::new();
+        let mut read = Self::default();
         for stream in stored.streams {
             let key = StreamKey {
                 device: stream.device.parse()?,
                 epoch: stream.epoch.parse()?,
                 stream: stream.stream.parse()?,
             };
-            done.insert(key, stream.done.into_iter().map(|[start, end]| start..end).collect());
+            let ranges =
+                |of: Vec<[u64; 2]>| of.into_iter().map(|[start, end]| start..end).collect::<IntervalSet>();
+            for (of, rows) in [(&mut read.done, stream.done), (&mut read.provisional, stream.provisional)] {
+                if !rows.is_empty() {
+                    of.insert(key.clone(), ranges(rows));
+                }
+            }
         }
-        Ok(Self { done })
+        Ok(read)
     }
+}
+
+fn less(
+    of: &BTreeMap<StreamKey, IntervalSet>,
+    other: &BTreeMap<StreamKey, IntervalSet>,
+) -> BTreeMap<StreamKey, IntervalSet> {
+    let mut left = of.clone();
+    for (key, rows) in &mut left {
+        for range in other.get(key).into_iter().flat_map(IntervalSet::iter) {
+            rows.remove(range);
+        }
+    }
+    left.retain(|_, rows| !rows.is_empty());
+    left
 }
 
 #[cfg(test)]
@@ -160,11 +228,17 @@ mod tests {
             coverage.finish(&key("camera/front"), seq);
         }
         coverage.finish(&key("camera/rear"), 3);
+        coverage.note_provisional(&key("camera/rear"), 4);
+        coverage.note_provisional(&key("camera/rear"), 5);
+        coverage.finish(&key("camera/rear"), 5);
+        assert!(coverage.is_provisional(&key("camera/rear"), 4) && coverage.provisional_count() == 1);
         let bytes = coverage.to_bytes("abc").unwrap();
         assert_eq!(Coverage::from_bytes(&bytes).unwrap(), coverage);
         assert!(coverage.contains(&key("camera/front"), 7) && !coverage.contains(&key("camera/front"), 3));
-        let newer = String::from_utf8(bytes).unwrap().replace("\"v\":1", "\"v\":2");
-        assert!(Coverage::from_bytes(newer.as_bytes()).unwrap_err().to_string().contains("version 2"));
+        let newer = String::from_utf8(bytes).unwrap().replace("\"v\":2", "\"v\":3");
+        assert!(Coverage::from_bytes(newer.as_bytes()).unwrap_err().to_string().contains("version 3"));
+        let first = br#"{"v":1,"recipe_id":"abc","streams":[{"device":"pi-1","epoch":"0000000000000009","stream":"c","done":[[0,3]]}]}"#;
+        assert_eq!(Coverage::from_bytes(first).unwrap().count(), 3);
         assert!(Coverage::from_bytes(b"{}").is_err());
     }
 }

@@ -1,28 +1,50 @@
-//! Align: brings streams onto the instants of a spine, as a recipe says.
+//! Align: which rows of a recipe are final, and the samples they are made of; `headwater-align` makes the rows.
 //!
-//! First form: an image stream as spine, columns by `method = "previous"` with a tolerance. A spine row is emitted once,
-//! when every column is known to be complete up to its event time (coverage), or, after the idle timeout, with
-//! `provisional = true`; a provisional row is not replaced later. Values, matches and finality depend on what was
+//! ```text
+//! rows of commits, or of raw tables ─► pieces ─► buffers (columns, sorted) ─► final? ─► engine ─► window ─► gate
+//! ```
+//! A spine row is written once every column is known to be complete around it (coverage), or, after the idle timeout,
+//! with `provisional = true`; its final row replaces a provisional one. Values, matches and finality depend on what was
 //! captured and never on the order of arrival (L2).
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`online`] | what of a recipe (`headwater_align::recipe`) can be done beside ingest; the rest is refused at start |
-//! | [`asof`] | one column of one device: samples in order, the match, what is covered |
+//! | [`source`] | what a recipe reads, and what of it is declared |
+//! | [`raw_rows`] | rows of raw tables as stamps and values |
+//! | [`buffer`] | samples of one stream in memory |
+//! | [`need`] | how far around an instant a column must be complete |
+//! | [`complete`] | whether it is |
 //! | [`aligner`] | one recipe over all devices |
+//! | [`layout`] | the engine's plan and the table |
 //! | [`Promise`] | a stream's word that nothing earlier comes |
-//! | [`window`] | aligned rows and their table |
+//! | [`late`] | which final rows are done again, and for what stretch of time |
+//! | [`window`] | aligned rows on their way to the table |
 //! | [`feature`] | programs as columns: their files, and the process |
 //! | [`coverage`] | which spine rows are done, as a commit stores it |
 
 pub mod aligner;
-pub mod asof;
+mod beside;
+pub mod buffer;
+mod clocks;
+pub mod complete;
 pub mod coverage;
+mod entity;
 pub mod feature;
-pub mod online;
+pub mod late;
+pub mod layout;
+pub mod need;
 mod promise;
+pub mod raw_rows;
 mod restore;
+pub mod source;
 pub mod window;
 
+use headwater_core::id::{KindName, StreamName};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use beside::check_beside;
 pub use promise::Promise;
-pub(crate) use restore::{StreamKinds, restore};
+pub(crate) use restore::{Filling, restore};
+
+/// Kinds by stream: a stream has one, but two devices may give one name to two kinds.
+pub type StreamKinds = BTreeMap<StreamName, BTreeSet<KindName>>;

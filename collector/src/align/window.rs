@@ -1,178 +1,212 @@
-//! Aligned rows and their table: values, and for each column group the source they came from (L1).
+//! A window: aligned rows that became final together, on their way to the gate and the table.
 
-use super::asof::{Instant, Source};
-use super::online::OnlineRecipe;
-use crate::commit::cells::{Cell, TableRows};
-use crate::commit::tables::{properties, source_column, text, time_columns};
+use super::buffer::Place;
 use crate::dedup::StreamKey;
-use headwater_core::id::{FieldName, StreamName};
-use headwater_lake::{ColumnSpec, ColumnType, NameError, TableName, TableSpec};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_schema::{ArrowError, Field, Schema};
+use headwater_core::id::{DeviceId, Epoch};
+use headwater_core::time::Grade;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-/// What a column group gave for one row.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AlignedColumn {
-    /// One value per selected field; null without a match.
-    pub values: Vec<Cell>,
-    /// Where they came from.
-    pub source: Source,
-}
+/// Stream that a grid's rows are counted under.
+pub const GRID_STREAM: &str = "grid";
 
-/// One row of an aligned table.
+/// Identity and time of an aligned row; its values stand in the window's batches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AlignedRow {
-    /// Spine stream.
+    /// Spine stream; of a grid [`GRID_STREAM`].
     pub key: StreamKey,
-    /// Spine sample.
-    pub at: Instant,
-    /// One value per selected field of the spine.
-    pub values: Vec<Cell>,
-    /// One entry per column of the recipe.
-    pub columns: Vec<AlignedColumn>,
+    /// Seq of the spine sample, or number of the grid's point: [`grid_seq`].
+    pub seq: u64,
+    /// Place of the spine sample; none for a grid.
+    pub place: Option<Place>,
+    /// Device, or site, as it stands in the row.
+    pub device: String,
+    /// `<epoch>/<stream>/<seq>` or `grid/<index>`: the row's stable identity within its device or site.
+    pub row_key: String,
+    /// UTC, ns.
+    pub ts_ns: i64,
+    /// Its half width, ns.
+    pub err_ns: i64,
+    /// Its grade.
+    pub grade: Grade,
     /// Emitted after the idle timeout, before all columns were complete.
     pub provisional: bool,
-}
-
-impl AlignedRow {
-    /// `<epoch>/<stream>/<seq>`: the row's stable identity.
-    #[must_use]
-    pub fn row_key(&self) -> String {
-        format!("{}/{}/{}", self.key.epoch, self.key.stream, self.at.place.seq)
-    }
 }
 
 /// Rows of one recipe that became final together.
 #[derive(Debug, Clone, Default)]
 pub struct AlignedWindow {
-    /// The rows, in the order of their place.
+    /// The rows as they go to the table.
+    pub batches: Vec<RecordBatch>,
+    /// Who they are, in the order of the batches.
     pub rows: Vec<AlignedRow>,
-    /// Spine rows left out for their grade or error; done all the same.
+    /// Spine rows that give no row: for their grade, error or stamp, for want of a match, or as no event; done all the
+    /// same.
     pub left_out: Vec<(StreamKey, u64)>,
+    /// Rows of the table whose place these take, or that shall be no more: device and row key.
+    pub replaced: Vec<(String, String)>,
+    /// UTC of the earliest and latest of those, ns.
+    pub replaced_ts: Option<(i64, i64)>,
+    /// Of those the rows that were final and were done again: device and row key.
+    pub redone: Vec<(String, String)>,
+    /// Rows done again that are as they were.
+    pub same: Vec<(StreamKey, u64)>,
+    /// What became of those done again, by device or site.
+    pub recount: BTreeMap<String, Recount>,
+}
+
+/// What became of rows that were done again for late data or better times.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recount {
+    /// Other values or sources.
+    pub values: u64,
+    /// Only other times.
+    pub times: u64,
+    /// As they were.
+    pub same: u64,
 }
 
 impl AlignedWindow {
-    /// The rows of these devices, taken out.
-    #[must_use]
-    pub fn part(&mut self, devices: &BTreeSet<String>) -> Self {
-        let is_theirs = |key: &StreamKey| devices.contains(key.device.as_str());
-        let (theirs, others) =
-            std::mem::take(&mut self.rows).into_iter().partition(|row| is_theirs(&row.key));
-        self.rows = others;
-        let (left_out, others) =
-            std::mem::take(&mut self.left_out).into_iter().partition(|(key, _)| is_theirs(key));
-        self.left_out = others;
-        Self { rows: theirs, left_out }
-    }
-
     /// True without anything to commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.left_out.is_empty()
     }
+
+    /// What became of those done again, of all devices.
+    #[must_use]
+    pub fn recounted(&self) -> Recount {
+        self.recount.values().fold(Recount::default(), |sum, one| Recount {
+            values: sum.values.saturating_add(one.values),
+            times: sum.times.saturating_add(one.times),
+            same: sum.same.saturating_add(one.same),
+        })
+    }
+
+    /// The rows of these devices or sites, taken out. What gives no row stays: nothing of it can be judged.
+    ///
+    /// # Errors
+    /// When batches and rows are not of one length, which only a bug brings about.
+    pub fn part(&mut self, devices: &BTreeSet<String>) -> Result<Self, ArrowError> {
+        let mut theirs = Self { replaced_ts: self.replaced_ts, ..Self::default() };
+        let mut masks = self.rows.iter().map(|row| devices.contains(&row.device));
+        for batch in std::mem::take(&mut self.batches) {
+            let mask: BooleanArray = masks.by_ref().take(batch.num_rows()).map(Some).collect();
+            let rest = arrow_select::filter::filter_record_batch(&batch, &not(&mask))?;
+            let taken = arrow_select::filter::filter_record_batch(&batch, &mask)?;
+            self.batches.extend((rest.num_rows() > 0).then_some(rest));
+            theirs.batches.extend((taken.num_rows() > 0).then_some(taken));
+        }
+        drop(masks);
+        let is_theirs = |device: &String| devices.contains(device);
+        let rows = std::mem::take(&mut self.rows);
+        (theirs.rows, self.rows) = rows.into_iter().partition(|row| is_theirs(&row.device));
+        let replaced = std::mem::take(&mut self.replaced);
+        (theirs.replaced, self.replaced) = replaced.into_iter().partition(|(device, _)| is_theirs(device));
+        let redone = std::mem::take(&mut self.redone);
+        (theirs.redone, self.redone) = redone.into_iter().partition(|(device, _)| is_theirs(device));
+        let recount = std::mem::take(&mut self.recount);
+        (theirs.recount, self.recount) = recount.into_iter().partition(|(device, _)| is_theirs(device));
+        Ok(theirs)
+    }
+
+    /// Notes that a row of the table gives way.
+    pub fn replaces(&mut self, device: String, row_key: String, ts_ns: i64) {
+        self.replaced.push((device, row_key));
+        let (lo, hi) = self.replaced_ts.unwrap_or((ts_ns, ts_ns));
+        self.replaced_ts = Some((lo.min(ts_ns), hi.max(ts_ns)));
+    }
+
+    /// Adds rows of the engine, all provisional or none.
+    ///
+    /// # Errors
+    /// When they have not the columns every aligned row has, which only a bug brings about.
+    pub fn push(
+        &mut self,
+        rows: &RecordBatch,
+        who: Vec<AlignedRow>,
+        provisional: bool,
+    ) -> Result<(), ArrowError> {
+        let flags = BooleanArray::from(vec![provisional; rows.num_rows()]);
+        let place = rows.schema_ref().index_of("row_key")?.saturating_add(1);
+        let mut fields: Vec<Arc<Field>> = rows.schema_ref().fields().iter().cloned().collect();
+        let mut columns = rows.columns().to_vec();
+        fields.insert(place, Arc::new(Field::new("provisional", flags.data_type().clone(), false)));
+        columns.insert(place, Arc::new(flags));
+        self.batches.push(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?);
+        self.rows.extend(who);
+        Ok(())
+    }
 }
 
-/// Types of fields by stream, as far as they were declared.
-pub type FieldTypes = BTreeMap<(StreamName, FieldName), ColumnType>;
+fn not(mask: &BooleanArray) -> BooleanArray {
+    mask.iter().map(|theirs| theirs.map(|theirs| !theirs)).collect()
+}
 
-/// The table of a recipe.
+/// Number of a grid's point as a seq: points before the origin come first.
+#[must_use]
+pub fn grid_seq(index: i64) -> u64 {
+    index.cast_unsigned() ^ (1 << 63)
+}
+
+/// The point that [`grid_seq`] numbers.
+#[must_use]
+pub fn grid_index(seq: u64) -> i64 {
+    (seq ^ (1 << 63)).cast_signed()
+}
+
+/// The key a grid's rows of an entity are counted under.
+#[must_use]
+pub fn grid_key(device: &DeviceId) -> Option<StreamKey> {
+    Some(StreamKey { device: device.clone(), epoch: Epoch(0), stream: GRID_STREAM.parse().ok()? })
+}
+
+/// The row key of a spine sample.
+#[must_use]
+pub fn row_key(key: &StreamKey, seq: u64) -> String {
+    if key.stream.as_str() == GRID_STREAM && key.epoch == Epoch(0) {
+        return format!("{GRID_STREAM}/{}", grid_index(seq));
+    }
+    format!("{}/{}/{seq}", key.epoch, key.stream)
+}
+
+/// Device, row key, UTC and its half width, ns, and grade.
+pub type Told = (String, String, i64, i64, Grade);
+
+/// What the rows of the engine say of themselves.
 ///
 /// # Errors
-/// Never for a checked recipe, whose names are narrower than a table's.
-pub fn table_name(recipe: &OnlineRecipe) -> Result<TableName, NameError> {
-    TableName::new(format!("aligned.{}", recipe.name))
-}
-
-/// A blob never enters the aligner: its digest does, and finds the row in `raw`.
-fn column_of(name: String, column_type: &ColumnType) -> ColumnSpec {
-    match column_type {
-        ColumnType::Struct(_) => {
-            text(&format!("{name}_hash")).with_doc("SHA-256 of the object, as in raw.*.hash")
-        }
-        other => ColumnSpec::optional(name, other.clone()),
+/// When a column is missing or of another type, which only a bug brings about.
+pub fn told(rows: &RecordBatch) -> Result<Vec<Told>, ArrowError> {
+    let missing =
+        |name: &str| ArrowError::SchemaError(format!("aligned rows have no column {name} of its type"));
+    let text = |name: &str| {
+        let column = rows.column_by_name(name).ok_or_else(|| missing(name))?;
+        arrow_cast::cast(column.as_ref(), &arrow_schema::DataType::Utf8)
+    };
+    let long = |name: &str| {
+        let column = rows.column_by_name(name).ok_or_else(|| missing(name))?;
+        column.as_primitive_opt::<Int64Type>().ok_or_else(|| missing(name))
+    };
+    if rows.column_by_name("ts").is_none_or(|ts| ts.as_primitive_opt::<TimestampMicrosecondType>().is_none())
+    {
+        return Err(missing("ts"));
     }
-}
-
-/// The rows as an append. Columns of fields nobody has declared yet are left out and added once they are.
-///
-/// # Errors
-/// See [`table_name`].
-pub fn table_rows(
-    recipe: &OnlineRecipe,
-    types: &FieldTypes,
-    rows: &[AlignedRow],
-) -> Result<TableRows, NameError> {
-    let type_of = |stream: &StreamName, field: &FieldName| types.get(&(stream.clone(), field.clone()));
-    let mut columns = vec![ColumnSpec::required("device", ColumnType::String)];
-    columns.extend(time_columns());
-    columns
-        .push(ColumnSpec::required("row_key", ColumnType::String).with_doc("spine sample: epoch/stream/seq"));
-    columns.push(
-        ColumnSpec::required("provisional", ColumnType::Boolean)
-            .with_doc("emitted before all columns were complete"),
-    );
-    let mut spine_names = Vec::new();
-    for field in &recipe.spine_select {
-        let column = type_of(&recipe.spine, field).map(|kind| column_of(field.to_string(), kind));
-        spine_names.push(column.as_ref().map(|column| column.name.clone()));
-        columns.extend(column);
-    }
-    let mut names = Vec::new();
-    for column in &recipe.columns {
-        let mut group = Vec::new();
-        for field in &column.select {
-            let spec = type_of(&column.stream, field)
-                .map(|kind| column_of(format!("{}_{field}", column.name), kind));
-            group.push(spec.as_ref().map(|spec| spec.name.clone()));
-            columns.extend(spec);
-        }
-        columns.push(source_column(&format!("{}_src", column.name)));
-        names.push(group);
-    }
-    let mut spec = TableSpec::new(table_name(recipe)?, columns, &["device", "ts", "row_key"]);
-    spec.properties = properties([
-        ("hw.kind", "aligned".to_owned()),
-        ("hw.recipe", recipe.id()),
-        ("hw.recipe-json", recipe.canonical()),
-    ]);
-
-    let mut out = TableRows::new(spec);
-    for row in rows {
-        let mut cells: Vec<(&str, Cell)> = vec![
-            ("device", row.key.device.as_str().into()),
-            ("ts", row.at.ts_ns.div_euclid(1_000).into()),
-            ("ts_ns", row.at.ts_ns.into()),
-            ("ts_err_ns", row.at.err_ns.into()),
-            ("grade", row.at.grade.as_str().into()),
-            ("row_key", row.row_key().into()),
-            ("provisional", row.provisional.into()),
-        ];
-        let named = spine_names.iter().zip(&row.values);
-        cells.extend(named.filter_map(|(name, value)| Some((name.as_deref()?, value.clone()))));
-        let sources: Vec<String> =
-            recipe.columns.iter().map(|column| format!("{}_src", column.name)).collect();
-        for (place, column) in row.columns.iter().enumerate() {
-            let group = names.get(place).into_iter().flatten().zip(&column.values);
-            cells.extend(group.filter_map(|(name, value)| Some((name.as_deref()?, value.clone()))));
-            let (Some(recipe), Some(name)) = (recipe.columns.get(place), sources.get(place)) else {
-                continue;
-            };
-            cells.push((name, source_cell(&recipe.stream, &row.key, &column.source)));
-        }
-        out.push(cells);
-    }
-    Ok(out)
-}
-
-fn source_cell(stream: &StreamName, spine: &StreamKey, source: &Source) -> Cell {
-    let named = source.seq.is_some();
-    Cell::Struct(vec![
-        named.then(|| stream.to_string()).into(),
-        named.then(|| spine.epoch.to_string()).into(),
-        source.seq.into(),
-        source.seq.into(),
-        source.dt_ns.into(),
-        source.err_ns.into(),
-        i32::from(named && source.flag & super::asof::FLAG_TOLERANCE == 0).into(),
-        source.flag.into(),
-    ])
+    let (device, key, grade) = (text("device")?, text("row_key")?, text("grade")?);
+    let (device, key, grade) = (device.as_string::<i32>(), key.as_string::<i32>(), grade.as_string::<i32>());
+    let (ts, err) = (long("ts_ns")?, long("ts_err_ns")?);
+    let named = |name: &str| {
+        let grades = [Grade::Guaranteed, Grade::Estimated, Grade::OrderingOnly];
+        grades.into_iter().find(|grade| grade.as_str() == name).ok_or_else(|| missing("grade"))
+    };
+    (0..rows.num_rows())
+        .map(|row| {
+            let (device, key) = (device.value(row).to_owned(), key.value(row).to_owned());
+            Ok((device, key, ts.value(row), err.value(row), named(grade.value(row))?))
+        })
+        .collect()
 }

@@ -102,6 +102,23 @@ impl Ledger {
         explained(seqs, stride, phase).for_each(|run| self.declare_missing(key, run));
     }
 
+    /// The seqs of a range that were declared missing and are not held.
+    #[must_use]
+    pub fn declared_in(&self, key: &StreamKey, seqs: Range<u64>) -> Vec<Range<u64>> {
+        let Some(stream) = self.streams.get(key) else { return Vec::new() };
+        let missing = stream.held.missing_in(seqs);
+        missing.into_iter().flat_map(|hole| stream.declared.present_in(hole)).collect()
+    }
+
+    /// True if data came for a seq of the range that was declared missing.
+    #[must_use]
+    pub fn came_after_all(&self, key: &StreamKey, seqs: Range<u64>) -> bool {
+        self.streams.get(key).is_some_and(|stream| {
+            let held = stream.held.present_in(seqs);
+            held.into_iter().any(|run| !stream.declared.present_in(run).is_empty())
+        })
+    }
+
     /// True if `seq` was declared missing.
     #[must_use]
     pub fn is_declared(&self, key: &StreamKey, seq: u64) -> bool {

@@ -4,23 +4,27 @@
 //! candidate on a staging branch is judged by a task of its own.
 
 use super::audit::{Audit, AuditError, begin, finish};
+use super::build::Built;
 use super::candidate::{Candidate, References, TableRules};
 use super::commit::Committer;
-use super::feeding::{feed, types};
+use super::feeding::{feed, units};
 use super::group::Group;
+use super::recounting::recount;
 use super::staging::{expire, held_back};
-use crate::align::aligner::Aligner;
+use crate::align::aligner::{Aligner, Reading, StepError};
 use crate::align::coverage::{Coverage, CoverageError};
-use crate::align::online::OnlineRecipe;
-use crate::align::window::{AlignedWindow, table_name};
-use crate::align::{StreamKinds, restore};
+use crate::align::layout::{LayoutError, table_name};
+use crate::align::window::AlignedWindow;
+use crate::align::{Filling, StreamKinds, restore};
 use crate::commit::kinds::Kinds;
 use crate::gate::looking::{LookError, references};
 use crate::gate::waive::CandidateError;
 use crate::gate::{GateMode, GateSettings, Verdict, builtin_rules};
-use crate::resolve::Resolved;
+use crate::resolve::ClockTracks;
 use arrow_schema::ArrowError;
 use headwater_align::gate::RuleSet;
+use headwater_align::recipe::Recipe;
+use headwater_core::id::DeviceId;
 use headwater_core::ports::Clock;
 use headwater_core::time::BootNanos;
 use headwater_lake::{CommitId, CommitObject, CoverageEntry, Lake, LakeError, NameError};
@@ -42,6 +46,10 @@ pub(super) enum AlignError {
     Coverage(#[from] CoverageError),
     #[error("lay out aligned rows")]
     Arrow(#[from] ArrowError),
+    #[error("align rows")]
+    Step(#[from] StepError),
+    #[error("lay out the aligned table")]
+    Layout(#[from] LayoutError),
     #[error("name the aligned table")]
     Name(#[from] NameError),
     #[error("read a quarantined candidate")]
@@ -91,7 +99,7 @@ impl Aligning {
     /// The recipes, each from the coverage that the head stores for it. Staging branches that `receiver` left behind are
     /// taken away: their rows are aligned anew.
     pub(super) async fn start(
-        recipes: Vec<OnlineRecipe>,
+        recipes: Vec<Recipe>,
         lake: &Lake,
         head: Option<&CommitObject>,
         gate: GateSettings,
@@ -134,7 +142,7 @@ impl Aligning {
             slot.is_busy()
                 || !slot.parted.is_empty()
                 || slot.aligner.is_behind()
-                || slot.aligner.waiting() > 0
+                || slot.aligner.has_work()
         })
     }
 
@@ -153,14 +161,33 @@ impl Aligning {
         Arc::clone(&self.judged)
     }
 
-    /// Gives a committed group to the recipes. One that is behind will find it in the raw tables.
-    pub(super) fn feed(&mut self, group: &Group, resolved: &[Vec<Resolved>], kinds: &Kinds, now: BootNanos) {
+    /// Times of a device's rows were corrected in a stretch of UTC, ns: aligned rows made of them are done again.
+    pub(super) fn mark(&mut self, device: &DeviceId, span: (i64, i64)) {
+        self.slots.iter_mut().for_each(|slot| slot.aligner.mark(device, span));
+    }
+
+    /// Gives a committed group to the recipes.
+    pub(super) fn feed(
+        &mut self,
+        group: &Group,
+        built: &Built,
+        (kinds, tracks): (&Kinds, &ClockTracks),
+        now: BootNanos,
+    ) {
         for held in &group.rows {
             let of_stream = self.kinds_of.entry(held.key.stream.clone()).or_default();
             of_stream.insert(held.schema.kind.clone());
         }
-        for slot in self.slots.iter_mut().filter(|slot| !slot.aligner.is_behind()) {
-            feed(&mut slot.aligner, group, resolved, kinds, now);
+        let units = units(group);
+        let with = Reading { units: &units, clocks: tracks, now };
+        // One that is behind takes note of late rows too, and is filled before it goes on.
+        for slot in self.slots.iter_mut().filter(|slot| !slot.is_held && !slot.is_paused) {
+            if let Err(error) = feed(&mut slot.aligner, (group, built), (kinds, &self.kinds_of), with) {
+                // The raw tables have the rows.
+                metrics::counter!("headwater_align_errors_total").increment(1);
+                tracing::error!(recipe = %slot.aligner.recipe().name, %error, "committed rows cannot be taken in");
+                slot.aligner.fall_behind();
+            }
         }
     }
 
@@ -168,12 +195,13 @@ impl Aligning {
     pub(super) async fn round<C: Clock + Clone + Send + Sync + 'static>(
         &mut self,
         committer: &mut Committer<C>,
-        kinds: &Kinds,
+        (kinds, tracks): (&Kinds, &ClockTracks),
     ) {
         for slot in self.slots.iter_mut().filter(|slot| !slot.is_held) {
             let mut at = Round {
                 committer,
                 kinds,
+                tracks,
                 kinds_of: &mut self.kinds_of,
                 gate: &self.gate,
                 builtin: &self.builtin,
@@ -193,11 +221,11 @@ impl Aligning {
     pub(super) async fn drain<C: Clock + Clone + Send + Sync + 'static>(
         &mut self,
         committer: &mut Committer<C>,
-        kinds: &Kinds,
+        known: (&Kinds, &ClockTracks),
     ) {
         let until = committer.clock.boot().plus_ms(AUDIT_DRAIN_MS);
         let clock = committer.clock.clone();
-        self.round(committer, kinds).await;
+        self.round(committer, known).await;
         for _ in 0..WINDOWS_PER_ROUND_MAX {
             let Some(audit) = self.slots.iter_mut().find_map(|slot| slot.audit.as_mut()) else { return };
             tokio::select! {
@@ -205,7 +233,7 @@ impl Aligning {
                 () = audit.wait() => {}
                 () = clock.sleep_until(until) => break,
             }
-            self.round(committer, kinds).await;
+            self.round(committer, known).await;
         }
         let late = self.slots.iter().filter(|slot| slot.is_busy()).count();
         if late > 0 {
@@ -219,6 +247,7 @@ impl Aligning {
 struct Round<'a, C> {
     committer: &'a mut Committer<C>,
     kinds: &'a Kinds,
+    tracks: &'a ClockTracks,
     kinds_of: &'a mut StreamKinds,
     gate: &'a Arc<GateSettings>,
     builtin: &'a RuleSet,
@@ -279,9 +308,19 @@ impl Slot {
             None => Coverage::default(),
         };
         self.stored = entry.cloned();
+        self.aligner.forget_late();
         self.aligner.finish(coverage);
         self.aligner.fall_behind();
         Ok(())
+    }
+
+    /// Its streams declare something it cannot be made of: it waits for a person.
+    fn hold(&mut self, error: &LayoutError) {
+        let recipe = &self.aligner.recipe().name;
+        metrics::gauge!("headwater_align_recipe_held", "recipe" => recipe.to_string()).set(1.0);
+        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        tracing::error!(%recipe, %error, cause, "recipe is held: correct it and give it another name");
+        self.is_held = true;
     }
 
     async fn round<C: Clock + Clone + Send + Sync + 'static>(
@@ -303,7 +342,9 @@ impl Slot {
             let now = at.committer.clock.boot();
             if self.aligner.is_behind() {
                 let mut fresh = self.aligner.emptied();
-                let found = restore(&mut fresh, &at.committer.lake, &head, at.kinds, now).await?;
+                let utc_ns = Some(at.committer.clock.read().real.0);
+                let with = Filling { kinds: at.kinds, clocks: at.tracks, span_us: None, now, utc_ns };
+                let found = restore(&mut fresh, &at.committer.lake, &head, with).await?;
                 for (stream, kinds) in found {
                     at.kinds_of.entry(stream).or_default().extend(kinds);
                 }
@@ -311,21 +352,33 @@ impl Slot {
                 // They are among those that were filled.
                 self.parted.clear();
             }
-            let window = self.parted.pop_front().unwrap_or_else(|| self.aligner.step(now));
+            let window = match self.parted.pop_front() {
+                Some(parted) => parted,
+                None => match self.aligner.step(now) {
+                    Ok(mut window) => {
+                        let table = table_name(self.aligner.recipe())?;
+                        recount(&at.committer.lake, &head, &table, &mut window).await?;
+                        window
+                    }
+                    Err(StepError::Layout(error)) => {
+                        self.hold(&error);
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error.into()),
+                },
+            };
             if window.is_empty() {
-                return Ok(());
+                self.aligner.redone(&window);
             }
-            let types = types(self.aligner.recipe(), at.kinds, at.kinds_of);
+            match (window.is_empty(), self.aligner.is_behind()) {
+                (false, _) => {}
+                // What a row needs was let go: once more, from the raw tables.
+                (true, true) => continue,
+                (true, false) => return Ok(()),
+            }
             let utc = at.committer.clock.read().real;
-            let rules = TableRules { sets: sets(at.gate, at.builtin, self)?, references: &self.references };
             let made = (head, utc, at.committer.half_ns);
-            let mut candidate = Candidate::new(&self.aligner, window, &types, &rules, made.clone())?;
-            let bad = candidate.bad_devices();
-            if !bad.is_empty() {
-                let mut window = candidate.window;
-                self.parted.push_back(window.part(&bad));
-                candidate = Candidate::new(&self.aligner, window, &types, &rules, made)?;
-            }
+            let candidate = self.candidate(window, at, made)?;
             // Rows that are only left out leave nothing to be looked at.
             if at.gate.mode == GateMode::Branch && !candidate.window.rows.is_empty() {
                 self.audit = Some(begin(candidate, self.stored.clone(), at.committer, at.gate, at.judged));
@@ -339,6 +392,24 @@ impl Slot {
         Ok(())
     }
 
+    /// A window judged; rows of devices that fail are parted from it if others' do not, and judged next.
+    fn candidate<C>(
+        &mut self,
+        window: AlignedWindow,
+        at: &Round<'_, C>,
+        made: (CommitId, UtcNanos, i64),
+    ) -> Result<Candidate, AlignError> {
+        let rules = TableRules { sets: sets(at.gate, at.builtin, self)?, references: &self.references };
+        let candidate = Candidate::new(&mut self.aligner, window, &rules, made.clone())?;
+        let bad = candidate.bad_devices();
+        if bad.is_empty() {
+            return Ok(candidate);
+        }
+        let mut window = candidate.window;
+        self.parted.push_back(window.part(&bad)?);
+        Candidate::new(&mut self.aligner, window, &rules, made)
+    }
+
     /// Inline: rows and verdicts in one commit, or the verdicts alone.
     async fn publish<C: Clock>(
         &mut self,
@@ -350,14 +421,28 @@ impl Slot {
             candidate.store_coverage(&committer.lake).await?;
         } else {
             candidate.told_failed();
-            // Until the next start: a backlog that is read again would be judged again and again.
-            let mut held = Coverage::default();
-            candidate.window.rows.iter().for_each(|row| held.finish(&row.key, row.at.place.seq));
-            self.aligner.hold_back(&held);
         }
-        committer.commit_once(candidate.inline(committer.branch())?).await?;
+        let request = candidate.inline(committer.branch())?;
+        let removal = match passed {
+            true => candidate.removal(&committer.lake, &candidate.head).await?,
+            false => None,
+        };
+        match removal {
+            Some(removal) => drop(committer.rewrite(removal, &request).await?),
+            None => drop(committer.commit_once(request).await?),
+        }
         if passed {
             self.published(&candidate.window, candidate.done, candidate.entry);
+        } else {
+            // Until the next start: what is read again would be judged again and again. Of a provisional row its final one is.
+            let mut refused = Coverage::default();
+            for row in &candidate.window.rows {
+                match row.provisional {
+                    true => refused.note_provisional(&row.key, row.seq),
+                    false => refused.finish(&row.key, row.seq),
+                }
+            }
+            self.aligner.hold_back(&refused);
         }
         Ok(())
     }
@@ -367,6 +452,7 @@ impl Slot {
         metrics::counter!("headwater_align_rows_total").increment(window.rows.len() as u64);
         metrics::counter!("headwater_align_rows_left_out_total").increment(window.left_out.len() as u64);
         self.aligner.finish(done);
+        self.aligner.redone(window);
         self.stored = Some(entry);
     }
 }

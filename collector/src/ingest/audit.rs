@@ -14,6 +14,7 @@ use super::candidate::Candidate;
 use super::commit::Committer;
 use super::pictures;
 use super::staging::{QUARANTINE, WAP, keep_newest};
+use crate::align::aligner::cover;
 use crate::align::coverage::Coverage;
 use crate::gate::hook::{Question, ask};
 use crate::gate::looking::LookError;
@@ -148,7 +149,13 @@ impl<C: Clock> Job<C> {
 
     async fn judge(&self, mut candidate: Candidate, branch: &RefName) -> Result<Audited, AuditError> {
         let mut writer = self.lake.writer(branch.clone(), self.author.clone());
-        let staged = writer.commit(candidate.staged()).await?;
+        let staged = match candidate.removal(&self.lake, &candidate.head).await? {
+            Some(removal) => match writer.rewrite(removal, &candidate.staged()).await? {
+                Some(staged) => staged,
+                None => return Err(AuditError::Layout("its rows came to nothing".to_owned())),
+            },
+            None => writer.commit(candidate.staged()).await?,
+        };
         if let Some(judged) = pictures::judge(&self.lake, &candidate).await? {
             candidate.judged.push(judged);
         }
@@ -199,7 +206,7 @@ pub(super) async fn finish<C: Clock>(
     if !passed && !bad.is_empty() {
         // Its pictures told who is bad: both parts are judged by themselves.
         let mut good = candidate.window;
-        let back = good.part(&bad);
+        let back = good.part(&bad)?;
         slot.parted.extend([good, back]);
         drop_staged(&lake, &branch, &author, time_us, "parted by device").await;
         return Ok(());
@@ -230,7 +237,7 @@ pub(super) async fn finish<C: Clock>(
             set_aside(&lake, &branch, &tip, &author, time_us).await?;
         }
         let mut held = Coverage::default();
-        candidate.window.rows.iter().for_each(|row| held.finish(&row.key, row.at.place.seq));
+        cover(&mut held, &candidate.window);
         slot.aligner.hold_back(&held);
         if let Err(error) = keep_newest(&lake, &candidate.recipe, keep, &author, time_us).await {
             tracing::warn!(%error, "old quarantined candidates stay for now");

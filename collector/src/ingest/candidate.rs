@@ -3,17 +3,18 @@
 use super::aligning::{AlignError, input};
 use crate::align::aligner::Aligner;
 use crate::align::coverage::Coverage;
-use crate::align::window::{AlignedRow, AlignedWindow, FieldTypes, table_name, table_rows};
+use crate::align::layout::table_name;
+use crate::align::window::{AlignedRow, AlignedWindow};
 use crate::commit::cells::TableRows;
 use crate::commit::tables::Ops;
 use crate::gate::{Asked, Judged, Verdict, held, judge, worst};
 use arrow_array::RecordBatch;
 use headwater_align::gate::{Policy, RuleSet};
 use headwater_core::id::{KindName, Sha256};
-use headwater_core::time::UtcNanos;
+use headwater_core::time::{NS_PER_S, UtcNanos};
 use headwater_lake::{
     CommitId, CommitKind, CommitRequest, CommitStats, CoverageEntry, GateSummary, Lake, LakeError, Lineage,
-    RefName, Software, TableAppend, TableName,
+    PreparedRewrite, RefName, RemoveRows, Software, StopFlag, TableAppend, TableName,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,8 @@ pub(super) struct TableRules<'a> {
 /// Rows to compare with, by ref.
 pub(super) type References = BTreeMap<String, RecordBatch>;
 
+const NS_PER_DAY: i64 = 86_400 * NS_PER_S;
+
 /// Aligned rows on their way to the gate.
 #[derive(Debug)]
 pub(super) struct Candidate {
@@ -36,8 +39,8 @@ pub(super) struct Candidate {
     pub(super) table: TableName,
     pub(super) window: AlignedWindow,
     pub(super) judged: Vec<Judged>,
-    /// Place of the picture among the spine's values, if it has one.
-    pub(super) picture: Option<usize>,
+    /// Whether the spine's picture is among its values.
+    pub(super) picture: bool,
     /// The coverage once it is published, and its stored form.
     pub(super) done: Coverage,
     pub(super) entry: CoverageEntry,
@@ -53,20 +56,22 @@ impl Candidate {
     /// Lays a window out and judges it by the rules; `made` is the commit it was aligned from, the collector's UTC and
     /// its half width, ns.
     pub(super) fn new(
-        aligner: &Aligner,
+        aligner: &mut Aligner,
         window: AlignedWindow,
-        types: &FieldTypes,
         rules: &TableRules<'_>,
         made: (CommitId, UtcNanos, i64),
     ) -> Result<Self, AlignError> {
         let (head, now, half_ns) = made;
+        let spec = aligner.layout()?.spec.clone();
+        let aligner = &*aligner;
         let recipe = aligner.recipe();
         let rows = match window.rows.is_empty() {
             true => None,
-            false => Some(table_rows(recipe, types, &window.rows)?.to_append()?),
+            false => Some(TableAppend { spec, batches: window.batches.clone() }),
         };
+        // A row that is done again is none that is there twice.
         let known: Vec<bool> =
-            window.rows.iter().map(|row| aligner.coverage().contains(&row.key, row.at.place.seq)).collect();
+            window.rows.iter().map(|row| aligner.is_settled(&row.key, row.seq)).collect();
         let judged = judge(
             &rules.sets,
             &Asked {
@@ -84,7 +89,7 @@ impl Candidate {
             recipe_id: aligner.id().to_owned(),
             table: table_name(recipe)?,
             judged,
-            picture: recipe.spine_select.iter().position(|field| field.as_str() == "image"),
+            picture: recipe.spine.source.select().iter().any(|field| field.as_str() == "image"),
             window,
             done,
             entry: CoverageEntry { recipe_id: aligner.id().to_owned(), hash },
@@ -115,7 +120,7 @@ impl Candidate {
     /// Devices whose rows stay back while those of others may go on; empty if that is nobody, or everybody.
     pub(super) fn bad_devices(&self) -> BTreeSet<String> {
         let held = held(&self.judged);
-        let is_good = |row: &AlignedRow| !held.devices.contains_key(row.key.device.as_str());
+        let is_good = |row: &AlignedRow| !held.devices.contains_key(&row.device);
         match held.all.is_none() && self.window.rows.iter().any(is_good) {
             true => held.devices.into_keys().collect(),
             false => BTreeSet::new(),
@@ -124,13 +129,45 @@ impl Candidate {
 
     /// Earliest and latest row, UTC ns.
     pub(super) fn span(&self) -> Option<(i64, i64)> {
-        let times = || self.window.rows.iter().map(|row| row.at.ts_ns);
+        let times = || self.window.rows.iter().map(|row| row.ts_ns);
         times().min().zip(times().max())
     }
 
     /// Stores the coverage that a commit will name.
     pub(super) async fn store_coverage(&self, lake: &Lake) -> Result<(), LakeError> {
         lake.put_state(&self.entry.hash, self.stored.clone().into()).await.map(|_| ())
+    }
+
+    /// Rows of the table at a commit that these take the place of, taken out; none if there are none.
+    pub(super) async fn removal(
+        &self,
+        lake: &Lake,
+        at: &CommitId,
+    ) -> Result<Option<PreparedRewrite>, LakeError> {
+        let replaced = &self.window.replaced;
+        if replaced.is_empty() || !lake.tables(at).await?.contains_key(&self.table) {
+            return Ok(None);
+        }
+        let day = |ts_ns: i64| i32::try_from(ts_ns.div_euclid(NS_PER_DAY)).unwrap_or_default();
+        let around = |(lo, hi): (i64, i64)| (day(lo).saturating_sub(1)..=day(hi).saturating_add(1)).collect();
+        let mut asked = RemoveRows {
+            table: self.table.clone(),
+            days: self.window.replaced_ts.map(around),
+            by: vec!["device".to_owned(), "row_key".to_owned()],
+            rows: replaced.iter().map(|(device, key)| vec![device.clone(), key.clone()]).collect(),
+        };
+        let mut found = lake.prepare_removal(at, &asked, &StopFlag::default()).await?;
+        let wanted = asked.rows.len() as u64;
+        if found.done.removed < wanted && asked.days.is_some() {
+            // Better clock tracks may have moved a row by years since it was written.
+            asked.days = None;
+            found = lake.prepare_removal(at, &asked, &StopFlag::default()).await?;
+        }
+        if found.done.removed < wanted {
+            let missing = wanted.saturating_sub(found.done.removed);
+            metrics::counter!("headwater_align_replaced_missing_total").increment(missing);
+        }
+        Ok((!found.is_empty()).then_some(found))
     }
 
     /// Tells people that rows are held back.
@@ -183,7 +220,21 @@ impl Candidate {
         let (rows, table) = (self.window.rows.len(), &self.table);
         match self.verdict() {
             Verdict::Fail => format!("{rows} rows of {table} held back by the gate"),
-            _ => format!("{rows} rows of {table}, {} left out", self.window.left_out.len()),
+            _ => {
+                let again = self.window.recounted();
+                let changed = again.values.saturating_add(again.times);
+                let replaced = match (self.window.replaced.len(), changed) {
+                    (0, _) => String::new(),
+                    (replaced, 0) => format!(", {replaced} in place of provisional ones"),
+                    (_, changed) => format!(
+                        ", {changed} changed ({} in values, {} only in times) of {} done again",
+                        again.values,
+                        again.times,
+                        changed.saturating_add(again.same)
+                    ),
+                };
+                format!("{rows} rows of {table}, {} left out{replaced}", self.window.left_out.len())
+            }
         }
     }
 

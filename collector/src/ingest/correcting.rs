@@ -224,6 +224,14 @@ impl Corrected {
             .collect()
     }
 
+    /// Days that rows left or came to, by device.
+    pub(super) fn days(&self) -> Vec<(DeviceId, i64)> {
+        let told = self.correction.kinds.values().map(|rederived| rederived.told());
+        let days: BTreeSet<(String, i64)> =
+            told.flat_map(|told| told.days.keys().cloned().collect::<Vec<_>>()).collect();
+        days.into_iter().filter_map(|(device, day)| Some((device.parse().ok()?, day))).collect()
+    }
+
     /// Device and day of aligned rows that are out of date now.
     pub(super) fn realign_days(&self) -> u64 {
         self.stale().len() as u64

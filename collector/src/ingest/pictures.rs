@@ -83,18 +83,19 @@ pub(super) async fn judge_seen(
 
 /// Pictures that rows name, evenly over them.
 fn some(candidate: &Candidate) -> Vec<Named> {
-    let Some(place) = candidate.picture else { return Vec::new() };
+    if !candidate.picture {
+        return Vec::new();
+    }
+    let batches = &candidate.window.batches;
+    let values = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(|at| (ScannedRows(batch), at)));
     let named: Vec<Named> = candidate
         .window
         .rows
         .iter()
-        .filter_map(|row| match row.values.get(place) {
-            Some(Cell::Text(hash)) => Some(Named {
-                row_key: row.row_key(),
-                hash: hash.clone(),
-                ts_us: row.at.ts_ns.div_euclid(1_000),
-            }),
-            _ => None,
+        .zip(values)
+        .filter_map(|(row, (values, at))| {
+            let (row_key, ts_us) = (row.row_key.clone(), row.ts_ns.div_euclid(1_000));
+            Some(Named { row_key, hash: values.text("image_hash", at)?, ts_us })
         })
         .collect();
     let step = named.len().div_ceil(PICTURES_MAX).max(1);

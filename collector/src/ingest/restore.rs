@@ -33,14 +33,20 @@ pub(super) async fn restore(
     folder.read = part_of(&landing, Part::Data);
     folder.noted = part_of(&landing, Part::Ops);
     let Some(head) = lake.head(branch).await?.and_then(|head| head.commit) else { return Ok(None) };
-    let tables = lake.tables(&head).await?;
-    let corrected = Corrected::read(lake, &head, tables.contains_key(&Ops::Corrections.table())).await?;
+    restore_at(folder, lake, &head).await?;
+    Ok(Some(head))
+}
+
+/// Fills a fresh folder from a commit, but for what was read of the landing logs.
+pub(super) async fn restore_at(folder: &mut Folder, lake: &Lake, head: &CommitId) -> Result<(), LakeError> {
+    let tables = lake.tables(head).await?;
+    let corrected = Corrected::read(lake, head, tables.contains_key(&Ops::Corrections.table())).await?;
     for ops in [Ops::Schemas, Ops::Ledger, Ops::Gaps, Ops::Clock, Ops::Devices, Ops::Corrections] {
         if !tables.contains_key(&ops.table()) {
             continue;
         }
         let mut declared = Vec::new();
-        let mut batches = lake.scan(&head, &ops.table(), ScanOptions::default()).await?;
+        let mut batches = lake.scan(head, &ops.table(), ScanOptions::default()).await?;
         while let Some(batch) = batches.try_next().await? {
             let rows = ScannedRows(&batch);
             for row in 0..rows.len() {
@@ -55,10 +61,10 @@ pub(super) async fn restore(
         }
         declare(folder, declared);
     }
-    for (key, seqs) in withdrawn(lake, &head).await? {
+    for (key, seqs) in withdrawn(lake, head).await? {
         folder.ledger.withdraw(&key, seqs);
     }
-    for aside in held(lake, &head).await?.into_values() {
+    for aside in held(lake, head).await?.into_values() {
         folder.board.add(&aside);
     }
     // Declared since, or in the very commit before a crash: what lies in quarantine can be folded again.
@@ -75,10 +81,10 @@ pub(super) async fn restore(
     folder.wanted.extend(declared);
     for name in tables.keys().filter(|name| name.namespace() == "raw") {
         if let Ok(kind) = name.table().parse() {
-            folder.kinds.settle(&kind, &lake.columns(&head, name).await?);
+            folder.kinds.settle(&kind, &lake.columns(head, name).await?);
         }
     }
-    Ok(Some(head))
+    Ok(())
 }
 
 /// Seqs whose times were corrected, and when: older rows of the ledger say otherwise of them.

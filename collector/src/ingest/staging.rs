@@ -2,7 +2,7 @@
 
 use super::aligning::AlignError;
 use crate::align::coverage::Coverage;
-use crate::align::online::OnlineRecipe;
+use headwater_align::recipe::Recipe;
 use headwater_core::id::KindName;
 use headwater_lake::{CommitObject, Lake, PublishError, RefName};
 
@@ -32,11 +32,7 @@ pub(super) async fn expire(lake: &Lake, receiver: &str, time_us: i64) -> Result<
 }
 
 /// The rows that quarantined candidates of a recipe hold: they are not judged again and again.
-pub(super) async fn held_back(
-    lake: &Lake,
-    recipe: &OnlineRecipe,
-    recipe_id: &str,
-) -> Result<Coverage, AlignError> {
+pub(super) async fn held_back(lake: &Lake, recipe: &Recipe, recipe_id: &str) -> Result<Coverage, AlignError> {
     let mut held = Coverage::default();
     for (_, head) in lake.refs_below(QUARANTINE).await? {
         let Some(id) = head.commit else { continue };

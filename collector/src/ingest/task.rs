@@ -13,12 +13,12 @@ use super::port::LandingSource;
 use super::replaying::{finish, look, step};
 use super::restore::restore;
 use super::timing::FleetClocks;
-use crate::align::online::OnlineRecipe;
 use crate::commit::raw::StoredBlob;
 use crate::gate::GateSettings;
 use crate::land::{CommitMark, LandError, Landed, LandedWatch};
 use crate::receive::clock::QualitySource;
 use crate::registry::Registry;
+use headwater_align::recipe::Recipe;
 use headwater_core::id::{Sha256, TenantId, parse_hex};
 use headwater_core::ports::Clock;
 use headwater_core::time::{BootNanos, Grade, NS_PER_S, UtcNanos};
@@ -129,7 +129,7 @@ pub struct IngestDeps<S, C> {
     /// Declared streams, shared with the receiver.
     pub registry: Registry,
     /// What to align.
-    pub recipes: Vec<OnlineRecipe>,
+    pub recipes: Vec<Recipe>,
     /// What it is told.
     pub settings: IngestSettings,
     /// How good the collector's clock is; none leaves the settings'.
@@ -227,7 +227,7 @@ pub async fn run<S: LandingSource, C: Clock>(deps: IngestDeps<S, C>) -> Result<(
 
 pub(super) struct Task<C> {
     pub(super) folder: Folder,
-    aligning: Aligning,
+    pub(super) aligning: Aligning,
     pub(super) compacting: Compacting,
     pub(super) committer: Committer<C>,
     quality: Option<QualitySource>,
@@ -287,7 +287,8 @@ impl<C: Clock> Task<C> {
             }
             if stopping && !more {
                 if self.head.is_some() && self.aligning.has_work() {
-                    self.aligning.drain(&mut self.committer, &self.folder.kinds).await;
+                    let known = (&self.folder.kinds, &self.folder.tracks);
+                    self.aligning.drain(&mut self.committer, known).await;
                 }
                 return Ok(());
             }
@@ -478,7 +479,7 @@ impl<C: Clock> Task<C> {
                     let group = Group::new(self.folder.settings.clock_half_ns);
                     let group = std::mem::replace(&mut self.folder.group, group);
                     let now = self.clock.boot();
-                    self.aligning.feed(&group, &built.resolved, &self.folder.kinds, now);
+                    self.aligning.feed(&group, &built, (&self.folder.kinds, &self.folder.tracks), now);
                     self.folder.committed(&group, &built.resolved, built.accounted, self.clock.read().real);
                     return Ok(());
                 }
@@ -548,7 +549,8 @@ impl<C: Clock> Task<C> {
 
     async fn align(&mut self) {
         if self.head.is_some() && self.aligning.has_work() {
-            self.aligning.round(&mut self.committer, &self.folder.kinds).await;
+            let known = (&self.folder.kinds, &self.folder.tracks);
+            self.aligning.round(&mut self.committer, known).await;
         }
     }
 }

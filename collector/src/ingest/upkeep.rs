@@ -8,6 +8,8 @@ use headwater_core::ports::Clock;
 use headwater_core::time::NS_PER_S;
 use headwater_lake::{CommitId, CommitKind, CommitRequest, LakeError, Lineage, PreparedRewrite, Software};
 
+const NS_PER_DAY: i64 = 86_400 * NS_PER_S;
+
 impl<C: Clock> Task<C> {
     /// Publishes what is made, and begins what is due.
     pub(super) async fn upkeep(&mut self) -> Result<(), IngestError> {
@@ -126,6 +128,10 @@ impl<C: Clock> Task<C> {
         };
         if let Some(committed) = &committed {
             self.advance(committed.id.clone()).await;
+        }
+        for (device, day) in corrected.days() {
+            let from = day.saturating_mul(NS_PER_DAY);
+            self.aligning.mark(&device, (from, from.saturating_add(NS_PER_DAY)));
         }
         let stale = corrected.realign_days();
         if stale > 0 {

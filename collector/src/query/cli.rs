@@ -4,6 +4,7 @@ use super::QueryError;
 use super::clock::Asked as AskedClock;
 use super::compact::{self, CompactVerb};
 use super::outgoing::{self, Asked, OutgoingVerb};
+use super::provenance::{self, ProvenanceVerb};
 use super::recipe::{self, RecipeVerb};
 use super::scan::ScanArgs;
 use super::serving::{self, ServingVerb};
@@ -89,6 +90,8 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         svg: Option<PathBuf>,
     },
+    #[command(flatten)]
+    Provenance(ProvenanceVerb),
     #[command(flatten)]
     Compaction(CompactVerb),
     /// Rows that were set aside, by device, stream and reason.
@@ -244,6 +247,7 @@ fn run(args: Args) -> Result<(), QueryError> {
                 printer.clock(&lake, &at, &AskedClock { device, boot, svg }).await?
             }
             Verb::Quarantine { at } => printer.quarantine(&lake, &at).await?,
+            Verb::Provenance(verb) => provenance::run(verb, &lake, &mut printer).await?,
             Verb::Scan(args) => printer.scan(&lake, &args).await?,
             Verb::Compaction(verb) => compact::run(verb, &lake, &mut printer, now().micros()).await?,
             Verb::Views { at, duckdb_extensions } => {

@@ -57,6 +57,34 @@ pub enum QueryError {
         /// Why.
         reason: String,
     },
+    /// A row that is not there, or that several devices have.
+    #[error(
+        "{table} has not exactly one row {key}{}",
+        if .devices.is_empty() { ": is it a row_key of this table, and written by that commit?".to_owned() }
+        else { format!("; these have one: {devices}: say --device") }
+    )]
+    NoRow {
+        /// Its key.
+        key: String,
+        /// The table.
+        table: String,
+        /// Devices that have one.
+        devices: String,
+    },
+    /// An aligned table whose recipe cannot be read.
+    #[error("the recipe of {table} cannot be read: {reason}")]
+    TableRecipe {
+        /// The table.
+        table: String,
+        /// Why.
+        reason: String,
+    },
+    /// Aligned rows that could not be made anew.
+    #[error(transparent)]
+    Rebuild(#[from] crate::ingest::RebuildError),
+    /// Rows that come out otherwise than they are stored.
+    #[error("some aligned rows are not what their raw rows give; the days that differ are named above")]
+    NotReproduced,
     /// A name no device can have.
     #[error("{0:?} is no device's name; it is the CN of its certificates, such as pi-1")]
     DeviceName(String),

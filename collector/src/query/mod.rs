@@ -10,6 +10,7 @@ mod confirm;
 mod days;
 mod error;
 mod outgoing;
+mod provenance;
 mod recipe;
 mod rows;
 mod scan;

@@ -3,6 +3,7 @@
 use headwater_core::id::{BootOrdinal, DeviceId, Epoch};
 use headwater_core::time::amend::{Amended, rows_to_amend};
 use headwater_core::time::boots::{Boots, Heard, Query, Resolved};
+use headwater_core::time::device::OnBoot;
 use headwater_core::time::statement::{Receipt, Statement};
 use headwater_core::time::track::{Params, Track};
 use headwater_core::time::{BootNanos, ClockDomain, UtcNanos};
@@ -98,6 +99,12 @@ impl ClockTracks {
             Some(boots) => boots.resolve_device(whose.boot, domain, received, queries),
             None => Boots::new(self.params.clone()).resolve_device(whose.boot, domain, received, queries),
         }
+    }
+
+    /// Places moments of an attached device's clock on the gateway's boot line; none if nothing is known of that clock.
+    #[must_use]
+    pub fn on_boot(&self, whose: Incoming<'_>, domain: ClockDomain, moments: &[i64]) -> Option<Vec<OnBoot>> {
+        self.boots(whose)?.on_boot(whose.boot, domain, moments)
     }
 
     /// Which of the rows of one boot must be written anew: the grade rises, or the stored time lies outside what is known

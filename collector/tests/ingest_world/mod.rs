@@ -4,7 +4,7 @@
 
 use arrow_schema::DataType;
 use futures::TryStreamExt;
-use headwater_collector::align::online::OnlineRecipe;
+use headwater_align::recipe::Recipe;
 use headwater_collector::commit::cells::Cell;
 use headwater_collector::commit::read::ScannedRows;
 use headwater_collector::ingest::{self, IngestDeps, IngestError, IngestSettings, LandingSource};
@@ -385,7 +385,7 @@ pub(crate) fn clock() -> SimClock {
 }
 
 /// The recipe `drive`: these fields of the camera's rows, each with the number of the motion sample before it.
-pub(crate) fn drive(select: &[&str]) -> OnlineRecipe {
+pub(crate) fn drive(select: &[&str]) -> Recipe {
     let text = format!(
         r#"
 headwater_recipe = 1
@@ -401,11 +401,11 @@ method = "previous"
 tolerance = "50ms"
 "#
     );
-    OnlineRecipe::parse(&text).unwrap()
+    Recipe::parse(&text).unwrap()
 }
 
 /// Reads the log to its end, commits, aligns and stops: one life of a collector. Gives what the receiver was told.
-pub(crate) async fn live(lake: &Lake, log: &MemoryLog, recipes: &[OnlineRecipe]) -> CommitMark {
+pub(crate) async fn live(lake: &Lake, log: &MemoryLog, recipes: &[Recipe]) -> CommitMark {
     live_as(lake, log, recipes, settings()).await
 }
 
@@ -413,7 +413,7 @@ pub(crate) async fn live(lake: &Lake, log: &MemoryLog, recipes: &[OnlineRecipe])
 pub(crate) async fn live_as(
     lake: &Lake,
     log: &MemoryLog,
-    recipes: &[OnlineRecipe],
+    recipes: &[Recipe],
     settings: IngestSettings,
 ) -> CommitMark {
     let (marks, told) = watch::channel(CommitMark::default());
@@ -510,14 +510,14 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn start(
         lake: &Lake,
-        recipes: Vec<OnlineRecipe>,
+        recipes: Vec<Recipe>,
     ) -> (Self, impl Future<Output = Result<(), IngestError>> + use<>) {
         Self::start_as(lake, recipes, settings())
     }
 
     pub(crate) fn start_as(
         lake: &Lake,
-        recipes: Vec<OnlineRecipe>,
+        recipes: Vec<Recipe>,
         settings: IngestSettings,
     ) -> (Self, impl Future<Output = Result<(), IngestError>> + use<>) {
         let nowhere = LandingPosition { incarnation: IncarnationId([1; 16]), segment: 0, offset: 64 };

@@ -8,7 +8,7 @@ mod bracket;
 #[cfg(test)]
 mod tests;
 
-use super::device::DeviceTrack;
+use super::device::{DeviceTrack, OnBoot};
 use super::statement::{ClockEvent, Constraint, DeviceExchange, RawReading, Receipt, Statement};
 use super::track::{Cursor, Evidence, Params, Placed, Track};
 use super::{BootNanos, ClockDomain, Grade, UtcNanos, clamp_i64};
@@ -208,6 +208,15 @@ impl Boots {
                 queries.iter().map(|query| Resolved::of(placed, query.half_ns)).collect()
             }
         }
+    }
+
+    /// Places moments of an attached device's clock on the boot line, as its answers to pings tell; none if it never
+    /// answered one.
+    #[must_use]
+    pub fn on_boot(&self, boot: BootOrdinal, domain: ClockDomain, moments: &[i64]) -> Option<Vec<OnBoot>> {
+        let domains = self.boots.get(&boot)?.domains(&self.params);
+        let device = domains.get(&domain)?;
+        Some(moments.iter().map(|moment| device.place(*moment)).collect())
     }
 
     fn brackets(&self) -> Brackets {

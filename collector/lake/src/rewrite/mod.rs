@@ -2,6 +2,7 @@
 //! overwritten, in one commit over all tables (kind `resolve`). Keys, stamps and the number of rows stay; a row may change
 //! its day.
 
+mod removal;
 mod work;
 
 #[cfg(test)]
@@ -63,6 +64,8 @@ pub struct Rewritten {
     pub files_out: u64,
     /// Bytes of those.
     pub bytes_out: u64,
+    /// Rows taken out.
+    pub removed: u64,
 }
 
 /// Corrected rows in files that are stored and not yet named by any commit.
@@ -71,6 +74,8 @@ pub struct PreparedRewrite {
     commit: CommitId,
     tables: BTreeMap<TableName, Replacement>,
     index: FileIndex,
+    /// Rows were taken out, and others may come in their place in the same commit.
+    removes: bool,
     /// What was written.
     pub done: Rewritten,
 }
@@ -101,6 +106,7 @@ impl Lake {
             commit: commit.clone(),
             tables: BTreeMap::new(),
             index: FileIndex::default(),
+            removes: false,
             done: Rewritten::default(),
         };
         for table in tables {
@@ -122,6 +128,42 @@ impl Lake {
     }
 }
 
+/// Rows that shall be no more, or give way to others of the same commit.
+#[derive(Debug, Clone)]
+pub struct RemoveRows {
+    /// The table.
+    pub table: TableName,
+    /// Days since 1970 in which they may lie; all without it.
+    pub days: Option<BTreeSet<i32>>,
+    /// Text columns that name a row together.
+    pub by: Vec<String>,
+    /// The rows, by those columns.
+    pub rows: BTreeSet<Vec<String>>,
+}
+
+impl Lake {
+    /// Does the long part of a removal as of a commit: writes the files such rows lie in anew without them. Nothing is
+    /// visible yet. A row that is not there is no error; [`Rewritten::removed`] says how many were.
+    ///
+    /// # Errors
+    /// As [`Lake::prepare_rewrite`].
+    pub async fn prepare_removal(
+        &self,
+        commit: &CommitId,
+        asked: &RemoveRows,
+        stop: &StopFlag,
+    ) -> Result<PreparedRewrite, LakeError> {
+        let entries = self.tables(commit).await?;
+        let entry = entries
+            .get(&asked.table)
+            .ok_or_else(|| LakeError::UnknownTable { table: asked.table.clone(), commit: commit.clone() })?;
+        let mut index = FileIndex::default();
+        let (done, replacement) = removal::remove(self, entry, asked, &mut index, stop).await?;
+        let tables = replacement.map(|replacement| (asked.table.clone(), replacement)).into_iter().collect();
+        Ok(PreparedRewrite { commit: commit.clone(), tables, index, removes: true, done })
+    }
+}
+
 impl LakeWriter {
     /// Publishes corrected rows together with what `request` says and appends, in one commit.
     ///
@@ -133,10 +175,10 @@ impl LakeWriter {
         prepared: PreparedRewrite,
         request: &CommitRequest,
     ) -> Result<Option<Committed>, CommitError> {
-        let PreparedRewrite { commit, tables, index, .. } = prepared;
+        let PreparedRewrite { commit, tables, index, removes, .. } = prepared;
         self.look_beyond(&commit, request.time_us).await?;
         let failed = |source| CommitError::Failed { name: self.name().clone(), source };
-        let mut plan = Rewriting::new(request, tables, index).map_err(failed)?;
+        let mut plan = Rewriting::new(request, tables, index, removes).map_err(failed)?;
         self.publish(&mut plan).await
     }
 }

@@ -196,3 +196,79 @@ async fn what_was_overtaken_or_meddles_is_refused_and_changes_nothing() {
     let both = CommitRequest { appends: vec![own], ..request() };
     assert!(writer.rewrite(third, &both).await.is_err());
 }
+
+/// Rows of a small table whose `grade` names them.
+fn named(names: &[&str], from_us: i64) -> RecordBatch {
+    let n = names.len();
+    let seqs = 0..i64::try_from(n).unwrap();
+    let whole = rows(seqs, from_us, "x");
+    let mut columns = whole.columns().to_vec();
+    columns[4] = Arc::new(StringArray::from(names.to_vec()));
+    RecordBatch::try_new(whole.schema(), columns).unwrap()
+}
+
+fn removal(days: &[i32], names: &[&str]) -> RemoveRows {
+    RemoveRows {
+        table: name(),
+        days: (!days.is_empty()).then(|| days.iter().copied().collect()),
+        by: vec!["device".to_owned(), "grade".to_owned()],
+        rows: names.iter().map(|name| vec!["pi-1".to_owned(), (*name).to_owned()]).collect(),
+    }
+}
+
+fn names_of(rows: Vec<(i64, i64, String)>) -> Vec<String> {
+    let mut names: Vec<String> = rows.into_iter().map(|(_, _, name)| name).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn rows_give_way_to_others_in_one_commit_also_when_a_column_comes_along() {
+    let lake = testing::memory().await.unwrap();
+    let mut writer = lake.writer(RefName::main(), "test".to_owned());
+    commit(&mut writer, vec![named(&["a", "b"], 5), named(&["c"], DAY + 5)]).await;
+    let head = commit(&mut writer, vec![named(&["d"], 7)]).await.id;
+    let prepared =
+        lake.prepare_removal(&head, &removal(&[0, 1], &["b", "c", "z"]), &StopFlag::default()).await;
+    let prepared = prepared.unwrap();
+    assert_eq!((prepared.done.removed, prepared.done.rows, prepared.done.files_in), (2, 1, 2));
+
+    let mut wider = spec();
+    wider.columns.push(ColumnSpec::optional("note", ColumnType::String));
+    let batch = named(&["b2"], 6);
+    let mut fields: Vec<(String, ArrayRef)> = batch
+        .schema()
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .map(|(field, column)| (field.name().clone(), Arc::clone(column)))
+        .collect();
+    fields.push(("note".to_owned(), Arc::new(StringArray::from(vec!["new"]))));
+    let appends =
+        vec![TableAppend { spec: wider, batches: vec![RecordBatch::try_from_iter(fields).unwrap()] }];
+    let request = CommitRequest { kind: CommitKind::Align, appends, ..CommitRequest::default() };
+    let done = writer.rewrite(prepared, &request).await.unwrap().unwrap();
+    assert_eq!((done.commit.kind, done.rows), (CommitKind::Align, 1));
+    assert_eq!(names_of(table(&lake, &head).await), ["a", "b", "c", "d"], "the past stays as it was");
+    assert_eq!(names_of(table(&lake, &done.id).await), ["a", "b2", "d"]);
+    assert_eq!(done.commit.tables[&name()].rows, 3);
+}
+
+#[tokio::test]
+async fn a_removal_that_was_overtaken_publishes_nothing() {
+    let lake = testing::memory().await.unwrap();
+    let mut writer = lake.writer(RefName::main(), "test".to_owned());
+    let head = commit(&mut writer, vec![named(&["a", "b"], 5)]).await.id;
+    let prepared = |names: &'static [&str]| {
+        let (lake, head) = (lake.clone(), head.clone());
+        async move { lake.prepare_removal(&head, &removal(&[0], names), &StopFlag::default()).await.unwrap() }
+    };
+    let everywhere = lake.prepare_removal(&head, &removal(&[], &["b"]), &StopFlag::default()).await.unwrap();
+    assert_eq!(everywhere.done.removed, 1);
+    assert!(prepared(&["nobody"]).await.is_empty(), "what is not there needs no commit");
+    let (first, second) = (prepared(&["a"]).await, prepared(&["b"]).await);
+    let done = writer.rewrite(first, &CommitRequest::default()).await.unwrap().unwrap();
+    let error = writer.rewrite(second, &CommitRequest::default()).await.unwrap_err();
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("overtaken"), "{error:?}");
+    assert_eq!(names_of(table(&lake, &done.id).await), ["b"]);
+}

@@ -16,7 +16,7 @@ use crate::repo::TableEntry;
 use crate::table::{self, Level, Shape, TableError, by_day, conform, encode_file, failed};
 
 /// Bytes of rows gathered before they are sorted and become a file for each of their days: sorting holds them twice.
-const MEMORY_BYTES_MAX: usize = 128 << 20;
+pub(super) const MEMORY_BYTES_MAX: usize = 128 << 20;
 
 /// One table under correction.
 struct Correction<'a> {
@@ -88,12 +88,12 @@ impl Correction<'_> {
                 bytes += batch.get_array_memory_size();
                 held.push(batch);
                 if bytes >= MEMORY_BYTES_MAX {
-                    added.extend(self.store(std::mem::take(&mut held), &levels).await?);
+                    added.extend(store(&self.lake, &self.shape, std::mem::take(&mut held), &levels).await?);
                     bytes = 0;
                 }
             }
         }
-        added.extend(self.store(held, &levels).await?);
+        added.extend(store(&self.lake, &self.shape, held, &levels).await?);
         let written: u64 = added.iter().map(DataFile::record_count).sum();
         if written != done.rows {
             let reason = format!("{} rows were read and {written} written: nothing is changed", done.rows);
@@ -146,34 +146,35 @@ impl Correction<'_> {
         derive.rewritten(&batch, &after);
         Ok(after)
     }
+}
 
-    /// Sorts rows, and stores a file for each of their days.
-    async fn store(
-        &self,
-        held: Vec<RecordBatch>,
-        levels: &BTreeMap<i32, Level>,
-    ) -> Result<Vec<DataFile>, LakeError> {
-        if held.is_empty() {
-            return Ok(Vec::new());
-        }
-        let (shape, levels) = (Arc::clone(&self.shape), levels.clone());
-        let encoding = move || {
-            let all = arrow_select::concat::concat_batches(&shape.target, &held)
-                .map_err(|e| LakeError::Table(failed(&shape.spec, "*", e)))?;
-            let mut files = Vec::new();
-            for (day, rows) in by_day(&shape.spec, &shape.sort, &all)? {
-                // Rows that moved to another day are few there, and wait for that day's own compaction.
-                let level = levels.get(&day).copied().unwrap_or_default();
-                files.push(encode_file(&shape, day, level, &rows)?);
-            }
-            Ok::<_, LakeError>(files)
-        };
-        let joined = tokio::task::spawn_blocking(encoding).await;
-        let files = joined.map_err(|source| LakeError::Task { task: "the encoder", source })??;
-        let objects = files.iter().map(|file| (file.data_file.file_path().to_owned(), file.bytes.clone()));
-        self.lake.store().create_all(objects.collect()).await?;
-        Ok(files.into_iter().map(|file| file.data_file).collect())
+/// Sorts rows, and stores a file for each of their days.
+pub(super) async fn store(
+    lake: &Lake,
+    shape: &Arc<Shape>,
+    held: Vec<RecordBatch>,
+    levels: &BTreeMap<i32, Level>,
+) -> Result<Vec<DataFile>, LakeError> {
+    if held.is_empty() {
+        return Ok(Vec::new());
     }
+    let (shape, levels) = (Arc::clone(shape), levels.clone());
+    let encoding = move || {
+        let all = arrow_select::concat::concat_batches(&shape.target, &held)
+            .map_err(|e| LakeError::Table(failed(&shape.spec, "*", e)))?;
+        let mut files = Vec::new();
+        for (day, rows) in by_day(&shape.spec, &shape.sort, &all)? {
+            // Rows that moved to another day are few there, and wait for that day's own compaction.
+            let level = levels.get(&day).copied().unwrap_or_default();
+            files.push(encode_file(&shape, day, level, &rows)?);
+        }
+        Ok::<_, LakeError>(files)
+    };
+    let joined = tokio::task::spawn_blocking(encoding).await;
+    let files = joined.map_err(|source| LakeError::Task { task: "the encoder", source })??;
+    let objects = files.iter().map(|file| (file.data_file.file_path().to_owned(), file.bytes.clone()));
+    lake.store().create_all(objects.collect()).await?;
+    Ok(files.into_iter().map(|file| file.data_file).collect())
 }
 
 /// What a [`Derive`] says, checked: only derived columns, one value a row.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use iceberg::spec::{ManifestFile, Operation, SchemaRef, TableMetadata};
+use iceberg::spec::{DataFile, ManifestFile, Operation, SchemaRef, TableMetadata};
 use uuid::Uuid;
 
 use super::TableAppend;
@@ -36,6 +36,13 @@ pub(super) struct Append {
     /// Id the table gets if this commit makes it.
     uuid: Uuid,
     encoded: Option<Encoded>,
+}
+
+/// Files that leave a table with the commit that brings rows for it, and those with what stays of them.
+#[derive(Debug)]
+pub(super) struct Removal {
+    pub(super) removed: BTreeSet<String>,
+    pub(super) added: Vec<DataFile>,
 }
 
 /// Rows as files, valid for one table in one shape.
@@ -115,12 +122,18 @@ impl Appends {
             .collect()
     }
 
-    /// Links what is encoded into the commit, and gives the rows and bytes added.
+    /// True if there are rows for a table.
+    pub(super) fn has_rows_for(&self, table: &TableName) -> bool {
+        self.tables.iter().any(|append| append.append.spec.name == *table)
+    }
+
+    /// Links what is encoded into the commit, and gives the rows and bytes added; `removals` go along.
     pub(super) async fn link(
         &self,
         lake: &Lake,
         base: &Base,
         drafting: &mut Drafting,
+        removals: &BTreeMap<TableName, Removal>,
     ) -> Result<(u64, u64), LakeError> {
         for (url, bytes) in self.unwritten() {
             drafting.object(url, bytes);
@@ -133,11 +146,20 @@ impl Appends {
             let Some(encoded) = append.encoded.as_ref() else {
                 return Err(LakeError::corrupt(name, "its rows were not encoded before they were linked"));
             };
-            let change = Change {
-                added: encoded.files.iter().map(|file| file.data_file.clone()).collect(),
-                added_manifest: Some(encoded.manifest.clone()),
-                removed: BTreeSet::new(),
-                operation: Operation::Append,
+            let new = encoded.files.iter().map(|file| file.data_file.clone());
+            let change = match removals.get(name) {
+                None => Change {
+                    added: new.collect(),
+                    added_manifest: Some(encoded.manifest.clone()),
+                    removed: BTreeSet::new(),
+                    operation: Operation::Append,
+                },
+                Some(removal) => Change {
+                    added: new.chain(removal.added.iter().cloned()).collect(),
+                    added_manifest: None,
+                    removed: removal.removed.clone(),
+                    operation: Operation::Overwrite,
+                },
             };
             rows += change.added.iter().map(|file| file.record_count()).sum::<u64>();
             bytes += change.added.iter().map(|file| file.file_size_in_bytes()).sum::<u64>();

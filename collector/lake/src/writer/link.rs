@@ -1,6 +1,8 @@
 //! Linking: everything of an appending commit that depends on the base it lands on, built in memory and cheap to build
 //! again.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use super::appends::Appends;
@@ -47,7 +49,7 @@ impl Plan for Appending<'_> {
         }
         self.appends.prepare(lake, base).await?;
         let mut drafting = Drafting::on(lake, author, base, request.kind, request.time_us);
-        let (rows, bytes) = self.appends.link(lake, base, &mut drafting).await?;
+        let (rows, bytes) = self.appends.link(lake, base, &mut drafting, &BTreeMap::new()).await?;
         drafting.describe(request, rows, bytes);
         drafting.seal(lake, RefOp::Commit).map(Some)
     }

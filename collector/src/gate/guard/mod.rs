@@ -162,7 +162,9 @@ impl<C: Clock> Guard<'_, C> {
             let tried = self.attempt(&lake, join, (&head, &staged), &mut known).await;
             // It has served its purpose, whatever came of it; one that stays is seen by `headwater gate list`.
             let reason = "its join was judged";
-            lake.drop_ref(&staged, None, &self.by.author, self.by.time_us, reason).await?;
+            if let Err(error) = lake.drop_ref(&staged, None, &self.by.author, self.by.time_us, reason).await {
+                tracing::warn!(name = %staged, %error, "a staging branch stays: `headwater branch -d` takes it away");
+            }
             if let Tried::Done(passage) = tried? {
                 return Ok(passage);
             }

@@ -4,12 +4,12 @@
 //! `modality_coverage`, `gap_ratio`, and `duplicates` ([`super::keys`]). The order of a boot and pictures were judged where
 //! the rows were made; a stored row names neither its boot nor holds its picture.
 
-use crate::align::asof::{FLAG_GAP, FLAG_NONE, FLAG_TOLERANCE};
 use crate::gate::settings::GateLimits;
 use crate::gate::{Judged, Verdict};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use headwater_align::engine::flag;
 use headwater_core::time::{NS_PER_S, UtcNanos};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -106,11 +106,11 @@ impl StoredRows {
         for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
             let Some(name) = field.name().strip_suffix(SOURCE) else { continue };
             let Some(source) = column.as_struct_opt() else { continue };
-            let flag = source.column_by_name("flag").and_then(|flag| flag.as_primitive_opt::<Int32Type>());
+            let flags = source.column_by_name("flag").and_then(|flag| flag.as_primitive_opt::<Int32Type>());
             let seq = source.column_by_name("seq_lo").and_then(|seq| seq.as_primitive_opt::<Int64Type>());
-            if let (Some(flag), Some(seq)) = (flag, seq) {
+            if let (Some(flags), Some(seq)) = (flags, seq) {
                 let counted = self.columns.entry(name.to_owned()).or_default();
-                counted.add(source, flag, seq);
+                counted.add(source, flags, seq);
             }
         }
     }
@@ -190,13 +190,13 @@ impl StoredRows {
 }
 
 impl Column {
-    fn add(&mut self, source: &dyn Array, flag: &Int32Array, seq: &Int64Array) {
+    fn add(&mut self, source: &dyn Array, flags: &Int32Array, seq: &Int64Array) {
         for row in 0..source.len() {
-            let flags = if source.is_null(row) || flag.is_null(row) { FLAG_NONE } else { flag.value(row) };
+            let flags = if source.is_null(row) || flags.is_null(row) { flag::NONE } else { flags.value(row) };
             let unmatched =
-                source.is_null(row) || seq.is_null(row) || flags & (FLAG_NONE | FLAG_TOLERANCE) != 0;
+                source.is_null(row) || seq.is_null(row) || flags & (flag::NONE | flag::BEYOND | flag::GAP_WIDE) != 0;
             self.unmatched = self.unmatched.saturating_add(unmatched.into());
-            self.gaps = self.gaps.saturating_add((flags & FLAG_GAP != 0).into());
+            self.gaps = self.gaps.saturating_add((flags & flag::GAP_INSIDE != 0).into());
         }
     }
 }
@@ -304,16 +304,16 @@ mod tests {
         );
         assert_eq!(check(|rows| rows.provisional[0] = true), found("provisional", Verdict::Warn));
         assert_eq!(
-            check(|rows| rows.flag = vec![FLAG_TOLERANCE; 4]),
+            check(|rows| rows.flag = vec![flag::BEYOND; 4]),
             found("modality_coverage", Verdict::Warn)
         );
-        assert_eq!(check(|rows| rows.flag[0] = FLAG_GAP), found("gap_ratio", Verdict::Warn));
+        assert_eq!(check(|rows| rows.flag[0] = flag::GAP_INSIDE), found("gap_ratio", Verdict::Warn));
     }
 
     #[test]
     fn limits_of_the_fleet_decide() {
         let strict = GateLimits { unmatched_fail_percent: 40, ..GateLimits::default() };
-        let half = |rows: &mut Columns| rows.flag = vec![FLAG_NONE, FLAG_NONE, 0, 0];
+        let half = |rows: &mut Columns| rows.flag = vec![flag::NONE, flag::NONE, 0, 0];
         assert_eq!(check(strict, half), [("modality_coverage".to_owned(), Verdict::Fail)]);
         assert_eq!(check(GateLimits::default(), half), [], "half is not more than half");
     }

@@ -1,0 +1,45 @@
+//! What of a recipe's language is not done beside ingest, refused at the start with every reason.
+
+use headwater_align::recipe::{LatePolicy, Mistake, Recipe, RecipeError};
+
+/// Checks that a recipe can be aligned beside ingest, and made anew from a commit.
+///
+/// # Errors
+/// [`RecipeError`] with everything that cannot.
+pub fn check_beside(recipe: &Recipe) -> Result<(), RecipeError> {
+    let mut mistakes = Vec::new();
+    let mut refuse = |path: String, what: &str| {
+        let text = format!("{what} is not made by this build of the collector; take it out of this recipe");
+        mistakes.push(Mistake { path, text });
+    };
+    if recipe.watermark.late == LatePolicy::SideStream {
+        refuse("late.policy".to_owned(), "a table of late rows (side_stream)");
+    }
+    for (place, column) in recipe.columns.iter().enumerate() {
+        if !column.prepare.is_empty() {
+            refuse(format!("column[{place}].prepare"), "a preparation");
+        }
+    }
+    for place in 0..recipe.derived.len() {
+        refuse(format!("derive[{place}]"), "a derived column");
+    }
+    if recipe.episodes.is_some() {
+        refuse("episode".to_owned(), "an episode");
+    }
+    if mistakes.is_empty() { Ok(()) } else { Err(RecipeError(mistakes)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: &str = "headwater_recipe = 1\nname = 'r'\n[spine]\nstream = 'cam'\n[[column]]\nname = 'm'\nstream = 'imu'\nselect = ['x']\nmethod = 'linear'\nmax_gap = '1s'\n";
+
+    #[test]
+    fn what_cannot_be_made_is_named_at_the_start() {
+        assert!(check_beside(&Recipe::parse(PLAIN).unwrap()).is_ok());
+        let late = Recipe::parse(&format!("{PLAIN}[late]\npolicy = 'side_stream'\n")).unwrap();
+        let said = check_beside(&late).unwrap_err();
+        assert_eq!(said.0.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), ["late.policy"]);
+    }
+}
