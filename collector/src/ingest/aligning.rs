@@ -26,7 +26,7 @@ use headwater_align::gate::RuleSet;
 use headwater_align::recipe::Recipe;
 use headwater_core::id::DeviceId;
 use headwater_core::ports::Clock;
-use headwater_core::time::BootNanos;
+use headwater_core::time::{BootNanos, UtcNanos};
 use headwater_lake::{CommitId, CommitObject, CoverageEntry, Lake, LakeError, NameError};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -139,10 +139,7 @@ impl Aligning {
     /// True if rows wait or must be fetched, or are being judged.
     pub(super) fn has_work(&self) -> bool {
         self.slots.iter().any(|slot| {
-            slot.is_busy()
-                || !slot.parted.is_empty()
-                || slot.aligner.is_behind()
-                || slot.aligner.has_work()
+            slot.is_busy() || !slot.parted.is_empty() || slot.aligner.is_behind() || slot.aligner.has_work()
         })
     }
 

@@ -70,8 +70,7 @@ impl Candidate {
             false => Some(TableAppend { spec, batches: window.batches.clone() }),
         };
         // A row that is done again is none that is there twice.
-        let known: Vec<bool> =
-            window.rows.iter().map(|row| aligner.is_settled(&row.key, row.seq)).collect();
+        let known: Vec<bool> = window.rows.iter().map(|row| aligner.is_settled(&row.key, row.seq)).collect();
         let judged = judge(
             &rules.sets,
             &Asked {

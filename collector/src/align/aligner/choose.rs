@@ -85,7 +85,7 @@ impl Aligner {
                         continue;
                     };
                     let mut reach = Chosen::default();
-                    let complete = self.is_complete(source, key, rows, at, &mut reach);
+                    let complete = self.is_complete(key, rows, at, &mut reach);
                     let provisional = match self.ripe(complete, now, rows.since(at), &mut surplus) {
                         Ripe::Waits => continue,
                         Ripe::Idle if self.is_provisional(key, seq) || self.redo.contains(key, seq) => {
@@ -138,15 +138,8 @@ impl Aligner {
     }
 
     /// True if nothing can still change the row; what it reaches is noted either way.
-    fn is_complete(
-        &self,
-        source: usize,
-        key: &StreamKey,
-        rows: &Buffer,
-        at: usize,
-        reach: &mut Chosen,
-    ) -> bool {
-        let mut complete = self.is_spine_complete(source, key, rows, at);
+    fn is_complete(&self, key: &StreamKey, rows: &Buffer, at: usize, reach: &mut Chosen) -> bool {
+        let mut complete = self.is_spine_complete(key, rows, at);
         for (place, of) in self.sources.iter().enumerate().skip(self.spine_streams) {
             let Some(need) = &of.need else { continue };
             let (keys, known) = self.keys_of(place, Some(key));
@@ -164,7 +157,7 @@ impl Aligner {
 
     /// True if the spine itself says all of the row: whether it is an event, and whether another stream of a union has the
     /// same instant.
-    fn is_spine_complete(&self, source: usize, key: &StreamKey, rows: &Buffer, at: usize) -> bool {
+    fn is_spine_complete(&self, key: &StreamKey, rows: &Buffer, at: usize) -> bool {
         match &self.recipe.spine.source {
             SpineSource::Stream { .. } | SpineSource::Grid { .. } => true,
             SpineSource::Event { .. } => {

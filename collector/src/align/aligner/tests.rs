@@ -4,7 +4,7 @@
 use super::*;
 use crate::align::raw_rows::DeviceClocks;
 use crate::commit::kinds::Kinds;
-use crate::commit::raw::{RawRows, StoredBlobs};
+use crate::commit::raw::{RawRows, StoredBlobs, batch};
 use crate::resolve::Resolved;
 use arrow_cast::display::array_value_to_string;
 use headwater_core::batch::{Column, Rows, StreamRef};
@@ -88,15 +88,9 @@ fn raw(arrival: &Arrival, kinds: &Kinds) -> Option<RecordBatch> {
     let shift = if *domain == 0 { 0 } else { 1_000_000_000 };
     let ts = UtcNanos(i64::from(*boot) * 40_000 * US + event_ns + shift);
     let resolved = [Resolved { ts, err_ns: 200, grade: Grade::Estimated, conflict: false }];
-    let rows = RawRows {
-        key: &key(stream),
-        schema: &schema,
-        rows: &rows,
-        resolved: &resolved,
-        track: 1,
-        late: vec![false],
-    };
-    Some(rows.batch(&kinds.spec(&schema.kind).unwrap(), kinds, &StoredBlobs::new()).unwrap())
+    let rows = RawRows { key: &key(stream), rows: &rows, resolved: &resolved, track: 1, late: vec![false] };
+    let spec = kinds.spec(&schema.kind).unwrap();
+    Some(batch(&[rows], &schema, &spec, kinds, &StoredBlobs::new()).unwrap())
 }
 
 /// A column whose seqs follow its event times, with holes that gaps explain; nulls here and there; spine samples anywhere.

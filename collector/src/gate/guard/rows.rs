@@ -193,8 +193,9 @@ impl Column {
     fn add(&mut self, source: &dyn Array, flags: &Int32Array, seq: &Int64Array) {
         for row in 0..source.len() {
             let flags = if source.is_null(row) || flags.is_null(row) { flag::NONE } else { flags.value(row) };
-            let unmatched =
-                source.is_null(row) || seq.is_null(row) || flags & (flag::NONE | flag::BEYOND | flag::GAP_WIDE) != 0;
+            let unmatched = source.is_null(row)
+                || seq.is_null(row)
+                || flags & (flag::NONE | flag::BEYOND | flag::GAP_WIDE) != 0;
             self.unmatched = self.unmatched.saturating_add(unmatched.into());
             self.gaps = self.gaps.saturating_add((flags & flag::GAP_INSIDE != 0).into());
         }
