@@ -211,7 +211,8 @@ proptest! {
     fn each_row_is_there_once_whatever_the_order_the_copies_and_the_restarts(plan in plan()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let mut records = ten_seconds(&Gateway::new("pi-1", 7));
+            let gateway = Gateway::new("pi-1", 7);
+            let mut records = ten_seconds(&gateway);
             // Swaps put declarations behind rows, blobs before and after theirs, old before new.
             for (place, with) in plan.order.iter().enumerate() {
                 let (a, b) = ((place * 7) % records.len(), with.index(records.len()));
@@ -222,7 +223,10 @@ proptest! {
                 records.push(copy);
             }
             let share = records.len().div_ceil(plan.incarnations);
-            let log = MemoryLog { incarnations: records.chunks(share).map(<[Record]>::to_vec).collect() };
+            let mut log = MemoryLog { incarnations: records.chunks(share).map(<[Record]>::to_vec).collect() };
+            // A heartbeat before its declaration says nothing: the gateway says it again.
+            let again = [gateway.heartbeat(IMU, 1000, imu_at(1010)), gateway.heartbeat(CAMERA, 40, frame_at(41))];
+            log.incarnations.push(vec![gateway.batch(&again, imu_at(1010))]);
             // A life may end before the first clock row came: order is all that is known then, and enough to align.
             let any_grade = RECIPE.replace("select = [\"image\"", "min_grade = \"ordering_only\"\nselect = [\"image\"");
             let recipe = || Recipe::parse(&any_grade).unwrap();

@@ -113,7 +113,7 @@ fn column(batches: &[RecordBatch], name: &str) -> Vec<Option<f64>> {
 fn flags(batches: &[RecordBatch]) -> Vec<i32> {
     let flags = |batch: &RecordBatch| {
         let source =
-            batch.column_by_name("c_src").unwrap().as_struct().column_by_name("flag").unwrap().clone();
+            Arc::clone(batch.column_by_name("c_src").unwrap().as_struct().column_by_name("flag").unwrap());
         source.as_primitive::<Int32Type>().values().to_vec()
     };
     batches.iter().flat_map(flags).collect()

@@ -81,7 +81,7 @@ pub enum QueryError {
     },
     /// Aligned rows that could not be made anew.
     #[error(transparent)]
-    Rebuild(#[from] crate::ingest::RebuildError),
+    Rebuild(Box<crate::ingest::RebuildError>),
     /// Rows that come out otherwise than they are stored.
     #[error("some aligned rows are not what their raw rows give; the days that differ are named above")]
     NotReproduced,
@@ -329,6 +329,12 @@ pub enum QueryError {
     /// The runtime did not start.
     #[error("failed to start: {0}")]
     Start(String),
+}
+
+impl From<crate::ingest::RebuildError> for QueryError {
+    fn from(error: crate::ingest::RebuildError) -> Self {
+        Self::Rebuild(Box::new(error))
+    }
 }
 
 impl From<CommitError> for QueryError {
