@@ -78,7 +78,9 @@ impl Known<'_> {
         let low = self.below(seen, need.back_ns.max(0).saturating_add(seen.sigma));
         let nearest = self.nearest_below(seen, need);
         let low = nearest.map_or(low, |nearest| low.min(self.apart_below(nearest, seen)));
-        let first = self.samples.newest_below(low, false).unwrap_or(low);
+        // One of nulls is no candidate, and tells where what is missing ends.
+        let below = |takes_nulls| self.samples.newest_below(low, takes_nulls);
+        let first = below(false).or_else(|| below(true)).unwrap_or(low);
 
         let ahead = need.forward_ns.max(0).saturating_add(seen.apart).saturating_add(seen.sigma);
         let high = self.above(seen, ahead);

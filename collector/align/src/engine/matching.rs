@@ -4,10 +4,10 @@ use super::bracket::{Ask, At, Bracket, bracket};
 use super::cursor::NONE;
 use super::flag;
 use super::gaps::Gaps;
-use super::lines::Lines;
+use super::lines::{Lines, Relation};
 use super::metric::{Distance, Instant, LOOK_NS, distance};
 use super::spine::Left;
-use super::store::Store;
+use super::store::{Skipped, Store};
 use crate::recipe::{Between, Column, Fallback, Method, Mode, Tie};
 use headwater_core::time::Grade;
 
@@ -327,7 +327,37 @@ impl<'a> Row<'a> {
     /// [`flag::GAP_INSIDE`] if samples between the neighbours are recorded as missing.
     fn gap_inside(&self) -> i32 {
         let rows = (self.prev.map(|prev| prev.row), self.next.map(|next| next.row));
-        if gap_between(self.scene, rows.0, rows.1) { flag::GAP_INSIDE } else { 0 }
+        let upto = rows.0.and_then(|prev| self.skipped_after(prev));
+        if gap_between(self.scene, rows.0, rows.1, upto) { flag::GAP_INSIDE } else { 0 }
+    }
+
+    /// Seq of the first skipped sample beyond all that matters, in the installation of `prev`.
+    fn skipped_after(&self, prev: u32) -> Option<u64> {
+        let beyond_ns = match &self.scene.column.method {
+            Method::Next { tolerance_ns } | Method::Nearest { tolerance_ns } => *tolerance_ns,
+            Method::Linear(between) | Method::Slerp(between) | Method::Geodesic { between, .. } => {
+                between.max_gap_ns.max(between.extrapolate_ns)
+            }
+            Method::Previous { .. } | Method::Window { .. } | Method::List { .. } => 0,
+        };
+        let Scene { store, lines, .. } = self.scene;
+        let chain = lines.chain(store.stamps.line[prev as usize]);
+        let of_chain = store.skipped_lines().filter(|(line, _)| lines.chain(*line) == chain);
+        let first = |(line, skipped): (u32, &Skipped)| {
+            let after =
+                |same, time: i64| skipped.about(same, time.saturating_add(beyond_ns).saturating_add(1)).1;
+            let (mark, from_ns) = match lines.relation(self.at.line, line) {
+                Relation::Same => (after(true, self.at.event_ns), self.at.event_ns),
+                Relation::Before => (None, 0),
+                Relation::After if beyond_ns == 0 => (skipped.first(), self.at.ts_ns),
+                Relation::After | Relation::Utc => (after(false, self.at.ts_ns), self.at.ts_ns),
+            };
+            let (key, seq) = mark?;
+            Some((lines.get(line).map(|line| line.boot), key, seq, key.saturating_sub(from_ns)))
+        };
+        // What lies beyond is not waited for.
+        let found = of_chain.filter_map(first).min();
+        found.filter(|(.., dt_ns)| *dt_ns <= self.scene.ahead_ns).map(|(_, _, seq, _)| seq)
     }
 }
 
@@ -351,18 +381,27 @@ pub(super) fn used(scene: &Scene<'_>, at: Instant, rows: [u32; 2]) -> i32 {
     flags
 }
 
-/// True if seqs between two samples are recorded as missing. Without a later one in sight only the very next seq is
-/// asked for: what is missing after it may lie anywhere.
-pub(super) fn gap_between(scene: &Scene<'_>, prev: Option<u32>, next: Option<u32>) -> bool {
+/// True if seqs between two samples are recorded as missing; of those only below `upto`, a sample that was skipped. Without
+/// a later one in sight only the very next seq is asked for: what is missing after it may lie anywhere.
+pub(super) fn gap_between(
+    scene: &Scene<'_>,
+    prev: Option<u32>,
+    next: Option<u32>,
+    upto: Option<u64>,
+) -> bool {
     let Some(prev) = prev else { return false };
     let stamps = &scene.store.stamps;
     let (line, seq) = (stamps.line[prev as usize], stamps.seq[prev as usize]);
-    let from = seq.saturating_add(1);
     let same = |next: &u32| scene.lines.chain(stamps.line[*next as usize]) == scene.lines.chain(line);
-    let to = match next.filter(same) {
-        Some(next) => stamps.seq[next as usize],
-        None => from.saturating_add(1),
-    };
+    let next = next.filter(same).map(|next| stamps.seq[next as usize]);
+    let upto = upto.filter(|upto| *upto > seq);
+    missing_after(scene, line, seq, next.into_iter().chain(upto).min())
+}
+
+/// True if seqs after `seq` and before `next` are recorded as missing; without a next one, if the very next is.
+pub(super) fn missing_after(scene: &Scene<'_>, line: u32, seq: u64, next: Option<u64>) -> bool {
+    let from = seq.saturating_add(1);
+    let to = next.unwrap_or(from.saturating_add(1));
     let Some(line) = scene.lines.get(line).filter(|_| from < to) else { return false };
     scene.gaps.any(scene.place, line, from..to)
 }

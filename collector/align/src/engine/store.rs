@@ -26,6 +26,8 @@ pub(super) struct Store {
     /// Prepared fields, as many rows as stamps once settled.
     pub(super) fields: Vec<ArrayRef>,
     pending: Vec<Vec<ArrayRef>>,
+    /// Samples that were skipped, by line.
+    skipped: BTreeMap<u32, Skipped>,
     /// Newest event of each line.
     newest: BTreeMap<u32, i64>,
     pub(super) lanes: Vec<Lane>,
@@ -77,6 +79,7 @@ impl Store {
             stamps: Stamps::default(),
             fields: plan.held.iter().map(empty).collect(),
             pending: Vec::new(),
+            skipped: BTreeMap::new(),
             newest: BTreeMap::new(),
             lanes: Vec::new(),
             stale: true,
@@ -91,6 +94,8 @@ impl Store {
         lines: &Lines,
     ) -> Result<(), AlignError> {
         let Samples { mut stamps, values } = samples;
+        let offset_ns = self.offset_ns;
+        let shift = |time: i64| time.saturating_add(offset_ns);
         check_stamps(&self.name, &stamps, values.num_rows(), lines)?;
         if values.schema_ref().fields() != plan.input.fields() {
             return Err(AlignError::Schema { of: self.name.clone() });
@@ -107,6 +112,10 @@ impl Store {
             for field in &mut fields {
                 *field = arrow_select::filter::filter(field, &keep)?;
             }
+            for row in keep.iter().enumerate().filter(|(_, keep)| *keep == Some(false)).map(|(row, _)| row) {
+                let at = (shift(stamps.event_ns[row]), shift(stamps.ts_ns[row]), stamps.seq[row]);
+                self.skipped.entry(stamps.line[row]).or_default().push(at);
+            }
             stamps.keep(&keep);
         }
         if stamps.is_empty() {
@@ -115,10 +124,9 @@ impl Store {
         if self.stamps.len() + stamps.len() > ROWS_MAX {
             return Err(AlignError::TooMany { of: self.name.clone(), max: ROWS_MAX });
         }
-        if self.offset_ns != 0 {
-            let shift = |time: &mut i64| *time = time.saturating_add(self.offset_ns);
-            stamps.event_ns.iter_mut().for_each(shift);
-            stamps.ts_ns.iter_mut().for_each(shift);
+        if offset_ns != 0 {
+            stamps.event_ns.iter_mut().for_each(|time| *time = shift(*time));
+            stamps.ts_ns.iter_mut().for_each(|time| *time = shift(*time));
         }
         self.stamps.append(stamps);
         self.pending.push(fields);
@@ -160,6 +168,16 @@ impl Store {
         }
     }
 
+    /// What was skipped of a line.
+    pub(super) fn skipped(&self, line: u32) -> Option<&Skipped> {
+        self.skipped.get(&line)
+    }
+
+    /// Lines of which samples were skipped.
+    pub(super) fn skipped_lines(&self) -> impl Iterator<Item = (u32, &Skipped)> {
+        self.skipped.iter().map(|(line, skipped)| (*line, skipped))
+    }
+
     /// When a sample was.
     #[inline]
     pub(super) fn instant(&self, row: u32) -> Instant {
@@ -179,6 +197,9 @@ impl Store {
         let stamps = &self.stamps;
         let ts_ns = ts_ns.saturating_sub(behind_ns);
         let floor_of = |line: u32| event_ns.get(&line).map(|event| event.saturating_sub(behind_ns));
+        for (line, skipped) in &mut self.skipped {
+            skipped.let_go(ts_ns, floor_of(*line));
+        }
         let is_old = |row: usize, floor: Option<i64>| {
             let is_over = stamps.ts_ns[row] < ts_ns.saturating_sub(OVER_NS);
             stamps.ts_ns[row] < ts_ns && (is_over || floor.is_none_or(|floor| stamps.event_ns[row] < floor))
@@ -217,6 +238,61 @@ impl Store {
             self.fields = fields;
             self.stamps.keep(&keep);
             self.stale = true;
+        }
+    }
+}
+
+/// Samples of nulls only that are no candidates. That they are there tells where something is missing: between a match and
+/// what follows it, and not behind that.
+#[derive(Debug, Default)]
+pub(super) struct Skipped {
+    event: Vec<i64>,
+    ts: Vec<i64>,
+    seq: Vec<u64>,
+    ts_disordered: bool,
+}
+
+/// Key and seq of a sample that was skipped.
+pub(super) type Mark = (i64, u64);
+
+impl Skipped {
+    fn push(&mut self, (event_ns, ts_ns, seq): (i64, i64, u64)) {
+        self.ts_disordered |= self.ts.last().is_some_and(|last| ts_ns < *last);
+        self.event.push(event_ns);
+        self.ts.push(ts_ns);
+        self.seq.push(seq);
+    }
+
+    /// The last before a time and the first at or after it: of event if `same` line, else of UTC.
+    pub(super) fn about(&self, same: bool, time_ns: i64) -> (Option<Mark>, Option<Mark>) {
+        let keys = if same { &self.event } else { &self.ts };
+        let mark = |at: usize| Some((*keys.get(at)?, *self.seq.get(at)?));
+        if same || !self.ts_disordered {
+            let at = keys.partition_point(|key| *key < time_ns);
+            return (at.checked_sub(1).and_then(mark), mark(at));
+        }
+        let before = (0..keys.len()).filter(|at| keys[*at] < time_ns).max_by_key(|at| (keys[*at], *at));
+        let after = (0..keys.len()).filter(|at| keys[*at] >= time_ns).min_by_key(|at| (keys[*at], *at));
+        (before.and_then(mark), after.and_then(mark))
+    }
+
+    /// The first of all, by its UTC.
+    pub(super) fn first(&self) -> Option<Mark> {
+        Some((*self.ts.first()?, *self.seq.first()?))
+    }
+
+    /// Lets go of what lies below the floors, but for the last of it.
+    fn let_go(&mut self, ts_ns: i64, event_ns: Option<i64>) {
+        let is_old = |at: &usize| {
+            let is_over = self.ts[*at] < ts_ns.saturating_sub(OVER_NS);
+            self.ts[*at] < ts_ns && (is_over || event_ns.is_none_or(|floor| self.event[*at] < floor))
+        };
+        let old = (0..self.ts.len()).take_while(is_old).count().saturating_sub(1);
+        // Moving what stays is paid by what goes.
+        if old > 0 && old.saturating_mul(2) >= self.ts.len() {
+            self.event.drain(..old);
+            self.ts.drain(..old);
+            self.seq.drain(..old);
         }
     }
 }

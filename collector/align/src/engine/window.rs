@@ -3,9 +3,9 @@
 use super::cursor::{NONE, seek};
 use super::flag;
 use super::lines::Relation;
-use super::matching::{Found, Match, Scene, gap_between, used};
+use super::matching::{Found, Match, Scene, missing_after, used};
 use super::metric::{Distance, Instant, LOOK_NS, distance};
-use super::store::{Lane, View};
+use super::store::{Lane, Mark, View};
 use crate::recipe::{Fallback, Mode};
 use headwater_core::id::BootOrdinal;
 use std::ops::Range;
@@ -151,7 +151,7 @@ fn one(
         }
     };
     let mut found = judged(scene, bounds, at, held, edge_n);
-    if has_gap(scene, at, &parts) {
+    if has_gap(scene, bounds, at, &parts) {
         found.flag |= flag::GAP_INSIDE;
     }
     if found.lo == NONE && matches!(scene.column.fallback, Fallback::Const(_)) {
@@ -274,10 +274,10 @@ fn rank(scene: &Scene<'_>, line: u32) -> (Option<u32>, Option<BootOrdinal>) {
 
 /// True if samples in the window, or between it and its neighbours, are recorded as missing: on lines with samples in it,
 /// and the row's own; without any on the one that was heard last.
-fn has_gap(scene: &Scene<'_>, at: Instant, parts: &[Part<'_>]) -> bool {
+fn has_gap(scene: &Scene<'_>, bounds: Bounds, at: Instant, parts: &[Part<'_>]) -> bool {
     let concerned = |part: &&Part<'_>| (part.same && part.places.start > 0) || !part.places.is_empty();
     if parts.iter().any(|part| concerned(&part)) {
-        return parts.iter().filter(concerned).any(|part| has_gap_on(scene, at, part));
+        return parts.iter().filter(concerned).any(|part| has_gap_on(scene, bounds, at, part));
     }
     let before = |part: &&Part<'_>| {
         let row = part.view.row(part.places.start.checked_sub(1)?);
@@ -285,16 +285,37 @@ fn has_gap(scene: &Scene<'_>, at: Instant, parts: &[Part<'_>]) -> bool {
     };
     let newest = parts.iter().filter(|part| before(part).is_some());
     let newest = newest.max_by_key(|part| (before(part), rank(scene, part.line)));
-    newest.is_some_and(|part| has_gap_on(scene, at, part))
+    newest.is_some_and(|part| has_gap_on(scene, bounds, at, part))
 }
 
-fn has_gap_on(scene: &Scene<'_>, at: Instant, part: &Part<'_>) -> bool {
+/// Skipped samples bound what is looked at as others do: what is missing beyond them lies beyond the window.
+fn has_gap_on(scene: &Scene<'_>, bounds: Bounds, at: Instant, part: &Part<'_>) -> bool {
     let Range { start, end } = part.places.clone();
-    let row = |place: usize| (place < part.view.keys.len()).then(|| part.view.row(place));
-    let seen = |row: &u32| distance(at, scene.store.instant(*row)).dt_ns <= scene.ahead_ns;
-    let first = start.checked_sub(1).map_or_else(|| (start < end).then(|| part.view.row(start)), row);
-    let after = row(end).filter(seen);
-    let last = after.or_else(|| end.checked_sub(1).and_then(row));
-    let (Some(first), Some(last)) = (first, last) else { return false };
-    gap_between(scene, Some(first), Some(last)) || (after.is_none() && gap_between(scene, Some(last), None))
+    let mark = |place: usize| {
+        let row = (place < part.view.keys.len()).then(|| part.view.row(place))?;
+        Some((part.view.keys[place], scene.store.stamps.seq[row as usize]))
+    };
+    let t = if part.same { at.event_ns } else { at.ts_ns };
+    let skipped = scene.store.skipped(part.line);
+    let about = |bound_ns: i64| {
+        skipped.map_or((None, None), |skipped| skipped.about(part.same, t.saturating_add(bound_ns)))
+    };
+    let ((low, inner), (inside, high)) = (about(bounds.from_ns), about(bounds.to_ns));
+    let seen = |(key, _): &Mark| key.saturating_sub(t) <= scene.ahead_ns;
+    let before = latest(start.checked_sub(1).and_then(mark), low);
+    let held = if start < end { mark(start) } else { None };
+    let first = before.or_else(|| earliest(held, inner.filter(|_| held.is_some())));
+    let after = earliest(mark(end), high).filter(seen);
+    let last = after.or_else(|| latest(end.checked_sub(1).and_then(mark), inside));
+    let (Some((_, first)), Some((_, last))) = (first, last) else { return false };
+    missing_after(scene, part.line, first, Some(last))
+        || (after.is_none() && missing_after(scene, part.line, last, None))
+}
+
+fn latest(one: Option<Mark>, other: Option<Mark>) -> Option<Mark> {
+    one.into_iter().chain(other).max()
+}
+
+fn earliest(one: Option<Mark>, other: Option<Mark>) -> Option<Mark> {
+    one.into_iter().chain(other).min()
 }

@@ -160,6 +160,8 @@ struct View<'a> {
     at: &'a At,
     /// Candidates, shifted, in the order fed.
     samples: Vec<Sample>,
+    /// What is no candidate for want of a value.
+    skipped: Vec<Sample>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -190,8 +192,9 @@ impl<'a> View<'a> {
             ts: sample.ts + column.offset_ns,
             ..sample.clone()
         };
-        let samples = world.columns[place].iter().filter(some).map(shifted).collect();
-        Self { world, column, place, at, samples }
+        let (samples, skipped): (Vec<&Sample>, Vec<&Sample>) = world.columns[place].iter().partition(some);
+        let shift = |samples: Vec<&Sample>| samples.into_iter().map(shifted).collect();
+        Self { world, column, place, at, samples: shift(samples), skipped: shift(skipped) }
     }
 
     fn is_certain(&self) -> bool {
@@ -328,7 +331,7 @@ impl<'a> View<'a> {
             }
             _ => unreachable!(),
         };
-        if self.gap(prev, next) {
+        if self.gap(prev, next, self.skipped_beyond(prev, on)) {
             flags |= flag::GAP_INSIDE;
         }
         let matched = found.is_some();
@@ -475,17 +478,49 @@ impl<'a> View<'a> {
         (if cross { flag::CROSS_BOOT } else { 0 }) | (if low { flag::LOW_GRADE } else { 0 })
     }
 
-    fn gap(&self, prev: Option<usize>, next: Option<usize>) -> bool {
-        let Some(p) = prev else { return false };
-        let line = &self.world.lines[self.samples[p].line];
-        let seq = self.samples[p].seq;
-        let to = match next {
-            Some(n) if self.chain(self.samples[n].line) == self.chain(self.samples[p].line) => {
-                self.samples[n].seq
+    /// The first skipped sample of the installation of `prev` behind all that a row may be made of.
+    fn skipped_beyond(&self, prev: Option<usize>, on: i64) -> Option<u64> {
+        let beyond = match &self.column.method {
+            Method::Previous { .. } | Method::Window { .. } | Method::List { .. } => 0,
+            Method::Next { tolerance_ns } | Method::Nearest { tolerance_ns } => *tolerance_ns,
+            Method::Linear(b) | Method::Slerp(b) | Method::Geodesic { between: b, .. } => {
+                b.max_gap_ns.max(b.extrapolate_ns)
             }
-            _ => seq + 2,
         };
-        (seq + 1..to).any(|seq| self.world.missing.any(self.place, line, seq..seq + 1))
+        let chain = self.chain(self.samples[prev?].line);
+        let mut found = Vec::new();
+        for sample in self.skipped.iter().filter(|sample| self.chain(sample.line) == chain) {
+            let boot = self.world.lines[sample.line].boot.0;
+            let own = self.at.line.filter(|line| self.chain(*line) == chain);
+            let later = own.is_some_and(|line| boot > self.world.lines[line].boot.0);
+            let (is_after, key) = match own {
+                Some(line) if line == sample.line => (sample.event > self.at.event + beyond, sample.event),
+                Some(_) if later && beyond == 0 => (true, sample.event),
+                Some(_) => (later && sample.ts > self.at.ts + beyond, sample.ts),
+                None => (sample.ts > self.at.ts + beyond, sample.ts),
+            };
+            let dt =
+                if self.at.line == Some(sample.line) { key - self.at.event } else { sample.ts - self.at.ts };
+            if is_after {
+                found.push((boot, key, sample.seq, dt));
+            }
+        }
+        found.into_iter().min().filter(|(.., dt)| *dt <= on + LOOK_NS).map(|(_, _, seq, _)| seq)
+    }
+
+    fn gap(&self, prev: Option<usize>, next: Option<usize>, skipped: Option<u64>) -> bool {
+        let Some(p) = prev else { return false };
+        let seq = self.samples[p].seq;
+        let next = next.filter(|n| self.chain(self.samples[*n].line) == self.chain(self.samples[p].line));
+        let next = next.map(|n| self.samples[n].seq).into_iter();
+        let to = next.chain(skipped.filter(|skipped| *skipped > seq)).min();
+        self.missing(self.samples[p].line, seq, to)
+    }
+
+    /// Whether seqs between two are missing, or of one alone the very next.
+    fn missing(&self, line: usize, seq: u64, to: Option<u64>) -> bool {
+        let line = &self.world.lines[line];
+        (seq + 1..to.unwrap_or(seq + 2)).any(|seq| self.world.missing.any(self.place, line, seq..seq + 1))
     }
 
     fn source(&self, cells: &mut Cells, found: Option<Found>, flags: i32) {
@@ -836,12 +871,20 @@ impl View<'_> {
                 .count();
             let out_high = above.iter().take_while(|s| dt(s) - sigma(s) < to && dt(s) <= ahead).count();
             edges += (low + high + out_low + out_high) as i64;
-            let first = below.last().or(held.first()).copied();
-            let after = above.first().copied().filter(|s| dt(s) <= ahead);
-            let last = after.or(held.last().copied()).or(below.last().copied());
-            if let (Some(first), Some(last)) = (first, last) {
-                let has_gap =
-                    self.gap(Some(first), Some(last)) || (after.is_none() && self.gap(Some(last), None));
+            // Skipped ones say what is there, as others do.
+            let mut all: Vec<(i64, u64)> = lane.iter().map(|s| (dt(s), self.samples[*s].seq)).collect();
+            let of_line = self.skipped.iter().filter(|s| s.line == line);
+            let key = |s: &Sample| if same { s.event - self.at.event } else { s.ts - self.at.ts };
+            all.extend(of_line.map(|s| (key(s), s.seq)));
+            all.sort_unstable();
+            let first = all.iter().rfind(|(dt, _)| *dt < from);
+            let first = first.or_else(|| all.iter().find(|(dt, _)| *dt >= from && *dt < to)).copied();
+            let after = all.iter().find(|(dt, _)| *dt >= to && *dt <= ahead).copied();
+            let last = after.or_else(|| all.iter().rfind(|(dt, _)| *dt < to).copied());
+            let heard = !below.is_empty() || !held.is_empty();
+            if let (true, Some((_, first)), Some((_, last))) = (heard, first, last) {
+                let has_gap = self.missing(line, first, Some(last))
+                    || (after.is_none() && self.missing(line, last, None));
                 let concerned = same || !held.is_empty();
                 let rank = below.last().map(|s| (self.samples[*s].ts, self.world.lines[line].clone()));
                 said.push((concerned, rank, has_gap));
