@@ -1,19 +1,21 @@
 //! What recipes have finished, as the aligner stores it: compared when two branches aligned, cut when a commit is undone.
 //!
-//! The stored form is the aligner's (version 1: finished rows by stream, as intervals of seqs). A form not known here is
+//! The stored form is the aligner's (finished rows by stream, as intervals of seqs; from version 2 on those written
+//! provisionally beside them). A form not known here is
 //! never guessed at: then two coverages cannot be compared, and the verb says so.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-use super::keys::Keys;
+use super::keys::{Keys, Whose};
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::sha256_hex;
 use crate::repo::CoverageEntry;
 
-/// The version of the stored form that this build knows.
-const VERSION: u32 = 1;
+/// Version of the stored form as it is written; 1, without provisional rows, is read too.
+const VERSION: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,7 +31,10 @@ struct StoredStream {
     device: String,
     epoch: String,
     stream: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     done: Vec<[u64; 2]>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    provisional: Vec<[u64; 2]>,
 }
 
 /// Finished rows of a recipe.
@@ -37,6 +42,8 @@ struct StoredStream {
 pub(super) struct Finished {
     recipe_id: String,
     rows: Keys,
+    /// Written, and not finished.
+    provisional: Keys,
 }
 
 impl Finished {
@@ -52,29 +59,35 @@ impl Finished {
 
     fn from_bytes(bytes: &[u8]) -> Option<Finished> {
         let stored: Stored =
-            serde_json::from_slice(bytes).ok().filter(|stored: &Stored| stored.v == VERSION)?;
-        let mut rows = Keys::default();
+            serde_json::from_slice(bytes).ok().filter(|stored: &Stored| (1..=VERSION).contains(&stored.v))?;
+        let (mut rows, mut provisional) = (Keys::default(), Keys::default());
         for stream in stored.streams {
             let whose = [stream.device, stream.epoch, stream.stream];
-            for [start, end] in stream.done {
-                rows.insert(&whose, start..end);
-            }
+            stream.done.into_iter().for_each(|[start, end]| rows.insert(&whose, start..end));
+            stream.provisional.into_iter().for_each(|[start, end]| provisional.insert(&whose, start..end));
         }
-        Some(Finished { recipe_id: stored.recipe_id, rows })
+        Some(Finished { recipe_id: stored.recipe_id, rows, provisional })
     }
 
-    /// True if the same recipe finished here all that it finished there.
+    /// True if the same recipe finished here all that it finished there, and has the rows that are provisional there.
     pub(super) fn holds_all_of(&self, other: &Finished) -> bool {
-        self.recipe_id == other.recipe_id && other.rows.without(&self.rows).is_empty()
+        self.recipe_id == other.recipe_id
+            && other.rows.without(&self.rows).is_empty()
+            && other.provisional.without(&self.rows).without(&self.provisional).is_empty()
     }
 
     /// The same without what was finished between `before` and `after`.
     pub(super) fn without_step(&self, before: Option<&Finished>, after: &Finished) -> Finished {
-        let step = match before {
-            Some(before) => after.rows.without(&before.rows),
-            None => after.rows.clone(),
+        let step = |of: fn(&Finished) -> &Keys| match before {
+            Some(before) => of(after).without(of(before)),
+            None => of(after).clone(),
         };
-        Finished { recipe_id: self.recipe_id.clone(), rows: self.rows.without(&step) }
+        let (done, provisional) = (step(|one| &one.rows), step(|one| &one.provisional));
+        Finished {
+            recipe_id: self.recipe_id.clone(),
+            rows: self.rows.without(&done),
+            provisional: self.provisional.without(&provisional),
+        }
     }
 
     /// Stores it and gives the entry that names it.
@@ -86,21 +99,19 @@ impl Finished {
     }
 
     fn to_bytes(&self) -> Result<Vec<u8>, LakeError> {
-        let mut streams: Vec<StoredStream> = Vec::new();
-        for ([device, epoch, stream], run) in self.rows.runs() {
-            let same = |last: &&mut StoredStream| {
-                (&last.device, &last.epoch, &last.stream) == (device, epoch, stream)
-            };
-            match streams.last_mut().filter(same) {
-                Some(last) => last.done.push([run.start, run.end]),
-                None => streams.push(StoredStream {
-                    device: device.clone(),
-                    epoch: epoch.clone(),
-                    stream: stream.clone(),
-                    done: vec![[run.start, run.end]],
-                }),
+        let mut streams: BTreeMap<&Whose, StoredStream> = BTreeMap::new();
+        let kinds = [(&self.rows, false), (&self.provisional, true)];
+        for (rows, provisional) in kinds {
+            for (whose, run) in rows.runs() {
+                let [device, epoch, stream] = whose.clone();
+                let blank =
+                    || StoredStream { device, epoch, stream, done: Vec::new(), provisional: Vec::new() };
+                let of = streams.entry(whose).or_insert_with(blank);
+                let runs = if provisional { &mut of.provisional } else { &mut of.done };
+                runs.push([run.start, run.end]);
             }
         }
+        let streams = streams.into_values().collect();
         let stored = Stored { v: VERSION, recipe_id: self.recipe_id.clone(), streams };
         serde_json::to_vec(&stored).map_err(|e| LakeError::corrupt("coverage", e))
     }
@@ -111,7 +122,7 @@ mod tests {
     use super::*;
 
     const STORED: &str =
-        r#"{"v":1,"recipe_id":"r","streams":[{"device":"a","epoch":"e","stream":"s","done":[[0,5],[7,9]]}]}"#;
+        r#"{"v":2,"recipe_id":"r","streams":[{"device":"a","epoch":"e","stream":"s","done":[[0,5],[7,9]]}]}"#;
 
     #[test]
     fn finished_rows_are_compared_and_cut() {
@@ -123,12 +134,26 @@ mod tests {
         assert!(all.without_step(None, &all).rows.is_empty());
         let other = Finished::from_bytes(STORED.replace("\"r\"", "\"q\"").as_bytes()).unwrap();
         assert!(!all.holds_all_of(&other), "another recipe finished other rows");
+        let old = Finished::from_bytes(STORED.replace("\"v\":2", "\"v\":1").as_bytes()).unwrap();
+        assert_eq!(old, all, "the form before provisional rows");
+    }
+
+    #[test]
+    fn provisional_rows_are_held_by_who_has_them_or_finished_them() {
+        let with = |rows: &str| STORED.replace("[7,9]]", &format!("[7,9]],\"provisional\":[{rows}]"));
+        let read = |text: &str| Finished::from_bytes(text.as_bytes()).unwrap();
+        let (waiting, all) = (read(&with("[9,11]")), read(STORED));
+        assert_eq!(waiting.to_bytes().unwrap(), with("[9,11]").as_bytes());
+        assert!(waiting.holds_all_of(&all) && !all.holds_all_of(&waiting));
+        let finished = read(&STORED.replace("[7,9]", "[7,11]"));
+        assert!(finished.holds_all_of(&waiting) && !waiting.holds_all_of(&finished));
+        assert_eq!(waiting.without_step(Some(&all), &waiting), all);
     }
 
     #[test]
     fn a_form_that_is_not_known_is_not_guessed_at() {
         for odd in
-            ["{}", &STORED.replace("\"v\":1", "\"v\":2"), &STORED.replace("\"v\":1", "\"v\":1,\"w\":0")]
+            ["{}", &STORED.replace("\"v\":2", "\"v\":3"), &STORED.replace("\"v\":2", "\"v\":2,\"w\":0")]
         {
             assert_eq!(Finished::from_bytes(odd.as_bytes()), None, "{odd}");
         }

@@ -161,7 +161,8 @@ impl Appends {
                     operation: Operation::Overwrite,
                 },
             };
-            rows += change.added.iter().map(|file| file.record_count()).sum::<u64>();
+            // What stays of files whose other rows went is not new.
+            rows += encoded.files.iter().map(|file| file.data_file.record_count()).sum::<u64>();
             bytes += change.added.iter().map(|file| file.file_size_in_bytes()).sum::<u64>();
             let drafted = append.draft(lake, base)?;
             let snapshot_id = encoded.snapshot_id;
