@@ -6,8 +6,9 @@ use crate::recipe::{Entity, Method, Mistake, Mode, Recipe, SpineSource};
 pub(super) fn refusals(recipe: &Recipe) -> Vec<Mistake> {
     let mut found = Vec::new();
     let mut refuse = |path: String, why: &str| {
-        let text =
-            format!("cannot be said in SQL: {why}; align it with `headwater backfill`, or take it out");
+        let text = format!(
+            "cannot be said in SQL: {why}; leave it to the collector, which aligns beside ingest, or take it out"
+        );
         found.push(Mistake { path, text });
     };
     if let SpineSource::Union { .. } = recipe.spine.source {
