@@ -1,4 +1,4 @@
-"""Reads a lake whose table grew (collector/tests/evolution.rs wrote it) with pyiceberg, DuckDB and polars: old rows are
+"""Reads a lake whose table grew (collector/tests/it/evolution.rs wrote it) with pyiceberg, DuckDB and polars: old rows are
 null or promoted, converted values are in the table's unit, and every older commit still reads as it was."""
 
 import argparse

@@ -1,6 +1,7 @@
 //! Writes a small lake for readers in other languages to be tried on: `cargo run --example make_lake -- <folder> [commits] [rows of each]`.
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/it/common.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
 mod common;
 
 use common::{NOON_US, both};
