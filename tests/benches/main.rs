@@ -4,6 +4,7 @@
 //! `{"measure","case":{…},"metric","value","unit","beside":{name:value,…}}`.
 
 mod align;
+mod cpu;
 mod delivery;
 mod figure;
 mod first_light;

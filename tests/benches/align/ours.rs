@@ -3,6 +3,7 @@
 //! Prints one line of JSON: CPU seconds of matching, gathering and writing (reading is not counted, as for the others),
 //! peak memory of the process, rows, and counts and sums that must be those of every engine.
 
+use crate::cpu::cpu_time;
 use anyhow::{Context, Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type};
@@ -452,12 +453,6 @@ impl Tally {
             self.sums[place] += array.iter().flatten().sum::<f64>();
         }
     }
-}
-
-/// CPU time of this process, all threads.
-fn cpu_time() -> Result<Duration> {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Ok(Duration::new(now.tv_sec.try_into()?, now.tv_nsec.try_into()?))
 }
 
 fn peak_mb() -> Result<f64> {

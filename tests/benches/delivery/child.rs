@@ -2,7 +2,7 @@
 //! notes when it said what. Each says what it did as a line of JSON.
 
 use super::client::Door;
-use crate::spool::meter::cpu_s;
+use crate::cpu::cpu_time;
 use anyhow::{Context, Result, bail};
 use headwater_tests::ticks::{Pace, now, unix_nanos};
 use rumqttc::v5::mqttbytes::QoS;
@@ -90,7 +90,7 @@ async fn publish(door: &Door, topic: &str, messages: u64, bytes: usize) -> Resul
     options.set_outgoing_inflight_upper_limit(INFLIGHT);
     let (client, mut events) = AsyncClient::new(options, INFLIGHT.into());
     while !matches!(events.poll().await?, Event::Incoming(Incoming::ConnAck(_))) {}
-    let (first_ns, cpu) = (unix_nanos(), cpu_s()?);
+    let (first_ns, cpu) = (unix_nanos(), cpu_time()?);
     let mut state = 1_u64;
     let payload: bytes::Bytes = (0..bytes)
         .map(|_| {
@@ -118,7 +118,7 @@ async fn publish(door: &Door, topic: &str, messages: u64, bytes: usize) -> Resul
         anyhow::Ok(())
     };
     tokio::try_join!(send, poll)?;
-    Ok(Told { first_ns, last_ns: unix_nanos(), cpu_s: cpu_s()? - cpu })
+    Ok(Told { first_ns, last_ns: unix_nanos(), cpu_s: (cpu_time()? - cpu).as_secs_f64() })
 }
 
 async fn subscribe(door: &Door, topic: &str, messages: u64) -> Result<Told> {
@@ -126,7 +126,7 @@ async fn subscribe(door: &Door, topic: &str, messages: u64) -> Result<Told> {
     client.subscribe(topic, QoS::AtLeastOnce).await?;
     while !matches!(events.poll().await?, Event::Incoming(Incoming::SubAck(_))) {}
     say(&"listening")?;
-    let (mut first_ns, mut count, cpu) = (None, 0, cpu_s()?);
+    let (mut first_ns, mut count, cpu) = (None, 0, cpu_time()?);
     while count < messages {
         let event = match first_ns {
             None => events.poll().await?,
@@ -140,7 +140,11 @@ async fn subscribe(door: &Door, topic: &str, messages: u64) -> Result<Told> {
             count += 1;
         }
     }
-    Ok(Told { first_ns: first_ns.unwrap_or_default(), last_ns: unix_nanos(), cpu_s: cpu_s()? - cpu })
+    Ok(Told {
+        first_ns: first_ns.unwrap_or_default(),
+        last_ns: unix_nanos(),
+        cpu_s: (cpu_time()? - cpu).as_secs_f64(),
+    })
 }
 
 fn live(noted: &Path) -> Result<()> {

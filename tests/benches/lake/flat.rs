@@ -3,6 +3,7 @@
 
 use super::bed::{self, CADENCE_LOCAL_S, CADENCE_REMOTE_S, mean, quantile, request};
 use super::{Bench, NAME, verdict};
+use crate::cpu::cpu_time;
 use anyhow::{Context, Result};
 use headwater_lake::{Lake, LakeWriter, RefName};
 use headwater_tests::lakes::{Counted, Meter};
@@ -29,9 +30,17 @@ struct Window {
     /// The first of them, from 1.
     from: u64,
     ms: Vec<f64>,
+    /// Processor time of all threads, which says the same on a busy machine.
+    cpu_ms: Vec<f64>,
     rounds: Vec<f64>,
     /// Bytes a commit that are not rows.
     metadata_bytes: f64,
+}
+
+impl Window {
+    fn at(from: u64) -> Self {
+        Self { from, ms: Vec::new(), cpu_ms: Vec::new(), rounds: Vec::new(), metadata_bytes: 0.0 }
+    }
 }
 
 /// Local disk with 2 and 20 tables, then a distant store. Gives the long local history for whoever needs one.
@@ -95,7 +104,7 @@ fn history(
             bench.bar.set_message(format!("commit {n} of {commits}, {tables} tables, {store}"));
         }
         if open.next_if_eq(&n).is_some() {
-            windows.push(Window { from: n, ms: Vec::new(), rounds: Vec::new(), metadata_bytes: 0.0 });
+            windows.push(Window::at(n));
         }
         let window = windows.last_mut().filter(|window| n < window.from + width);
         if let Some(meter) = meter {
@@ -103,12 +112,13 @@ fn history(
             meter.take();
         }
         let request = request(&bench.recording, tables, n)?;
-        let began = now();
+        let (began, spent) = (now(), cpu_time()?);
         bench.runtime.block_on(writer.commit(request))?;
-        let ms = began.elapsed().as_secs_f64() * 1e3;
+        let (ms, cpu_ms) = (began.elapsed().as_secs_f64() * 1e3, (cpu_time()? - spent).as_secs_f64() * 1e3);
         let counted = meter.map_or_else(Counted::default, |meter| meter.take());
         if let Some(window) = window {
             window.ms.push(ms);
+            window.cpu_ms.push(cpu_ms);
             window.rounds.push(counted.rounds as f64);
             window.metadata_bytes += counted.metadata_bytes() as f64 / width as f64;
         }
@@ -120,7 +130,8 @@ fn report(bench: &mut Bench<'_>, store: &str, tables: usize, windows: &[Window])
     let case = |from: u64| json!({"store": store, "tables": tables, "commit": from});
     for window in windows {
         let ms = mean(&window.ms);
-        let beside = json!({"p50": quantile(&window.ms, 0.5), "p99": quantile(&window.ms, 0.99), "commits_per_s": 1e3 / ms});
+        let beside = json!({"p50": quantile(&window.ms, 0.5), "p99": quantile(&window.ms, 0.99), "commits_per_s": 1e3 / ms,
+            "cpu_ms": mean(&window.cpu_ms)});
         bench.sheet.add(NAME, case(window.from), "a commit", ms, "ms", beside);
         if window.metadata_bytes > 0.0 {
             let beside = json!({"objects_are": "manifests, lists, metadata, commit, ref entry"});
@@ -138,7 +149,8 @@ fn report(bench: &mut Bench<'_>, store: &str, tables: usize, windows: &[Window])
     let ratio = mean(&last.ms) / mean(&first.ms);
     let early = windows.iter().find(|window| window.from == 100).unwrap_or(first);
     let beside = json!({"bar": FLAT_MAX, "verdict": verdict(ratio <= FLAT_MAX),
-        "against_commit_100": mean(&last.ms) / mean(&early.ms), "p50": quantile(&last.ms, 0.5) / quantile(&first.ms, 0.5)});
+        "against_commit_100": mean(&last.ms) / mean(&early.ms), "p50": quantile(&last.ms, 0.5) / quantile(&first.ms, 0.5),
+        "cpu": mean(&last.cpu_ms) / mean(&first.cpu_ms)});
     bench.sheet.add(NAME, case(last.from), "cost late over cost early", ratio, "x", beside);
     year(bench, case(last.from), windows);
 }

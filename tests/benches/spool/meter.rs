@@ -1,6 +1,7 @@
 //! What the kernel says a process used: CPU, bytes written, memory, room on disk.
 
 use super::task::Spent;
+use crate::cpu::cpu_time;
 use anyhow::{Context, Result};
 use headwater_tests::ticks::now;
 use std::fs;
@@ -9,8 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Clock ticks per second in `/proc/self/stat`: 100 on every Linux, whatever the kernel's own rate.
-const TICKS_PER_S: f64 = 100.0;
 /// How long the idle device is watched before a stretch of work.
 const IDLE_MS: u64 = 500;
 /// Sectors in `stat` of a block device are of this size whatever the device's own.
@@ -23,7 +22,7 @@ pub(crate) struct Meter {
     device: Option<PathBuf>,
     background: Option<u64>,
     start: Instant,
-    cpu_s: f64,
+    cpu: Duration,
     io: u64,
     taken: Option<Taken>,
 }
@@ -52,7 +51,7 @@ impl Meter {
         Ok(Self {
             dir: dir.to_owned(),
             background,
-            cpu_s: cpu_s()?,
+            cpu: cpu_time()?,
             io: io_bytes()?,
             taken,
             device,
@@ -62,7 +61,7 @@ impl Meter {
 
     /// Wall and CPU time end here; bytes are counted once all is written back.
     pub(crate) fn stop(self, payload_bytes: u64, commits: u64) -> Result<Spent> {
-        let (wall_s, cpu_s) = (self.start.elapsed().as_secs_f64(), cpu_s()? - self.cpu_s);
+        let (wall_s, cpu_s) = (self.start.elapsed().as_secs_f64(), (cpu_time()? - self.cpu).as_secs_f64());
         write_back(&self.dir);
         let after = self.device.as_deref().and_then(taken);
         let both = self.taken.zip(after);
@@ -86,20 +85,6 @@ fn write_back(dir: &Path) {
     if !asked.is_ok_and(|status| status.success()) {
         std::thread::sleep(Duration::from_millis(IDLE_MS));
     }
-}
-
-/// User and system time of all threads so far.
-pub(crate) fn cpu_s() -> Result<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").context("no /proc/self/stat here")?;
-    parse_cpu(&stat).context("/proc/self/stat is not understood")
-}
-
-fn parse_cpu(stat: &str) -> Option<f64> {
-    // The name in parentheses may hold anything, so what counts follows the last one.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace().skip(11);
-    let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
-    Some(ticks as f64 / TICKS_PER_S)
 }
 
 /// Bytes this process caused to be written to a device.
@@ -155,8 +140,6 @@ mod tests {
 
     #[test]
     fn kernel_files_are_understood() {
-        let stat = "42 (a) b) (c) S 1 42 42 0 -1 4194560 99 0 0 0 150 50 0 0 20 0 4 0 100 1 1";
-        assert_eq!(parse_cpu(stat), Some(2.0));
         assert_eq!(number_of("VmRSS:\t 9 kB\nVmHWM:\t  123 kB\n", "VmHWM:"), Some(123));
         assert_eq!(number_of("rchar: 1\nwrite_bytes: 77\n", "write_bytes:"), Some(77));
         let device = "  100 0 200 5   300 0   400 9 0 7 14 0 0 0 0 21 3";
@@ -170,7 +153,6 @@ mod tests {
     fn this_process_has_figures() {
         let (peak, anon) = memory_bytes().unwrap();
         assert!(peak > 0 && anon > 0);
-        assert!(cpu_s().unwrap() >= 0.0);
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("sub")).unwrap();
         std::fs::write(dir.path().join("sub/file"), [7; 10_000]).unwrap();
