@@ -200,10 +200,12 @@ impl Held {
         let lake = Lake::open(location).await?;
         let commit = lake.resolve("main").await?;
         let published = truth::rows_of(&lake, &commit, table, BAD.device).await?;
-        let (own, others): (Vec<Refusal>, Vec<Refusal>) = verdicts(&lake, &commit)
-            .await?
-            .into_iter()
-            .partition(|refusal| refusal.fails.iter().all(|device| device == BAD.device));
+        let all = verdicts(&lake, &commit).await?;
+        let is_own = |refusal: &&Refusal| refusal.fails.iter().map(String::as_str).eq([BAD.device]);
+        let branches: BTreeSet<String> =
+            all.iter().filter(is_own).map(|refusal| refusal.branch.clone()).collect();
+        let (own, others): (Vec<Refusal>, Vec<Refusal>) =
+            all.into_iter().partition(|refusal| branches.contains(&refusal.branch));
         let candidates: BTreeMap<&str, u64> =
             own.iter().map(|refusal| (refusal.branch.as_str(), refusal.rows)).collect();
         let mut rules = BTreeMap::new();
