@@ -82,6 +82,8 @@ impl Tally {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Alignment {
     rows: u64,
+    /// Written before all their samples were known to be there.
+    provisional: u64,
     /// Each with its unit, in the order of the recipe.
     tallies: Vec<(String, &'static str, Tally)>,
 }
@@ -101,7 +103,9 @@ impl Alignment {
             return Ok(Self::default());
         };
         let frames = Frames::read(&table, &sensed)?;
-        let mut found = Self { rows: table.rows(), tallies: Vec::new() };
+        let provisional =
+            table.integers("provisional")?.iter().filter(|provisional| **provisional == Some(1)).count();
+        let mut found = Self { rows: table.rows(), provisional: provisional as u64, tallies: Vec::new() };
         found.tallies.push(("row".to_owned(), "ms", frames.times(&table)?));
         for group in &shape.groups {
             let name = group.column.name.to_string();
@@ -114,7 +118,7 @@ impl Alignment {
                     if let Some(counts) = counts {
                         let counts = table.integers(&counts.column)?;
                         let tally = frames.counts(&counts, (from_ns, to_ns), &sources, samples);
-                        found.tallies.push((format!("{name} count"), "1", tally));
+                        found.tallies.push((format!("{name} count"), "samples", tally));
                     }
                 }
                 Method::Geodesic { .. } if group.column.uncertainty => {
@@ -135,11 +139,14 @@ impl Alignment {
     pub(crate) fn json(&self) -> serde_json::Value {
         let tallies: serde_json::Map<String, serde_json::Value> =
             self.tallies.iter().map(|(name, unit, tally)| (name.clone(), tally.json(unit))).collect();
-        json!({"rows": self.rows, "is_right": self.is_right(), "judged": tallies})
+        json!({"rows": self.rows, "provisional": self.provisional, "is_right": self.is_right(), "judged": tallies})
     }
 
     pub(crate) fn print(&self) {
-        println!("\nHeld against when and where it was played, of {} aligned rows:", self.rows);
+        println!(
+            "\nHeld against when and where it was played ({} rows, {} of them provisional):",
+            self.rows, self.provisional
+        );
         for (name, unit, tally) in &self.tallies {
             let late = match tally.late {
                 0 => String::new(),

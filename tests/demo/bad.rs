@@ -91,6 +91,13 @@ impl BadGateway {
         Ok(self.agent.check()?)
     }
 
+    /// Ends its camera; its other sensors go on.
+    pub(crate) fn stop_camera(&mut self) {
+        if let Some(players) = &mut self.players {
+            players.stop_camera();
+        }
+    }
+
     /// Ends its players: what they emitted.
     pub(crate) fn silence(&mut self) -> Result<Emitted> {
         let emitted = self.players.take().map(Players::stop).unwrap_or_default();
@@ -267,8 +274,8 @@ impl Held {
             self.raw.committed, self.raw.lost, self.raw.wrong
         );
         println!(
-            "  its aligned rows: {} held back, {} published; candidates of other gateways held back: {}",
-            self.refused, self.published, self.others
+            "  its aligned rows: {} published, {} refused by the gate; candidates of other gateways refused: {}",
+            self.published, self.refused, self.others
         );
         for (rule, candidates) in &self.rules {
             println!("    {rule:<24} refused {candidates} candidates");

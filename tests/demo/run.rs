@@ -32,8 +32,11 @@ use std::time::Duration;
 const COMMIT_INTERVAL_MS: u64 = 2_000;
 /// Longest wait for the last rows to be committed after playing: an agent's resends wait up to five minutes.
 const DRAIN_LIMIT: Duration = Duration::from_secs(400);
+/// How long the other sensors play after the last picture: a row is final once every column surely knows what follows it,
+/// here the weather within 2 s, and 2 s more for what comes out of order.
+const PLAY_ON: Duration = Duration::from_secs(6);
 /// Longest wait until the last pictures are aligned and judged.
-const ALIGN_LIMIT: Duration = Duration::from_secs(60);
+const ALIGN_LIMIT: Duration = Duration::from_secs(40);
 /// Under a recipe that may leave pictures out, nobody knows how many rows there will be.
 const ALIGN_LIMIT_OF_OTHERS: Duration = Duration::from_secs(20);
 /// Seconds between kills under `--chaos`: 20 s of playing see each process killed and the power cut once.
@@ -69,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     ));
     let data = data_dir();
     let mishaps = Mishaps { broken_picture_at: Some(12), noise_at: Some(1_000) };
-    let players =
+    let mut players =
         Players::start(&data, &world.path("camera"), mishaps).context("failed to start the players")?;
     console.say(&format!("  microcontroller {} (link frames, 200 Hz)", players.imu_port.display()));
     console.say(&format!("  GPS receiver    {} (NMEA, 5 Hz)", players.gps_port.display()));
@@ -124,6 +127,16 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         stay(&console, &world, &mut fleet, &interrupted)?;
     }
 
+    players.stop_camera();
+    bad.stop_camera();
+    console.progress(args.play.as_secs(), "the cameras rest, the other sensors go on for a little".to_owned());
+    let rest = now();
+    while rest.elapsed() < PLAY_ON && interrupted.load(Ordering::Relaxed) <= 1 {
+        std::thread::sleep(Duration::from_millis(250));
+        fleet.check()?;
+        clockless.as_mut().map_or(Ok(()), Clockless::check)?;
+        bad.check()?;
+    }
     let emitted = players.stop();
     let emitted_badly = bad.silence()?;
     console.done();

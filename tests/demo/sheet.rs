@@ -9,9 +9,9 @@ use headwater_tests::truth::Table;
 /// Rows shown, side by side.
 const ROWS: usize = 4;
 /// Width of the names, characters.
-const NAMES: usize = 22;
+const NAMES: usize = 20;
 /// Width of a row, characters.
-const WIDTH: usize = 24;
+const WIDTH: usize = 22;
 /// Bits of a source's flag, in a word each.
 const FLAGS: [(i64, &str); 12] = [
     (1, "no sample"),
@@ -38,7 +38,7 @@ pub(crate) async fn print(location: &str, shape: &Shape, device: &str) -> Result
     };
     let chosen = choose(&table, shape)?;
     println!(
-        "\n{}: {} rows of {device}, {} of them with value ± uncertainty, dt ± bound and flag:",
+        "\n{}: {} rows of {device}, {} of them: values ± uncertainty, distances in time ± bound, flags",
         shape.table,
         table.rows(),
         chosen.len()
@@ -65,13 +65,11 @@ fn print_group(table: &Table, group: &Group, chosen: &[usize]) -> Result<()> {
     let name = &group.column.name;
     let part = |part: &str| table.integers(&format!("{name}_src.{part}"));
     let (dt, err, flag) = (part("dt_ns")?, part("err_ns")?, part("flag")?);
-    line("  dt, flag", chosen, |row| {
-        let flags = words(flag[row].unwrap_or_default());
-        match (dt[row], err[row]) {
-            (Some(dt), Some(err)) => format!("{:+.1} ± {:.1} ms {flags}", ms(dt), ms(err)),
-            _ => flags,
-        }
+    line("    distance", chosen, |row| match (dt[row], err[row]) {
+        (Some(dt), Some(err)) => format!("{:+.1} ± {:.1} ms", ms(dt), ms(err)),
+        _ => "–".to_owned(),
     });
+    line("    flag", chosen, |row| words(flag[row].unwrap_or_default()));
     Ok(())
 }
 
@@ -132,7 +130,8 @@ fn line(name: &str, chosen: &[usize], cell: impl Fn(usize) -> String) {
 
 fn words(flag: i64) -> String {
     let set = FLAGS.iter().filter(|(bit, _)| flag & bit != 0).map(|(_, word)| *word);
-    set.collect::<Vec<_>>().join(", ")
+    let words = set.collect::<Vec<_>>().join(", ");
+    if words.is_empty() { "–".to_owned() } else { words }
 }
 
 fn ms(ns: i64) -> f64 {
@@ -145,7 +144,7 @@ mod tests {
 
     #[test]
     fn flags_are_told_in_words() {
-        assert_eq!(words(0), "");
+        assert_eq!(words(0), "–");
         assert_eq!(words(8 | 512), "ambiguous, gap beside");
     }
 }

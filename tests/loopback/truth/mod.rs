@@ -211,7 +211,7 @@ fn read_env(path: &Path) -> Result<BTreeMap<i64, Vec<f64>>, TruthError> {
         .collect())
 }
 
-/// True if every picture of the device has its row in `table`, at this commit.
+/// True if every picture of the device has its final row in `table`, at this commit.
 ///
 /// # Errors
 /// [`TruthError`] if the lake cannot be read.
@@ -222,7 +222,12 @@ pub async fn is_aligned(
     device: &str,
 ) -> Result<bool, TruthError> {
     let pictures = rows_of(lake, commit, "raw.image", device).await?;
-    Ok(pictures > 0 && pictures == rows_of(lake, commit, table, device).await?)
+    let columns = ["device", "provisional"];
+    let Some(rows) = Table::read_columns_of(lake, commit, table, &columns, device).await? else {
+        return Ok(false);
+    };
+    let finals = rows.integers("provisional")?.into_iter().filter(|provisional| *provisional == Some(0));
+    Ok(pictures > 0 && pictures == finals.count() as u64)
 }
 
 /// Rows that a table has of a device; 0 without the table.
