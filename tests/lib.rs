@@ -6,6 +6,7 @@
 //! | [`roles`] | one binary that is broker, collector, agent or slow sensor, so each is a process of its own |
 //! | [`world`] | folders, certificates and configuration of one run |
 //! | [`players`] | what plays the recordings: a microcontroller and a receiver on pseudo-terminals, a camera's folder |
+//! | [`recordings`] | the recordings that are played |
 //! | [`clockless`] | a gateway that wakes in 1970, and what it saw of the time |
 //! | [`procs`] | child processes: start, kill -9, restart, stop, memory |
 //! | [`proxy`] | a bad link between two processes: slow, cut, half-open |
@@ -29,6 +30,8 @@ pub mod procs;
 pub mod proxy;
 #[path = "loopback/pty.rs"]
 pub mod pty;
+#[path = "loopback/recordings.rs"]
+pub mod recordings;
 #[path = "loopback/roles.rs"]
 pub mod roles;
 #[path = "world/mod.rs"]

@@ -1,11 +1,12 @@
 //! `report.html`: one file that shows the run to a person, without network.
 
+use crate::drive::Shape;
 use crate::svg::{self, Mark};
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use headwater_lake::{CommitId, Lake};
 use headwater_tests::truth::{Figures, Table};
-use headwater_tests::world::World;
+use headwater_tests::world::{DEVICE, World};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,6 @@ const PICTURES_SHOWN: usize = 12;
 struct Match {
     group: String,
     values: Vec<(String, String)>,
-    seq: Option<i64>,
     dt_ns: Option<i64>,
     err_ns: Option<i64>,
 }
@@ -33,17 +33,13 @@ struct AlignedRow {
     matches: Vec<Match>,
 }
 
-/// The demo recipe's groups and the fields worth showing.
-const GROUPS: [(&str, &[&str]); 3] = [
-    ("motion", &["accel_x", "accel_y", "accel_z", "gyro_z"]),
-    ("place", &["lat", "lon", "sog"]),
-    ("air", &["temperature", "humidity"]),
-];
-
-async fn aligned(lake: &Lake, commit: &CommitId) -> Result<Vec<AlignedRow>> {
-    let Some(table) = Table::read(lake, commit, "aligned.drive").await? else { return Ok(Vec::new()) };
+async fn aligned(lake: &Lake, commit: &CommitId, shape: &Shape) -> Result<Vec<AlignedRow>> {
+    let Some(table) = Table::read_of(lake, commit, &shape.table, DEVICE).await? else {
+        return Ok(Vec::new());
+    };
     let (ts, err) = (table.integers("ts_ns")?, table.integers("ts_err_ns")?);
-    let (grade, name) = (table.texts("grade")?, table.texts("name")?);
+    let (grade, name) =
+        (table.texts("grade")?, table.texts(if shape.has_name { "name" } else { "row_key" })?);
     let mut rows: Vec<AlignedRow> = (0..ts.len())
         .map(|row| AlignedRow {
             ts_ns: ts[row].unwrap_or_default(),
@@ -53,21 +49,26 @@ async fn aligned(lake: &Lake, commit: &CommitId) -> Result<Vec<AlignedRow>> {
             matches: Vec::new(),
         })
         .collect();
-    for (group, fields) in GROUPS {
-        let part = |name: &str| table.integers(&format!("{group}_src.{name}"));
-        let (seq, dt, err) = (part("seq_lo")?, part("dt_ns")?, part("err_ns")?);
-        let columns = fields
+    for group in &shape.groups {
+        let name = group.column.name.to_string();
+        let part = |part: &str| table.integers(&format!("{name}_src.{part}"));
+        let (dt, err) = (part("dt_ns")?, part("err_ns")?);
+        let beginning = format!("{name}_");
+        let columns = group
+            .shown
             .iter()
-            .map(|field| Ok((*field, table.texts(&format!("{group}_{field}"))?)))
+            .map(|shown| {
+                let label = shown.column.strip_prefix(&beginning).unwrap_or(&shown.column).to_owned();
+                Ok((label, table.texts(&shown.column)?))
+            })
             .collect::<Result<Vec<_>>>()?;
         for (at, row) in rows.iter_mut().enumerate() {
             let values = columns.iter().map(|(field, column)| {
-                ((*field).to_owned(), column[at].clone().unwrap_or_else(|| "–".to_owned()))
+                (field.clone(), column[at].clone().unwrap_or_else(|| "–".to_owned()))
             });
             row.matches.push(Match {
-                group: group.to_owned(),
+                group: name.clone(),
                 values: values.collect(),
-                seq: seq[at],
                 dt_ns: dt[at],
                 err_ns: err[at],
             });
@@ -79,33 +80,6 @@ async fn aligned(lake: &Lake, commit: &CommitId) -> Result<Vec<AlignedRow>> {
 
 fn ms(ns: i64) -> f64 {
     ns as f64 / 1e6
-}
-
-/// Prints `n` aligned rows with distances and bounds.
-pub(crate) async fn print_aligned(location: &str, n: usize) -> Result<()> {
-    let lake = Lake::open(location).await?;
-    let commit = lake.resolve("main").await?;
-    let rows = aligned(&lake, &commit).await?;
-    let middle = rows.len().saturating_sub(n) / 2;
-    for row in rows.iter().skip(middle).take(n) {
-        println!("  {} at {} ± {:.1} ms ({})", row.name, utc(row.ts_ns), ms(row.ts_err_ns), row.grade);
-        for m in &row.matches {
-            let values: Vec<String> = m.values.iter().map(|(k, v)| format!("{k} {v}")).collect();
-            match (m.seq, m.dt_ns, m.err_ns) {
-                (Some(seq), Some(dt), Some(err)) => {
-                    println!(
-                        "      {:<7}{}  (seq {seq}, {:+.1} ms ± {:.1} ms)",
-                        m.group,
-                        values.join(", "),
-                        ms(dt),
-                        ms(err)
-                    );
-                }
-                _ => println!("      {:<7}no sample within tolerance", m.group),
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Text of a UTC point, ms.
@@ -130,11 +104,16 @@ pub(crate) fn utc(ns: i64) -> String {
 }
 
 /// Writes the report and gives its path.
-pub(crate) async fn write(world: &World, figures: &Figures, set_aside: &[String]) -> Result<PathBuf> {
+pub(crate) async fn write(
+    world: &World,
+    figures: &Figures,
+    set_aside: &[String],
+    shape: &Shape,
+) -> Result<PathBuf> {
     let location = world.path("lake").display().to_string();
     let lake = Lake::open(&location).await?;
     let commit = lake.resolve("main").await?;
-    let rows = aligned(&lake, &commit).await?;
+    let rows = aligned(&lake, &commit, shape).await?;
     let mut html = String::from(HEAD);
     write!(html, "<h1>Headwater demo</h1><p>Commit <code>{}</code></p>", figures.commit)?;
     figures_table(&mut html, figures)?;
@@ -178,7 +157,7 @@ fn figures_table(html: &mut String, f: &Figures) -> Result<()> {
 }
 
 async fn fixes(lake: &Lake, commit: &CommitId) -> Result<Vec<(f64, f64)>> {
-    let Some(table) = Table::read(lake, commit, "raw.gps_fix").await? else { return Ok(Vec::new()) };
+    let Some(table) = Table::read_of(lake, commit, "raw.gps_fix", DEVICE).await? else { return Ok(Vec::new()) };
     let mut points: Vec<(i64, f64, f64)> = table
         .integers("utc")?
         .into_iter()
@@ -256,7 +235,7 @@ async fn events(html: &mut String, lake: &Lake, commit: &CommitId, set_aside: &[
 }
 
 async fn pictures(html: &mut String, lake: &Lake, commit: &CommitId, rows: &[AlignedRow]) -> Result<()> {
-    let Some(images) = Table::read(lake, commit, "raw.image").await? else { return Ok(()) };
+    let Some(images) = Table::read_of(lake, commit, "raw.image", DEVICE).await? else { return Ok(()) };
     let bytes: BTreeMap<String, Vec<u8>> = images
         .texts("name")?
         .into_iter()
@@ -305,7 +284,7 @@ fn escape(text: &Option<String>) -> String {
 }
 
 /// What to paste into Python for DuckDB; the views file is the run's.
-pub(crate) fn duckdb_lines(views: &Path) -> String {
+pub(crate) fn duckdb_lines(views: &Path, table: &str) -> String {
     format!(
         r#"  import duckdb, importlib.util, pathlib
   con = duckdb.connect()
@@ -313,20 +292,20 @@ pub(crate) fn duckdb_lines(views: &Path) -> String {
       folder = importlib.util.find_spec(f"duckdb_extension_{{x}}").submodule_search_locations[0]
       con.load_extension(str(next(pathlib.Path(folder).rglob("*.duckdb_extension"))))
   con.execute(open("{}").read())
-  con.sql("SELECT * FROM aligned.drive ORDER BY ts LIMIT 10").show()"#,
+  con.sql("SELECT * FROM {table} ORDER BY ts LIMIT 10").show()"#,
         views.display()
     )
 }
 
 /// What to paste for pyiceberg and polars.
-pub(crate) fn pyiceberg_lines(tables: &Path) -> String {
+pub(crate) fn pyiceberg_lines(tables: &Path, table: &str) -> String {
     format!(
         r#"  import json, polars as pl
   from pyiceberg.table import StaticTable
   tables = {{t["name"]: t["metadata_location"] for t in json.load(open("{}"))}}
-  table = StaticTable.from_metadata(tables["aligned.drive"])
-  print(table.scan(selected_fields=("ts", "name", "motion_accel_z", "motion_src"), limit=10).to_arrow())
-  print(pl.scan_iceberg(table).select("ts", "name", "motion_accel_z", "place_lat").head(10).collect())"#,
+  table = StaticTable.from_metadata(tables["{table}"])
+  print(table.scan(limit=10).to_arrow())
+  print(pl.scan_iceberg(table).head(10).collect())"#,
         tables.display()
     )
 }

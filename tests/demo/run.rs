@@ -1,17 +1,23 @@
 //! The run itself: start, play, (kill), drain, stop, judge, tell.
 
 use crate::Args;
+use crate::alignment::Alignment;
+use crate::bad::{BAD, BadGateway, Held, is_judged};
 use crate::clockless::{Clockless, Testimony};
 use crate::console::Console;
-use crate::report;
+use crate::drive::Drive;
+use crate::reproduced::Reproduced;
 use crate::spool_disk::SpoolDisk;
+use crate::{faults, report, sheet, verbs};
 use anyhow::{Context, Result, bail};
 use headwater_agent::stamp::SLAB_MS_MAX;
+use headwater_lake::{CommitId, Lake};
 use headwater_sim::loop_disk;
 use headwater_tests::clockless::CLOCKLESS;
-use headwater_tests::players::{Mishaps, Players};
+use headwater_tests::players::{Emitted, Mishaps, Players};
+use headwater_tests::recordings::Recordings;
 use headwater_tests::ticks::{now, wait_until};
-use headwater_tests::truth::{self, Figures};
+use headwater_tests::truth::{self, Figures, NextSeqs};
 use headwater_tests::world::{DEVICE, Ports, SYNC_INTERVAL_MS, World};
 use headwater_tests::{
     fleet::{Broker, Fleet},
@@ -26,12 +32,20 @@ use std::time::Duration;
 const COMMIT_INTERVAL_MS: u64 = 2_000;
 /// Longest wait for the last rows to be committed after playing: an agent's resends wait up to five minutes.
 const DRAIN_LIMIT: Duration = Duration::from_secs(400);
+/// How long the other sensors play after the last picture: a row is final once every column surely knows what follows it,
+/// here the weather within 2 s, and 2 s more for what comes out of order.
+const PLAY_ON: Duration = Duration::from_secs(6);
+/// Longest wait until the last pictures are aligned and judged.
+const ALIGN_LIMIT: Duration = Duration::from_secs(40);
+/// Under a recipe that may leave pictures out, nobody knows how many rows there will be.
+const ALIGN_LIMIT_OF_OTHERS: Duration = Duration::from_secs(20);
 /// Seconds between kills under `--chaos`: 20 s of playing see each process killed and the power cut once.
 const KILL_EVERY_S: u64 = 4;
 /// What a power cut may take: a slab that is still open, and what waits for its sync.
 const LOSS_WINDOW_MS: u64 = SLAB_MS_MAX + SYNC_INTERVAL_MS;
 
-/// Runs the demo; `true` if nothing was lost, doubled or wrong.
+/// Runs the demo; `true` if nothing was lost, doubled or wrong, aligned rows hold the truth, the bad gateway was held back,
+/// and the last commits came out the same once more.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     loop_disk::remove_orphans();
     let interrupted = Arc::new(AtomicU32::new(0));
@@ -39,12 +53,17 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     watch_interrupts(&runtime, &interrupted)?;
     let mut console = Console::new(args.play);
 
+    let fault = faults::named(&args.fault)
+        .with_context(|| format!("no fault {:?}; there are:\n{}", args.fault, faults::list()))?;
+    let drive = Drive::read(args)?;
     let dir = prepare_dir(args)?;
     console.say("Headwater demo: a gateway's sensors, positions and pictures become one readable commit.");
     console.say(&format!("  folder          {}", dir.display()));
     let mut world = World::create(&dir, COMMIT_INTERVAL_MS).context("failed to lay out the run")?;
     world.lepton = true;
-    world.recipes.push("wake");
+    world.recipes = vec![drive.recipe.clone(), world.path("recipes/wake.toml")];
+    world.rules = vec![drive.rules.clone()];
+    verbs::check_collector(&world.write_collector()?).context("the collector refuses its configuration")?;
     // Before the fleet, so that it is unmounted after the agent has ended, whatever ends this run.
     let disk = SpoolDisk::lay(args, &world, &console).context("failed to make a disk for the spool")?;
     console.say(&format!(
@@ -53,17 +72,20 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     ));
     let data = data_dir();
     let mishaps = Mishaps { broken_picture_at: Some(12), noise_at: Some(1_000) };
-    let players =
+    let mut players =
         Players::start(&data, &world.path("camera"), mishaps).context("failed to start the players")?;
     console.say(&format!("  microcontroller {} (link frames, 200 Hz)", players.imu_port.display()));
     console.say(&format!("  GPS receiver    {} (NMEA, 5 Hz)", players.gps_port.display()));
     console.say("  camera          camera/ (JPEG files, 5 a second), slow sensor by exec (2 Hz)");
     console.say("  mishaps         one broken picture, one burst of noise on the serial line");
 
+    console.say(&format!("  recipe, rules   {}, {}", drive.recipe.display(), drive.rules.display()));
+
     let program = std::env::current_exe()?;
     let ports = Ports { imu: players.imu_port.clone(), gps: players.gps_port.clone() };
     let mut fleet = Fleet::start(&world, &ports, &program, &data, Broker::Embedded)?;
     let mut clockless = Clockless::start(&world, &program, &console)?;
+    let mut bad = BadGateway::start(&world, &program, Recordings::read(&data)?, fault, &console)?;
     console.say(&format!(
         "  broker          mqtts://{} (own process), collector http://{}",
         world.broker, world.http
@@ -78,6 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         std::thread::sleep(Duration::from_millis(250));
         fleet.check()?;
         clockless.as_mut().map_or(Ok(()), Clockless::check)?;
+        bad.check()?;
         let seconds = start.elapsed().as_secs();
         if args.chaos && seconds >= next_kill && seconds + 3 < args.play.as_secs() {
             let victim = victims.next().unwrap_or("agent");
@@ -104,7 +127,18 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         stay(&console, &world, &mut fleet, &interrupted)?;
     }
 
+    players.stop_camera();
+    bad.stop_camera();
+    console.progress(args.play.as_secs(), "the cameras rest, the other sensors go on for a little".to_owned());
+    let rest = now();
+    while rest.elapsed() < PLAY_ON && interrupted.load(Ordering::Relaxed) <= 1 {
+        std::thread::sleep(Duration::from_millis(250));
+        fleet.check()?;
+        clockless.as_mut().map_or(Ok(()), Clockless::check)?;
+        bad.check()?;
+    }
     let emitted = players.stop();
+    let emitted_badly = bad.silence()?;
     console.done();
     console.say("  played; waiting until the last row is committed");
     world.silence_slow_sensor()?;
@@ -113,8 +147,10 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         bail!("ended by request before the last row was committed; everything was stopped");
     }
     let clockless_drained = clockless.as_mut().map_or(Ok(true), Clockless::finish)?;
-    wait_for_alignment(&runtime, &world);
+    let drained = drained && clockless_drained && bad.wait_drained()?;
+    wait_for_alignment(&runtime, &world, &drive);
     let bytes_on_wire = fleet.bytes_on_wire();
+    let spool_of_bad = bad.stop()?;
     let rss_agent_max = fleet.stop()?;
     if let Some(disk) = disk {
         disk.leaves_its_files(&world).context("failed to keep the spool's files")?;
@@ -123,12 +159,12 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     let location = world.path("lake").display().to_string();
     let spool = status.next_seqs();
     let mut figures = runtime
-        .block_on(truth::judge(&location, &emitted, &world.path("env.truth"), &spool))
+        .block_on(truth::judge(&location, DEVICE, &emitted, &world.path("env.truth"), &spool))
         .context("failed to read the lake back")?;
     let set_aside = truth::set_aside(&world.path("spool"));
     figures.quarantined += set_aside.len() as u64;
     let page = runtime
-        .block_on(report::write(&world, &figures, &set_aside))
+        .block_on(report::write(&world, &figures, &set_aside, &drive.shape))
         .context("failed to write report.html")?;
 
     truth::write_truth(&world.path("truth.jsonl"), &emitted, &world.path("env.truth"), &spool)?;
@@ -138,6 +174,9 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         }
         None => None,
     };
+    let found = runtime
+        .block_on(Found::read(&world, &drive, (&emitted, &emitted_badly), &bad, &spool_of_bad))
+        .context("failed to judge the aligned rows")?;
     if clockless.is_some() {
         let picture = world.path("clock.svg").display().to_string();
         leave(&world, "clock.txt", &["clock", CLOCKLESS, "--svg", &picture])?;
@@ -149,6 +188,8 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         world: &world,
         figures: &figures,
         testimony: testimony.as_ref(),
+        drive: &drive,
+        found: &found,
         page: &page,
         drained,
         bytes_on_wire,
@@ -157,7 +198,8 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     runtime.block_on(tell.all())?;
     let right = testimony.as_ref().is_none_or(Testimony::is_right);
     let whole = figures.lost == 0 && figures.duplicate == 0 && figures.wrong == 0 && figures.committed > 0;
-    let good = drained && clockless_drained && whole && right;
+    let good = drained && whole && right && found.is_right(drive.is_shipped);
+    found.complain(drive.is_shipped);
     if !right {
         eprintln!(
             "a row of the gateway that woke in 1970 does not hold the true time, or none of 1970 came in time"
@@ -173,14 +215,89 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     Ok(good)
 }
 
-/// The spine's last frames are aligned once their neighbours have passed them or fallen silent.
-fn wait_for_alignment(runtime: &tokio::runtime::Runtime, world: &World) {
+/// The spine's last frames are aligned, and judged, once their neighbours have passed them or fallen silent.
+fn wait_for_alignment(runtime: &tokio::runtime::Runtime, world: &World, drive: &Drive) {
     let location = world.path("lake").display().to_string();
-    let aligned = wait_until(Duration::from_secs(40), || {
-        runtime.block_on(truth::is_aligned(&location)).unwrap_or(false)
+    let limit = if drive.is_shipped { ALIGN_LIMIT } else { ALIGN_LIMIT_OF_OTHERS };
+    let mut seen = None;
+    let aligned = wait_until(limit, || {
+        runtime.block_on(is_settled(&location, drive, &mut seen)).unwrap_or(false)
     });
-    if !aligned {
+    if !aligned && drive.is_shipped {
         eprintln!("some camera frames are not aligned yet; the figures show what is");
+    }
+}
+
+/// True if every picture has its row, or its verdict. Looks at each commit once.
+async fn is_settled(location: &str, drive: &Drive, seen: &mut Option<CommitId>) -> Result<bool> {
+    let lake = Lake::open(location).await?;
+    let head = lake.resolve("main").await?;
+    if seen.as_ref() == Some(&head) {
+        return Ok(false);
+    }
+    let settled =
+        truth::is_aligned(&lake, &head, &drive.shape.table, DEVICE).await? && is_judged(&lake, &head).await?;
+    *seen = Some(head);
+    Ok(settled)
+}
+
+/// What the lake says of aligned rows.
+struct Found {
+    /// Of the first gateway; none if a row is no picture.
+    alignment: Option<Alignment>,
+    held: Held,
+    reproduced: Vec<Reproduced>,
+}
+
+impl Found {
+    async fn read(
+        world: &World,
+        drive: &Drive,
+        (emitted, emitted_badly): (&Emitted, &Emitted),
+        bad: &BadGateway,
+        spool_of_bad: &NextSeqs,
+    ) -> Result<Self> {
+        let location = world.path("lake").display().to_string();
+        let alignment = match drive.shape.is_of_pictures {
+            true => {
+                let asked = (&drive.shape, DEVICE);
+                Some(Alignment::read(&location, asked, emitted, &world.path("env.truth")).await?)
+            }
+            false => None,
+        };
+        let env = world.path(BAD.env_truth);
+        let table = &drive.shape.table;
+        let held = Held::read(&location, table, bad.fault, emitted_badly, (&env, spool_of_bad)).await?;
+        Ok(Self { alignment, held, reproduced: Reproduced::read(&world.path("lake")).await? })
+    }
+
+    /// Whether an aligned row holds the truth, and who is held back, depends on the recipe and the rules: those of others are
+    /// shown, and judged by what every recipe must keep.
+    fn is_right(&self, is_shipped: bool) -> bool {
+        let is_known = self.alignment.as_ref().is_some_and(Alignment::is_right) && self.held.is_right();
+        self.is_reproduced() && self.held.is_captured() && (is_known || !is_shipped)
+    }
+
+    fn is_reproduced(&self) -> bool {
+        !self.reproduced.is_empty() && self.reproduced.iter().all(Reproduced::is_right)
+    }
+
+    fn complain(&self, is_shipped: bool) {
+        if is_shipped && !self.alignment.as_ref().is_some_and(Alignment::is_right) {
+            eprintln!("an aligned row does not hold the truth within its uncertainty, or none could be judged");
+        }
+        if is_shipped && !self.held.is_right() {
+            eprintln!(
+                "{} was not held back as it should be: published rows, another's held, or no verdict of its rule",
+                BAD.device
+            );
+        }
+        if !self.held.is_captured() {
+            eprintln!("captures of {} are not in the lake as they were", BAD.device);
+        }
+        if !self.is_reproduced() {
+            eprintln!("a commit did not come out the same when it was made anew, or there was none");
+        }
     }
 }
 
@@ -252,15 +369,8 @@ fn stay(console: &Console, world: &World, fleet: &mut Fleet, interrupted: &Atomi
 
 /// Leaves what `headwater` prints in a file of the run.
 fn leave(world: &World, name: &str, words: &[&str]) -> Result<()> {
-    let done = std::process::Command::new(std::env::current_exe()?)
-        .args([headwater_tests::roles::ROLE, "headwater", "--lake"])
-        .arg(world.path("lake"))
-        .args(words)
-        .output()?;
-    if !done.status.success() {
-        bail!("headwater {} failed: {}", words.join(" "), String::from_utf8_lossy(&done.stderr));
-    }
-    std::fs::write(world.path(name), done.stdout).with_context(|| format!("failed to write {name}"))
+    let told = verbs::told(&world.path("lake"), words)?;
+    std::fs::write(world.path(name), told).with_context(|| format!("failed to write {name}"))
 }
 
 struct Tell<'a> {
@@ -268,6 +378,8 @@ struct Tell<'a> {
     world: &'a World,
     figures: &'a Figures,
     testimony: Option<&'a Testimony>,
+    drive: &'a Drive,
+    found: &'a Found,
     page: &'a Path,
     drained: bool,
     bytes_on_wire: u64,
@@ -281,15 +393,19 @@ impl Tell<'_> {
             return Ok(());
         }
         let lake = self.world.path("lake");
-        let headwater = |words: &[&str]| self.headwater(words);
         println!("\nCommits (headwater --lake {} log):", lake.display());
-        headwater(&["log", "--limit", "8"])?;
+        print!("{}", verbs::told(&lake, &["log", "--limit", "8"])?);
         println!("\nRows per table:");
         for (table, rows) in &self.figures.tables {
             println!("  {table:<20} {rows:>8}");
         }
-        println!("\nTen aligned rows, each value with its distance and bound:");
-        report::print_aligned(&self.world.path("lake").display().to_string(), 10).await?;
+        sheet::print(&lake.display().to_string(), &self.drive.shape, DEVICE).await?;
+        if let Some(alignment) = &self.found.alignment {
+            alignment.print();
+        }
+        self.found.held.print(&lake);
+        println!("\nThe last commits with aligned rows, made anew from raw (headwater reproduce COMMIT):");
+        self.found.reproduced.iter().for_each(Reproduced::print);
         self.losses();
         if let Some(testimony) = self.testimony {
             testimony.print();
@@ -312,20 +428,16 @@ impl Tell<'_> {
             "lake": self.world.path("lake").display().to_string(),
             "report": self.page.display().to_string(),
             "clockless": self.testimony.map(Testimony::json),
+            "recipe": self.drive.recipe.display().to_string(),
+            "aligned_table": self.drive.shape.table,
+            "alignment": self.found.alignment.as_ref().map(Alignment::json),
+            "bad_gateway": self.found.held.json(),
+            "reproduced": self.found.reproduced.iter().map(Reproduced::json).collect::<Vec<_>>(),
         });
         if let (Some(all), Some(more)) = (value.as_object_mut(), more.as_object()) {
             all.extend(more.clone());
         }
         Ok(value.to_string())
-    }
-
-    fn headwater(&self, words: &[&str]) -> Result<()> {
-        let status = std::process::Command::new(std::env::current_exe()?)
-            .args([headwater_tests::roles::ROLE, "headwater", "--lake"])
-            .arg(self.world.path("lake"))
-            .args(words)
-            .status()?;
-        if status.success() { Ok(()) } else { bail!("headwater {} failed", words.join(" ")) }
     }
 
     fn losses(&self) {
@@ -354,9 +466,10 @@ impl Tell<'_> {
         println!(
             "\nOpen it in DuckDB (once: pip install duckdb==1.5.5 duckdb-extension-avro==1.5.5 duckdb-extension-httpfs==1.5.5 duckdb-extension-iceberg==1.5.5 pytz):"
         );
-        println!("{}", report::duckdb_lines(&views));
+        let table = &self.drive.shape.table;
+        println!("{}", report::duckdb_lines(&views, table));
         println!("\nin pyiceberg and polars (once: pip install 'pyiceberg[pyarrow]==0.12.0' polars==2.1.0):");
-        println!("{}", report::pyiceberg_lines(&self.world.path("tables.json")));
+        println!("{}", report::pyiceberg_lines(&self.world.path("tables.json"), table));
         println!("\nThe gateway was {DEVICE}; its logs are in {}.", self.world.path("logs").display());
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A gateway without a battery clock: it wakes in 1970, and its wall clock is put right later. Its wall clock alone is false;
 //! boot time is what it is. A library loaded before the C library's own makes it so, and no code of the agent knows of it.
 
-use crate::ticks::{unix_nanos, unix_seconds};
+use crate::ticks::{Moment, unix_nanos, unix_seconds};
 use headwater_core::time::{NS_PER_S, UtcNanos};
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -66,18 +66,6 @@ impl FalseClock {
     }
 }
 
-/// The time as it is, past the library: rustix asks the kernel itself.
-fn true_nanos() -> i64 {
-    let at = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    at.tv_sec.saturating_mul(NS_PER_S).saturating_add(at.tv_nsec)
-}
-
-/// Boot time as it is.
-fn boot_nanos() -> i64 {
-    let at = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    at.tv_sec.saturating_mul(NS_PER_S).saturating_add(at.tv_nsec)
-}
-
 /// The witness on that gateway: prints what its wall clock shows, what time it is and since when it is awake, four times a
 /// second, until `stop` is there.
 #[must_use]
@@ -87,7 +75,7 @@ pub fn witness(stop: &Path) -> ExitCode {
     let mut n = 0_u64;
     while !stop.exists() {
         pace.tick();
-        let (wall, truth, boot) = (unix_nanos(), true_nanos(), boot_nanos());
+        let (wall, Moment { boot_ns: boot, utc_ns: truth }) = (unix_nanos(), Moment::now());
         if writeln!(out, "{n},{wall},{truth},{boot}").and_then(|()| out.flush()).is_err() {
             break;
         }

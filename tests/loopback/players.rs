@@ -3,7 +3,8 @@
 //! Every player writes down what it emitted, in a form that [`crate::truth`] can compare with the lake.
 
 use crate::pty::Line;
-use crate::ticks::Pace;
+use crate::recordings::{Cycle, Recordings};
+use crate::ticks::{Moment, Pace};
 use headwater_core::id::Sha256;
 use headwater_shims::link::{
     Caps, Field, FieldList, FieldType, Flags, Header, Hello, HelloBody, Identity, LinkDecoder, LinkType,
@@ -24,15 +25,36 @@ pub const GPS_HZ: u32 = 5;
 /// Pictures per second.
 pub const CAMERA_HZ: u32 = 5;
 
+/// How often each sensor speaks, Hz.
+#[derive(Debug, Clone, Copy)]
+pub struct Rates {
+    /// Samples of the microcontroller.
+    pub imu: u32,
+    /// Position cycles of the receiver.
+    pub gps: u32,
+    /// Pictures.
+    pub camera: u32,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self { imu: IMU_HZ, gps: GPS_HZ, camera: CAMERA_HZ }
+    }
+}
+
 /// What was put on the wire, by stream; shared with the players.
 #[derive(Debug, Default)]
 pub struct Emitted {
     /// IMU rows by their own counter: the six values as bits.
     pub imu: BTreeMap<u32, [u32; 6]>,
+    /// When each was.
+    pub imu_at: BTreeMap<u32, Moment>,
     /// Position cycles by the receiver's time, ns since 1970.
     pub gps: BTreeMap<i64, CyclePlayed>,
     /// Whole pictures by file name.
     pub camera: BTreeMap<String, Sha256>,
+    /// When each was taken.
+    pub camera_at: BTreeMap<String, Moment>,
     /// Pictures that were broken on purpose.
     pub camera_broken: u64,
     /// Link frames damaged on purpose (their rows are among `imu`).
@@ -50,12 +72,17 @@ pub struct CyclePlayed {
     pub lon: f64,
     /// The sentences as they went out.
     pub sentences: Vec<u8>,
+    /// When, each time.
+    pub at: Vec<Moment>,
 }
 
 /// Running players; dropping it stops them.
 #[derive(Debug)]
 pub struct Players {
     stop: Arc<AtomicBool>,
+    camera: Option<JoinHandle<()>>,
+    camera_runs: Arc<AtomicBool>,
+    camera_stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     emitted: Arc<Mutex<Emitted>>,
     /// Device path of the microcontroller's line.
@@ -79,25 +106,53 @@ impl Players {
     /// # Errors
     /// What the system says about terminals or the recordings.
     pub fn start(data: &Path, camera_dir: &Path, mishaps: Mishaps) -> io::Result<Self> {
+        let players = Self::play(Recordings::read(data)?, Rates::default(), camera_dir, mishaps)?;
+        players.start_camera();
+        Ok(players)
+    }
+
+    /// Starts microcontroller and receiver; the camera waits for [`Self::start_camera`].
+    ///
+    /// # Errors
+    /// What the system says about terminals.
+    pub fn play(
+        recordings: Recordings,
+        rates: Rates,
+        camera_dir: &Path,
+        mishaps: Mishaps,
+    ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
+        let (camera_runs, camera_stop) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let emitted = Arc::new(Mutex::new(Emitted::default()));
         let (imu, gps) = (Line::open()?, Line::open()?);
         let (imu_port, gps_port) = (imu.path().to_owned(), gps.path().to_owned());
-        let rows = read_imu(&data.join("imu.csv"))?;
-        let cycles = read_cycles(&data.join("gps.nmea"))?;
-        let pictures = read_pictures(&data.join("camera"))?;
+        let Recordings { imu: rows, cycles, pictures, .. } = recordings;
         let camera_dir = camera_dir.to_owned();
         let shared = || (Arc::clone(&stop), Arc::clone(&emitted));
         let mut threads = Vec::new();
         let (stopped, out) = shared();
-        threads.push(std::thread::spawn(move || play_imu(imu, &rows, mishaps.noise_at, &stopped, &out)));
-        let (stopped, out) = shared();
-        threads.push(std::thread::spawn(move || play_gps(gps, &cycles, &stopped, &out)));
-        let (stopped, out) = shared();
         threads.push(std::thread::spawn(move || {
-            play_camera(&camera_dir, &pictures, mishaps.broken_picture_at, &stopped, &out)
+            play_imu(imu, (&rows, rates.imu), mishaps.noise_at, &stopped, &out)
         }));
-        Ok(Self { stop, threads, emitted, imu_port, gps_port })
+        let (stopped, out) = shared();
+        threads.push(std::thread::spawn(move || play_gps(gps, (&cycles, rates.gps), &stopped, &out)));
+        let (runs, stopped, out) =
+            (Arc::clone(&camera_runs), Arc::clone(&camera_stop), Arc::clone(&emitted));
+        let broken_at = mishaps.broken_picture_at;
+        let camera = std::thread::spawn(move || {
+            let mut pace = Pace::new(Duration::from_secs(1) / rates.camera);
+            while !runs.load(Ordering::Relaxed) && !stopped.load(Ordering::Relaxed) {
+                pace.tick();
+            }
+            play_camera(&camera_dir, (&pictures, rates.camera), broken_at, &stopped, &out);
+        });
+        let camera = Some(camera);
+        Ok(Self { stop, camera, camera_runs, camera_stop, threads, emitted, imu_port, gps_port })
+    }
+
+    /// Lets the camera take pictures.
+    pub fn start_camera(&self) {
+        self.camera_runs.store(true, Ordering::Relaxed);
     }
 
     /// Rows emitted so far: IMU, positions, pictures.
@@ -114,7 +169,16 @@ impl Players {
         std::mem::take(&mut *self.emitted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Ends the camera alone: the others go on, as on a site, and every picture has samples after it.
+    pub fn stop_camera(&mut self) {
+        self.camera_stop.store(true, Ordering::Relaxed);
+        if let Some(camera) = self.camera.take() {
+            assert!(camera.join().is_ok(), "the camera's player panicked: what was emitted is not known");
+        }
+    }
+
     fn halt(&mut self) {
+        self.stop_camera();
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             assert!(thread.join().is_ok(), "a player panicked: what was emitted is not known");
@@ -124,87 +188,9 @@ impl Players {
 
 impl Drop for Players {
     fn drop(&mut self) {
+        self.camera_stop.store(true, Ordering::Relaxed);
         self.stop.store(true, Ordering::Relaxed);
     }
-}
-
-fn invalid(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
-}
-
-fn read_imu(path: &Path) -> io::Result<Vec<[f32; 6]>> {
-    let text = std::fs::read_to_string(path)?;
-    text.lines()
-        .skip(1)
-        .map(|line| {
-            let values: Vec<f32> = line.split(',').filter_map(|v| v.parse().ok()).collect();
-            values.try_into().map_err(|_| invalid("an IMU row needs six numbers"))
-        })
-        .collect()
-}
-
-/// One second of the receiver: its sentences, and the time and place its RMC names.
-#[derive(Debug)]
-struct Cycle {
-    sentences: Vec<u8>,
-    utc_ns: i64,
-    lat: f64,
-    lon: f64,
-}
-
-fn read_cycles(path: &Path) -> io::Result<Vec<Cycle>> {
-    let text = std::fs::read_to_string(path)?;
-    let mut cycles = Vec::new();
-    let mut sentences = Vec::new();
-    let mut fix = None;
-    for line in text.lines() {
-        sentences.extend_from_slice(line.as_bytes());
-        sentences.extend_from_slice(b"\r\n");
-        if line.starts_with("$GPRMC") {
-            fix = read_rmc(line);
-        }
-        // The recording's cycle ends with GGA.
-        if line.starts_with("$GPGGA") {
-            if let Some((utc_ns, lat, lon)) = fix.take() {
-                cycles.push(Cycle { sentences: std::mem::take(&mut sentences), utc_ns, lat, lon });
-            }
-            sentences.clear();
-        }
-    }
-    if cycles.is_empty() { Err(invalid("no position cycle in the recording")) } else { Ok(cycles) }
-}
-
-/// (UTC ns, lat, lon) of an RMC sentence, read on its own and not by the agent's decoder.
-fn read_rmc(line: &str) -> Option<(i64, f64, f64)> {
-    let fields: Vec<&str> = line.split(',').collect();
-    let (time, date) = (fields.get(1)?, fields.get(9)?);
-    let two = |text: &str, at: usize| text.get(at..at + 2)?.parse::<i64>().ok();
-    let (day, month, year) = (two(date, 0)?, two(date, 2)?, 2000 + two(date, 4)?);
-    let seconds = two(time, 0)? * 3600 + two(time, 2)? * 60 + two(time, 4)?;
-    let degrees = |value: &str, digits: usize, negative: bool| -> Option<f64> {
-        let whole: f64 = value.get(..digits)?.parse().ok()?;
-        let minutes: f64 = value.get(digits..)?.parse().ok()?;
-        Some((whole + minutes / 60.0) * if negative { -1.0 } else { 1.0 })
-    };
-    let lat = degrees(fields.get(3)?, 2, *fields.get(4)? == "S")?;
-    let lon = degrees(fields.get(5)?, 3, *fields.get(6)? == "W")?;
-    Some(((days_from_civil(year, month, day) * 86_400 + seconds) * 1_000_000_000, lat, lon))
-}
-
-/// Days since 1970-01-01 (Howard Hinnant's `days_from_civil`).
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let y = if month <= 2 { year - 1 } else { year };
-    let era = y.div_euclid(400);
-    let yoe = y.rem_euclid(400);
-    let doy = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-    era * 146_097 + doe - 719_468
-}
-
-fn read_pictures(dir: &Path) -> io::Result<Vec<Vec<u8>>> {
-    let mut paths = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    paths.sort();
-    paths.iter().map(std::fs::read).collect()
 }
 
 const IMU_FIELDS: &[Field<'static>] = &[
@@ -224,22 +210,22 @@ struct Mcu {
     decoder: LinkDecoder<RAW_BYTES_MAX>,
     pinged: bool,
     row: u32,
+    period_us: u32,
 }
 
 impl Mcu {
     fn descriptor(&self) -> StreamDescriptor<'static> {
-        let period_us = 1_000_000 / IMU_HZ;
         StreamDescriptor {
             stream: 0,
             next_seq: self.row,
             kind: "imu",
-            period_us,
+            period_us: self.period_us,
             fields: FieldList::new(IMU_FIELDS),
         }
     }
 
     fn t_us(&self) -> u64 {
-        u64::from(self.row) * u64::from(1_000_000 / IMU_HZ)
+        u64::from(self.row) * u64::from(self.period_us)
     }
 
     fn frame(&self, link_type: LinkType, seq: u16, flags: Flags, payload: &[u8]) -> Vec<u8> {
@@ -313,13 +299,14 @@ impl Mcu {
 
 fn play_imu(
     line: Line,
-    rows: &[[f32; 6]],
+    (rows, hz): (&[[f32; 6]], u32),
     noise_at: Option<u32>,
     stop: &AtomicBool,
     emitted: &Mutex<Emitted>,
 ) {
-    let mut mcu = Mcu { line, decoder: LinkDecoder::new(), pinged: false, row: 0 };
-    let mut pace = Pace::new(Duration::from_secs(1) / IMU_HZ);
+    let period_us = 1_000_000 / hz;
+    let mut mcu = Mcu { line, decoder: LinkDecoder::new(), pinged: false, row: 0, period_us };
+    let mut pace = Pace::new(Duration::from_secs(1) / hz);
     mcu.line.put(&[0]);
     for values in rows.iter().cycle() {
         if stop.load(Ordering::Relaxed) {
@@ -327,7 +314,7 @@ fn play_imu(
         }
         pace.tick();
         mcu.listen();
-        if !mcu.pinged && mcu.row.is_multiple_of(2 * IMU_HZ) {
+        if !mcu.pinged && mcu.row.is_multiple_of(2 * hz) {
             mcu.hello();
         }
         let mut bytes = mcu.sample(values);
@@ -341,6 +328,7 @@ fn play_imu(
         {
             let mut emitted = emitted.lock().unwrap_or_else(PoisonError::into_inner);
             emitted.imu.insert(mcu.row, values.map(f32::to_bits));
+            emitted.imu_at.insert(mcu.row, Moment::now());
             emitted.imu_damaged += u64::from(damaged);
         }
         mcu.line.put(&bytes);
@@ -348,8 +336,13 @@ fn play_imu(
     }
 }
 
-fn play_gps(mut line: Line, cycles: &[Cycle], stop: &AtomicBool, emitted: &Mutex<Emitted>) {
-    let mut pace = Pace::new(Duration::from_secs(1) / GPS_HZ);
+fn play_gps(
+    mut line: Line,
+    (cycles, hz): (&[Cycle], u32),
+    stop: &AtomicBool,
+    emitted: &Mutex<Emitted>,
+) {
+    let mut pace = Pace::new(Duration::from_secs(1) / hz);
     for cycle in cycles.iter().cycle() {
         if stop.load(Ordering::Relaxed) {
             return;
@@ -362,8 +355,11 @@ fn play_gps(mut line: Line, cycles: &[Cycle], stop: &AtomicBool, emitted: &Mutex
                 lat: cycle.lat,
                 lon: cycle.lon,
                 sentences: cycle.sentences.clone(),
+                at: Vec::new(),
             };
-            emitted.gps.entry(cycle.utc_ns).or_insert_with(first).times += 1;
+            let played = emitted.gps.entry(cycle.utc_ns).or_insert_with(first);
+            played.times += 1;
+            played.at.push(Moment::now());
         }
         line.put(&cycle.sentences);
         line.take();
@@ -372,12 +368,12 @@ fn play_gps(mut line: Line, cycles: &[Cycle], stop: &AtomicBool, emitted: &Mutex
 
 fn play_camera(
     dir: &Path,
-    pictures: &[Vec<u8>],
+    (pictures, hz): (&[Vec<u8>], u32),
     broken_at: Option<u32>,
     stop: &AtomicBool,
     emitted: &Mutex<Emitted>,
 ) {
-    let mut pace = Pace::new(Duration::from_secs(1) / CAMERA_HZ);
+    let mut pace = Pace::new(Duration::from_secs(1) / hz);
     for (n, picture) in (0_u32..).zip(pictures.iter().cycle()) {
         if stop.load(Ordering::Relaxed) {
             return;
@@ -388,32 +384,16 @@ fn play_camera(
         let bytes = if broken { &picture[..picture.len() / 2] } else { &picture[..] };
         // Write aside and rename, as careful cameras do; the agent must also bear careless ones.
         let aside = dir.join(format!(".{name}.part"));
+        let at = Moment::now();
         let placed = std::fs::write(&aside, bytes).and_then(|()| std::fs::rename(&aside, dir.join(&name)));
         let mut emitted = emitted.lock().unwrap_or_else(PoisonError::into_inner);
         match placed {
             Ok(()) if broken => emitted.camera_broken += 1,
-            Ok(()) => drop(emitted.camera.insert(name, Sha256::of(bytes))),
+            Ok(()) => {
+                emitted.camera_at.insert(name.clone(), at);
+                emitted.camera.insert(name, Sha256::of(bytes));
+            }
             Err(_) => return,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn days_are_counted_from_1970() {
-        assert_eq!(days_from_civil(1970, 1, 1), 0);
-        assert_eq!(days_from_civil(2017, 3, 31), 17_256);
-        assert_eq!(days_from_civil(2000, 2, 29), 11_016);
-    }
-
-    #[test]
-    fn a_sentence_names_its_time_and_place() {
-        let (utc, lat, lon) =
-            read_rmc("$GPRMC,110124,A,5505.330990,N,03858.587325,E,152.6,86.2,310317,8.9,E,D*2E").unwrap();
-        assert_eq!(utc, (17_256 * 86_400 + 11 * 3600 + 60 + 24) * 1_000_000_000);
-        assert!((lat - 55.088_849_833).abs() < 1e-8 && (lon - 38.976_455_417).abs() < 1e-8);
     }
 }

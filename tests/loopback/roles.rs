@@ -49,7 +49,7 @@ pub fn dispatch() -> Option<ExitCode> {
 }
 
 /// Prints one CSV line of a recording after the other, two a second, and notes each in a truth file, so
-/// that a restarted sensor goes on where the last one was.
+/// that a restarted sensor goes on where the last one was. The truth file's neighbour `.times` says when each was.
 ///
 /// Arguments: recording, truth file. It falls silent while the truth file's neighbour `.stop` exists.
 fn slow_sensor(args: &[OsString]) -> ExitCode {
@@ -88,7 +88,9 @@ fn flood() -> ExitCode {
 fn play_slowly(recording: &std::path::Path, truth: &std::path::Path) -> std::io::Result<()> {
     let text = std::fs::read_to_string(recording)?;
     let rows: Vec<&str> = text.lines().skip(1).collect();
-    let mut noted = std::fs::OpenOptions::new().create(true).append(true).open(truth)?;
+    let appended = |path| std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let mut noted = appended(truth.to_owned())?;
+    let mut times = appended(truth.with_extension("times"))?;
     let done = std::fs::read_to_string(truth)?.lines().count();
     let mut pace = crate::ticks::Pace::new(Duration::from_millis(500));
     let mut out = std::io::stdout().lock();
@@ -100,6 +102,8 @@ fn play_slowly(recording: &std::path::Path, truth: &std::path::Path) -> std::io:
         }
         // Noted first: what was noted and not captured is counted as emitted, never the other way round.
         writeln!(noted, "{n},{row}")?;
+        let at = crate::ticks::Moment::now();
+        writeln!(times, "{n},{},{}", at.boot_ns, at.utc_ns)?;
         writeln!(out, "{n},{row}")?;
         out.flush()?;
     }

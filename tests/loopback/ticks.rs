@@ -31,6 +31,28 @@ pub fn unix_nanos() -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
+/// An instant on the boot line and in UTC: when a player did something, for whoever judges times later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    /// Nanoseconds since the host woke.
+    pub boot_ns: i64,
+    /// Nanoseconds since 1970.
+    pub utc_ns: i64,
+}
+
+impl Moment {
+    /// Now, asked of the kernel itself, past any library that stands before it.
+    #[must_use]
+    pub fn now() -> Self {
+        use rustix::time::{ClockId, clock_gettime};
+        let ns = |id| {
+            let at = clock_gettime(id);
+            at.tv_sec.saturating_mul(1_000_000_000).saturating_add(at.tv_nsec)
+        };
+        Self { boot_ns: ns(ClockId::Boottime), utc_ns: ns(ClockId::Realtime) }
+    }
+}
+
 /// A steady beat that never drifts: the n-th tick is due n periods after the start.
 #[derive(Debug)]
 pub struct Pace {

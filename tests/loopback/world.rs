@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 pub const TENANT: &str = "demo";
 /// The gateway's name.
 pub const DEVICE: &str = "gateway-1";
+/// Quarantined candidates a run keeps: of a minute and more of a bad gateway.
+const QUARANTINED_KEPT: usize = 64;
 /// Every seq below is synced at least this often on the gateway: what a power cut may cost.
 pub const SYNC_INTERVAL_MS: u64 = 500;
 
@@ -38,6 +40,36 @@ pattern read hw/1/ack/+/%u
 pattern readwrite hw/1/status/+/%u
 ";
 
+/// Where a gateway keeps its things, below the run's folder.
+#[derive(Debug, Clone, Copy)]
+pub struct Seat {
+    /// The gateway's name.
+    pub device: &'static str,
+    /// Its agent's configuration.
+    pub config: &'static str,
+    /// Folder of its certificates.
+    pub identity: &'static str,
+    /// Folder of its spool.
+    pub spool: &'static str,
+    /// What its agent says of itself.
+    pub status: &'static str,
+    /// Folder its camera writes to.
+    pub camera: &'static str,
+    /// What its slow sensor notes.
+    pub env_truth: &'static str,
+}
+
+/// The first gateway's.
+pub const FIRST: Seat = Seat {
+    device: DEVICE,
+    config: "agent.toml",
+    identity: "gateway",
+    spool: "spool",
+    status: "status.json",
+    camera: "camera",
+    env_truth: "env.truth",
+};
+
 /// Where a run lives.
 #[derive(Debug, Clone)]
 pub struct World {
@@ -53,8 +85,10 @@ pub struct World {
     pub linger_ms: u64,
     /// JPEGs travel as Lepton.
     pub lepton: bool,
-    /// Recipes the collector is given, of those in `recipes/`.
-    pub recipes: Vec<&'static str>,
+    /// Files of recipes the collector is given.
+    pub recipes: Vec<PathBuf>,
+    /// Files of gate rules; with some, aligned rows are staged before they are judged.
+    pub rules: Vec<PathBuf>,
 }
 
 /// Sources an agent gets.
@@ -76,6 +110,7 @@ impl World {
             std::fs::create_dir_all(dir.join(part))?;
         }
         let dir = dir.canonicalize()?;
+        let drive = dir.join("recipes/drive.toml");
         let [broker, http] = free_ports()?.map(|port| format!("127.0.0.1:{port}"));
         let world = Self {
             dir,
@@ -84,10 +119,11 @@ impl World {
             commit_interval_ms,
             linger_ms: 500,
             lepton: false,
-            recipes: vec!["drive"],
+            recipes: vec![drive.clone()],
+            rules: Vec::new(),
         };
         world.issue().map_err(io::Error::other)?;
-        std::fs::write(world.path("recipes/drive.toml"), RECIPE)?;
+        std::fs::write(drive, RECIPE)?;
         std::fs::write(world.path("recipes/wake.toml"), WAKE_RECIPE)?;
         Ok(world)
     }
@@ -104,6 +140,21 @@ impl World {
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// Makes the folders and certificates of a further gateway.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn add(&self, seat: &Seat) -> io::Result<()> {
+        use headwater_collector::pki::{self, Subject};
+        use headwater_core::time::{NS_PER_S, UtcNanos};
+        for part in [seat.identity, seat.spool, seat.camera] {
+            std::fs::create_dir_all(self.path(part))?;
+        }
+        let now = UtcNanos(unix_seconds().saturating_mul(NS_PER_S));
+        let subject = Subject::Device(seat.device.to_owned());
+        pki::issue(&self.path("pki"), &subject, &self.path(seat.identity), now).map_err(io::Error::other)
     }
 
     fn issue(&self) -> Result<(), headwater_collector::pki::PkiError> {
@@ -124,7 +175,7 @@ impl World {
     /// What the system says.
     pub fn write_collector(&self) -> io::Result<PathBuf> {
         let path = self.path("collector.toml");
-        let text = format!(
+        let mut text = format!(
             r#"recipes = [{recipes}]
 [tenant]
 name = "{TENANT}"
@@ -153,16 +204,19 @@ interval_ms = {interval}
 [http]
 listen = "{http}"
 "#,
-            recipes = self
-                .recipes
-                .iter()
-                .map(|name| format!("\"recipes/{name}.toml\""))
-                .collect::<Vec<_>>()
-                .join(", "),
+            recipes = quoted(&self.recipes),
             broker = self.broker,
             http = self.http,
             interval = self.commit_interval_ms
         );
+        if !self.rules.is_empty() {
+            write!(
+                text,
+                "[gate]\nmode = \"branch\"\nrules = [{}]\nkeep = {QUARANTINED_KEPT}\n",
+                quoted(&self.rules)
+            )
+            .map_err(io::Error::other)?;
+        }
         std::fs::write(&path, text)?;
         Ok(path)
     }
@@ -194,29 +248,44 @@ listen = "{http}"
     /// # Errors
     /// What the system says.
     pub fn write_agent(&self, ports: &Ports, program: &Path, data: &Path) -> io::Result<PathBuf> {
-        let path = self.path("agent.toml");
+        self.write_gateway(&FIRST, ports, program, &data.join("env.csv"))
+    }
+
+    /// Writes the configuration of the gateway at `seat`, whose slow sensor plays `env`, and gives its path.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write_gateway(
+        &self,
+        seat: &Seat,
+        ports: &Ports,
+        program: &Path,
+        env: &Path,
+    ) -> io::Result<PathBuf> {
+        let path = self.path(seat.config);
+        let Seat { device, identity, spool, status, camera, .. } = seat;
         let mut text = format!(
             r#"[device]
 tenant = "{TENANT}"
-name = "{DEVICE}"
+name = "{device}"
 [identity]
-ca = "gateway/ca.pem"
-tls_cert = "gateway/tls.pem"
-tls_key = "gateway/tls.key"
-sign_cert = "gateway/sign.pem"
-sign_key = "gateway/sign.key"
+ca = "{identity}/ca.pem"
+tls_cert = "{identity}/tls.pem"
+tls_key = "{identity}/tls.key"
+sign_cert = "{identity}/sign.pem"
+sign_key = "{identity}/sign.key"
 [uplink]
 broker = "mqtts://{broker}"
 keepalive_s = 10
 [spool]
-dir = "spool"
+dir = "{spool}"
 max_bytes = "1GiB"
 sync_interval_ms = {SYNC_INTERVAL_MS}
 [batch]
 linger_ms = {linger}
 lepton = "{lepton}"
 [status]
-file = "status.json"
+file = "{status}"
 
 [[source]]
 type = "serial"
@@ -232,11 +301,13 @@ type = "serial"
 stream = "gps"
 port = "{gps}"
 framing = "nmea"
+# This receiver's sentences are here within 100 ms of its fix.
+latency_ms = 100
 
 [[source]]
 type = "camera_dir"
 stream = "camera/front"
-dir = "camera"
+dir = "{camera}"
 # This camera's pictures are in the folder within 50 ms of their exposure.
 latency_ms = 50
 "#,
@@ -250,8 +321,8 @@ latency_ms = 50
             program.display().to_string(),
             crate::roles::ROLE.to_owned(),
             "slow-sensor".to_owned(),
-            data.join("env.csv").display().to_string(),
-            self.path("env.truth").display().to_string(),
+            env.display().to_string(),
+            self.path(seat.env_truth).display().to_string(),
         ];
         let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
         write!(
@@ -263,6 +334,8 @@ stream = "env/roof"
 kind = "env"
 command = [{}]
 format = "csv"
+# Its line is here within 200 ms of the measurement.
+latency_ms = 200
 fields = [
   {{ name = "n", type = "i64", unit = "1" }},
   {{ name = "temperature", type = "f64", unit = "Cel" }},
@@ -377,6 +450,12 @@ fields = [
     pub fn flood_file(&self) -> io::Result<()> {
         std::fs::write(self.path("flood"), "")
     }
+}
+
+/// Files as a list in TOML.
+fn quoted(files: &[PathBuf]) -> String {
+    let files: Vec<String> = files.iter().map(|file| format!("{:?}", file.display().to_string())).collect();
+    files.join(", ")
 }
 
 /// Words that make `program` a role with a configuration file.

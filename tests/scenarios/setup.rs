@@ -5,7 +5,7 @@ use headwater_tests::players::{Mishaps, Players};
 use headwater_tests::status::AgentStatus;
 use headwater_tests::ticks::wait_until;
 use headwater_tests::truth::{Figures, judge};
-use headwater_tests::world::{Ports, World};
+use headwater_tests::world::{DEVICE, Ports, World};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ impl Run {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let location = self.world.path("lake").display().to_string();
         let figures =
-            runtime.block_on(judge(&location, &emitted, &self.world.path("env.truth"), &spool)).unwrap();
+            runtime.block_on(judge(&location, DEVICE, &emitted, &self.world.path("env.truth"), &spool)).unwrap();
         drop(self.dir);
         figures
     }

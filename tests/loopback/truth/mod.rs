@@ -128,12 +128,13 @@ async fn ranges(
 /// Next seq of each stream of the agent's spool, as `(epoch, stream) → next_seq`.
 pub type NextSeqs = BTreeMap<StreamKey, u64>;
 
-/// Judges the lake at `location` against what was emitted and what the spool says it captured.
+/// Judges what the lake at `location` has of `device` against what was emitted and what the spool says it captured.
 ///
 /// # Errors
 /// [`TruthError`] if the lake or a file cannot be read.
 pub async fn judge(
     location: &str,
+    device: &str,
     emitted: &Emitted,
     env_truth: &Path,
     spool: &NextSeqs,
@@ -147,10 +148,10 @@ pub async fn judge(
     figures.commits = lake.log("main", usize::MAX).await?.len() as u64;
 
     let mut seen = Seen::default();
-    let imu = Table::read(&lake, &commit, "raw.imu").await?;
-    let gps = Table::read(&lake, &commit, "raw.gps_fix").await?;
-    let image = Table::read(&lake, &commit, "raw.image").await?;
-    let env = Table::read(&lake, &commit, "raw.env").await?;
+    let imu = Table::read_of(&lake, &commit, "raw.imu", device).await?;
+    let gps = Table::read_of(&lake, &commit, "raw.gps_fix", device).await?;
+    let image = Table::read_of(&lake, &commit, "raw.image", device).await?;
+    let env = Table::read_of(&lake, &commit, "raw.env", device).await?;
     for table in [&imu, &gps, &image, &env].into_iter().flatten() {
         seen.add(table)?;
     }
@@ -210,16 +211,32 @@ fn read_env(path: &Path) -> Result<BTreeMap<i64, Vec<f64>>, TruthError> {
         .collect())
 }
 
-/// True if every picture of the branch's head has its aligned row.
+/// True if every picture of the device has its final row in `table`, at this commit.
 ///
 /// # Errors
 /// [`TruthError`] if the lake cannot be read.
-pub async fn is_aligned(location: &str) -> Result<bool, TruthError> {
-    let lake = Lake::open(location).await?;
-    let commit = lake.resolve("main").await?;
-    let rows: BTreeMap<String, _> =
-        lake.tables(&commit).await?.into_iter().map(|(name, entry)| (name.to_string(), entry.rows)).collect();
-    Ok(rows.contains_key("raw.image") && rows.get("raw.image") == rows.get("aligned.drive"))
+pub async fn is_aligned(
+    lake: &Lake,
+    commit: &CommitId,
+    table: &str,
+    device: &str,
+) -> Result<bool, TruthError> {
+    let pictures = rows_of(lake, commit, "raw.image", device).await?;
+    let columns = ["device", "provisional"];
+    let Some(rows) = Table::read_columns_of(lake, commit, table, &columns, device).await? else {
+        return Ok(false);
+    };
+    let finals = rows.integers("provisional")?.into_iter().filter(|provisional| *provisional == Some(0));
+    Ok(pictures > 0 && pictures == finals.count() as u64)
+}
+
+/// Rows that a table has of a device; 0 without the table.
+///
+/// # Errors
+/// [`TruthError`] if the lake cannot be read.
+pub async fn rows_of(lake: &Lake, commit: &CommitId, table: &str, device: &str) -> Result<u64, TruthError> {
+    let table = Table::read_columns_of(lake, commit, table, &["device"], device).await?;
+    Ok(table.map_or(0, |table| table.rows()))
 }
 
 /// What the agent's sources set aside: one line of stream and reason per entry of its quarantine.

@@ -24,6 +24,20 @@ impl Table {
         Self::read_with(lake, commit, name, ScanOptions::default()).await
     }
 
+    /// Reads the rows of one device.
+    ///
+    /// # Errors
+    /// [`TruthError::Lake`].
+    pub async fn read_of(
+        lake: &Lake,
+        commit: &CommitId,
+        name: &str,
+        device: &str,
+    ) -> Result<Option<Self>, TruthError> {
+        let options = ScanOptions { device: Some(device.to_owned()), ..ScanOptions::default() };
+        Self::read_with(lake, commit, name, options).await
+    }
+
     /// Reads some columns of `name` at `commit`.
     ///
     /// # Errors
@@ -36,6 +50,22 @@ impl Table {
     ) -> Result<Option<Self>, TruthError> {
         let columns = Some(columns.iter().map(|c| (*c).to_owned()).collect());
         Self::read_with(lake, commit, name, ScanOptions { columns, ..ScanOptions::default() }).await
+    }
+
+    /// Reads some columns of one device's rows.
+    ///
+    /// # Errors
+    /// [`TruthError::Lake`].
+    pub async fn read_columns_of(
+        lake: &Lake,
+        commit: &CommitId,
+        name: &str,
+        columns: &[&str],
+        device: &str,
+    ) -> Result<Option<Self>, TruthError> {
+        let columns = Some(columns.iter().map(|c| (*c).to_owned()).collect());
+        let options = ScanOptions { columns, device: Some(device.to_owned()), ..ScanOptions::default() };
+        Self::read_with(lake, commit, name, options).await
     }
 
     async fn read_with(
