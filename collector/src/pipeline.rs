@@ -14,6 +14,7 @@
 //! and only then connect. End: receiving stops and syncs what it took; then ingest commits what was landed.
 
 mod hooks;
+mod rules;
 mod shared;
 
 use crate::config::{Identity, IdentityError, Role, Settings, Share};
@@ -41,6 +42,7 @@ use headwater_core::id::IncarnationId;
 use headwater_core::ports::Clock;
 use headwater_lake::{Lake, LakeError, RefName};
 pub use hooks::{gate_settings, webhook_settings};
+use rules::RulesWatch;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use shared::{follow_commits, share, tell_commits, utc_now};
 use std::collections::BTreeSet;
@@ -339,7 +341,20 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Pi
         stages.tasks().spawn(Webhook::new(webhook, lake.clone(), file, clock).run(cancel.clone()));
     }
     let mut ingest_settings = IngestSettings::new(settings.tenant.clone(), &settings.client_id, branch);
-    ingest_settings.gate = gate;
+    let (rules_tx, rules_rx) = watch::channel(gate.rules.clone());
+    if !settings.gate.rules.is_empty() {
+        let watch = RulesWatch {
+            files: settings.gate.rules.clone(),
+            gate: gate.clone(),
+            protected: settings.protected.clone(),
+            lake: lake.clone(),
+            rules: rules_tx,
+            clock,
+            refused: None,
+        };
+        stages.tasks().spawn(watch.run(cancel.clone()));
+    }
+    ingest_settings.gate = GateSettings { newer: Some(rules_rx), ..gate };
     ingest_settings.interval_ms = settings.commit.interval_ms;
     ingest_settings.config_hash = settings.config_hash;
     ingest_settings.requests = Some(settings.landing_dir.clone());

@@ -190,6 +190,18 @@ impl Aligner {
         self.held.union_with(rows);
     }
 
+    /// True if a gate holds final rows back beside these.
+    #[must_use]
+    pub fn holds_more_than(&self, rows: &Coverage) -> bool {
+        self.held.minus(rows).count() > 0
+    }
+
+    /// Lets go of rows a gate held back, but for these: they are taken in and judged once more.
+    pub fn hold_only(&mut self, rows: &Coverage) {
+        self.held = rows.clone();
+        self.behind = true;
+    }
+
     /// True if `stream` is of its spine or of one of its columns.
     #[must_use]
     pub fn uses(&self, stream: &StreamName) -> bool {

@@ -124,6 +124,24 @@ impl Coverage {
         Self { done: less(&self.done, &other.done), provisional: less(&self.provisional, &other.provisional) }
     }
 
+    /// Rows that are written in both, final or not.
+    #[must_use]
+    pub fn shared_with(&self, other: &Self) -> u64 {
+        let written = |of: &Self, key: &StreamKey| {
+            let mut rows = of.done.get(key).cloned().unwrap_or_default();
+            of.provisional.get(key).into_iter().for_each(|more| rows.union_with(more));
+            rows
+        };
+        let keys: BTreeSet<&StreamKey> = self.done.keys().chain(self.provisional.keys()).collect();
+        let shared = keys.into_iter().map(|key| {
+            let mut mine = written(self, key);
+            let all = mine.count();
+            written(other, key).iter().for_each(|range| mine.remove(range));
+            all.saturating_sub(mine.count())
+        });
+        shared.sum()
+    }
+
     /// The stored form: JSON, the same bytes for the same coverage.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ pub const LOOKS_MAX: usize = 64;
 /// is bounded and the same ref gives the same rows.
 pub const REFERENCE_ROWS_MAX: usize = 100_000;
 /// Around a row's time, µs: a better clock may have moved its raw row since.
-const AROUND_US: i64 = 60_000_000;
+pub(super) const AROUND_US: i64 = 60_000_000;
 
 /// Pictures by the row that names them, or why they are none.
 pub type Looks = BTreeMap<usize, Result<Seen, String>>;

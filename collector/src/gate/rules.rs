@@ -110,6 +110,8 @@ pub struct Asked<'a> {
     pub known: Option<&'a [bool]>,
     /// The collector's UTC.
     pub now: UtcNanos,
+    /// Of which boot they are, by place.
+    pub boots: Option<&'a [Option<i64>]>,
     /// The same table at refs that rules compare with.
     pub references: &'a BTreeMap<String, RecordBatch>,
 }
@@ -119,8 +121,13 @@ pub struct Asked<'a> {
 /// # Errors
 /// When the batches are not of one schema, which only a bug brings about.
 pub fn judge(rules: &[&RuleSet], asked: &Asked<'_>) -> Result<Vec<Judged>, ArrowError> {
-    let context =
-        Context { now_ns: asked.now.0, known: asked.known, looks: None, references: asked.references };
+    let context = Context {
+        now_ns: asked.now.0,
+        known: asked.known,
+        looks: None,
+        boots: asked.boots,
+        references: asked.references,
+    };
     by(rules, |rule| !decodes(rule), asked.batches, &context)
 }
 

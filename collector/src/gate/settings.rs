@@ -4,6 +4,7 @@ use crate::outbound::{Endpoint, Poster, Secret};
 use headwater_align::gate::RuleSet;
 use headwater_core::id::KindName;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// Default of `gate.keep`.
 pub const KEEP: usize = 16;
@@ -105,6 +106,8 @@ pub struct GateSettings {
     pub hooks: Vec<Hook>,
     /// Base URL of the REST catalog that hooks are told.
     pub rest_url: Option<String>,
+    /// Tells of other sets of rules while the collector runs.
+    pub newer: Option<watch::Receiver<Vec<RuleSet>>>,
 }
 
 impl Default for GateSettings {
@@ -116,6 +119,7 @@ impl Default for GateSettings {
             rules: Vec::new(),
             hooks: Vec::new(),
             rest_url: None,
+            newer: None,
         }
     }
 }

@@ -24,8 +24,8 @@ pub enum WaiveError {
     /// The commit did not happen.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The quarantine ref could not be taken away; the rows are published.
-    #[error("take the quarantined candidate away")]
+    /// A staging branch could not be made, or the quarantine ref not taken away; then the rows are published.
+    #[error("make or take away a branch of the waiver")]
     Publish(#[from] PublishError),
     /// Stored coverage.
     #[error(transparent)]
@@ -61,6 +61,12 @@ pub enum WaiveError {
         target: RefName,
         /// The recipe.
         recipe: String,
+    },
+    /// Others kept moving the branch.
+    #[error("{name} kept moving while the join was staged on it; say it again when fewer write to it")]
+    Moving {
+        /// The branch.
+        name: RefName,
     },
     /// Laying out its row.
     #[error("lay out the waiver")]
@@ -119,7 +125,10 @@ impl From<CandidateError> for WaiveError {
     }
 }
 
-async fn coverage(lake: &Lake, entry: Option<&CoverageEntry>) -> Result<Coverage, CandidateError> {
+pub(super) async fn coverage(
+    lake: &Lake,
+    entry: Option<&CoverageEntry>,
+) -> Result<Coverage, CandidateError> {
     let Some(entry) = entry else { return Ok(Coverage::default()) };
     let path = format!("state {}", entry.hash);
     let gone = || LakeError::Corrupt { path, reason: "a commit names it and it is gone".to_owned() };

@@ -11,7 +11,7 @@ use super::feeding::{feed, units};
 use super::group::Group;
 use super::recounting::recount;
 use super::staging::{expire, held_back};
-use crate::align::aligner::{Aligner, Reading, StepError};
+use crate::align::aligner::{Aligner, Reading, StepError, cover};
 use crate::align::coverage::{Coverage, CoverageError};
 use crate::align::layout::{LayoutError, table_name};
 use crate::align::window::AlignedWindow;
@@ -19,7 +19,7 @@ use crate::align::{Filling, StreamKinds, restore};
 use crate::commit::kinds::Kinds;
 use crate::gate::looking::{LookError, references};
 use crate::gate::waive::CandidateError;
-use crate::gate::{GateMode, GateSettings, Verdict, builtin_rules};
+use crate::gate::{Again, GateMode, GateSettings, Verdict, builtin_rules};
 use crate::resolve::ClockTracks;
 use arrow_schema::ArrowError;
 use headwater_align::gate::RuleSet;
@@ -78,6 +78,10 @@ pub(super) struct Slot {
     pub(super) parted: VecDeque<AlignedWindow>,
     /// Rows of its table at refs that rules compare with.
     references: References,
+    /// Rows set aside for a person.
+    aside: Coverage,
+    /// When rows that are held back are judged again.
+    pub(super) again: Again,
     /// Its table was begun by another version of the recipe.
     is_held: bool,
     /// A rollback took rows of it back; it waits until it is released.
@@ -117,6 +121,8 @@ impl Aligning {
                 audit: None,
                 parted: VecDeque::new(),
                 references: References::new(),
+                aside: Coverage::default(),
+                again: Again::default(),
                 is_held: false,
                 is_paused: false,
             };
@@ -126,8 +132,8 @@ impl Aligning {
                 slot.follow(lake, head).await?;
                 slot.aligner.fall_behind();
                 if gate.mode == GateMode::Branch {
-                    let held = held_back(lake, slot.aligner.recipe(), slot.aligner.id()).await?;
-                    slot.aligner.hold_back(&held);
+                    slot.aside = held_back(lake, slot.aligner.recipe(), slot.aligner.id()).await?;
+                    slot.aligner.hold_back(&slot.aside);
                 }
             }
             slots.push(slot);
@@ -136,11 +142,40 @@ impl Aligning {
         Ok(Self { slots, kinds_of: StreamKinds::new(), gate, builtin, judged })
     }
 
-    /// True if rows wait or must be fetched, or are being judged.
+    /// True if rows wait or must be fetched, are being judged or will be once more.
     pub(super) fn has_work(&self) -> bool {
-        self.slots.iter().any(|slot| {
-            slot.is_busy() || !slot.parted.is_empty() || slot.aligner.is_behind() || slot.aligner.has_work()
-        })
+        self.has_newer_rules()
+            || self.slots.iter().any(|slot| {
+                slot.is_busy()
+                    || !slot.parted.is_empty()
+                    || slot.aligner.is_behind()
+                    || slot.aligner.has_work()
+                    || slot.again.waits()
+            })
+    }
+
+    fn has_newer_rules(&self) -> bool {
+        self.gate.newer.as_ref().is_some_and(|newer| newer.has_changed().unwrap_or(false))
+    }
+
+    /// Judges by other rules from now on, and what was held back once more.
+    async fn take_rules(&mut self, lake: &Lake) -> Result<(), AlignError> {
+        if !self.has_newer_rules() {
+            return Ok(());
+        }
+        let mut gate = GateSettings::clone(&self.gate);
+        gate.rules = gate.newer.as_mut().map(|newer| newer.borrow_and_update().clone()).unwrap_or_default();
+        for slot in &mut self.slots {
+            let table = table_name(slot.aligner.recipe())?;
+            slot.references = references(lake, &sets(&gate, &self.builtin, slot)?, &table).await?;
+        }
+        // Only now: what could not be read is tried again in the next round.
+        self.gate = Arc::new(gate);
+        for slot in &mut self.slots {
+            slot.again.begin_anew();
+            slot.judge_again();
+        }
+        Ok(())
     }
 
     /// Others changed the captures: each recipe is filled from the raw tables before it goes on.
@@ -194,6 +229,10 @@ impl Aligning {
         committer: &mut Committer<C>,
         (kinds, tracks): (&Kinds, &ClockTracks),
     ) {
+        if let Err(error) = self.take_rules(&committer.lake).await {
+            metrics::counter!("headwater_align_errors_total").increment(1);
+            tracing::error!(%error, "changed gate rules are taken up later, the ones before stay in force");
+        }
         for slot in self.slots.iter_mut().filter(|slot| !slot.is_held) {
             let mut at = Round {
                 committer,
@@ -330,6 +369,9 @@ impl Slot {
             None if self.is_busy() => return Ok(()),
             None => {}
         }
+        if self.audit.is_none() && self.again.take_turn(at.committer.clock.boot()) {
+            self.judge_again();
+        }
         for _ in 0..WINDOWS_PER_ROUND_MAX {
             let Some(head) = at.committer.head().await? else { return Ok(()) };
             self.follow(&at.committer.lake, &at.committer.lake.commit_object(&head).await?).await?;
@@ -416,8 +458,11 @@ impl Slot {
         let passed = candidate.verdict() != Verdict::Fail;
         if passed {
             candidate.store_coverage(&committer.lake).await?;
-        } else {
+        } else if self.again.is_news(candidate.complaint()) {
             candidate.told_failed();
+        } else {
+            self.hold_back(&candidate.window, committer.clock.boot());
+            return Ok(());
         }
         let request = candidate.inline(committer.branch())?;
         let removal = match passed {
@@ -431,17 +476,34 @@ impl Slot {
         if passed {
             self.published(&candidate.window, candidate.done, candidate.entry);
         } else {
-            // Until the next start: what is read again would be judged again and again. Of a provisional row its final one is.
-            let mut refused = Coverage::default();
-            for row in &candidate.window.rows {
-                match row.provisional {
-                    true => refused.note_provisional(&row.key, row.seq),
-                    false => refused.finish(&row.key, row.seq),
-                }
-            }
-            self.aligner.hold_back(&refused);
+            self.hold_back(&candidate.window, committer.clock.boot());
         }
         Ok(())
+    }
+
+    /// Keeps rows back until the next turn or other rules: what is read again would be judged again and again. Of a
+    /// provisional row its final one is.
+    pub(super) fn hold_back(&mut self, window: &AlignedWindow, now: BootNanos) {
+        let mut refused = Coverage::default();
+        cover(&mut refused, window);
+        self.aligner.hold_back(&refused);
+        self.again.held(now);
+    }
+
+    /// Notes rows that were set aside for a person: no turn and no other rules take them up.
+    pub(super) fn set_aside(&mut self, window: &AlignedWindow) {
+        let mut rows = Coverage::default();
+        cover(&mut rows, window);
+        self.aligner.hold_back(&rows);
+        self.aside.union_with(&rows);
+    }
+
+    /// Rows that are held back, but for those set aside, are taken in and judged once more.
+    fn judge_again(&mut self) {
+        if self.aligner.holds_more_than(&self.aside) {
+            metrics::counter!("headwater_gate_again_total").increment(1);
+            self.aligner.hold_only(&self.aside);
+        }
     }
 
     /// Says that a window is in the lake.

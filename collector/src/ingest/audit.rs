@@ -14,8 +14,6 @@ use super::candidate::Candidate;
 use super::commit::Committer;
 use super::pictures;
 use super::staging::{QUARANTINE, WAP, keep_newest};
-use crate::align::aligner::cover;
-use crate::align::coverage::Coverage;
 use crate::gate::hook::{Question, ask};
 use crate::gate::looking::LookError;
 use crate::gate::{GateSettings, Verdict};
@@ -211,6 +209,11 @@ pub(super) async fn finish<C: Clock>(
         drop_staged(&lake, &branch, &author, time_us, "parted by device").await;
         return Ok(());
     }
+    if !passed && !candidate.is_set_aside() && !slot.again.is_news(candidate.complaint()) {
+        slot.hold_back(&candidate.window, committer.clock.boot());
+        drop_staged(&lake, &branch, &author, time_us, "failed as before, held back").await;
+        return Ok(());
+    }
     let moves = CoverageMove { from, to: candidate.entry.clone() };
     let request = Adopt {
         candidate: tip.clone(),
@@ -235,10 +238,10 @@ pub(super) async fn finish<C: Clock>(
         candidate.told_failed();
         if candidate.is_set_aside() {
             set_aside(&lake, &branch, &tip, &author, time_us).await?;
+            slot.set_aside(&candidate.window);
+        } else {
+            slot.hold_back(&candidate.window, committer.clock.boot());
         }
-        let mut held = Coverage::default();
-        cover(&mut held, &candidate.window);
-        slot.aligner.hold_back(&held);
         if let Err(error) = keep_newest(&lake, &candidate.recipe, keep, &author, time_us).await {
             tracing::warn!(%error, "old quarantined candidates stay for now");
         }

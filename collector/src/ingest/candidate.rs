@@ -71,12 +71,15 @@ impl Candidate {
         };
         // A row that is done again is none that is there twice.
         let known: Vec<bool> = window.rows.iter().map(|row| aligner.is_settled(&row.key, row.seq)).collect();
+        let boots: Vec<Option<i64>> =
+            window.rows.iter().map(|row| row.place.map(|place| place.boot.0.into())).collect();
         let judged = judge(
             &rules.sets,
             &Asked {
                 batches: rows.as_ref().map_or(&[], |rows: &TableAppend| rows.batches.as_slice()),
                 known: Some(&known),
                 now,
+                boots: Some(&boots),
                 references: rules.references,
             },
         )?;
@@ -167,6 +170,14 @@ impl Candidate {
             metrics::counter!("headwater_align_replaced_missing_total").increment(missing);
         }
         Ok((!found.is_empty()).then_some(found))
+    }
+
+    /// Whose rows are held back by which rules, for short: the same rows are judged again and again.
+    pub(super) fn complaint(&self) -> Sha256 {
+        let failed = self.judged.iter().filter(|judged| judged.verdict == Verdict::Fail);
+        let rules = failed.map(|judged| format!("{} {}", judged.gate, judged.version));
+        let rows = self.window.rows.iter().map(|row| format!("{} {}", row.device, row.row_key));
+        Sha256::of(rules.chain(rows).collect::<Vec<_>>().join("\n").as_bytes())
     }
 
     /// Tells people that rows are held back.

@@ -77,7 +77,8 @@ pub(super) async fn judge_seen(
     }
     let looks = look_at(lake, &candidate.head, &sets, candidate.batches()).await?;
     let none = BTreeMap::new();
-    let context = Context { now_ns: candidate.now.0, known: None, looks: Some(&looks), references: &none };
+    let (now_ns, looks) = (candidate.now.0, Some(&looks));
+    let context = Context { now_ns, known: None, looks, boots: None, references: &none };
     by(&sets, decodes, candidate.batches(), &context).map_err(|error| AuditError::Layout(error.to_string()))
 }
 

@@ -1,6 +1,6 @@
 //! Hooks and webhooks as they were configured, with their secrets read and the certificates they are trusted by.
 
-use super::PipelineError;
+use super::{PipelineError, rules};
 use crate::config::{HookWay, HttpSettings, Settings};
 use crate::events::WebhookSettings;
 use crate::gate::{GateMode, GateSettings, Hook, HookCall, WebhookCall};
@@ -21,11 +21,31 @@ fn poster(name: &str, ca_file: Option<&Path>) -> Result<Poster, PipelineError> {
     Poster::new(ca_file).map_err(|error| wrong(name)(error.into()))
 }
 
-fn rules_of(file: &Path) -> Result<RuleSet, PipelineError> {
-    let path = || file.to_owned();
-    let text =
-        std::fs::read_to_string(file).map_err(|source| PipelineError::RulesFile { path: path(), source })?;
-    RuleSet::parse(&text).map_err(|source| PipelineError::Rules { path: path(), source })
+/// Sets of rules from the texts of their files, fit for this mode of the gate.
+///
+/// # Errors
+/// [`PipelineError`] names the file or the set that cannot be used.
+pub(super) fn checked_rules(
+    files: Vec<(&Path, String)>,
+    mode: GateMode,
+) -> Result<Vec<RuleSet>, PipelineError> {
+    let read = |(file, text): (&Path, String)| {
+        RuleSet::parse(&text).map_err(|source| PipelineError::Rules { path: file.to_owned(), source })
+    };
+    let rules = files.into_iter().map(read).collect::<Result<Vec<RuleSet>, _>>()?;
+    let mut names: Vec<&str> = rules.iter().map(|set| set.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some([name, _]) =
+        names.windows(2).find_map(|two| <[&str; 2]>::try_from(two).ok().filter(|[a, b]| a == b))
+    {
+        return Err(PipelineError::RulesTwice { name: name.to_owned() });
+    }
+    if mode == GateMode::Inline
+        && let Some(set) = rules.iter().find(|set| set.looks() > 0)
+    {
+        return Err(PipelineError::RulesNeedBranch { name: set.name.clone() });
+    }
+    Ok(rules)
 }
 
 /// How aligned rows are judged.
@@ -35,19 +55,9 @@ fn rules_of(file: &Path) -> Result<RuleSet, PipelineError> {
 /// be used.
 pub fn gate_settings(settings: &Settings) -> Result<GateSettings, PipelineError> {
     let section = &settings.gate;
-    let rules = section.rules.iter().map(|file| rules_of(file)).collect::<Result<Vec<RuleSet>, _>>()?;
-    let mut names: Vec<&str> = rules.iter().map(|set| set.name.as_str()).collect();
-    names.sort_unstable();
-    if let Some([name, _]) =
-        names.windows(2).find_map(|two| <[&str; 2]>::try_from(two).ok().filter(|[a, b]| a == b))
-    {
-        return Err(PipelineError::RulesTwice { name: name.to_owned() });
-    }
-    if section.mode == GateMode::Inline
-        && let Some(set) = rules.iter().find(|set| set.looks() > 0)
-    {
-        return Err(PipelineError::RulesNeedBranch { name: set.name.clone() });
-    }
+    let files =
+        rules::read(&section.rules).map_err(|(path, source)| PipelineError::RulesFile { path, source })?;
+    let rules = checked_rules(files, section.mode)?;
     let mut hooks = Vec::new();
     for hook in &section.hooks {
         let call = match &hook.way {
@@ -73,6 +83,7 @@ pub fn gate_settings(settings: &Settings) -> Result<GateSettings, PipelineError>
         rules,
         hooks,
         rest_url: section.rest_url.clone().or(served),
+        newer: None,
     })
 }
 

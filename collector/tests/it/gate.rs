@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Frames of ten seconds.
 const ROWS: usize = 40;
@@ -128,6 +129,39 @@ async fn a_bad_device_stays_back_while_the_others_publish() {
         live_as(&lake, &one_bad(), &recipes(), settings).await;
         assert_eq!((keys(&lake).await.len(), refs(&lake, "quarantine").await.len()), (ROWS, aside));
         assert_eq!(devices(&lake, "aligned.drive").await.len(), 1);
+    }
+}
+
+/// A rule is mended while the collector runs: what it held back is judged anew and published, without another start. Until
+/// then the same rows are held back by the same rule again at each turn, which is said once.
+#[tokio::test(start_paused = true)]
+async fn rows_held_back_are_judged_again_at_turns_and_when_the_rules_change() {
+    for mode in [GateMode::Inline, GateMode::Branch] {
+        let lake = testing::memory().await.unwrap();
+        let rules = vec![film_runs("hold")];
+        let (sender, newer) = watch::channel(rules.clone());
+        let gate = GateSettings { mode, rules, newer: Some(newer), ..GateSettings::default() };
+        let settings = IngestSettings { gate, interval_ms: 100, ..settings() };
+        let (running, ingest) = Running::start_as(&lake, recipes(), settings);
+        let task = tokio::spawn(ingest);
+        running.land(&one_bad().incarnations[0]);
+        let said = || async {
+            let found = table(&lake, "ops.verdicts").await;
+            let of_rule = found.iter().filter(|row| text(row, "gate") == "drive.film_runs");
+            of_rule.filter(|row| text(row, "verdict") == "fail").count()
+        };
+        until("the others", || async { keys(&lake).await.len() == ROWS && said().await == 1 }).await;
+        // Four turns, each twice as far as the one before.
+        running.clock_forward(16 * 60).await;
+        until("the others", || async { keys(&lake).await.len() == ROWS }).await;
+        assert_eq!(said().await, 1, "{mode:?}: the same rows, held back by the same rule");
+        assert!(refs(&lake, "wap").await.len() <= 1, "{mode:?}");
+        sender.send_replace(vec![film_runs("warn")]);
+        until("the bad one", || async { keys(&lake).await.len() == 2 * ROWS }).await;
+        assert_eq!(devices(&lake, "aligned.drive").await.len(), 2, "{mode:?}");
+        running.cancel.cancel();
+        task.await.unwrap().unwrap();
+        assert_eq!((refs(&lake, "wap").await, refs(&lake, "quarantine").await), (vec![], vec![]));
     }
 }
 

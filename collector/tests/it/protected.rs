@@ -8,7 +8,9 @@ use futures::TryStreamExt;
 use headwater_align::recipe::Recipe;
 use headwater_collector::commit::cells::Cell;
 use headwater_collector::gate::guard::{Guard, GuardError, Join, Passage};
-use headwater_collector::gate::{GateSettings, Hook, HookCall, Verdict};
+use headwater_collector::gate::waive::{Waiver, waive};
+use headwater_collector::gate::{GateSettings, Hook, HookCall, RuleSet, Verdict};
+use headwater_core::time::UtcNanos;
 use headwater_lake::{
     By, CommitError, CommitId, CommitKind, CommitRequest, Lake, LakeError, MergeOptions, ProtectionChange,
     RefName, RefOp, RefPatterns, ScanOptions, TableAppend, TableName, TableSpec, Warrant, testing,
@@ -114,7 +116,7 @@ async fn a_merge_that_passes_is_published_with_its_verdicts() {
     assert_eq!(rows.len(), 80, "forty frames of each gateway");
     let judged = table(&lake, "ops.verdicts").await;
     let ours: Vec<_> = judged.iter().filter(|row| text(row, "ref").starts_with("wap/")).collect();
-    assert_eq!(ours.len(), 7);
+    assert_eq!(ours.len(), 9, "every built-in rule");
     assert!(ours.iter().all(|row| row["rows"] == Cell::Long(40) && text(row, "published_as") == "main"));
     assert_eq!((refs(&lake, "wap").await, refs(&lake, "quarantine").await), (vec![], vec![]));
     assert_eq!(merge(&lake, "exp", &GateSettings::default()).await.unwrap(), Passage::UpToDate);
@@ -166,6 +168,67 @@ async fn a_join_without_aligned_rows_needs_no_verdict_and_a_conflict_is_told_as_
         "{error:?}"
     );
     assert!(refs(&lake, "wap").await.is_empty());
+}
+
+fn rules(text: &str) -> GateSettings {
+    let text = format!("headwater_gate = 1\nname = \"mine\"\n[[rule]]\nname = \"r\"\n{text}\n");
+    GateSettings { rules: vec![RuleSet::parse(&text).unwrap()], ..GateSettings::default() }
+}
+
+/// Files of rules judge a merge as they judge rows beside ingest: one judge, with the versions of its rules.
+#[tokio::test(start_paused = true)]
+async fn files_of_rules_judge_a_merge_too() {
+    let lake = world().await;
+    let met = rules("check = \"rows\"\nfail_below = 40\nfail_above = 40\nwarn_above = 39\ndevices = [\"pi-2\"]");
+    let Passage::Quarantined { name: held, failed } =
+        merge(&lake, "exp", &rules("check = \"expression\"\nexpect = \"device = 'pi-1'\"")).await.unwrap()
+    else {
+        panic!("it was published")
+    };
+    assert_eq!(failed, [(aligned(), "mine.r".to_owned())]);
+    let tip = lake.commit_object(&tip(&lake, held.as_str()).await).await.unwrap();
+    let id = rules("check = \"expression\"\nexpect = \"device = 'pi-1'\"").rules[0].id();
+    let gate = tip.gates.iter().find(|gate| gate.name == "aligned.drive/mine.r").unwrap();
+    assert_eq!((gate.verdict.as_str(), &gate.version), ("fail", &id));
+    // The forty rows that come are judged, not those that are there; a warning publishes.
+    let passage = merge(&lake, "exp", &met).await.unwrap();
+    let Passage::Published { verdicts, .. } = passage else { panic!("{passage:?}") };
+    assert_eq!(verdicts[&aligned()], Verdict::Warn);
+}
+
+async fn rows_of(lake: &Lake, device: &str) -> usize {
+    table(lake, "aligned.drive").await.iter().filter(|row| text(row, "device") == device).count()
+}
+
+/// Main aligned on while the join was held. By coverage alone main has all that the join has, or neither has; either way
+/// what a person waived must be there afterwards, once.
+#[tokio::test(start_paused = true)]
+async fn a_waived_join_loses_no_aligned_rows_though_main_aligned_since() {
+    for from in ["bad", "exp"] {
+        let lake = world().await;
+        twice_on(&lake, "bad").await;
+        let Passage::Quarantined { name: held, .. } = merge(&lake, from, &hook("exit 1")).await.unwrap() else {
+            panic!("it was published")
+        };
+        let log =
+            MemoryLog { incarnations: vec![Vec::new(), Vec::new(), ten_seconds(&Gateway::new("pi-4", 12))] };
+        live(&lake, &log, &recipes()).await;
+        assert_eq!(table(&lake, "aligned.drive").await.len(), 80, "of pi-1 and pi-4");
+        let now = UtcNanos(by(9).time_us * 1_000);
+        let waiver = Waiver { by: "carl".to_owned(), reason: "they are meant".to_owned(), now };
+        waive(&lake, &held, &RefName::main(), &waiver).await.unwrap();
+        let found = [rows_of(&lake, "pi-1").await, rows_of(&lake, "pi-2").await, rows_of(&lake, "pi-4").await];
+        let wanted = if from == "bad" { [80, 0, 40] } else { [40, 40, 40] };
+        assert_eq!(found, wanted, "{from}");
+        assert_eq!((refs(&lake, "wap").await, refs(&lake, "quarantine").await), (vec![], vec![]));
+        let captures = if from == "bad" { 2_000 } else { 3_000 };
+        assert_eq!(table(&lake, "raw.imu").await.len(), captures, "with their captures");
+        // Coverage tells of them: another life aligns none of them twice.
+        live(&lake, &log, &recipes()).await;
+        assert_eq!(table(&lake, "aligned.drive").await.len(), wanted.iter().sum::<usize>(), "{from}");
+        // Said again there is nothing to waive.
+        assert!(waive(&lake, &held, &RefName::main(), &waiver).await.is_err());
+    }
 }
 
 /// The hook is told where the candidate lies and decides; captures that come meanwhile stage it anew, and rows that were

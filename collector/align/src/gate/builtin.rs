@@ -1,7 +1,7 @@
 //! The built-in rules: a file like any other, with the collector's own percents.
 
 use super::model::{Limits, RuleSet};
-use super::read::RulesError;
+use super::read::{RulesError, least};
 
 /// The file.
 pub const BUILTIN: &str = include_str!("builtin.toml");
@@ -33,6 +33,7 @@ pub fn builtin(thresholds: &Thresholds) -> Result<RuleSet, RulesError> {
             _ => continue,
         };
         rule.limits = Limits::Share { warn_percent: warn as f64, fail_percent: fail as f64 };
+        rule.min_rows = least(&rule.check, rule.limits);
     }
     Ok(set)
 }

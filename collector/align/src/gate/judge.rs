@@ -52,6 +52,8 @@ pub struct Context<'a> {
     pub known: Option<&'a [bool]>,
     /// Pictures that were looked at, or why they could not be, by row; none if nobody looked.
     pub looks: Option<&'a BTreeMap<usize, Result<Seen, String>>>,
+    /// Boots of the rows, by place, where the table does not name them; none if nobody knows.
+    pub boots: Option<&'a [Option<i64>]>,
     /// The same table at other refs, by their names.
     pub references: &'a BTreeMap<String, RecordBatch>,
 }

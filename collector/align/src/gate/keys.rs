@@ -87,9 +87,17 @@ pub(super) const RULE: &[Key] = &[
         "device: each for itself, and only its rows stay back; window: all as one",
     ),
     key("where", Holds::Formula, "only rows that meet this formula"),
-    key("min_rows", Holds::Count, "with fewer rows the rule says nothing"),
+    key(
+        "min_rows",
+        Holds::Count,
+        "with fewer rows the rule says nothing; default: so many that one bad row is not too many, 20 at most, and for statistics 10 to 200",
+    ),
     key("optional", Holds::Truth, "true: a table without its columns passes"),
-    key("policy", Holds::Word(&POLICIES), "what becomes of rows that fail; default quarantine"),
+    key(
+        "policy",
+        Holds::Word(&POLICIES),
+        "what becomes of rows that fail; default quarantine: set aside for a person; hold: judged again later; warn: published",
+    ),
 ];
 
 /// Limits of a share.
@@ -159,7 +167,7 @@ pub(super) const CHECKS: &[CheckKeys] = &[
     },
     CheckKeys {
         name: "time_order",
-        about: "no row's interval of time lies wholly before that of an earlier sample of its stream",
+        about: "no row's interval of time lies wholly before that of an earlier sample of its stream and boot",
         measures: Measures::Share,
         needs: &[],
         keys: &[],

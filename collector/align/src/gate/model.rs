@@ -16,6 +16,8 @@ pub struct RuleSet {
     pub tables: Vec<Pattern>,
     /// The rules, in the order of the file.
     pub rules: Vec<Rule>,
+    /// The file as it was read, so that it can be kept and read again; not part of the id.
+    pub text: String,
 }
 
 /// A name, or a beginning with `*` at the end.
@@ -130,7 +132,7 @@ pub enum Check {
         /// Which; none is the row's key.
         columns: Vec<String>,
     },
-    /// No row's interval lies wholly before that of an earlier sample of its stream.
+    /// No row's interval lies wholly before that of an earlier sample of its stream and boot.
     TimeOrder,
     /// Times that can be.
     TimeRange {

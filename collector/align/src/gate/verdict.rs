@@ -32,7 +32,7 @@ impl Verdict {
 pub enum Policy {
     /// Published all the same: a fail counts as a warning.
     Warn,
-    /// They stay back, and are judged again when the collector next starts.
+    /// They stay back, and are judged again at turns farther and farther apart, and as soon as the rules are others.
     Hold,
     /// They are set aside, for a person to look at.
     #[default]

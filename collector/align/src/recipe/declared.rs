@@ -2,7 +2,7 @@
 
 use headwater_core::id::{DeviceId, FieldName, KindName, StreamName};
 use headwater_core::schema::{Logical, Schema};
-use headwater_core::time::StampKind;
+use headwater_core::time::{StampKind, stamp_unit_ns};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every stream, by the kinds under which devices declare it.
@@ -21,6 +21,8 @@ pub struct DeclaredStream {
     pub fields: BTreeMap<FieldName, DeclaredField>,
     /// How its samples are stamped, as far as known; empty if nobody looked.
     pub stamps: BTreeSet<StampKind>,
+    /// What its stamps were floored to where that is more than 1 ns, by fingerprint of the declaration.
+    pub units_ns: BTreeMap<i64, i64>,
 }
 
 /// A field, as its kind's table has it.
@@ -72,6 +74,9 @@ impl Declared {
         let kinds = self.streams.entry(stream.clone()).or_default();
         let of_kind = kinds.entry(schema.kind.clone()).or_default();
         of_kind.devices.insert(device.clone());
+        if let Some(unit_ns) = stamp_unit_ns(schema.time_exp).filter(|unit_ns| *unit_ns > 1) {
+            of_kind.units_ns.insert(schema.fingerprint().0.into(), unit_ns);
+        }
         for field in &schema.fields {
             of_kind.fields.entry(field.name.clone()).or_insert_with(|| DeclaredField {
                 logical: field.logical.clone(),

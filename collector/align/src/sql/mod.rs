@@ -126,7 +126,17 @@ impl Emitter<'_> {
     fn samples(&self, stream: &StreamName, kind: &KindName, offset_ns: i64, extra: &[String]) -> String {
         let dialect = self.dialect;
         let middle = dialect.half("lat_lo_ns + lat_hi_ns");
-        let half = dialect.half("lat_hi_ns - lat_lo_ns + 1");
+        // A stamp was floored to its stream's unit, which widens the bound.
+        let units = self.declared.streams.get(stream).and_then(|kinds| kinds.get(kind)).map(|of| &of.units_ns);
+        let mut widened = String::new();
+        for (fingerprint, unit_ns) in units.into_iter().flatten() {
+            // Writing to a String cannot fail.
+            let _written = write!(widened, " WHEN {fingerprint} THEN {}", unit_ns.saturating_sub(1));
+        }
+        let half = match (dialect.half("lat_hi_ns - lat_lo_ns + 1"), widened.is_empty()) {
+            (half, true) => half,
+            (half, false) => format!("{half} + CASE schema_fp{widened} ELSE 0 END"),
+        };
         let shift = if offset_ns == 0 { String::new() } else { format!(" + ({offset_ns})") };
         let mut columns = vec![
             "device".to_owned(),

@@ -87,7 +87,30 @@ fn texts_cannot_leave_their_quotes() {
     }
 }
 
-/// Writes the queries that `tests/conformance/recipes.py` runs, into `HEADWATER_RECIPE_SQL`.
+/// A stamp of a millisecond may have been up to a millisecond earlier: uncertainties say so, as the aligner's do.
+#[test]
+fn the_unit_of_stamps_widens_uncertainties() {
+    let mut declared = declared();
+    let (device, stream) = ("pi-2".parse().unwrap(), "imu".parse().unwrap());
+    let mut coarse = builtin::gps_fix();
+    (coarse.kind, coarse.time_exp) = ("imu".parse().unwrap(), 6);
+    coarse.fields = vec![Field {
+        name: "accel_x".parse().unwrap(),
+        logical: Logical::F64,
+        nullable: true,
+        unit: "m/s2".to_owned(),
+    }];
+    let fingerprint = coarse.fingerprint().0;
+    let plain = emit(&recipe(&format!("{STREAM}{ALL}")), &declared, Dialect::DuckDb).unwrap();
+    assert!(!plain.contains("schema_fp"), "what is stamped to the nanosecond is not widened");
+    declared.add(&device, &stream, &coarse);
+    let sql = emit(&recipe(&format!("{STREAM}{ALL}")), &declared, Dialect::DuckDb).unwrap();
+    let widened = format!(" + CASE schema_fp WHEN {fingerprint} THEN 999999 ELSE 0 END AS half");
+    assert_eq!(sql.matches(&widened).count(), 3, "in each column of it, and nowhere else: {sql}");
+}
+
+/// Writes the queries that `tests/conformance/recipes.py` runs, into `HEADWATER_RECIPE_SQL`; what stamps of `imu` are floored
+/// to is written beside them.
 #[test]
 #[ignore = "a step of tests/run: tests/run recipes"]
 fn queries_for_other_engines() {
@@ -99,7 +122,11 @@ fn queries_for_other_engines() {
         let recipe = Recipe::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let dialects = [(Dialect::DuckDb, "duckdb"), (Dialect::Spark, "spark"), (Dialect::Trino, "trino")];
         for (dialect, name) in dialects {
-            let sql = emit(&recipe, &declared(), dialect).unwrap();
+            let mut declared = declared();
+            let of_imu = declared.streams.get_mut(&"imu".parse().unwrap()).unwrap();
+            // Two declarations, of which one is coarse.
+            of_imu.values_mut().for_each(|of| of.units_ns = [(77, 1_000_000)].into());
+            let sql = emit(&recipe, &declared, dialect).unwrap();
             std::fs::write(to.join(format!("{}.{name}.sql", recipe.name)), sql).unwrap();
         }
     }

@@ -123,7 +123,9 @@ fn failing(rules: &[RuleSet], rows: &[Row], film: Film, films: &Films, seed: u64
     let mut dice = Dice(seed ^ 0xf11f);
     let looks = looks(rows, |at| films.at(film, at, &mut dice));
     let none = BTreeMap::new();
-    let context = Context { now_ns: NOW_NS, known: None, looks: Some(&looks), references: &none };
+    let boots = vec![Some(1); rows.len()];
+    let (looks, boots) = (Some(&looks), Some(boots.as_slice()));
+    let context = Context { now_ns: NOW_NS, known: None, looks, boots, references: &none };
     let batch = batch("car-1", rows);
     let found: Vec<Finding> =
         rules.iter().flat_map(|set| judge(set, std::slice::from_ref(&batch), &context).unwrap()).collect();

@@ -25,8 +25,8 @@ const VERSION: u32 = 1;
 /// Patterns that may be stored: each is looked at for every move.
 const PATTERNS_MAX: usize = 100;
 
-/// Bytes of the gate's own settings as JSON.
-const GATE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of the gate's own settings as JSON, files of rules among them: read once by each process that opens the lake.
+const GATE_BYTES_MAX: usize = 1 << 20;
 
 /// Times a change is sent before it is given up: so many others changed it meanwhile, or the store does not answer.
 const TRIES_MAX: u32 = 8;

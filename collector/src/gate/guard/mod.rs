@@ -10,8 +10,8 @@
 //! Only aligned tables are asked: captures were admitted before. Whatever happens in between, the protected ref is as it
 //! was, and at most a staging branch is left.
 
+mod judging;
 mod keys;
-mod rows;
 mod stored;
 mod verdicts;
 mod waiver;
@@ -19,17 +19,15 @@ mod waiver;
 pub use stored::{StoredGateError, store_settings, stored_settings};
 pub use waiver::{is_join, waive_join};
 
-use self::keys::duplicates;
-use self::rows::StoredRows;
+use self::judging::Rows;
 use super::hook::{Question, ask};
 use super::settings::GateSettings;
 use super::{Judged, QUARANTINE, Verdict, WAP, worst};
-use futures::TryStreamExt;
 use headwater_core::id::KindName;
 use headwater_core::ports::Clock;
 use headwater_lake::{
     By, CommitError, CommitId, CommitObject, Lake, LakeError, MergeOptions, Merged, NameError, PublishError,
-    RefName, ScanOptions, TableEntry, TableName, Warrant,
+    RefName, TableEntry, TableName, Warrant,
 };
 use std::collections::BTreeMap;
 
@@ -90,8 +88,8 @@ pub enum GuardError {
     /// A name.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// Verdicts could not be laid out.
-    #[error("lay out its verdicts")]
+    /// Rows or verdicts could not be laid out.
+    #[error("lay out its rows or verdicts")]
     Arrow(#[from] arrow_schema::ArrowError),
     /// Others kept moving the ref.
     #[error("{name} moved {TRIES_MAX} times while the gate judged; say it again when fewer write to it")]
@@ -252,17 +250,7 @@ impl<C: Clock> Guard<'_, C> {
         joined: &CommitObject,
         staged: &RefName,
     ) -> Result<JudgedTable, GuardError> {
-        let mut rows = StoredRows::new(self.clock.read().real);
-        let mut batches = lake.scan_added(&base.id, &joined.id, name, ScanOptions::default()).await?;
-        while let Some(batch) = batches.try_next().await? {
-            rows.add(&batch);
-        }
-        let (n, span) = (rows.rows, rows.span);
-        let mut judged = rows.judged(&self.gate.limits);
-        // Keys of a table without its columns cannot be asked; it has failed by then.
-        if judged.iter().all(|judged| judged.gate != "schema" || judged.verdict != Verdict::Fail) {
-            judged.push(duplicates(lake, (&base.id, &joined.id), name, n).await?);
-        }
+        let Rows { count: n, span, mut judged } = self.by_rules(lake, name, (&base.id, &joined.id)).await?;
         let recipe_id = joined.coverage.get(name.table()).map(|entry| entry.recipe_id.clone());
         let recipe_id = recipe_id.unwrap_or_default();
         // What the rules refuse needs nobody's time, and rows that only went are no hook's business.

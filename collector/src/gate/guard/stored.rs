@@ -1,15 +1,16 @@
 //! What the lake itself keeps of the gate, so that a merge at a command line is judged by the collector's limits.
 //!
-//! Limits are stored beside what is protected. Of hooks only their names are: programs and secrets belong to one host, and
-//! whoever does not have them must not publish past them.
+//! Limits and files of rules are stored beside what is protected, whole, so that every judge reads the same. Of hooks only
+//! their names are: programs and secrets belong to one host, and whoever does not have them must not publish past them.
 
 use crate::gate::settings::{GateLimits, GateSettings};
+use headwater_align::gate::RuleSet;
 use headwater_lake::{Lake, LakeError, Protection, ProtectionChange, RefPatterns};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Version of the stored form.
-const VERSION: u32 = 1;
+/// Version of the stored form; 1, without rules, is read too.
+const VERSION: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +19,9 @@ struct Form {
     limits: GateLimits,
     #[serde(default)]
     hooks: Vec<String>,
+    /// Files of rules as they were read.
+    #[serde(default)]
+    rules: Vec<String>,
 }
 
 /// Why the lake's own settings of the gate cannot be used.
@@ -52,14 +56,16 @@ pub fn stored_settings(protection: &Protection) -> Result<GateSettings, StoredGa
     }
     let wrong = |reason: String| StoredGateError::Form { reason };
     let v = protection.gate.get("v").and_then(Value::as_u64);
-    if v != Some(VERSION.into()) {
-        return Err(wrong(format!("their form is {v:?}, this build knows {VERSION}")));
+    if !v.is_some_and(|v| (1..=u64::from(VERSION)).contains(&v)) {
+        return Err(wrong(format!("their form is {v:?}, this build knows 1 to {VERSION}")));
     }
     let form: Form = serde_json::from_value(protection.gate.clone()).map_err(|e| wrong(e.to_string()))?;
-    match form.hooks.is_empty() {
-        true => Ok(GateSettings { limits: form.limits, ..GateSettings::default() }),
-        false => Err(StoredGateError::Hooks { hooks: form.hooks.join(", ") }),
+    if !form.hooks.is_empty() {
+        return Err(StoredGateError::Hooks { hooks: form.hooks.join(", ") });
     }
+    let rules = form.rules.iter().map(|text| RuleSet::parse(text)).collect::<Result<_, _>>();
+    let rules = rules.map_err(|error| wrong(error.to_string()))?;
+    Ok(GateSettings { limits: form.limits, rules, ..GateSettings::default() })
 }
 
 /// Stores what a collector's configuration says of protection and gate. What it states is protected from then on; where it
@@ -75,7 +81,8 @@ pub async fn store_settings(
     time_us: i64,
 ) -> Result<(), LakeError> {
     let hooks = gate.hooks.iter().map(|hook| hook.name.clone()).collect();
-    let form = Form { v: VERSION, limits: gate.limits, hooks };
+    let rules = gate.rules.iter().map(|set| set.text.clone()).collect();
+    let form = Form { v: VERSION, limits: gate.limits, hooks, rules };
     let form = serde_json::to_value(&form).map_err(|e| LakeError::Protection { reason: e.to_string() })?;
     let is_first = lake.protection().await?.seq == 0;
     let protect = match stated {
@@ -128,10 +135,22 @@ mod tests {
         store_settings(&lake, None, &gate, "c", 1).await.unwrap();
         let text = stored_settings(&lake.protection().await.unwrap()).unwrap_err().to_string();
         assert!(text.contains("asks dark") && text.contains("--config"), "{text}");
-        for form in [json!({"v": 2}), json!({"v": 1, "limits": {"later": 1}}), json!("x")] {
+        for form in [json!({"v": 3}), json!({"v": 1, "limits": {"later": 1}}), json!("x"), json!({"v": 2, "limits": {}, "rules": ["rule = 1"]})] {
             let protection = Protection { gate: form, ..Protection::default() };
             let error = stored_settings(&protection).unwrap_err();
             assert!(matches!(error, StoredGateError::Form { .. }), "{error}");
         }
+    }
+    #[tokio::test]
+    async fn rules_of_a_collector_are_those_of_a_merge_at_a_command_line() {
+        let lake = testing::memory().await.unwrap();
+        let text = "headwater_gate = 1\nname = \"drive\"\n[[rule]]\nname = \"order\"\ncheck = \"time_order\"\n";
+        let gate = GateSettings { rules: vec![RuleSet::parse(text).unwrap()], ..GateSettings::default() };
+        store_settings(&lake, None, &gate, "c", 1).await.unwrap();
+        let stored = stored_settings(&lake.protection().await.unwrap()).unwrap();
+        assert_eq!((&stored.rules, stored.rules[0].id()), (&gate.rules, gate.rules[0].id()));
+        // What an older build stored has none.
+        let old = Protection { gate: json!({"v": 1, "limits": {}}), ..Protection::default() };
+        assert!(stored_settings(&old).unwrap().rules.is_empty());
     }
 }

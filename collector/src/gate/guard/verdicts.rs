@@ -3,7 +3,6 @@
 use super::{Guard, GuardError, Judgement};
 use crate::commit::cells::TableRows;
 use crate::commit::tables::Ops;
-use crate::gate::GATE_VERSION;
 use headwater_core::ports::Clock;
 use headwater_lake::{
     CommitId, CommitKind, CommitObject, CommitRequest, GateSummary, Lake, Lineage, RefName, Software,
@@ -11,6 +10,8 @@ use headwater_lake::{
 
 /// How the lineage of such a commit begins to tell which ref the join was judged for.
 pub(super) const FOR: &str = "gate of ";
+/// How it begins to tell on which commit of that ref the join was made.
+pub(super) const BASE: &str = "base ";
 
 impl<C: Clock> Guard<'_, C> {
     /// Commits the verdicts to the staging branch.
@@ -38,7 +39,7 @@ impl<C: Clock> Guard<'_, C> {
                     ("table", name.to_string().into()),
                     ("recipe_id", table.recipe_id.as_str().into()),
                     ("gate", judged.gate.as_ref().into()),
-                    ("gate_version", GATE_VERSION.into()),
+                    ("gate_version", judged.version.as_ref().into()),
                     ("verdict", judged.verdict.as_str().into()),
                     ("t_min_ns", t_min_ns.into()),
                     ("t_max_ns", t_max_ns.into()),
@@ -49,7 +50,7 @@ impl<C: Clock> Guard<'_, C> {
                 ]);
                 gates.push(GateSummary {
                     name: format!("{name}/{}", judged.gate),
-                    version: GATE_VERSION.to_owned(),
+                    version: judged.version.to_string(),
                     verdict: judged.verdict.as_str().to_owned(),
                     evidence_digest: judged.evidence_digest(),
                 });
@@ -66,7 +67,7 @@ impl<C: Clock> Guard<'_, C> {
                 inputs: vec![
                     format!("{FOR}{}", self.into),
                     format!("commit {}", joined.id),
-                    format!("base {}", base.id),
+                    format!("{BASE}{}", base.id),
                 ],
                 software: Software { collector: crate::SOFTWARE.to_owned(), ..Software::default() },
                 ..Lineage::default()

@@ -2,6 +2,7 @@
 
 use super::progress::{COUNTED, bar};
 use super::{Asked, Moment, Span};
+use crate::gate::boots::boots;
 use crate::gate::looking::{look_at, references};
 use crate::gate::{GateLimits, builtin_rules};
 use crate::query::QueryError;
@@ -206,8 +207,9 @@ async fn test<W: Write>(args: &TestArgs, asked: &mut Asked<'_, W>) -> Result<(),
         let mut summary = Summary::default();
         for piece in &pieces {
             let looks = look_at(&lake, &at, &concerned, std::slice::from_ref(piece)).await?;
-            let context =
-                Context { now_ns: now().0, known: None, looks: Some(&looks), references: &references };
+            let boots = boots(&lake, &at, &concerned, std::slice::from_ref(piece)).await?;
+            let (now_ns, looks, boots) = (now().0, Some(&looks), Some(boots.as_slice()));
+            let context = Context { now_ns, known: None, looks, boots, references: &references };
             for set in &concerned {
                 let found = judge(set, std::slice::from_ref(piece), &context);
                 summary.add(found.map_err(|error| QueryError::Look(error.into()))?);

@@ -6,7 +6,7 @@ mod taker;
 mod tests;
 
 use super::keys::{self, FILE, Holds, Measures, POLICIES, RULE, SCOPES, SHARE, VALUE};
-use super::model::{Limits, Pattern, Rule, RuleSet, Scope};
+use super::model::{Check, Limits, Pattern, Rule, RuleSet, Scope};
 use super::verdict::Policy;
 use crate::recipe::{Mistake, nearest::hint};
 use std::collections::BTreeSet;
@@ -48,7 +48,7 @@ impl RuleSet {
         }
         let table: Table = text.parse().map_err(|error: toml::de::Error| whole(error.to_string()))?;
         let mut mistakes = Vec::new();
-        let set = read(&table, &mut mistakes);
+        let set = RuleSet { text: text.to_owned(), ..read(&table, &mut mistakes) };
         if mistakes.is_empty() { Ok(set) } else { Err(RulesError(mistakes)) }
     }
 }
@@ -90,7 +90,7 @@ fn read(table: &Table, mistakes: &mut Vec<Mistake>) -> RuleSet {
             _ => file.wrong(&format!("rule[{place}]"), "expected a table; write [[rule]]"),
         }
     }
-    RuleSet { name, doc, tables, rules }
+    RuleSet { name, doc, tables, rules, text: String::new() }
 }
 
 /// A name that goes into verdicts and metrics.
@@ -160,17 +160,18 @@ fn rule(taker: &mut Taker<'_>, names: &mut BTreeSet<String>) -> Option<Rule> {
         Some("hold") => Policy::Hold,
         _ => Policy::Quarantine,
     };
+    let check = check?;
     Some(Rule {
         name,
         doc: taker.text("doc"),
-        check: check?,
         limits,
         devices: patterns(taker, "devices"),
         scope,
         filter: taker.formula("where"),
-        min_rows: taker.count("min_rows", (0, u64::MAX)).unwrap_or_else(|| least(of.name)),
+        min_rows: taker.count("min_rows", (0, u64::MAX)).unwrap_or_else(|| least(&check, limits)),
         optional: taker.truth("optional").unwrap_or(false),
         policy,
+        check,
     })
 }
 
@@ -186,14 +187,27 @@ pub(super) const SHARE_BELOW: [keys::Key; 4] = [
     keys::Key { name: "fail_below_percent", holds: Holds::Number, about: "fewer than this fail, such as 95" },
 ];
 
-/// Rows below which a statistic says nothing.
-fn least(check: &str) -> u64 {
+/// Most rows that a share waits for: beyond them a single row is a small one whatever the limit.
+const SHARE_ROWS: u64 = 20;
+/// Rows below which a statistic over the window says nothing: the error of a mean of ten is a third of the spread.
+const STATISTIC_ROWS: u64 = 10;
+
+/// Rows below which a rule says nothing, if it does not say so itself: a statistic of a few is chance, and a share that may
+/// be above nothing is not passed by one row alone.
+pub(in crate::gate) fn least(check: &Check, limits: Limits) -> u64 {
     match check {
-        "rate" => 10,
-        "noise" | "distinct" | "saturation" => 50,
-        "drift" => 200,
-        "rows" => 0,
-        _ => 1,
+        Check::Rows => 0,
+        Check::Rate { .. } => STATISTIC_ROWS,
+        Check::Noise { .. } | Check::Distinct { .. } | Check::Saturation { .. } => 50,
+        Check::Drift { .. } => 200,
+        Check::Expression { expect, .. } if expect.is_window() => STATISTIC_ROWS,
+        _ => match limits {
+            Limits::Share { fail_percent, .. } if fail_percent > 0.0 && fail_percent < 100.0 => {
+                // At least 1 and at most `SHARE_ROWS`, so nothing is cut off.
+                (100.0 / fail_percent).ceil().min(SHARE_ROWS as f64) as u64
+            }
+            _ => 1,
+        },
     }
 }
 

@@ -21,13 +21,14 @@ impl Times {
         Some((self.ts_ns.integer(row)?, self.err_ns.integer(row)?))
     }
 
-    fn is_ordering_only(&self, row: usize) -> bool {
-        self.grade.text(row) == Some(Grade::OrderingOnly.as_str())
+    fn is_guaranteed(&self, row: usize) -> bool {
+        self.grade.text(row) == Some(Grade::Guaranteed.as_str())
     }
 }
 
-/// Middles may cross: two commits may know the clock differently well. Rows of which only the order is known are compared
-/// within their boot, so where the table does not name it they are left out.
+/// Middles may cross: two commits may know the clock differently well. Order is a boot's own: between two boots the clock
+/// stood still for who knows how long, and each is placed by a track of its own, which an estimate may place wrongly. Of rows
+/// whose boot nobody knows only promises are held against each other.
 pub(super) fn order(at: &Scoped<'_>) -> Measure {
     let times = match times(at) {
         Ok(times) => times,
@@ -40,8 +41,9 @@ pub(super) fn order(at: &Scoped<'_>) -> Measure {
         let mut floors: BTreeMap<Option<i64>, i64> = BTreeMap::new();
         for row in line {
             let Some((ts_ns, err_ns)) = times.at(row) else { continue };
-            let of = boot.as_ref().and_then(|boot| boot.integer(row));
-            if of.is_none() && times.is_ordering_only(row) {
+            let told = at.context.boots.and_then(|boots| boots.get(row).copied().flatten());
+            let of = told.or_else(|| boot.as_ref().and_then(|boot| boot.integer(row)));
+            if of.is_none() && !times.is_guaranteed(row) {
                 continue;
             }
             let floor = floors.entry(of).or_insert(i64::MIN);
