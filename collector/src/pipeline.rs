@@ -17,6 +17,7 @@ mod hooks;
 mod rules;
 mod shared;
 
+use crate::align::feature::RecipeFiles;
 use crate::config::{Identity, IdentityError, Role, Settings, Share};
 use crate::credentials::Credentials;
 use crate::events::{CursorFile, Webhook};
@@ -47,7 +48,7 @@ use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandl
 use shared::{follow_commits, share, tell_commits, utc_now};
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -422,7 +423,7 @@ pub async fn own_clock(settings: &Settings) -> QualitySource {
     }
 }
 
-/// Reads and checks recipe files.
+/// Reads and checks recipe files, and the files they name: paths that are not absolute begin at the recipe's folder.
 ///
 /// # Errors
 /// [`PipelineError`] names the first file that cannot be used.
@@ -431,7 +432,9 @@ pub fn load_recipes(paths: &[PathBuf]) -> Result<Vec<Recipe>, PipelineError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| PipelineError::RecipeFile { path: path.clone(), source })?;
         let refused = |source| PipelineError::Recipe { path: path.clone(), source };
-        let recipe = Recipe::parse(&text).map_err(refused)?;
+        let files = RecipeFiles::beside(path.parent().unwrap_or(Path::new("")));
+        let mut recipe = Recipe::parse_with(&text, &files).map_err(refused)?;
+        files.root(&mut recipe).map_err(|source| PipelineError::RecipeFile { path: path.clone(), source })?;
         crate::align::check_beside(&recipe).map_err(refused)?;
         Ok(recipe)
     };

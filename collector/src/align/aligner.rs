@@ -14,6 +14,7 @@ use crate::commit::kinds::Kinds;
 use crate::dedup::{Ledger, StreamKey};
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
+use headwater_align::derive::{Derivation, Derived, PrepareError};
 use headwater_align::engine::AlignError as EngineError;
 use headwater_align::recipe::{Entity, Recipe, SpineSource};
 use headwater_core::id::{BootOrdinal, DeviceId, Epoch, KindName, StreamName};
@@ -43,6 +44,15 @@ pub enum StepError {
     /// Columns do not fit together, which only a bug does.
     #[error("sort samples into columns")]
     Arrow(#[from] ArrowError),
+    /// Samples cannot be prepared.
+    #[error("prepare the samples of {entity}")]
+    Prepare {
+        /// Whose.
+        entity: String,
+        /// Why.
+        #[source]
+        source: PrepareError,
+    },
     /// The engine refused its samples, which only a bug brings about.
     #[error("match the samples of {entity}")]
     Engine {
@@ -80,6 +90,8 @@ pub struct Aligner {
     recipe: Arc<Recipe>,
     id: String,
     canonical: String,
+    /// Its rows rest on those before them: motion, or episodes.
+    is_chained: bool,
     /// The spine's streams first, then one a column.
     sources: Vec<Source>,
     spine_streams: usize,
@@ -123,10 +135,13 @@ impl Aligner {
         let (id, canonical) = (recipe.id(), recipe.canonical());
         let (sources, spine_streams) = sources(&recipe);
         let buffers = vec![BTreeMap::new(); sources.len()];
+        let is_motion = |one: &Derived| matches!(one.by, Derivation::Motion { .. });
+        let is_chained = recipe.episodes.is_some() || recipe.derived.iter().any(is_motion);
         Self {
             recipe,
             id,
             canonical,
+            is_chained,
             sources,
             spine_streams,
             coverage,
@@ -199,6 +214,12 @@ impl Aligner {
     /// Lets go of rows a gate held back, but for these: they are taken in and judged once more.
     pub fn hold_only(&mut self, rows: &Coverage) {
         self.held = rows.clone();
+        self.behind = true;
+    }
+
+    /// Takes rows up again that were held back for a while.
+    pub fn give_back(&mut self, rows: &Coverage) {
+        self.held = self.held.minus(rows);
         self.behind = true;
     }
 

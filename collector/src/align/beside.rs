@@ -1,5 +1,6 @@
 //! What of a recipe's language is not done beside ingest, refused at the start with every reason.
 
+use headwater_align::derive::stages;
 use headwater_align::recipe::{LatePolicy, Mistake, Recipe, RecipeError};
 
 /// Checks that a recipe can be aligned beside ingest, and made anew from a commit.
@@ -20,11 +21,8 @@ pub fn check_beside(recipe: &Recipe) -> Result<(), RecipeError> {
             refuse(format!("column[{place}].prepare"), "a preparation");
         }
     }
-    for place in 0..recipe.derived.len() {
-        refuse(format!("derive[{place}]"), "a derived column");
-    }
-    if recipe.episodes.is_some() {
-        refuse("episode".to_owned(), "an episode");
+    if let Err(more) = stages(&recipe.derived, recipe.episodes.as_ref()) {
+        mistakes.extend(more);
     }
     if mistakes.is_empty() { Ok(()) } else { Err(RecipeError(mistakes)) }
 }

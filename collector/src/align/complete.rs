@@ -62,6 +62,15 @@ impl Known<'_> {
         from >= end || self.ledger.accounts_for(self.key, from..end)
     }
 
+    /// True if every sample up to the instant is held or recorded as missing, from the stream's first on.
+    #[must_use]
+    pub fn covers_all_before(&self, moment: &Moment) -> bool {
+        let need =
+            Need { kind: NeedKind::Stretch, back_ns: 0, forward_ns: 0, offset_ns: 0, takes_nulls: true };
+        let end = self.end(self.seen(moment, &need), &need);
+        end.is_some_and(|end| self.ledger.accounts_for(self.key, 0..end))
+    }
+
     /// True if the row may need samples that were let go.
     #[must_use]
     pub fn reaches_below(&self, moment: &Moment, need: &Need) -> bool {

@@ -98,6 +98,13 @@ impl Coverage {
         self.done.get(key).is_some_and(|done| done.contains(seq))
     }
 
+    /// True if a row of a higher seq is finished.
+    #[must_use]
+    pub fn is_done_beyond(&self, key: &StreamKey, seq: u64) -> bool {
+        let last = self.done.get(key).and_then(|done| done.iter().last());
+        last.is_some_and(|last| last.end > seq.saturating_add(1))
+    }
+
     /// Rows finished.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -5,9 +5,10 @@ use super::buffer::{Buffer, Values, concat, extend, pick, take};
 use super::layout::Layout;
 use crate::dedup::{Ledger, StreamKey};
 use arrow_schema::ArrowError;
+use headwater_align::derive::{PrepareError, Prepared, Span, prepare};
 use headwater_align::engine::{Entity, Gaps};
 use headwater_align::sample::{Line, Samples, Stamps};
-use headwater_core::id::{BootOrdinal, StreamName};
+use headwater_core::id::{BootOrdinal, Epoch, StreamName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -136,28 +137,71 @@ fn merged(mut all: Vec<(Stamps, Values, &StreamKey)>) -> Result<(Stamps, Values)
     Ok((pick(&stamps, &order), take(&concat(&parts)?, &order)?))
 }
 
+/// What prepared samples of a column were made of.
+#[derive(Debug, Default)]
+pub(super) struct Spans {
+    /// Epoch and seq of a sample, the first and last seq it was made of, and its boot line; in order.
+    of: Vec<(Epoch, u64, Span, u32)>,
+}
+
+impl Spans {
+    fn new(prepared: &Prepared, lines: &[Line]) -> Self {
+        let stamps = &prepared.samples.stamps;
+        let all = stamps.line.iter().zip(&stamps.seq).zip(&prepared.spans);
+        let one = |((line, seq), span): ((&u32, &u64), &Span)| {
+            Some((lines.get(usize::try_from(*line).ok()?)?.epoch, *seq, *span, *line))
+        };
+        let mut of: Vec<_> = all.filter_map(one).collect();
+        of.sort_unstable_by_key(|(epoch, seq, span, _)| (*epoch, *seq, span.seq_lo, span.seq_hi));
+        Self { of }
+    }
+
+    /// What the samples of this seq were made of, all of them, and their boot line; resampled ones share one.
+    pub(super) fn get(&self, epoch: Epoch, seq: u64) -> Option<(Span, u32)> {
+        let from = self.of.partition_point(|(of, at, _, _)| (*of, *at) < (epoch, seq));
+        let same = self.of.iter().skip(from).take_while(|(of, at, _, _)| (*of, *at) == (epoch, seq));
+        same.map(|(_, _, span, line)| (*span, *line)).reduce(|(a, line), (b, _)| {
+            (Span { seq_lo: a.seq_lo.min(b.seq_lo), seq_hi: a.seq_hi.max(b.seq_hi) }, line)
+        })
+    }
+}
+
+/// An entity for the engine, and of each column that is prepared what its samples were made of.
+pub(super) struct Given {
+    pub(super) entity: Entity,
+    pub(super) spans: Vec<Option<Spans>>,
+}
+
 /// An entity for the engine.
 pub(super) fn entity(
     name: &str,
     spine: &[Vec<Part<'_>>],
     columns: &[Vec<Part<'_>>],
     layout: &Layout,
-) -> Result<Entity, ArrowError> {
+) -> Result<Given, PrepareError> {
     let lines = Lines::of(spine.iter().chain(columns).flatten());
     let spine: Vec<Samples> = spine
         .iter()
         .enumerate()
         .map(|(source, parts)| samples(parts, &lines, layout, (source, None)))
         .collect::<Result<_, _>>()?;
-    let columns: Vec<Samples> = columns
-        .iter()
-        .enumerate()
-        .map(|(column, parts)| {
-            let source = layout.source_of(column).unwrap_or_default();
-            samples(parts, &lines, layout, (source, Some(column)))
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(Entity { name: name.to_owned(), lines: lines.lines, spine, columns })
+    let (mut given, mut spans) = (Vec::new(), Vec::new());
+    for (column, parts) in columns.iter().enumerate() {
+        let source = layout.source_of(column).unwrap_or_default();
+        let raw = samples(parts, &lines, layout, (source, Some(column)))?;
+        match layout.steps(column) {
+            [] => {
+                given.push(raw);
+                spans.push(None);
+            }
+            steps => {
+                let prepared = prepare(steps, raw)?;
+                spans.push(Some(Spans::new(&prepared, &lines.lines)));
+                given.push(prepared.samples);
+            }
+        }
+    }
+    Ok(Given { entity: Entity { name: name.to_owned(), lines: lines.lines, spine, columns: given }, spans })
 }
 
 /// Recorded gaps of the columns' streams.

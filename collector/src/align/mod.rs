@@ -18,6 +18,7 @@
 //! | [`layout`] | the engine's plan and the table |
 //! | [`Promise`] | a stream's word that nothing earlier comes |
 //! | [`late`] | which final rows are done again, and for what stretch of time |
+//! | [`derived`] | what is derived of aligned rows, in three stages |
 //! | [`window`] | aligned rows on their way to the table |
 //! | [`feature`] | programs as columns: their files, and the process |
 //! | [`coverage`] | which spine rows are done, as a commit stores it |
@@ -28,6 +29,7 @@ pub mod buffer;
 mod clocks;
 pub mod complete;
 pub mod coverage;
+pub mod derived;
 mod entity;
 pub mod feature;
 pub mod late;

@@ -49,12 +49,32 @@ impl Need {
                 (NeedKind::Stretch, from_ns.saturating_neg(), *to_ns)
             }
         };
-        Self {
+        let need = Self {
             kind,
             back_ns: back.max(locf),
             forward_ns: forward,
             offset_ns: column.offset_ns,
             takes_nulls: column.nulls == Nulls::Take || kind == NeedKind::Stretch,
+        };
+        if column.prepare.is_empty() { need } else { need.prepared(column) }
+    }
+
+    /// What is prepared rests on samples about it, any of which may be null or gone afterwards: every one within reach counts.
+    fn prepared(self, column: &Column) -> Self {
+        let steps = headwater_align::derive::reach(&column.prepare);
+        let back = match &column.method {
+            // The line of the last two samples may be followed beyond them.
+            Method::Linear(between) | Method::Slerp(between) | Method::Geodesic { between, .. } => {
+                self.back_ns.max(between.max_gap_ns.saturating_add(between.extrapolate_ns))
+            }
+            _ => self.back_ns,
+        };
+        Self {
+            kind: NeedKind::Stretch,
+            back_ns: back.saturating_add(steps.before_ns),
+            forward_ns: self.forward_ns.saturating_add(steps.after_ns),
+            takes_nulls: true,
+            ..self
         }
     }
 
@@ -62,5 +82,32 @@ impl Need {
     #[must_use]
     pub fn reach_ns(&self) -> i64 {
         self.back_ns.max(self.forward_ns).max(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headwater_align::recipe::Recipe;
+
+    fn need(rest: &str) -> Need {
+        let text = format!(
+            "headwater_recipe = 1\nname = 'r'\n[spine]\nstream = 's'\n[[column]]\nname = 'c'\nstream = 'c'\nselect = ['x']\n{rest}"
+        );
+        Need::of(&Recipe::parse(&text).unwrap().columns[0])
+    }
+
+    #[test]
+    fn what_is_prepared_waits_for_all_that_its_steps_look_at() {
+        let plain = need("method = 'previous'\ntolerance = '50ms'");
+        assert_eq!((plain.kind, plain.back_ns, plain.forward_ns), (NeedKind::Before, 50_000_000, 0));
+        let median = "prepare = [{ step = 'median', samples = 5, max_gap = '10ms' }]";
+        let prepared = need(&format!("method = 'previous'\ntolerance = '50ms'\n{median}"));
+        assert_eq!(
+            (prepared.kind, prepared.back_ns, prepared.forward_ns),
+            (NeedKind::Stretch, 80_000_000, 30_000_000)
+        );
+        let linear = need(&format!("method = 'linear'\nmax_gap = '40ms'\nextrapolate = '10ms'\n{median}"));
+        assert_eq!((linear.back_ns, linear.forward_ns), (80_000_000, 70_000_000));
     }
 }

@@ -1,11 +1,13 @@
 //! A window: aligned rows that became final together, on their way to the gate and the table.
 
 use super::buffer::Place;
+use super::derived::chain::Tails;
 use crate::dedup::StreamKey;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_schema::{ArrowError, Field, Schema};
+use headwater_align::derive::CommandFailure;
 use headwater_core::id::{DeviceId, Epoch};
 use headwater_core::time::Grade;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,6 +59,12 @@ pub struct AlignedWindow {
     pub same: Vec<(StreamKey, u64)>,
     /// What became of those done again, by device or site.
     pub recount: BTreeMap<String, Recount>,
+    /// Where the devices' chains end once these rows are in the table.
+    pub tails: Tails,
+    /// What programs could not do.
+    pub failures: Vec<CommandFailure>,
+    /// Rows that wait for a program's answer: not written, and not done. With each, whether it is provisional.
+    pub unanswered: Vec<(StreamKey, u64, bool)>,
 }
 
 /// What became of rows that were done again for late data or better times.
@@ -71,10 +79,21 @@ pub struct Recount {
 }
 
 impl AlignedWindow {
-    /// True without anything to commit.
+    /// True without anything to commit: neither rows, nor a word on them.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.left_out.is_empty()
+        self.rows.is_empty() && self.left_out.is_empty() && self.failures.is_empty()
+    }
+
+    /// Takes out rows that wait for a program's answer, each named by device and row key; those they would have replaced
+    /// stay in the table.
+    pub fn set_aside(&mut self, held: &BTreeSet<(String, String)>) {
+        let is_held = |row: &AlignedRow| held.contains(&(row.device.clone(), row.row_key.clone()));
+        let (aside, rows) = std::mem::take(&mut self.rows).into_iter().partition::<Vec<_>, _>(is_held);
+        self.rows = rows;
+        self.unanswered.extend(aside.into_iter().map(|row| (row.key, row.seq, row.provisional)));
+        self.replaced.retain(|named| !held.contains(named));
+        self.redone.retain(|named| !held.contains(named));
     }
 
     /// What became of those done again, of all devices.
@@ -111,6 +130,8 @@ impl AlignedWindow {
         (theirs.redone, self.redone) = redone.into_iter().partition(|(device, _)| is_theirs(device));
         let recount = std::mem::take(&mut self.recount);
         (theirs.recount, self.recount) = recount.into_iter().partition(|(device, _)| is_theirs(device));
+        let tails = std::mem::take(&mut self.tails);
+        (theirs.tails, self.tails) = tails.into_iter().partition(|(device, _)| is_theirs(device));
         Ok(theirs)
     }
 
@@ -172,6 +193,18 @@ pub fn row_key(key: &StreamKey, seq: u64) -> String {
         return format!("{GRID_STREAM}/{}", grid_index(seq));
     }
     format!("{}/{}/{seq}", key.epoch, key.stream)
+}
+
+/// The spine stream and seq, or the grid's point, that a row key names; `device` is the one that its rows are counted under.
+#[must_use]
+pub fn named_by(device: &DeviceId, row_key: &str) -> Option<(StreamKey, u64)> {
+    let (source, number) = row_key.rsplit_once('/')?;
+    if source == GRID_STREAM {
+        return Some((grid_key(device)?, grid_seq(number.parse().ok()?)));
+    }
+    let (epoch, stream) = source.split_once('/')?;
+    let key = StreamKey { device: device.clone(), epoch: epoch.parse().ok()?, stream: stream.parse().ok()? };
+    Some((key, number.parse().ok()?))
 }
 
 /// Device, row key, UTC and its half width, ns, and grade.

@@ -7,12 +7,14 @@ use super::audit::{Audit, AuditError, begin, finish};
 use super::build::Built;
 use super::candidate::{Candidate, References, TableRules};
 use super::commit::Committer;
+use super::deriving::{Beside, DerivedWindow, Deriving, Runner};
 use super::feeding::{feed, units};
 use super::group::Group;
 use super::recounting::recount;
 use super::staging::{expire, held_back};
 use crate::align::aligner::{Aligner, Reading, StepError, cover};
 use crate::align::coverage::{Coverage, CoverageError};
+use crate::align::derived::chain::Tails;
 use crate::align::layout::{LayoutError, table_name};
 use crate::align::window::AlignedWindow;
 use crate::align::{Filling, StreamKinds, restore};
@@ -22,18 +24,25 @@ use crate::gate::waive::CandidateError;
 use crate::gate::{Again, GateMode, GateSettings, Verdict, builtin_rules};
 use crate::resolve::ClockTracks;
 use arrow_schema::ArrowError;
+use arrow_schema::SchemaRef;
+use headwater_align::derive::DeriveError;
 use headwater_align::gate::RuleSet;
-use headwater_align::recipe::Recipe;
+use headwater_align::recipe::{Entity, Recipe};
 use headwater_core::id::DeviceId;
 use headwater_core::ports::Clock;
 use headwater_core::time::{BootNanos, UtcNanos};
-use headwater_lake::{CommitId, CommitObject, CoverageEntry, Lake, LakeError, NameError};
+use headwater_lake::{CommitId, CommitKind, CommitObject, CoverageEntry, Lake, LakeError, NameError};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::Notify;
+use tokio::task::JoinError;
 
 /// Windows of one recipe published in one round: a long backlog must not keep raw rows waiting.
 const WINDOWS_PER_ROUND_MAX: usize = 4;
+/// Rows that wait for a program's answer are asked for again after this, ms: a model that is exchanged, a service that is back.
+const ANSWER_AGAIN_MS: u64 = 600_000;
+/// Commits looked at to tell that a window is still what it was: an hour of them. A program that takes longer starts again.
+const OWN_COMMITS_MAX: usize = 3_600;
 /// How long candidates may be judged once it is time to stop, ms: well within the time the process has to drain.
 const AUDIT_DRAIN_MS: u64 = 15_000;
 
@@ -58,6 +67,12 @@ pub(super) enum AlignError {
     Look(#[from] LookError),
     #[error("judge a staged candidate")]
     Audit(#[source] Box<AuditError>),
+    #[error("derive columns")]
+    Derive(#[from] DeriveError),
+    #[error("derive columns: the task broke down")]
+    Beside(#[source] JoinError),
+    #[error("derive columns: it was asked for its outcome twice")]
+    AskedTwice,
 }
 
 impl From<AuditError> for AlignError {
@@ -76,6 +91,16 @@ pub(super) struct Slot {
     audit: Option<Audit>,
     /// Rows parted by device, and not judged yet by themselves.
     pub(super) parted: VecDeque<AlignedWindow>,
+    /// The window that is being derived.
+    deriving: Option<Beside>,
+    /// Where the chains of its devices end in the table, and the columns they were made with.
+    tails: Tails,
+    tails_of: Option<SchemaRef>,
+    /// Its programs, once they are needed.
+    runner: Option<Runner>,
+    /// Rows that wait for a program's answer, and when they are asked for again.
+    unanswered: Coverage,
+    again_at: Option<BootNanos>,
     /// Rows of its table at refs that rules compare with.
     references: References,
     /// Rows set aside for a person.
@@ -120,6 +145,12 @@ impl Aligning {
                 stored: None,
                 audit: None,
                 parted: VecDeque::new(),
+                deriving: None,
+                tails: Tails::new(),
+                tails_of: None,
+                runner: None,
+                unanswered: Coverage::default(),
+                again_at: None,
                 references: References::new(),
                 aside: Coverage::default(),
                 again: Again::default(),
@@ -151,6 +182,7 @@ impl Aligning {
                     || slot.aligner.is_behind()
                     || slot.aligner.has_work()
                     || slot.again.waits()
+                    || slot.again_at.is_some()
             })
     }
 
@@ -180,12 +212,20 @@ impl Aligning {
 
     /// Others changed the captures: each recipe is filled from the raw tables before it goes on.
     pub(super) fn fall_behind(&mut self) {
-        self.slots.iter_mut().for_each(|slot| slot.aligner.fall_behind());
+        for slot in &mut self.slots {
+            // Its rows may be others now, and are in no coverage yet.
+            slot.deriving = None;
+            slot.aligner.fall_behind();
+        }
     }
 
-    /// True if a candidate has been judged, so a round is due.
+    /// True if a candidate has been judged, or a window derived, so a round is due.
     pub(super) fn has_verdict(&self) -> bool {
-        self.slots.iter().any(|slot| slot.audit.as_ref().is_some_and(Audit::is_finished))
+        let is_done = |slot: &Slot| {
+            slot.audit.as_ref().is_some_and(Audit::is_finished)
+                || slot.deriving.as_ref().is_some_and(Beside::is_finished)
+        };
+        self.slots.iter().any(is_done)
     }
 
     /// Told whenever a candidate has been judged.
@@ -262,11 +302,12 @@ impl Aligning {
         let until = committer.clock.boot().plus_ms(AUDIT_DRAIN_MS);
         let clock = committer.clock.clone();
         self.round(committer, known).await;
-        for _ in 0..WINDOWS_PER_ROUND_MAX {
-            let Some(audit) = self.slots.iter_mut().find_map(|slot| slot.audit.as_mut()) else { return };
+        // A window may be derived first, and judged then.
+        for _ in 0..WINDOWS_PER_ROUND_MAX * 2 {
+            let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_busy()) else { return };
             tokio::select! {
                 biased;
-                () = audit.wait() => {}
+                () = slot.wait() => {}
                 () = clock.sleep_until(until) => break,
             }
             self.round(committer, known).await;
@@ -290,9 +331,28 @@ struct Round<'a, C> {
     judged: &'a Arc<Notify>,
 }
 
+/// What a slot has next.
+enum Next {
+    /// Rows.
+    Window(Box<DerivedWindow>),
+    /// To be asked again at once.
+    Again,
+    /// Nothing now.
+    Nothing,
+}
+
 impl Slot {
     fn is_busy(&self) -> bool {
-        self.audit.is_some()
+        self.audit.is_some() || self.deriving.is_some()
+    }
+
+    /// Until what goes on beside is done.
+    async fn wait(&mut self) {
+        if let Some(deriving) = &mut self.deriving {
+            deriving.wait().await;
+        } else if let Some(audit) = &mut self.audit {
+            audit.wait().await;
+        }
     }
 
     /// Takes over what the branch says is done, if somebody else changed that: a rollback, or a waiver.
@@ -344,6 +404,7 @@ impl Slot {
             None => Coverage::default(),
         };
         self.stored = entry.cloned();
+        self.tails.clear();
         self.aligner.forget_late();
         self.aligner.finish(coverage);
         self.aligner.fall_behind();
@@ -366,54 +427,33 @@ impl Slot {
         match self.audit.take_if(|audit| audit.is_finished()) {
             Some(audit) => finish(self, audit, at.committer, at.gate.keep).await?,
             // Its rows are in no coverage yet: nothing may be filled or published beside it.
-            None if self.is_busy() => return Ok(()),
+            None if self.audit.is_some() => return Ok(()),
             None => {}
         }
-        if self.audit.is_none() && self.again.take_turn(at.committer.clock.boot()) {
+        let mut derived = match self.deriving.take_if(|deriving| deriving.is_finished()) {
+            Some(deriving) => self.still(deriving.outcome().await?, at.committer).await?,
+            None if self.deriving.is_some() => return Ok(()),
+            None => None,
+        };
+        if derived.is_none() && self.again.take_turn(at.committer.clock.boot()) {
             self.judge_again();
         }
         for _ in 0..WINDOWS_PER_ROUND_MAX {
-            let Some(head) = at.committer.head().await? else { return Ok(()) };
-            self.follow(&at.committer.lake, &at.committer.lake.commit_object(&head).await?).await?;
-            if self.is_held || self.is_paused {
-                return Ok(());
-            }
-            let now = at.committer.clock.boot();
-            if self.aligner.is_behind() {
-                let mut fresh = self.aligner.emptied();
-                let utc_ns = Some(at.committer.clock.read().real.0);
-                let with = Filling { kinds: at.kinds, clocks: at.tracks, span_us: None, now, utc_ns };
-                let found = restore(&mut fresh, &at.committer.lake, &head, with).await?;
-                for (stream, kinds) in found {
-                    at.kinds_of.entry(stream).or_default().extend(kinds);
-                }
-                self.aligner = fresh;
-                // They are among those that were filled.
-                self.parted.clear();
-            }
-            let window = match self.parted.pop_front() {
-                Some(parted) => parted,
-                None => match self.aligner.step(now) {
-                    Ok(mut window) => {
-                        let table = table_name(self.aligner.recipe())?;
-                        recount(&at.committer.lake, &head, &table, &mut window).await?;
-                        window
-                    }
-                    Err(StepError::Layout(error)) => {
-                        self.hold(&error);
-                        return Ok(());
-                    }
-                    Err(error) => return Err(error.into()),
+            let DerivedWindow { mut window, head, more } = match derived.take() {
+                Some(derived) => derived,
+                None => match self.next(at).await? {
+                    Next::Window(window) => *window,
+                    Next::Again => continue,
+                    Next::Nothing => return Ok(()),
                 },
             };
+            self.mark_more(&more);
+            self.await_answers(&window, at.committer.clock.boot());
+            let table = table_name(self.aligner.recipe())?;
+            recount(&at.committer.lake, &head, &table, &mut window).await?;
             if window.is_empty() {
-                self.aligner.redone(&window);
-            }
-            match (window.is_empty(), self.aligner.is_behind()) {
-                (false, _) => {}
-                // What a row needs was let go: once more, from the raw tables.
-                (true, true) => continue,
-                (true, false) => return Ok(()),
+                self.told(&window);
+                continue;
             }
             let utc = at.committer.clock.read().real;
             let made = (head, utc, at.committer.half_ns);
@@ -431,6 +471,137 @@ impl Slot {
         Ok(())
     }
 
+    /// A window that was derived beside ingest, if what came meanwhile leaves it as it is: this process's own commits do, for
+    /// late rows among theirs are marked; what others brought or took back does not, and its rows are aligned anew.
+    async fn still<C: Clock>(
+        &mut self,
+        derived: DerivedWindow,
+        committer: &Committer<C>,
+    ) -> Result<Option<DerivedWindow>, AlignError> {
+        let stored = self.stored.clone();
+        let head = committer.head().await?;
+        let is_ours = match &head {
+            Some(head) => {
+                self.follow(&committer.lake, &committer.lake.commit_object(head).await?).await?;
+                only_by(&committer.lake, committer.author(), &derived.head, head).await?
+            }
+            None => false,
+        };
+        match head.filter(|_| is_ours && !self.is_held && !self.is_paused && self.stored == stored) {
+            Some(head) => Ok(Some(DerivedWindow { head, ..derived })),
+            None => {
+                self.aligner.fall_behind();
+                Ok(None)
+            }
+        }
+    }
+
+    /// The next window with everything derived, if that is done at once.
+    async fn next<C: Clock + Clone + Send + Sync + 'static>(
+        &mut self,
+        at: &mut Round<'_, C>,
+    ) -> Result<Next, AlignError> {
+        let Some(head) = at.committer.head().await? else { return Ok(Next::Nothing) };
+        self.follow(&at.committer.lake, &at.committer.lake.commit_object(&head).await?).await?;
+        if self.is_held || self.is_paused {
+            return Ok(Next::Nothing);
+        }
+        let now = at.committer.clock.boot();
+        if self.again_at.is_some_and(|again| now >= again) {
+            self.again_at = None;
+            self.aligner.give_back(&std::mem::take(&mut self.unanswered));
+        }
+        if self.aligner.is_behind() {
+            let mut fresh = self.aligner.emptied();
+            let utc_ns = Some(at.committer.clock.read().real.0);
+            let with = Filling { kinds: at.kinds, clocks: at.tracks, span_us: None, now, utc_ns };
+            let found = restore(&mut fresh, &at.committer.lake, &head, with).await?;
+            for (stream, kinds) in found {
+                at.kinds_of.entry(stream).or_default().extend(kinds);
+            }
+            self.aligner = fresh;
+            // They are among those that were filled.
+            self.parted.clear();
+        }
+        if let Some(window) = self.parted.pop_front() {
+            return Ok(Next::Window(Box::new(DerivedWindow { window, head, more: Vec::new() })));
+        }
+        let window = match self.aligner.step(now) {
+            Ok(window) => window,
+            Err(StepError::Layout(error)) => {
+                self.hold(&error);
+                return Ok(Next::Nothing);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if window.is_empty() {
+            self.aligner.redone(&window);
+            // What a row needs was let go: once more, from the raw tables.
+            return Ok(if self.aligner.is_behind() { Next::Again } else { Next::Nothing });
+        }
+        let Some(derives) = self.aligner.layout()?.derives.clone() else {
+            return Ok(Next::Window(Box::new(DerivedWindow { window, head, more: Vec::new() })));
+        };
+        if self.tails_of.as_ref() != Some(derives.schema()) {
+            self.tails.clear();
+            self.tails_of = Some(Arc::clone(derives.schema()));
+        }
+        let recipe = Arc::clone(self.aligner.recipe());
+        let clock = at.committer.clock.clone();
+        let runner = self.runner.get_or_insert_with(|| Runner::new(&recipe, clock)).clone();
+        let is_slow = derives.is_slow() && !window.rows.is_empty();
+        let deriving = Deriving { lake: at.committer.lake.clone(), head, recipe, derives, runner };
+        if is_slow {
+            self.deriving = Some(Beside::begin(deriving, window, self.tails.clone(), at.judged));
+            return Ok(Next::Nothing);
+        }
+        Ok(Next::Window(Box::new(deriving.run(window, &self.tails).await?)))
+    }
+
+    /// Rows of the table that one window did not write anew are done again.
+    fn mark_more(&mut self, more: &[(String, i64)]) {
+        for (name, ts_ns) in more {
+            let of_site = match &self.aligner.recipe().entity {
+                Entity::Site { sites } => sites.get(name).and_then(|devices| devices.first().cloned()),
+                Entity::Device => None,
+            };
+            if let Some(device) = of_site.or_else(|| name.parse().ok()) {
+                self.aligner.mark(&device, (*ts_ns, *ts_ns));
+            }
+        }
+    }
+
+    /// Holds rows back that wait for a program's answer.
+    fn await_answers(&mut self, window: &AlignedWindow, now: BootNanos) {
+        for failure in &window.failures {
+            metrics::counter!("headwater_align_command_failed_rows_total").increment(failure.rows as u64);
+            tracing::error!(
+                recipe = %self.aligner.recipe().name, column = failure.column, rows = failure.rows,
+                held = window.unanswered.len(), why = failure.why,
+                "a program gave no answer, see ops.verdicts; rows without it stay null or wait, all others go on"
+            );
+        }
+        if window.unanswered.is_empty() {
+            return;
+        }
+        let mut waiting = Coverage::default();
+        for (key, seq, is_provisional) in &window.unanswered {
+            match is_provisional {
+                true => waiting.note_provisional(key, *seq),
+                false => waiting.finish(key, *seq),
+            }
+        }
+        self.aligner.hold_back(&waiting);
+        self.unanswered.union_with(&waiting);
+        self.again_at = Some(now.plus_ms(ANSWER_AGAIN_MS));
+    }
+
+    /// Takes note of a window of which nothing is to be written.
+    fn told(&mut self, window: &AlignedWindow) {
+        self.tails.extend(window.tails.clone());
+        self.aligner.redone(window);
+    }
+
     /// A window judged; rows of devices that fail are parted from it if others' do not, and judged next.
     fn candidate<C>(
         &mut self,
@@ -439,14 +610,18 @@ impl Slot {
         made: (CommitId, UtcNanos, i64),
     ) -> Result<Candidate, AlignError> {
         let rules = TableRules { sets: sets(at.gate, at.builtin, self)?, references: &self.references };
-        let candidate = Candidate::new(&mut self.aligner, window, &rules, made.clone())?;
+        let mut candidate = Candidate::new(&mut self.aligner, window, &rules, made.clone())?;
+        let commands = self.runner.as_ref().map(|runner| runner.lineage.clone()).unwrap_or_default();
+        candidate.commands.clone_from(&commands);
         let bad = candidate.bad_devices();
         if bad.is_empty() {
             return Ok(candidate);
         }
         let mut window = candidate.window;
         self.parted.push_back(window.part(&bad)?);
-        Candidate::new(&mut self.aligner, window, &rules, made)
+        let mut candidate = Candidate::new(&mut self.aligner, window, &rules, made)?;
+        candidate.commands = commands;
+        Ok(candidate)
     }
 
     /// Inline: rows and verdicts in one commit, or the verdicts alone.
@@ -498,11 +673,13 @@ impl Slot {
         self.aside.union_with(&rows);
     }
 
-    /// Rows that are held back, but for those set aside, are taken in and judged once more.
+    /// Rows that are held back, but for those set aside and those that wait for a program, are taken in and judged once more.
     fn judge_again(&mut self) {
-        if self.aligner.holds_more_than(&self.aside) {
+        let mut kept = self.aside.clone();
+        kept.union_with(&self.unanswered);
+        if self.aligner.holds_more_than(&kept) {
             metrics::counter!("headwater_gate_again_total").increment(1);
-            self.aligner.hold_only(&self.aside);
+            self.aligner.hold_only(&kept);
         }
     }
 
@@ -512,8 +689,29 @@ impl Slot {
         metrics::counter!("headwater_align_rows_left_out_total").increment(window.left_out.len() as u64);
         self.aligner.finish(done);
         self.aligner.redone(window);
+        self.tails.extend(window.tails.clone());
         self.stored = Some(entry);
     }
+}
+
+/// True if all commits from `known` (without it) to `head` are an author's own, or bring and take no captures.
+async fn only_by(lake: &Lake, author: &str, known: &CommitId, head: &CommitId) -> Result<bool, LakeError> {
+    let mut at = head.clone();
+    for _ in 0..OWN_COMMITS_MAX {
+        if at == *known {
+            return Ok(true);
+        }
+        let commit = lake.commit_object(&at).await?;
+        let is_plain = matches!(
+            commit.kind,
+            CommitKind::Align | CommitKind::Compact | CommitKind::Resolve | CommitKind::Schema
+        );
+        let Some(parent) = commit.parents.first().filter(|_| is_plain || commit.author == author) else {
+            return Ok(false);
+        };
+        at = parent.clone();
+    }
+    Ok(false)
 }
 
 /// The built-in rules, and those that concern the recipe's table.

@@ -69,6 +69,7 @@ pub(super) fn build(folder: &mut Folder, now: UtcNanos) -> Result<Built, ArrowEr
             agents: group.agents.iter().cloned().collect(),
         },
         config_hash: folder.settings.config_hash.clone(),
+        ..Lineage::default()
     };
     let rows: usize = group.rows.iter().map(|held| held.rows.len()).sum();
     let request = CommitRequest {

@@ -9,6 +9,7 @@ use crate::commit::cells::TableRows;
 use crate::commit::tables::Ops;
 use crate::gate::{Asked, Judged, Verdict, held, judge, worst};
 use arrow_array::RecordBatch;
+use headwater_align::derive::CommandFailure;
 use headwater_align::gate::{Policy, RuleSet};
 use headwater_core::id::{KindName, Sha256};
 use headwater_core::time::{NS_PER_S, UtcNanos};
@@ -16,6 +17,7 @@ use headwater_lake::{
     CommitId, CommitKind, CommitRequest, CommitStats, CoverageEntry, GateSummary, Lake, LakeError, Lineage,
     PreparedRewrite, RefName, RemoveRows, Software, StopFlag, TableAppend, TableName,
 };
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the rows of one table are judged by.
@@ -44,6 +46,8 @@ pub(super) struct Candidate {
     /// The coverage once it is published, and its stored form.
     pub(super) done: Coverage,
     pub(super) entry: CoverageEntry,
+    /// What its programs' columns rest on, by column.
+    pub(super) commands: BTreeMap<String, String>,
     stored: Vec<u8>,
     rows: Option<TableAppend>,
     /// The commit it was aligned from.
@@ -73,7 +77,7 @@ impl Candidate {
         let known: Vec<bool> = window.rows.iter().map(|row| aligner.is_settled(&row.key, row.seq)).collect();
         let boots: Vec<Option<i64>> =
             window.rows.iter().map(|row| row.place.map(|place| place.boot.0.into())).collect();
-        let judged = judge(
+        let mut judged = judge(
             &rules.sets,
             &Asked {
                 batches: rows.as_ref().map_or(&[], |rows: &TableAppend| rows.batches.as_slice()),
@@ -83,6 +87,7 @@ impl Candidate {
                 references: rules.references,
             },
         )?;
+        judged.extend(window.failures.iter().map(|failure| unanswered(failure, &window)));
         let done = aligner.covered_with(&window);
         let stored = done.to_bytes(aligner.id())?;
         let hash = Sha256::of(&stored).to_string();
@@ -95,6 +100,7 @@ impl Candidate {
             window,
             done,
             entry: CoverageEntry { recipe_id: aligner.id().to_owned(), hash },
+            commands: BTreeMap::new(),
             stored,
             rows,
             head,
@@ -254,6 +260,8 @@ impl Candidate {
 
     fn request(&self, appends: Vec<TableAppend>) -> CommitRequest {
         let (t_min_ns, t_max_ns) = self.span().unzip();
+        let named =
+            |(column, rests): (&String, &String)| (format!("{}.{column}", self.recipe), rests.clone());
         CommitRequest {
             kind: CommitKind::Align,
             message: self.message(),
@@ -265,6 +273,7 @@ impl Candidate {
                 inputs: vec![input(&self.head)],
                 recipes: BTreeMap::from([(self.recipe.to_string(), self.recipe_id.clone())]),
                 software: Software { collector: env!("CARGO_PKG_VERSION").to_owned(), agents: Vec::new() },
+                commands: self.commands.iter().map(named).collect(),
                 ..Lineage::default()
             },
             ..CommitRequest::default()
@@ -301,6 +310,14 @@ impl Candidate {
         }
         Ok(out.to_append()?)
     }
+}
+
+/// The word on rows that a program gave no answer for: no reason to hold the others back.
+fn unanswered(failure: &CommandFailure, window: &AlignedWindow) -> Judged {
+    let evidence = json!({
+        "column": failure.column, "rows": failure.rows, "why": failure.why, "held": window.unanswered.len(),
+    });
+    Judged::whole("command", Verdict::Warn, evidence)
 }
 
 fn summary(judged: &Judged) -> GateSummary {

@@ -7,6 +7,7 @@
 mod buckets;
 mod clock;
 mod compaction;
+mod derived;
 mod evolution;
 mod gate;
 mod import;

@@ -88,6 +88,12 @@ pub fn apply(
 pub struct Deriver<'a> {
     derived: &'a [Derived],
     episodes: Option<&'a Episodes>,
+    memory: Memory,
+}
+
+/// What a deriver remembers of the rows before. Two that are equal give the same from here on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Memory {
     /// By place of the derived column.
     last: BTreeMap<usize, Last>,
     cutter: Cutter,
@@ -97,7 +103,19 @@ impl<'a> Deriver<'a> {
     /// One that has seen no rows.
     #[must_use]
     pub fn new(derived: &'a [Derived], episodes: Option<&'a Episodes>) -> Self {
-        Self { derived, episodes, last: BTreeMap::new(), cutter: Cutter::default() }
+        Self::resume(derived, episodes, Memory::default())
+    }
+
+    /// One that has seen what `memory` is of; the declarations are those it was made with.
+    #[must_use]
+    pub fn resume(derived: &'a [Derived], episodes: Option<&'a Episodes>, memory: Memory) -> Self {
+        Self { derived, episodes, memory }
+    }
+
+    /// What it remembers.
+    #[must_use]
+    pub fn into_memory(self) -> Memory {
+        self.memory
     }
 
     /// Derives of rows that follow those before.
@@ -112,10 +130,10 @@ impl<'a> Deriver<'a> {
     ) -> Result<DerivedRows, DeriveError> {
         let schema = derived_schema(self.derived, self.episodes, rows.schema_ref())
             .map_err(|mistakes: Vec<Mistake>| DeriveError::Columns(RecipeError(mistakes)))?;
-        let (last, cutter) = (self.last.clone(), self.cutter.clone());
+        let before = self.memory.clone();
         let made = self.make(rows, &schema, pictures, commands);
         if made.is_err() {
-            (self.last, self.cutter) = (last, cutter);
+            self.memory = before;
         }
         made
     }
@@ -140,7 +158,8 @@ impl<'a> Deriver<'a> {
                     let fixes = fixes(&work.rows, fix);
                     let places =
                         identity(&work.rows, &fixes).map(|(device, ts_ns, fix)| Place { device, ts_ns, fix });
-                    vec![Arc::new(motions(places, &asked, self.last.entry(place).or_default())) as ArrayRef]
+                    vec![Arc::new(motions(places, &asked, self.memory.last.entry(place).or_default()))
+                        as ArrayRef]
                 }
                 other => vec![plain(other, derived.unit.as_deref(), &work.rows)?],
             };
@@ -171,7 +190,7 @@ impl<'a> Deriver<'a> {
             let key = keys.map_or("", |keys| keys.value(row));
             let begin = is_true(&begin, row).unwrap_or(false);
             let within = is_true(&within, row).unwrap_or(!within_nowhere);
-            self.cutter.place(episodes, Row { device, ts_ns, key, begin, within, fix })
+            self.memory.cutter.place(episodes, Row { device, ts_ns, key, begin, within, fix })
         });
         let places: Vec<_> = places.collect();
         let ids: StringArray =

@@ -35,7 +35,7 @@ pub(super) struct Place {
 }
 
 /// What is known of a device's rows so far.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 struct State {
     open: Option<Open>,
     /// UTC of the row before, ns.
@@ -45,7 +45,7 @@ struct State {
     stay: Option<Stay>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Open {
     id: String,
     first_ns: i64,
@@ -53,7 +53,7 @@ struct Open {
 }
 
 /// Where a device has been for a while.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Stay {
     at: Degrees,
     since_ns: i64,
@@ -61,7 +61,7 @@ struct Stay {
 }
 
 /// Cuts rows, any number of devices at once.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Cutter {
     states: BTreeMap<String, State>,
 }

@@ -16,6 +16,7 @@
 //! | [`command`] | rows to a program and back, as Arrow IPC |
 //! | [`place`] | geohash, H3 cells, fences |
 //! | [`port`] | what comes in from outside |
+//! | `stages` | what of it a row alone decides, and what the rows before it |
 
 mod apply;
 mod band;
@@ -36,9 +37,11 @@ pub mod port;
 pub mod prepare;
 #[cfg(test)]
 mod reference;
+mod stages;
 
-pub use apply::{CommandFailure, DeriveError, DerivedRows, Deriver, apply};
+pub use apply::{CommandFailure, DeriveError, DerivedRows, Deriver, Memory, apply};
 pub use columns::{EPISODE_ID, EPISODE_INDEX, EPISODE_SPLIT};
 pub use model::*;
 pub use output::{DERIVED_KEY, UNIT_KEY, derived_schema};
 pub use prepare::{PrepareError, Prepared, Reach, Span, prepare, prepared_schema, reach};
+pub use stages::{Stages, stages};

@@ -197,6 +197,9 @@ pub struct Lineage {
     pub software: Software,
     /// Hex SHA-256 of the configuration in force.
     pub config_hash: String,
+    /// Programs that columns were made by, as canonical JSON (hashes, arguments, version), by `<recipe>.<column>`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub commands: BTreeMap<String, String>,
 }
 
 /// One commit as stored.

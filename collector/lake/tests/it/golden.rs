@@ -72,6 +72,7 @@ fn commit() -> CommitObject {
             clock_tracks: BTreeMap::from([("dev-0".to_owned(), 9)]),
             software: Software { collector: "0.1.0".to_owned(), agents: vec!["0.1.0".to_owned()] },
             config_hash: "f".repeat(64),
+            ..Lineage::default()
         },
     }
 }

@@ -7,7 +7,7 @@ use super::super::window::AlignedWindow;
 use super::{Aligner, SPINE_ROWS_MAX};
 use crate::dedup::StreamKey;
 use headwater_align::recipe::{Entity, SpineSource};
-use headwater_core::id::DeviceId;
+use headwater_core::id::{DeviceId, Epoch};
 use headwater_core::time::BootNanos;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -63,6 +63,12 @@ fn moment(spine: &StreamKey, at: usize, rows: &Buffer, of: &StreamKey) -> Option
     })
 }
 
+/// True if the row lies before all that are not final yet.
+fn follows(open: &BTreeMap<(DeviceId, Epoch), i64>, key: &StreamKey, rows: &Buffer, at: usize) -> bool {
+    let first = open.get(&(key.device.clone(), key.epoch));
+    first.is_none_or(|first| rows.stamps().ts_ns.get(at).is_some_and(|ts_ns| ts_ns < first))
+}
+
 impl Aligner {
     /// The rows of each entity that can be written now. Rows that never will are noted in `window`.
     pub(super) fn choose(&mut self, now: BootNanos, window: &mut AlignedWindow) -> Vec<Chosen> {
@@ -72,6 +78,7 @@ impl Aligner {
         }
         let mut chosen: BTreeMap<(String, bool), Chosen> = BTreeMap::new();
         let mut behind = false;
+        let open = if self.is_chained { self.first_open() } else { BTreeMap::new() };
         for source in 0..self.spine_streams {
             for (key, rows) in self.buffers.get(source).into_iter().flatten() {
                 let entity = self.entity_of(&key.device);
@@ -85,7 +92,8 @@ impl Aligner {
                         continue;
                     };
                     let mut reach = Chosen::default();
-                    let complete = self.is_complete(key, rows, at, &mut reach);
+                    let complete =
+                        self.is_complete(key, rows, at, &mut reach) && follows(&open, key, rows, at);
                     let provisional = match self.ripe(complete, now, rows.since(at), &mut surplus) {
                         Ripe::Waits => continue,
                         Ripe::Idle if self.is_provisional(key, seq) || self.redo.contains(key, seq) => {
@@ -113,6 +121,50 @@ impl Aligner {
         self.behind |= behind;
         // Final ones first: they take the place of provisional ones of earlier windows.
         chosen.into_values().collect()
+    }
+
+    /// Of each gateway's installation the earliest row that is not final yet, UTC ns: where rows rest on those before them,
+    /// none behind it is. Other installations hold nothing back.
+    fn first_open(&self) -> BTreeMap<(DeviceId, Epoch), i64> {
+        let mut open: BTreeMap<(DeviceId, Epoch), i64> = BTreeMap::new();
+        for source in 0..self.spine_streams {
+            for (key, rows) in self.buffers.get(source).into_iter().flatten() {
+                for at in 0..rows.len() {
+                    let stamps = rows.stamps();
+                    let (Some(seq), Some(ts_ns)) = (stamps.seq.get(at), stamps.ts_ns.get(at)) else {
+                        continue;
+                    };
+                    let is_none = self.is_settled(key, *seq) || self.is_too_uncertain(rows, at);
+                    if is_none || self.entity_of(&key.device).is_none() {
+                        continue;
+                    }
+                    let mut reach = Chosen::default();
+                    let is_final = self.is_complete(key, rows, at, &mut reach)
+                        && !reach.below
+                        && self.is_chain_complete(key, rows, at);
+                    if !is_final {
+                        let first = open.entry((key.device.clone(), key.epoch)).or_insert(*ts_ns);
+                        *first = (*first).min(*ts_ns);
+                    }
+                }
+            }
+        }
+        open
+    }
+
+    /// True if no row of the spine can still come before this one, or one behind it is final, which was asked the same.
+    fn is_chain_complete(&self, key: &StreamKey, rows: &Buffer, at: usize) -> bool {
+        if rows.stamps().seq.get(at).is_some_and(|seq| self.coverage.is_done_beyond(key, *seq)) {
+            return true;
+        }
+        (0..self.spine_streams).all(|source| {
+            let of = self.buffers.get(source).into_iter().flat_map(BTreeMap::keys);
+            let mut own = of.filter(|of| of.device == key.device && of.epoch == key.epoch);
+            own.all(|of| {
+                moment(key, at, rows, of)
+                    .is_some_and(|moment| self.known(source, of).covers_all_before(&moment))
+            })
+        })
     }
 
     pub(super) fn ripe(&self, complete: bool, now: BootNanos, since: BootNanos, surplus: &mut usize) -> Ripe {

@@ -2,19 +2,22 @@
 //! needed.
 
 use super::super::buffer::Buffer;
-use super::super::entity::{LedgerGaps, Part, entity};
+use super::super::entity::{LedgerGaps, Part, Spans, entity};
 use super::super::layout::Layout;
 use super::super::need::NeedKind;
 use super::super::window::{AlignedRow, AlignedWindow, row_key, told};
 use super::choose::Chosen;
 use super::{Aligner, StepError, place_of};
-use crate::dedup::StreamKey;
+use crate::dedup::{Ledger, StreamKey};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
-use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, RecordBatch, StructArray};
+use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StructArray};
 use arrow_schema::ArrowError;
+use headwater_align::derive::Span;
 use headwater_align::engine::{align, flag};
 use headwater_align::recipe::{Fallback, Method};
+use headwater_align::sample::Line;
+use headwater_core::id::StreamName;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,7 +35,10 @@ impl Aligner {
         }
         let mut wanted = self.wanted(chosen);
         let (spine, columns) = (self.spine_parts(chosen), self.column_parts(chosen, layout));
-        let given = entity(&chosen.entity, &spine, &columns, layout)?;
+        let given = entity(&chosen.entity, &spine, &columns, layout)
+            .map_err(|source| StepError::Prepare { entity: chosen.entity.clone(), source })?;
+        let (given, spans) = (given.entity, given.spans);
+        let lines = given.lines.clone();
         let sources = (0..columns.len()).filter_map(|column| self.sources.get(layout.source_of(column)?));
         let gaps =
             LedgerGaps { ledger: &self.ledger, streams: sources.map(|source| &source.stream).collect() };
@@ -45,6 +51,7 @@ impl Aligner {
                 continue;
             }
             let rows = self.with_settled_flags(&rows, layout)?;
+            let rows = self.with_sources(&rows, layout, (&spans, &lines))?;
             for row in &who {
                 let again = self.redo.contains(&row.key, row.seq);
                 if again || self.coverage.is_provisional(&row.key, row.seq) {
@@ -160,6 +167,30 @@ impl Aligner {
         Ok((rows, who))
     }
 
+    /// The rows with the sources of prepared columns: all samples that a value was made of.
+    fn with_sources(
+        &self,
+        rows: &RecordBatch,
+        layout: &Layout,
+        (spans, lines): (&[Option<Spans>], &[Line]),
+    ) -> Result<RecordBatch, ArrowError> {
+        let mut columns = rows.columns().to_vec();
+        for (place, spans) in layout.columns.iter().zip(spans) {
+            let (Some(column), Some(spans)) = (self.recipe.columns.get(*place), spans) else { continue };
+            let at = rows.schema_ref().index_of(&format!("{}_src", column.name))?;
+            let beyond = match column.method {
+                Method::Window { .. } | Method::List { .. } => None,
+                Method::Previous { .. } | Method::Next { .. } | Method::Nearest { .. } => Some(flag::BEYOND),
+                _ => Some(flag::GAP_WIDE),
+            };
+            let made = Made { spans, lines, ledger: &self.ledger, stream: &column.stream, beyond };
+            if let Some(slot) = columns.get_mut(at) {
+                *slot = made.sources(slot)?;
+            }
+        }
+        RecordBatch::try_new(rows.schema(), columns)
+    }
+
     /// The rows with flags that do not depend on how long one waits: whether a column that looks ahead has *no* later
     /// sample, or one beyond its reach, only the end of all time tells. It is said to have one beyond.
     fn with_settled_flags(&self, rows: &RecordBatch, layout: &Layout) -> Result<RecordBatch, ArrowError> {
@@ -182,6 +213,78 @@ impl Aligner {
             }
         }
         RecordBatch::try_new(rows.schema(), columns)
+    }
+}
+
+/// What tells the sources of a prepared column.
+struct Made<'a> {
+    spans: &'a Spans,
+    lines: &'a [Line],
+    ledger: &'a Ledger,
+    stream: &'a StreamName,
+    /// What a row without a match says; none for a window, which may hold nothing.
+    beyond: Option<i32>,
+}
+
+impl Made<'_> {
+    /// True if some of the seqs are recorded as missing.
+    fn has_gap(&self, span: Span, line: u32) -> bool {
+        let line = usize::try_from(line).ok().and_then(|line| self.lines.get(line));
+        line.is_some_and(|line| {
+            let (device, epoch, stream) = (line.device.clone(), line.epoch, self.stream.clone());
+            self.ledger
+                .has_gap_in(&StreamKey { device, epoch, stream }, span.seq_lo..span.seq_hi.saturating_add(1))
+        })
+    }
+
+    /// A source column that names all samples its values were made of. Flags say nothing of samples that no value rests on,
+    /// for those are not prepared as they would be with all about them.
+    fn sources(&self, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+        let missing = |name: &str| ArrowError::SchemaError(format!("a source has no {name} of its type"));
+        let sources = column.as_struct_opt().ok_or_else(|| missing("members"))?;
+        let long = |name: &str| {
+            let found = sources.column_by_name(name).and_then(|of| of.as_primitive_opt::<Int64Type>());
+            found.ok_or_else(|| missing(name))
+        };
+        let epochs = sources.column_by_name("epoch").and_then(|of| of.as_string_opt::<i32>());
+        let epochs = epochs.ok_or_else(|| missing("epoch"))?;
+        let flags = sources.column_by_name("flag").and_then(|of| of.as_primitive_opt::<Int32Type>());
+        let flags = flags.ok_or_else(|| missing("flag"))?;
+        let (lo, hi) = (long("seq_lo")?, long("seq_hi")?);
+        let (mut new_lo, mut new_hi, mut new_flags) = (Vec::new(), Vec::new(), Vec::new());
+        for row in 0..sources.len() {
+            let span = |seqs: &Int64Array| {
+                let seq = u64::try_from(seqs.is_valid(row).then(|| seqs.value(row))?).ok()?;
+                self.spans.get(epochs.is_valid(row).then(|| epochs.value(row))?.parse().ok()?, seq)
+            };
+            let kept = |seqs: &Int64Array| seqs.is_valid(row).then(|| seqs.value(row));
+            let known = flags.is_valid(row).then(|| flags.value(row) & !flag::GAP_INSIDE);
+            let Some(((first, line), (last, _))) = span(lo).zip(span(hi)) else {
+                new_lo.push(kept(lo));
+                new_hi.push(kept(hi));
+                let none = flag::NONE | flag::BEYOND | flag::GAP_WIDE;
+                new_flags.push(known.map(|flags| match self.beyond {
+                    Some(beyond) if lo.is_null(row) && flags & none != 0 => flags & !none | beyond,
+                    _ => flags,
+                }));
+                continue;
+            };
+            let whole = Span { seq_lo: first.seq_lo.min(last.seq_lo), seq_hi: last.seq_hi.max(first.seq_hi) };
+            new_lo.push(i64::try_from(whole.seq_lo).ok());
+            new_hi.push(i64::try_from(whole.seq_hi).ok());
+            let gap = if self.has_gap(whole, line) { flag::GAP_INSIDE } else { 0 };
+            new_flags.push(known.map(|flags| flags | gap));
+        }
+        let (fields, mut members, nulls) = sources.clone().into_parts();
+        for (field, slot) in fields.iter().zip(&mut members) {
+            match field.name().as_str() {
+                "seq_lo" => *slot = Arc::new(Int64Array::from(std::mem::take(&mut new_lo))),
+                "seq_hi" => *slot = Arc::new(Int64Array::from(std::mem::take(&mut new_hi))),
+                "flag" => *slot = Arc::new(Int32Array::from(std::mem::take(&mut new_flags))),
+                _ => {}
+            }
+        }
+        Ok(Arc::new(StructArray::try_new(fields, members, nulls)?))
     }
 }
 

@@ -48,6 +48,8 @@ impl Aligner {
             let Some(key) = devices.first().and_then(grid_key) else { continue };
             let Some((first, last)) = self.span(&devices) else { continue };
             let mut groups: BTreeMap<bool, Chosen> = BTreeMap::new();
+            // Where rows rest on those before them, none behind one that is not final is.
+            let mut is_blocked = false;
             for index in grid.from(first).. {
                 if grid.ts_ns(index) > last
                     || groups.values().map(points).sum::<usize>() >= SPINE_ROWS_PER_PASS
@@ -61,7 +63,8 @@ impl Aligner {
                 let since = self.since.get(&(key.clone(), seq)).copied().unwrap_or(now);
                 let since = *self.grid_since.entry((key.clone(), seq)).or_insert(since);
                 let mut reach = Chosen::default();
-                let complete = self.is_point_complete(&devices, grid.ts_ns(index), &mut reach);
+                let complete = self.is_point_complete(&devices, grid.ts_ns(index), &mut reach) && !is_blocked;
+                is_blocked = self.is_chained && (!complete || reach.below);
                 let provisional = match self.ripe(complete, now, since, surplus) {
                     Ripe::Waits => continue,
                     Ripe::Idle if self.is_provisional(&key, seq) || self.redo.contains(&key, seq) => continue,

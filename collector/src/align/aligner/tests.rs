@@ -15,13 +15,16 @@ use headwater_core::time::{ClockDomain, Grade, StampKind, UtcNanos};
 use proptest::prelude::*;
 
 const US: i64 = 1_000;
-const COLUMNS: [&str; 6] = [
+const COLUMNS: [&str; 9] = [
     "method = 'previous'\ntolerance = '900us'",
     "method = 'next'\ntolerance = '700us'",
     "method = 'nearest'\ntolerance = '600us'\noffset = '-80us'",
     "method = 'linear'\nmax_gap = '900us'",
     "method = 'window'\nwindow = { from = '-500us', to = '300us' }\nstats = ['mean', 'count']",
     "method = 'previous'\ntolerance = '200us'\nfallback = { locf = '2ms' }",
+    "method = 'previous'\ntolerance = '600us'\nprepare = [{ step = 'median', samples = 3, max_gap = '500us' }]",
+    "method = 'linear'\nmax_gap = '800us'\nprepare = [{ step = 'clip_rate', per_second = 9000, then = 'drop', max_gap = '500us' }, { step = 'resample', period = '300us', max_gap = '700us' }]",
+    "method = 'list'\nwindow = { from = '-500us', to = '300us' }\nmax_items = 20\nprepare = [{ step = 'exponential', time_constant = '100us', max_gap = '300us' }, { step = 'savitzky_golay', samples = 3, order = 1, max_gap = '300us' }]",
 ];
 
 fn recipe(spine: &str) -> Recipe {

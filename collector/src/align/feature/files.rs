@@ -1,7 +1,9 @@
 //! Files a recipe names, beside it or anywhere.
 
 use super::FeatureError;
+use headwater_align::derive::Derivation;
 use headwater_align::derive::port::Files;
+use headwater_align::recipe::Recipe;
 use headwater_core::id::Sha256;
 use ring::digest;
 use std::ffi::OsString;
@@ -32,6 +34,30 @@ impl RecipeFiles {
     #[must_use]
     pub fn searching(self, search: OsString) -> Self {
         Self { search, ..self }
+    }
+
+    /// Gives the files that a recipe's commands name their absolute paths, so that they are found wherever it is used from
+    /// here on. Its id rests on what is in them, and stays.
+    ///
+    /// # Errors
+    /// When this process has no current folder.
+    pub fn root(&self, recipe: &mut Recipe) -> io::Result<()> {
+        let absolute = |path: &mut String| -> io::Result<()> {
+            let rooted = std::path::absolute(self.path(path))?;
+            // A folder whose name is no text is left to be found from where it was.
+            if let Some(rooted) = rooted.to_str() {
+                rooted.clone_into(path);
+            }
+            Ok(())
+        };
+        for derived in &mut recipe.derived {
+            let Derivation::Command(command) = &mut derived.by else { continue };
+            if command.program.contains('/') {
+                absolute(&mut command.program)?;
+            }
+            command.files.iter_mut().try_for_each(|file| absolute(&mut file.path))?;
+        }
+        Ok(())
     }
 
     pub(super) fn path(&self, path: &str) -> PathBuf {

@@ -141,6 +141,20 @@ fn a_recipe_rests_on_what_its_files_hold_and_not_where_they_lie() {
 }
 
 #[test]
+fn a_rooted_recipe_finds_its_files_from_anywhere_and_keeps_its_id() {
+    let dir = folder("#!/bin/sh\ncat\n");
+    let files = RecipeFiles::beside(dir.path());
+    let mut recipe = Recipe::parse_with(&recipe("bin/embed", "'{file:weights}'"), &files).unwrap();
+    let id = recipe.id();
+    files.root(&mut recipe).unwrap();
+    assert_eq!(recipe.id(), id);
+    let elsewhere = RecipeFiles::beside(Path::new("/nowhere"));
+    let runner = CommandRunner::new(&recipe.derived, elsewhere, SimClock::start()).unwrap();
+    let Derivation::Command(command) = &recipe.derived[0].by else { panic!("a command") };
+    assert_eq!(runner.arguments(command), [dir.path().join("weights.txt").to_string_lossy()]);
+}
+
+#[test]
 fn programs_are_looked_up_where_path_says() {
     let dir = folder("#!/bin/sh\ncat\n");
     let files = RecipeFiles::beside(dir.path()).searching(dir.path().join("bin").into());

@@ -46,8 +46,10 @@ pub(super) async fn read(spec: &str, place: &str) -> Result<Recipe, QueryError> 
         Source::File(path) => {
             let text = std::fs::read_to_string(&path)
                 .map_err(|source| QueryError::RecipeFile { path: path.clone(), source })?;
-            let folder = path.parent().unwrap_or(Path::new(""));
-            Recipe::parse_with(&text, &RecipeFiles::beside(folder)).map_err(refused)
+            let files = RecipeFiles::beside(path.parent().unwrap_or(Path::new("")));
+            let mut recipe = Recipe::parse_with(&text, &files).map_err(refused)?;
+            files.root(&mut recipe).map_err(|source| QueryError::RecipeFile { path, source })?;
+            Ok(recipe)
         }
         Source::Lake { name, at } => Recipe::from_canonical(&form(&name, &at, place).await?).map_err(refused),
     }
