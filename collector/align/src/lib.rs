@@ -20,6 +20,7 @@
 //! | [`engine`] | samples to aligned rows |
 
 pub mod derive;
+mod earth;
 pub mod engine;
 pub mod expr;
 pub mod gate;

@@ -2,15 +2,11 @@
 //!
 //! Transcendental functions come from `libm`, so that every platform gives the same bits (L2).
 
-mod ellipsoid;
-
+use crate::earth::{self, SPHERE_M, turned};
 use crate::recipe::EarthModel;
 
 /// Below this angle, rad, slerp is a normalised lerp: their difference is below the last bit there.
 const NLERP_RAD: f64 = 1e-6;
-
-/// Mean radius of the sphere of `great_circle`, m (IUGG).
-const SPHERE_M: f64 = 6_371_008.8;
 
 /// A unit quaternion of the same direction; `None` for one without.
 fn unit(q: [f64; 4]) -> Option<[f64; 4]> {
@@ -77,7 +73,7 @@ pub(super) fn geodesic(model: EarthModel, a: Position, b: Position, w: f64) -> O
         return Some((a, 0.0));
     }
     match model {
-        EarthModel::Wgs84 => ellipsoid::between(a, b, w),
+        EarthModel::Wgs84 => along_ellipsoid(a, b, w),
         EarthModel::GreatCircle => great_circle(a, b, w),
     }
 }
@@ -107,16 +103,11 @@ fn great_circle(a: Position, b: Position, w: f64) -> Option<(Position, f64)> {
     Some((Position { lat, lon: turned(libm::atan2(v[1], v[0]).to_degrees()) }, angle * SPHERE_M))
 }
 
-/// A longitude in [-180, 180).
-fn turned(lon: f64) -> f64 {
-    let lon = libm::fmod(lon, 360.0);
-    if lon >= 180.0 {
-        lon - 360.0
-    } else if lon < -180.0 {
-        lon + 360.0
-    } else {
-        lon
-    }
+/// The same along the ellipsoid.
+fn along_ellipsoid(a: Position, b: Position, w: f64) -> Option<(Position, f64)> {
+    let line = earth::on_ellipsoid(a.lat, b.lat, turned(b.lon - a.lon))?;
+    let (lat, turn) = line.point(line.length_m * w);
+    Some((Position { lat, lon: turned(a.lon + turn) }, line.length_m))
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub(super) fn motions<'a>(
         let value = match asked.feature {
             MotionFeature::Speed => way.length_m / seconds,
             MotionFeature::Distance => way.length_m,
-            MotionFeature::Heading => way.heading_deg?,
+            MotionFeature::Heading => way.heading_deg()?,
         };
         Some(canonical(value))
     };
@@ -74,7 +74,7 @@ mod tests {
                     continue;
                 };
                 assert!((found.length_m - wanted).abs() < 1e-4, "{case} {found:?}");
-                let Some(heading) = found.heading_deg else {
+                let Some(heading) = found.heading_deg() else {
                     assert_eq!(wanted, 0.0);
                     continue;
                 };
