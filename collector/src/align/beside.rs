@@ -16,11 +16,6 @@ pub fn check_beside(recipe: &Recipe) -> Result<(), RecipeError> {
     if recipe.watermark.late == LatePolicy::SideStream {
         refuse("late.policy".to_owned(), "a table of late rows (side_stream)");
     }
-    for (place, column) in recipe.columns.iter().enumerate() {
-        if !column.prepare.is_empty() {
-            refuse(format!("column[{place}].prepare"), "a preparation");
-        }
-    }
     if let Err(more) = stages(&recipe.derived, recipe.episodes.as_ref()) {
         mistakes.extend(more);
     }

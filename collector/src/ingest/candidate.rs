@@ -74,7 +74,13 @@ impl Candidate {
             false => Some(TableAppend { spec, batches: window.batches.clone() }),
         };
         // A row that is done again is none that is there twice.
-        let known: Vec<bool> = window.rows.iter().map(|row| aligner.is_settled(&row.key, row.seq)).collect();
+        let again: BTreeSet<(&str, &str)> =
+            window.redone.iter().map(|(device, key)| (device.as_str(), key.as_str())).collect();
+        let is_known = |row: &AlignedRow| {
+            aligner.is_settled(&row.key, row.seq)
+                && !again.contains(&(row.device.as_str(), row.row_key.as_str()))
+        };
+        let known: Vec<bool> = window.rows.iter().map(is_known).collect();
         let boots: Vec<Option<i64>> =
             window.rows.iter().map(|row| row.place.map(|place| place.boot.0.into())).collect();
         let mut judged = judge(

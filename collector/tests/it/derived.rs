@@ -49,7 +49,7 @@ stream = "imu"
 select = ["n"]
 method = "linear"
 max_gap = "40ms"
-prepare = [{ step = "savitzky_golay", samples = 7, order = 2, max_gap = "50ms" }]
+prepare = [{ step = "savitzky_golay", samples = 5, order = 2, max_gap = "50ms" }]
 [[derive]]
 name = "rms"
 list = { column = "smooth_accel_x", stat = "rms" }
@@ -71,10 +71,10 @@ version = 3
 motion = { lat = "lat", lon = "lon", feature = "speed", max_gap = "400ms" }
 [[derive]]
 name = "is_fast"
-expression = "speed > 1500"
+expression = "speed > 10"
 [episode]
 gap = "1s"
-begin = "is_fast"
+begin = "motion_n > 300 and coalesce(is_fast, true)"
 split = { train = 0.5, test = 0.5 }
 "#;
 
@@ -201,19 +201,19 @@ async fn rows_with_everything_derived_are_those_made_anew() {
     let text = format!("{HEAD}{PREPARED}{PICTURES}{}{CHAIN}", command("hold"));
     let recipe = load(folder.path(), &text, ECHO);
     let gateway = Gateway::new("pi-1", 7);
-    let records = seconds_of(&gateway, 10, photo);
+    let records = seconds_of(&gateway, 5, photo);
     live(&lake, &MemoryLog::of(&records), std::slice::from_ref(&recipe)).await;
 
     let rows = stored(&lake).await;
-    assert_eq!(rows.len(), 40);
+    assert_eq!(rows.len(), 20);
     assert_eq!(rows, anew(&lake, &recipe).await);
     let (twice, echo) = (column(&rows, "twice"), column(&rows, "echo"));
     assert_eq!(twice, echo);
-    // A value between two smoothed ones rests on seven samples about each.
+    // A value between two smoothed ones rests on five samples about each.
     let sources = |row: &BTreeMap<String, String>| row["level_src"].clone();
     let some = rows.values().find(|row| row["motion_n"] == "400").unwrap();
     let of = sources(some);
-    assert!(of.contains("seq_lo: 397") && of.contains("seq_hi: 404"), "{of}");
+    assert!(of.contains("seq_lo: 398") && of.contains("seq_hi: 403"), "{of}");
     assert!((some["level_n"].parse::<f64>().unwrap() - 400.3).abs() < 0.01, "{}", some["level_n"]);
     assert!(column(&rows, "rms").iter().all(|rms| rms.parse::<f64>().is_ok_and(|rms| rms > 0.1)));
     assert!(column(&rows, "light").iter().all(|light| (0.01..1.0).contains(&light.parse::<f64>().unwrap())));
@@ -246,7 +246,7 @@ async fn a_late_row_changes_the_chain_behind_it_and_no_ids_of_other_episodes() {
     let recipe = load(folder.path(), &format!("{HEAD}{CHAIN}"), ECHO);
     let gateway = Gateway::new("pi-1", 7);
     let all = ten_seconds(&gateway);
-    for (seq, wanted_changes) in [(12_u64, 2), (0, 40)] {
+    for (seq, wanted) in [(8_u64, 1), (0, 13)] {
         let lake = testing::memory().await.unwrap();
         let mut records = all.clone();
         let (row, blob) = gateway.frame(seq, &picture(seq));
@@ -259,7 +259,10 @@ async fn a_late_row_changes_the_chain_behind_it_and_no_ids_of_other_episodes() {
         assert_eq!(before, anew(&lake, &recipe).await);
 
         records.extend([held_back, blob]);
-        live(&lake, &MemoryLog::of(&records), std::slice::from_ref(&recipe)).await;
+        // The samples about it were let go: the next life reads them again, as this one would after the idle timeout.
+        for _ in 0..2 {
+            live(&lake, &MemoryLog::of(&records), std::slice::from_ref(&recipe)).await;
+        }
         let after = stored(&lake).await;
         assert_eq!(after.len(), 40);
         assert_eq!(after, anew(&lake, &recipe).await);
@@ -274,7 +277,7 @@ async fn a_late_row_changes_the_chain_behind_it_and_no_ids_of_other_episodes() {
         assert_eq!(same(&after), same(&stored(&whole).await), "seq {seq}");
         let id = |rows: &Told, key: &String| rows.get(key).map(|row| row["episode_id"].clone());
         let changed = after.keys().filter(|key| id(&before, key) != id(&after, key)).count();
-        assert!(changed <= wanted_changes, "seq {seq}: {changed} rows are of another episode now");
+        assert_eq!(changed, wanted, "seq {seq}: rows that are of another episode now");
     }
 }
 
