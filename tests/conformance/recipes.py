@@ -4,9 +4,13 @@ Two gateways, one of them with three boots and another installation: jitter, dup
 clocks that overlap between boots. Each case of tests/conformance/recipes is asked for in each dialect; those of other engines
 are translated by sqlglot, which has to understand them first. Every value, source, distance, uncertainty and flag
 must be the one that the plain rules below give, sample by sample: floats bit by bit, sums of windows to 12 digits.
+
+Then DuckDB runs the queries of `headwater recipe sql` over a lake that a collector wrote (--lake), and its rows are held
+against those of the collector's own aligned tables.
 """
 
 import argparse
+import json
 import math
 import pathlib
 import random
@@ -15,12 +19,18 @@ import tomllib
 
 import duckdb
 import sqlglot
+from lake import duck
 
 NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
 GRADES = ["ordering_only", "estimated", "guaranteed"]
 STREAMS = {"imu": ("raw.imu", ["accel_x", "end"]), "camera/front": ("raw.image", ["hash", "width"])}
 START = 1_770_000_000_000_000_000
 LOOK = 10**10
+# Declarations of imu, and what their stamps were floored to, as the queries know them.
+UNITS = {77: 1_000_000, 78: 1}
+# What the query's head says that flags leave out, and rows near the end that more samples may yet change.
+UNSAID = 8 | 64 | 512 | 1024
+OPEN_S = 1.0
 
 
 def ns(text):
@@ -52,6 +62,7 @@ def captures(seed):
                 row |= {"ts_err_ns": random.choice([1_000, 20_000_000, 50_000_000]), "grade": random.choice(GRADES)}
                 row |= {"accel_x": random.choice([None, 1.0, 0.25, random.gauss(0, 1)]), "end": random.choice([None, random.randrange(100)])}
                 row |= {"hash": f"{seq:064x}", "width": random.randrange(640)}
+                row |= {"schema_fp": random.choice(list(UNITS)) if stream == "imu" else 1}
                 out[stream].append(row)
     return out
 
@@ -64,10 +75,10 @@ def load(con, raw):
         con.execute(
             f"CREATE OR REPLACE TABLE {table} (device VARCHAR, stream VARCHAR, epoch VARCHAR, seq BIGINT, boot_ordinal BIGINT,"
             " boot_ns BIGINT, lat_lo_ns BIGINT, lat_hi_ns BIGINT, domain VARCHAR, stamp_kind VARCHAR, ts_ns BIGINT,"
-            f" ts_err_ns BIGINT, grade VARCHAR, ts TIMESTAMPTZ, {own})"
+            f" ts_err_ns BIGINT, grade VARCHAR, schema_fp BIGINT, ts TIMESTAMPTZ, {own})"
         )
         names = ["device", "stream", "epoch", "seq", "boot_ordinal", "boot_ns", "lat_lo_ns", "lat_hi_ns", "domain"]
-        names += ["stamp_kind", "ts_ns", "ts_err_ns", "grade"]
+        names += ["stamp_kind", "ts_ns", "ts_err_ns", "grade", "schema_fp"]
         marks = ", ".join("?" for _ in names)
         values = [[row[n] for n in names] + [row["ts_ns"] // 1000] + [row[f] for f in fields] for row in raw[stream]]
         random.shuffle(values)
@@ -80,7 +91,7 @@ def samples(raw, stream, offset=0):
     out = []
     for row in raw[stream]:
         if row["domain"] == "boot":
-            half = (row["lat_hi_ns"] - row["lat_lo_ns"] + 1) // 2
+            half = (row["lat_hi_ns"] - row["lat_lo_ns"] + 1) // 2 + UNITS.get(row["schema_fp"], 1) - 1
             event = row["boot_ns"] - (row["lat_lo_ns"] + row["lat_hi_ns"]) // 2 + offset
             out.append(row | {"e": event, "half": half, "ts_ns": row["ts_ns"] + offset})
     return out
@@ -318,11 +329,62 @@ def translated(sql, dialect):
     return tree.sql(dialect="duckdb")
 
 
+def as_rows(con, sql):
+    """Rows by device and key, as dictionaries, provisional ones left out."""
+    cursor = con.execute(sql)
+    names = [name for name, *_ in cursor.description]
+    rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return names, {(row["device"], row["row_key"]): row for row in rows if not row["provisional"]}
+
+
+def alike(name, got, want):
+    """Of a source all but the flags that the query does not know; NaN is NaN; sums of windows to 12 digits."""
+    if isinstance(want, dict):
+        masked = lambda of: {key: value & ~UNSAID if key == "flag" else value for key, value in of.items()}
+        return masked(got) == masked(want)
+    if isinstance(got, float) and isinstance(want, float) and math.isnan(want):
+        return math.isnan(got)
+    if name.endswith(("_mean", "_std", "_sum")):
+        return same(got, want)
+    return got == want
+
+
+def over_a_lake(folder):
+    """The queries over the collector's lake, against the collector's rows."""
+    told = json.loads((folder / "lake.json").read_text())
+    con = duck()
+    con.execute("SET TimeZone = 'UTC'")
+    con.execute("CREATE SCHEMA raw")
+    for table, location in told["tables"].items():
+        if table.startswith("raw."):
+            con.execute(f"CREATE VIEW {table} AS SELECT * FROM iceberg_scan('{location}')")
+    for name in told["recipes"]:
+        names, found = as_rows(con, (folder / f"{name}.sql").read_text())
+        columns, wanted = as_rows(con, f"SELECT * FROM iceberg_scan('{told['tables'][f'aligned.{name}']}')")
+        assert names == columns, f"{name}: {names}, the table has {columns}"
+        assert len(wanted) >= 70, f"{name}: the collector made {len(wanted)} rows"
+        for key, row in wanted.items():
+            assert key in found, f"{name}: the query has no row {key}"
+            for column in columns:
+                got, want = found[key][column], row[column]
+                assert alike(column, got, want), f"{name}: {column} of {key}: {got}, the collector made {want}"
+        last = {}
+        for (device, _), row in wanted.items():
+            last[device] = max(last.get(device, 0), row["ts_ns"])
+        for key in found.keys() - wanted.keys():
+            late = found[key]["ts_ns"] - last.get(key[0], 0)
+            first = min(row["ts_ns"] for (device, _), row in wanted.items() if device == key[0])
+            assert late > -OPEN_S * 1e9 or found[key]["ts_ns"] < first, f"{name}: the collector has no row {key}"
+        extra = len(found) - len(wanted)
+        print(f"  {name:<10} {len(wanted):>5} rows of a lake, in DuckDB what the collector made; {extra} not final there")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queries", required=True, type=pathlib.Path, help="NAME.DIALECT.sql, from `tests/run recipes`")
     parser.add_argument("--only", default="*", help="one case")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--lake", type=pathlib.Path, help="a lake and its queries, from `tests/run recipes`")
     args = parser.parse_args()
     con = duckdb.connect()
     con.execute("SET TimeZone = 'UTC'")
@@ -348,6 +410,8 @@ def main():
                 checked += 1
         print(f"  {recipe['name']:<10} {rows:>5} rows, {matched} values matched, in every dialect what the rules give")
     assert checked >= 15 or args.only != "*", "cases are missing"
+    if args.lake:
+        over_a_lake(args.lake)
 
 
 if __name__ == "__main__":

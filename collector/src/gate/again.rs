@@ -80,7 +80,7 @@ mod tests {
             while !again.take_turn(now) {
                 now = now.plus_ms(AGAIN_MS_MIN / 2);
             }
-            waits.push((now.0 - from.0) / (u64::from(60_u8) * 1_000_000_000));
+            waits.push((now.0 - from.0) / 60_000_000_000);
             assert!(!again.take_turn(now), "one turn each");
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);

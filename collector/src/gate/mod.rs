@@ -9,6 +9,7 @@
 mod again;
 pub mod boots;
 pub mod guard;
+pub mod held;
 pub mod hook;
 pub mod looking;
 pub mod picture;

@@ -18,6 +18,7 @@ mod protected;
 mod quarantine;
 mod query_cli;
 mod recipe_cli;
+mod recipe_sql;
 mod recv_loopback;
 mod shell;
 mod versions;

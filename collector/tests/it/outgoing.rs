@@ -2,7 +2,7 @@
 
 use crate::ingest_world;
 
-use headwater_collector::gate::{GateMode, GateSettings, Hook, HookCall};
+use headwater_collector::gate::{GateMode, GateSettings, Hook, HookCall, RuleSet};
 use headwater_collector::ingest::IngestSettings;
 use headwater_lake::{Lake, RefName};
 use ingest_world::*;
@@ -279,6 +279,46 @@ async fn a_person_sees_what_the_gate_holds_and_may_waive_it() {
     assert!(said.starts_with("40 rows published to main"), "{said}");
     assert_eq!(world.ok(&["scan", "aligned.drive", "--limit", "0", "--format", "json"]).lines().count(), 40);
     assert_eq!(world.json(&["gate", "list"]), json!([]));
+}
+
+/// Whether rows were set aside or wait for a turn: a person sees how many, since when, by which rule, and which of them.
+#[tokio::test]
+async fn held_rows_are_listed_with_their_rules_and_shown_row_by_row() {
+    for (mode, policy, state) in
+        [(GateMode::Inline, "hold", "waiting"), (GateMode::Branch, "quarantine", "quarantined")]
+    {
+        let text = format!(
+            "headwater_gate = 1\nname = \"t\"\n[[rule]]\nname = \"low\"\ncheck = \"range\"\ncolumns = [\"motion_n\"]\nmax = 100\npolicy = \"{policy}\"\n"
+        );
+        let gate = GateSettings { mode, rules: vec![RuleSet::parse(&text).unwrap()], ..GateSettings::default() };
+        let world = World::with(IngestSettings { gate, ..settings() }).await;
+        let held = world.json(&["gate", "list"]);
+        let only = &held.as_array().unwrap()[..];
+        assert_eq!(only.len(), 1, "{held:#}");
+        assert_eq!(
+            (&only[0]["state"], &only[0]["rows"], &only[0]["failed"], &only[0]["recipe"]),
+            (&json!(state), &json!(40), &json!("t.low"), &json!("drive"))
+        );
+        assert!(only[0]["since"].as_str().unwrap().starts_with("2023-11-14T"), "{held:#}");
+        let rule = &only[0]["rules"][0];
+        assert_eq!((&rule["gate"], rule["evidence"]["row_keys"].as_array().unwrap().len()), (&json!("t.low"), 5));
+        assert_eq!(rule["gate_version"], RuleSet::parse(&text).unwrap().id());
+        let listed = world.ok(&["gate", "list"]);
+        assert!(listed.contains(state) && listed.contains("t.low"), "{listed}");
+
+        let candidate = only[0]["candidate"].as_str().unwrap();
+        let id = candidate.strip_prefix("quarantine/").unwrap_or(&candidate[..12]);
+        let shown = world.json(&["gate", "show", id]);
+        let failed: Vec<&Value> =
+            shown.as_array().unwrap().iter().filter(|row| row["verdict"] == "fail").collect();
+        assert_eq!((failed.len(), &failed[0]["gate"]), (1, &json!("t.low")));
+        let offenders = failed[0]["offenders"].as_array().map(Vec::as_slice).unwrap_or_default();
+        // Rows that wait are nowhere but in the raw tables they are made of.
+        assert_eq!(offenders.len(), if state == "waiting" { 0 } else { 5 }, "{shown:#}");
+        assert!(offenders.iter().all(|row| row["motion_n"].as_i64().unwrap() > 100 && row["device"] == "pi-1"));
+        let text = world.ok(&["gate", "show", id]);
+        assert!(text.contains("t.low") && text.contains("motion_n") || state == "waiting", "{text}");
+    }
 }
 
 #[tokio::test]

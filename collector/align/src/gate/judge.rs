@@ -18,6 +18,8 @@ pub const NAMED_MAX: usize = 5;
 pub const DEVICES_NAMED_MAX: usize = 20;
 /// Columns named per device.
 const COLUMNS_NAMED_MAX: usize = 32;
+/// Bytes of a key or a device's name in an evidence: ours are below it, those of a foreign table may be anything.
+const NAME_BYTES_MAX: usize = 256;
 
 /// A picture that was looked at.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,12 +153,22 @@ fn score(rule: &Rule, frame: &Frame, rows: &[usize], context: &Context<'_>) -> S
             Err(error) => return nothing(format!("where: {error}"), unjudged(rule)),
         },
     };
-    if (rows.len() as u64) < rule.min_rows {
+    let few = (rows.len() as u64) < rule.min_rows;
+    let measures = || measure(&rule.check, &Scoped { frame, rows, context });
+    if few {
+        // A rule that could not look at many rows either says so from the first on.
+        let unseen = measures().into_iter().find_map(|measure| match measure.found {
+            Found::Unjudged(why) if !rows.is_empty() => Some(why),
+            _ => None,
+        });
+        if let Some(why) = unseen {
+            return nothing(why, unjudged(rule));
+        }
         return nothing(format!("{} rows, too few to judge: {}", rows.len(), rule.min_rows), Verdict::Pass);
     }
     let mut out =
         Scored { verdict: Verdict::Pass, rows: rows.len(), offending: Vec::new(), measures: Map::new() };
-    for found in measure(&rule.check, &Scoped { frame, rows, context }) {
+    for found in measures() {
         let verdict = held_against(rule, &found);
         out.verdict = out.verdict.max(verdict);
         let told = told(&found, verdict);
@@ -231,6 +243,16 @@ fn told(measure: &Measure, verdict: Verdict) -> Value {
     Value::Object(told)
 }
 
+/// A name as an evidence holds it.
+fn short(name: &str) -> String {
+    if name.len() <= NAME_BYTES_MAX {
+        return name.to_owned();
+    }
+    let ends = name.char_indices().map(|(at, _)| at).take_while(|at| *at <= NAME_BYTES_MAX).last();
+    let some = name.get(..ends.unwrap_or(0)).unwrap_or_default();
+    format!("{some}… ({} bytes)", name.len())
+}
+
 fn evidence(rule: &Rule, frame: &Frame, mut scored: Vec<(String, Scored)>) -> Value {
     let rows: usize = scored.iter().map(|(_, scored)| scored.rows).sum();
     let offending: usize = scored.iter().map(|(_, scored)| scored.offending.len()).sum();
@@ -238,7 +260,7 @@ fn evidence(rule: &Rule, frame: &Frame, mut scored: Vec<(String, Scored)>) -> Va
         .iter()
         .flat_map(|(_, scored)| &scored.offending)
         .take(NAMED_MAX)
-        .map(|&row| frame.key(row))
+        .map(|&row| short(&frame.key(row)))
         .collect();
     let mut out = json!({"check": rule.check.name(), "rows": rows, "offending": offending, "row_keys": keys});
     let limits = match rule.limits {
@@ -262,11 +284,11 @@ fn evidence(rule: &Rule, frame: &Frame, mut scored: Vec<(String, Scored)>) -> Va
                 && let Some(told) = told.as_object_mut()
             {
                 let keys: Vec<String> =
-                    scored.offending.iter().take(NAMED_MAX).map(|&row| frame.key(row)).collect();
+                    scored.offending.iter().take(NAMED_MAX).map(|&row| short(&frame.key(row))).collect();
                 told.insert("offending".to_owned(), scored.offending.len().into());
                 told.insert("row_keys".to_owned(), keys.into());
             }
-            (device, told)
+            (short(&device), told)
         })
         .collect();
     if let Some(out) = out.as_object_mut() {

@@ -18,6 +18,16 @@ pub(super) fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| sum(values) / values.len() as f64)
 }
 
+/// The least; NaN if there is one: no bound is met by what is no number.
+pub(super) fn min(values: &[f64]) -> Option<f64> {
+    values.iter().copied().reduce(|a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) })
+}
+
+/// The greatest; NaN if there is one.
+pub(super) fn max(values: &[f64]) -> Option<f64> {
+    values.iter().copied().reduce(|a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) })
+}
+
 /// Sample standard deviation (n - 1); none below two.
 pub(super) fn std(values: &[f64]) -> Option<f64> {
     let middle = mean(values)?;
@@ -33,7 +43,7 @@ pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
     Some(if values.len() % 2 == 1 { upper } else { (values.get(half.checked_sub(1)?)? + upper) / 2.0 })
 }
 
-/// Pearson's, over rows where both are there; none if one of them does not vary.
+/// Pearson's, over rows where both are there; none if one of them does not vary, NaN with a value that is none.
 pub(super) fn correlation(a: &Float64Array, b: &Float64Array) -> Option<f64> {
     let both = (0..a.len().min(b.len())).filter(|&row| a.is_valid(row) && b.is_valid(row));
     let (x, y): (Vec<f64>, Vec<f64>) = both.map(|row| (a.value(row), b.value(row))).unzip();
@@ -42,7 +52,7 @@ pub(super) fn correlation(a: &Float64Array, b: &Float64Array) -> Option<f64> {
     let xy = of(&mut x.iter().zip(&y).map(|(x, y)| (x - mean_x) * (y - mean_y)));
     let xx = of(&mut x.iter().map(|x| (x - mean_x) * (x - mean_x)));
     let yy = of(&mut y.iter().map(|y| (y - mean_y) * (y - mean_y)));
-    (xx > 0.0 && yy > 0.0).then(|| xy / (xx.sqrt() * yy.sqrt()))
+    (xx != 0.0 && yy != 0.0).then(|| xy / (xx.sqrt() * yy.sqrt()))
 }
 
 /// Bins of [`psi`].
@@ -113,6 +123,15 @@ mod tests {
         near(median(vec![3.0, 1.0, 2.0]), 2.0);
         near(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
         assert_eq!((mean(&[]), std(&[1.0]), median(Vec::new())), (None, None, None));
+        assert_eq!((min(&[2.0, -1.0]), max(&[2.0, -1.0]), min(&[])), (Some(-1.0), Some(2.0), None));
+        for at in 0..3 {
+            let mut values = [1.0, 2.0, 3.0];
+            values[at] = f64::NAN;
+            let odd = correlation(&values.to_vec().into(), &vec![1.0, 2.0, 4.0].into());
+            for found in [min(&values), max(&values), mean(&values), std(&values), odd] {
+                assert!(found.unwrap().is_nan(), "no bound is met by what is no number");
+            }
+        }
         near(correlation(&vec![1.0, 2.0, 3.0].into(), &vec![-2.0, -4.0, -6.0].into()), -1.0);
         assert_eq!(correlation(&vec![1.0, 1.0].into(), &vec![1.0, 2.0].into()), None);
     }

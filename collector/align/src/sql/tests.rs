@@ -102,7 +102,7 @@ fn the_unit_of_stamps_widens_uncertainties() {
     }];
     let fingerprint = coarse.fingerprint().0;
     let plain = emit(&recipe(&format!("{STREAM}{ALL}")), &declared, Dialect::DuckDb).unwrap();
-    assert!(!plain.contains("schema_fp"), "what is stamped to the nanosecond is not widened");
+    assert!(!plain.contains("THEN 999999"), "what is stamped to the nanosecond is not widened");
     declared.add(&device, &stream, &coarse);
     let sql = emit(&recipe(&format!("{STREAM}{ALL}")), &declared, Dialect::DuckDb).unwrap();
     let widened = format!(" + CASE schema_fp WHEN {fingerprint} THEN 999999 ELSE 0 END AS half");
@@ -119,6 +119,9 @@ fn queries_for_other_engines() {
     let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/conformance/recipes");
     for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
         let recipe = Recipe::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let dialects = [(Dialect::DuckDb, "duckdb"), (Dialect::Spark, "spark"), (Dialect::Trino, "trino")];
         for (dialect, name) in dialects {

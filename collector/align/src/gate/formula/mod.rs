@@ -245,8 +245,8 @@ impl Call {
                     Statistic::Mean | Statistic::Share => super::stats::mean(&values),
                     Statistic::Sum => Some(super::stats::sum(&values)),
                     Statistic::Std => super::stats::std(&values),
-                    Statistic::Min => values.iter().copied().min_by(f64::total_cmp),
-                    Statistic::Max => values.iter().copied().max_by(f64::total_cmp),
+                    Statistic::Min => super::stats::min(&values),
+                    Statistic::Max => super::stats::max(&values),
                     _ => super::stats::median(values),
                 }
             }

@@ -1,6 +1,7 @@
 //! TOML to a set of rules, with every mistake at once.
 
 mod checks;
+mod contradictions;
 mod taker;
 #[cfg(test)]
 mod tests;
@@ -90,6 +91,7 @@ fn read(table: &Table, mistakes: &mut Vec<Mistake>) -> RuleSet {
             _ => file.wrong(&format!("rule[{place}]"), "expected a table; write [[rule]]"),
         }
     }
+    mistakes.extend(contradictions::contradictions(&rules));
     RuleSet { name, doc, tables, rules, text: String::new() }
 }
 

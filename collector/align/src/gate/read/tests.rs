@@ -101,6 +101,46 @@ fn limits_and_bounds_make_sense() {
     }
 }
 
+/// Each rule makes sense alone; together they would hold everything, and that is said before they do.
+#[test]
+fn rules_that_no_rows_can_pass_together_are_told_apart() {
+    let two = |a: &str, b: &str| format!("[[rule]]\nname = \"a\"\n{a}\n[[rule]]\nname = \"b\"\n{b}\n");
+    let range = |ends: &str| format!("check = \"range\"\ncolumns = [\"x\", \"y\"]\n{ends}");
+    for (a, b, words) in [
+        (range("max = 1"), range("min = 2"), "rule[1].min: leaves nothing to pass beside rule[0] (a): x is to be at most 1"),
+        (
+            "check = \"rows\"\nfail_below = 100".to_owned(),
+            "check = \"rows\"\nfail_above = 50\nwarn_above = 40".to_owned(),
+            "rule[1].fail_above: leaves nothing to pass beside rule[0] (a): the number of rows is to be at least 100",
+        ),
+        (
+            "check = \"rate\"\ncolumn = \"imu\"\nfail_below = 90\nfail_above = 110".to_owned(),
+            "check = \"rate\"\ncolumn = \"imu\"\nfail_above = 60\ndevices = [\"pi-*\"]".to_owned(),
+            "rule[1].fail_above: leaves nothing to pass beside rule[0] (a): the rate of imu is to be 90 to 110",
+        ),
+        (
+            "check = \"schema\"\ncolumns = { x = \"text\" }".to_owned(),
+            "check = \"schema\"\ncolumns = { x = \"number\" }".to_owned(),
+            "rule[1].columns: wants x to be number, and rule[0] (a) wants text",
+        ),
+    ] {
+        let found = mistakes(&two(&a, &b));
+        assert!(found.iter().any(|text| text.starts_with(words)), "{found:#?}");
+    }
+    for (a, b) in [
+        (range("max = 1"), range("min = 1")),
+        (range("max = 1"), range("min = 2\nwhere = \"x > 1\"")),
+        (range("max = 1"), range("min = 2\npolicy = \"warn\"")),
+        (range("max = 1"), range("min = 2\nfail_percent = 60")),
+        (range("max = 1\ndevices = [\"a\"]"), range("min = 2\ndevices = [\"b\"]")),
+        ("check = \"rows\"\nfail_below = 9".to_owned(), "check = \"rows\"\nfail_above = 5\nscope = \"window\"".to_owned()),
+        ("check = \"schema\"\ncolumns = { x = \"integer\" }".to_owned(), "check = \"schema\"\ncolumns = { x = \"number\" }".to_owned()),
+    ] {
+        let text = format!("{HEAD}{}", two(&a, &b));
+        assert!(RuleSet::parse(&text).is_ok(), "{:?}", RuleSet::parse(&text));
+    }
+}
+
 #[test]
 fn one_meaning_has_one_id() {
     let id = |text: &str| RuleSet::parse(text).unwrap().id();

@@ -9,6 +9,7 @@ use arrow_schema::{Field, Fields};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod bad_input;
 mod formula;
 mod image;
 mod place;
