@@ -6,14 +6,20 @@ use super::fold::Folder;
 use super::restore::restore_at;
 use crate::align::aligner::{Aligner, StepError};
 use crate::align::coverage::Coverage;
-use crate::align::window::AlignedWindow;
-use crate::align::{Filling, restore};
+use crate::align::layout::{Layout, LayoutError};
+use crate::align::source::sources;
+use crate::align::window::{AlignedRow, AlignedWindow};
+use crate::align::{Books, Filling, Scope, fill};
+use crate::commit::kinds::Kinds;
+use crate::dedup::StreamKey;
 use crate::registry::Registry;
-use arrow_array::{Array, RecordBatch};
+use crate::resolve::ClockTracks;
+use arrow_array::RecordBatch;
 use headwater_align::recipe::Recipe;
-use headwater_core::id::TenantId;
+use headwater_core::id::{StreamName, TenantId};
 use headwater_core::time::BootNanos;
 use headwater_lake::{CommitId, Lake, LakeError, RefName};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Why rows could not be made anew.
@@ -23,7 +29,10 @@ pub enum RebuildError {
     /// The lake.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// The recipe does not fit what the commit's streams declare, or a bug.
+    /// The recipe does not fit what the commit's streams declare.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The same while rows are made, or a bug.
     #[error("align the rows of {commit}")]
     Step {
         /// Where.
@@ -45,63 +54,164 @@ pub struct Rebuilt {
     pub open: u64,
 }
 
-/// Makes the final rows of a recipe anew from the raw tables of a commit; `span_us` bounds them in UTC. `take` is given
-/// them as they come, oldest first, in batches of the aligned table.
-///
-/// # Errors
-/// [`RebuildError`].
-pub async fn rebuild(
-    lake: &Lake,
-    commit: &CommitId,
-    recipe: Recipe,
-    span_us: Option<(i64, i64)>,
-    mut take: impl FnMut(&RecordBatch),
-) -> Result<Rebuilt, RebuildError> {
-    let tenant: TenantId = "rebuild".parse().map_err(|_| LakeError::Corrupt {
-        path: commit.to_string(),
-        reason: "a tenant's name of our own is refused".to_owned(),
-    })?;
-    let mut folder = Folder::new(IngestSettings::new(tenant, "rebuild", RefName::main()), Registry::new());
-    restore_at(&mut folder, lake, commit).await?;
-    let mut aligner = Aligner::new(recipe, Coverage::default());
-    let mut rebuilt = Rebuilt::default();
-    loop {
-        let mut fresh = aligner.emptied();
-        let with = Filling {
-            kinds: &folder.kinds,
-            clocks: &folder.tracks,
-            span_us,
-            now: BootNanos(0),
-            utc_ns: None,
-        };
-        restore(&mut fresh, lake, commit, with).await?;
-        aligner = fresh;
-        let more = aligner.is_behind();
-        // What is not final now is told by the far end of all waiting.
-        let step = aligner.step(BootNanos(i64::MAX));
-        let window =
-            step.map_err(|source| RebuildError::Step { commit: commit.short().to_owned(), source })?;
-        for batch in finals(&window) {
-            rebuilt.rows = rebuilt.rows.saturating_add(batch.num_rows() as u64);
-            take(batch);
-        }
-        rebuilt.left_out = rebuilt.left_out.saturating_add(window.left_out.len() as u64);
-        let open = window.rows.iter().filter(|row| row.provisional).count() as u64;
-        rebuilt.open = rebuilt.open.saturating_add(open);
-        let done = aligner.covered_with(&window);
-        aligner.finish(done);
-        if window.is_empty() && !more {
-            return Ok(rebuilt);
+impl Rebuilt {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            rows: self.rows.saturating_add(other.rows),
+            left_out: self.left_out.saturating_add(other.left_out),
+            open: self.open.saturating_add(other.open),
         }
     }
 }
 
-/// Batches of final rows: those of provisional ones are batches of their own.
-fn finals(window: &AlignedWindow) -> impl Iterator<Item = &RecordBatch> {
-    window.batches.iter().filter(|batch| {
-        let flags = batch.column_by_name("provisional").map(Arc::clone);
-        let flags =
-            flags.as_ref().and_then(|flags| flags.as_any().downcast_ref::<arrow_array::BooleanArray>());
-        flags.is_some_and(|flags| flags.true_count() == 0)
-    })
+/// Final rows that were made together.
+#[derive(Debug, Clone, Default)]
+pub struct Piece {
+    /// In batches of the aligned table.
+    pub batches: Vec<RecordBatch>,
+    /// Who they are, in the order of the batches.
+    pub rows: Vec<AlignedRow>,
+    /// Spine samples that give no row.
+    pub left_out: Vec<(StreamKey, u64)>,
+}
+
+/// A recipe over the raw tables of a commit, with all that is read of it once.
+#[derive(Debug)]
+pub struct Rebuilder {
+    lake: Lake,
+    commit: CommitId,
+    recipe: Arc<Recipe>,
+    kinds: Kinds,
+    tracks: ClockTracks,
+    books: Books,
+}
+
+impl Rebuilder {
+    /// Reads clocks, declarations and books of a commit.
+    ///
+    /// # Errors
+    /// When the lake cannot be read.
+    pub async fn open(lake: &Lake, commit: &CommitId, recipe: Recipe) -> Result<Self, RebuildError> {
+        let tenant: TenantId = "rebuild".parse().map_err(|_| LakeError::Corrupt {
+            path: commit.to_string(),
+            reason: "a tenant's name of our own is refused".to_owned(),
+        })?;
+        let settings = IngestSettings::new(tenant, "rebuild", RefName::main());
+        let mut folder = Folder::new(settings, Registry::new());
+        restore_at(&mut folder, lake, commit).await?;
+        let streams: BTreeSet<StreamName> = sources(&recipe).0.into_iter().map(|of| of.stream).collect();
+        let books = Books::read(&streams, lake, commit).await?;
+        let (lake, commit) = (lake.clone(), commit.clone());
+        Ok(Self { lake, commit, recipe: Arc::new(recipe), kinds: folder.kinds, tracks: folder.tracks, books })
+    }
+
+    /// The recipe.
+    #[must_use]
+    pub fn recipe(&self) -> &Arc<Recipe> {
+        &self.recipe
+    }
+
+    /// The commit whose raw tables are read.
+    #[must_use]
+    pub fn commit(&self) -> &CommitId {
+        &self.commit
+    }
+
+    /// Runs of held samples of the recipe's streams: whose, how many, and their UTC, ns.
+    pub fn held(&self) -> impl Iterator<Item = (&StreamKey, u64, (i64, i64))> {
+        self.books.held()
+    }
+
+    /// How its rows lie, as far as its fields are declared at the commit.
+    ///
+    /// # Errors
+    /// [`LayoutError`].
+    pub fn layout(&self) -> Result<Arc<Layout>, LayoutError> {
+        let mut aligner = Aligner::new(Arc::clone(&self.recipe), Coverage::default());
+        aligner.learn(&self.kinds, self.books.kinds_of());
+        aligner.layout()
+    }
+
+    /// Begins to make rows: those of a scope, or all.
+    #[must_use]
+    pub fn begin(&self, scope: Option<Scope>) -> Rebuilding<'_> {
+        let aligner = Aligner::new(Arc::clone(&self.recipe), Coverage::default()).within(scope);
+        Rebuilding { of: self, aligner, told: Rebuilt::default(), is_done: false }
+    }
+
+    /// All rows of a scope at once, which its size bounds.
+    ///
+    /// # Errors
+    /// [`RebuildError`].
+    pub async fn all(&self, scope: Scope) -> Result<(Piece, Rebuilt), RebuildError> {
+        let (mut all, mut rebuilding) = (Piece::default(), self.begin(Some(scope)));
+        while let Some(piece) = rebuilding.next().await? {
+            all.batches.extend(piece.batches);
+            all.rows.extend(piece.rows);
+            all.left_out.extend(piece.left_out);
+        }
+        Ok((all, rebuilding.told()))
+    }
+}
+
+/// Rows on their way, oldest first: a pass over the raw tables at a time.
+#[derive(Debug)]
+pub struct Rebuilding<'a> {
+    of: &'a Rebuilder,
+    aligner: Aligner,
+    told: Rebuilt,
+    is_done: bool,
+}
+
+impl Rebuilding<'_> {
+    /// What came of it so far; of open rows, at the end.
+    #[must_use]
+    pub fn told(&self) -> Rebuilt {
+        Rebuilt { open: self.aligner.coverage().provisional_count(), ..self.told }
+    }
+
+    /// The next rows; none at the end.
+    ///
+    /// # Errors
+    /// [`RebuildError`].
+    pub async fn next(&mut self) -> Result<Option<Piece>, RebuildError> {
+        while !self.is_done {
+            let of = self.of;
+            let mut fresh = self.aligner.emptied();
+            let with = Filling { kinds: &of.kinds, clocks: &of.tracks, now: BootNanos(0), utc_ns: None };
+            fill(&mut fresh, &of.lake, &of.commit, &of.books, with).await?;
+            self.aligner = fresh;
+            let more = self.aligner.is_behind();
+            // What is not final now is told by the far end of all waiting.
+            let step = self.aligner.step(BootNanos(i64::MAX));
+            let window =
+                step.map_err(|source| RebuildError::Step { commit: of.commit.short().to_owned(), source })?;
+            let done = self.aligner.covered_with(&window);
+            self.aligner.finish(done);
+            self.is_done = window.is_empty() && !more;
+            let piece = finals(window);
+            if !piece.rows.is_empty() || !piece.left_out.is_empty() {
+                self.told.rows = self.told.rows.saturating_add(piece.rows.len() as u64);
+                self.told.left_out = self.told.left_out.saturating_add(piece.left_out.len() as u64);
+                return Ok(Some(piece));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The final rows of a window: those of provisional ones are batches of their own.
+fn finals(window: AlignedWindow) -> Piece {
+    let mut piece = Piece { left_out: window.left_out, ..Piece::default() };
+    let mut rows = window.rows.into_iter();
+    for batch in window.batches {
+        let of: Vec<AlignedRow> = rows.by_ref().take(batch.num_rows()).collect();
+        if of.iter().all(|row| !row.provisional) {
+            piece.batches.push(batch);
+            piece.rows.extend(of);
+        }
+    }
+    piece
 }

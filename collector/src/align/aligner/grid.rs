@@ -47,6 +47,8 @@ impl Aligner {
         for (entity, devices) in self.entities() {
             let Some(key) = devices.first().and_then(grid_key) else { continue };
             let Some((first, last)) = self.span(&devices) else { continue };
+            // Of a part of history, the points within it.
+            let first = self.scope().map_or(first, |scope| first.max(scope.from_ns()));
             let mut groups: BTreeMap<bool, Chosen> = BTreeMap::new();
             for index in grid.from(first).. {
                 if grid.ts_ns(index) > last
@@ -55,6 +57,9 @@ impl Aligner {
                     break;
                 }
                 let seq = grid_seq(index);
+                if self.is_elsewhere(Some(&entity), grid.ts_ns(index)) {
+                    break;
+                }
                 if self.is_settled(&key, seq) {
                     continue;
                 }
