@@ -20,12 +20,14 @@
 //! | [`late`] | which final rows are done again, and for what stretch of time |
 //! | [`window`] | aligned rows on their way to the table |
 //! | [`feature`] | programs as columns: their files, and the process |
+//! | [`change`] | what differs between a stored row and the same made again |
 //! | [`coverage`] | which spine rows are done, as a commit stores it |
 //! | [`Scope`] | a part of history that is aligned by itself |
 
 pub mod aligner;
 mod beside;
 pub mod buffer;
+pub mod change;
 mod clocks;
 pub mod complete;
 pub mod coverage;

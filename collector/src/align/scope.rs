@@ -3,8 +3,8 @@
 //! Rows of two parts never depend on each other, so parts can be made beside each other and in any order, and give the rows
 //! that the whole would (L2). Samples beyond the stretch are read as far as its rows reach.
 
-use headwater_core::id::DeviceId;
 use headwater_align::recipe::{Entity, Recipe};
+use headwater_core::id::DeviceId;
 use std::collections::BTreeSet;
 
 /// Which rows are made.

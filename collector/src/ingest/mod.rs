@@ -43,6 +43,7 @@ mod turn;
 mod upkeep;
 mod waiting;
 
+pub(crate) use candidate::removal;
 pub use compacting::{CompactReport, CompactSettings};
 pub use cursors::{from_commit, landing_key};
 pub use demand::{Beyond, HOLD_MS_MAX, NamePattern, TimeDemand};

@@ -20,8 +20,8 @@ use headwater_align::recipe::SpineSource;
 use headwater_core::id::{DeviceId, KindName, StreamName};
 use headwater_core::time::BootNanos;
 use headwater_lake::{CommitId, Lake, LakeError, ScanOptions};
-use ledger::Runs;
 pub(crate) use ledger::Books;
+use ledger::Runs;
 use std::collections::{BTreeMap, BTreeSet};
 use stretch::{Stretch, spine_stretch};
 
