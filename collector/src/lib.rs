@@ -8,6 +8,7 @@
 //! Raw and ops rows commit at once; aligned rows come after them, through the gate.
 
 pub mod align;
+pub mod backfill;
 pub mod cli;
 pub mod commit;
 pub mod config;

@@ -59,7 +59,9 @@ pub(crate) const FAULTS: &[Fault] = &[
     fault("on the other side of the world", "where_it_flies", |played| {
         moved(played, |lat, lon| (lat, lon - 120.0))
     }),
-    fault("latitude and longitude exchanged", "where_it_flies", |played| moved(played, |lat, lon| (lon, lat))),
+    fault("latitude and longitude exchanged", "where_it_flies", |played| {
+        moved(played, |lat, lon| (lon, lat))
+    }),
     fault("temperature in K", "air_range", |played| {
         let rows = played.env.lines().enumerate().map(|(at, line)| match line.split_once(',') {
             Some((celsius, rest)) if at > 0 => {
@@ -181,7 +183,7 @@ mod tests {
         let looks = (0..batch.num_rows()).zip(seen.iter().cycle()).map(|(row, seen)| (row, Ok(seen.clone())));
         let looks: BTreeMap<usize, Result<Seen, String>> = looks.collect();
         let none = BTreeMap::new();
-        let known = Known { now_ns: 0, known: None, looks: Some(&looks), references: &none };
+        let known = Known { now_ns: 0, known: None, boots: None, looks: Some(&looks), references: &none };
         let found = judge(&set, &[batch], &known).unwrap();
         found.into_iter().filter(|found| found.verdict == Verdict::Fail).map(|found| found.rule).collect()
     }

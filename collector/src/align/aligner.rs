@@ -8,6 +8,7 @@ use super::late::{LateSpans, Redo};
 use super::layout::{Layout, LayoutError};
 use super::promise::Promise;
 use super::raw_rows::{DeviceClocks, Piece, StampUnits, pieces};
+use super::scope::Scope;
 use super::source::{Source, sources};
 use super::window::{AlignedWindow, row_key};
 use crate::commit::kinds::Kinds;
@@ -124,6 +125,8 @@ pub struct Aligner {
     came_after_all: BTreeMap<StreamKey, IntervalSet>,
     /// Rows are missing here that are in the raw tables: it must be filled from them.
     behind: bool,
+    /// Only these rows are made; all without it.
+    scope: Option<Scope>,
     empty: Buffer,
 }
 
@@ -161,8 +164,29 @@ impl Aligner {
             begins: true,
             came_after_all: BTreeMap::new(),
             behind: false,
+            scope: None,
             empty: Buffer::default(),
         }
+    }
+
+    /// The same for a part of history alone.
+    #[must_use]
+    pub fn within(self, scope: Option<Scope>) -> Self {
+        Self { scope, ..self }
+    }
+
+    /// The rows that are made; all without it.
+    #[must_use]
+    pub fn scope(&self) -> Option<&Scope> {
+        self.scope.as_ref()
+    }
+
+    /// True if a row is of another part of history than is asked for.
+    fn is_elsewhere(&self, entity: Option<&str>, ts_ns: i64) -> bool {
+        self.scope.as_ref().is_some_and(|scope| {
+            let other = scope.entity.as_deref().is_some_and(|wanted| entity != Some(wanted));
+            other || !scope.holds(ts_ns)
+        })
     }
 
     /// Its recipe.
@@ -302,6 +326,13 @@ impl Aligner {
         let layout = Arc::new(layout);
         self.layout = Some(Arc::clone(&layout));
         Ok(layout)
+    }
+
+    /// Takes over what is held, missing and promised, in place of what was known.
+    pub(super) fn know(&mut self, ledger: Ledger, promises: BTreeMap<StreamKey, Promise>) {
+        self.news = true;
+        self.ledger = ledger;
+        self.promises = promises;
     }
 
     /// Notes that seqs of a stream are held; their samples are given too, or were let go.
@@ -460,6 +491,7 @@ impl Aligner {
         fresh.redo.clone_from(&self.redo);
         fresh.since = since;
         fresh.layout.clone_from(&self.layout);
+        fresh.scope.clone_from(&self.scope);
         fresh
     }
 

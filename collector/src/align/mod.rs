@@ -21,11 +21,14 @@
 //! | [`derived`] | what is derived of aligned rows, in three stages |
 //! | [`window`] | aligned rows on their way to the table |
 //! | [`feature`] | programs as columns: their files, and the process |
+//! | [`change`] | what differs between a stored row and the same made again |
 //! | [`coverage`] | which spine rows are done, as a commit stores it |
+//! | [`Scope`] | a part of history that is aligned by itself |
 
 pub mod aligner;
 mod beside;
 pub mod buffer;
+pub mod change;
 mod clocks;
 pub mod complete;
 pub mod coverage;
@@ -38,6 +41,7 @@ pub mod need;
 mod promise;
 pub mod raw_rows;
 mod restore;
+mod scope;
 pub mod source;
 pub mod window;
 
@@ -46,7 +50,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use beside::check_beside;
 pub use promise::Promise;
-pub(crate) use restore::{Filling, restore};
+pub(crate) use restore::{Books, Filling, fill, restore};
+pub use scope::Scope;
 
 /// Kinds by stream: a stream has one, but two devices may give one name to two kinds.
 pub type StreamKinds = BTreeMap<StreamName, BTreeSet<KindName>>;

@@ -154,6 +154,13 @@ impl Ledger {
         holes.into_iter().flat_map(|hole| stream.declared.missing_in(hole)).collect()
     }
 
+    /// What it says of some streams.
+    #[must_use]
+    pub fn only(&self, wanted: impl Fn(&StreamKey) -> bool) -> Self {
+        let streams = self.streams.iter().filter(|(key, _)| wanted(key));
+        Self { streams: streams.map(|(key, stream)| (key.clone(), stream.clone())).collect() }
+    }
+
     /// Every stream there is.
     pub fn keys(&self) -> impl Iterator<Item = &StreamKey> {
         self.streams.keys()

@@ -514,7 +514,7 @@ impl Slot {
         if self.aligner.is_behind() {
             let mut fresh = self.aligner.emptied();
             let utc_ns = Some(at.committer.clock.read().real.0);
-            let with = Filling { kinds: at.kinds, clocks: at.tracks, span_us: None, now, utc_ns };
+            let with = Filling { kinds: at.kinds, clocks: at.tracks, now, utc_ns };
             let found = restore(&mut fresh, &at.committer.lake, &head, with).await?;
             for (stream, kinds) in found {
                 at.kinds_of.entry(stream).or_default().extend(kinds);

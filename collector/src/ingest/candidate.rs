@@ -31,6 +31,42 @@ pub(super) struct TableRules<'a> {
 /// Rows to compare with, by ref.
 pub(super) type References = BTreeMap<String, RecordBatch>;
 
+/// Rows of an aligned table at a commit that others take the place of, taken out; none if there are none. `replaced` is
+/// device and row key of each, and the earliest and latest of their times, UTC ns.
+///
+/// # Errors
+/// When the lake cannot be read or written.
+pub(crate) async fn removal(
+    lake: &Lake,
+    at: &CommitId,
+    table: &TableName,
+    (replaced, replaced_ts): (&[(String, String)], Option<(i64, i64)>),
+) -> Result<Option<PreparedRewrite>, LakeError> {
+    if replaced.is_empty() || !lake.tables(at).await?.contains_key(table) {
+        return Ok(None);
+    }
+    let day = |ts_ns: i64| i32::try_from(ts_ns.div_euclid(NS_PER_DAY)).unwrap_or_default();
+    let around = |(lo, hi): (i64, i64)| (day(lo).saturating_sub(1)..=day(hi).saturating_add(1)).collect();
+    let mut asked = RemoveRows {
+        table: table.clone(),
+        days: replaced_ts.map(around),
+        by: vec!["device".to_owned(), "row_key".to_owned()],
+        rows: replaced.iter().map(|(device, key)| vec![device.clone(), key.clone()]).collect(),
+    };
+    let mut found = lake.prepare_removal(at, &asked, &StopFlag::default()).await?;
+    let wanted = asked.rows.len() as u64;
+    if found.done.removed < wanted && asked.days.is_some() {
+        // Better clock tracks may have moved a row by years since it was written.
+        asked.days = None;
+        found = lake.prepare_removal(at, &asked, &StopFlag::default()).await?;
+    }
+    if found.done.removed < wanted {
+        let missing = wanted.saturating_sub(found.done.removed);
+        metrics::counter!("headwater_align_replaced_missing_total").increment(missing);
+    }
+    Ok((!found.is_empty()).then_some(found))
+}
+
 const NS_PER_DAY: i64 = 86_400 * NS_PER_S;
 
 /// Aligned rows on their way to the gate.
@@ -158,30 +194,7 @@ impl Candidate {
         lake: &Lake,
         at: &CommitId,
     ) -> Result<Option<PreparedRewrite>, LakeError> {
-        let replaced = &self.window.replaced;
-        if replaced.is_empty() || !lake.tables(at).await?.contains_key(&self.table) {
-            return Ok(None);
-        }
-        let day = |ts_ns: i64| i32::try_from(ts_ns.div_euclid(NS_PER_DAY)).unwrap_or_default();
-        let around = |(lo, hi): (i64, i64)| (day(lo).saturating_sub(1)..=day(hi).saturating_add(1)).collect();
-        let mut asked = RemoveRows {
-            table: self.table.clone(),
-            days: self.window.replaced_ts.map(around),
-            by: vec!["device".to_owned(), "row_key".to_owned()],
-            rows: replaced.iter().map(|(device, key)| vec![device.clone(), key.clone()]).collect(),
-        };
-        let mut found = lake.prepare_removal(at, &asked, &StopFlag::default()).await?;
-        let wanted = asked.rows.len() as u64;
-        if found.done.removed < wanted && asked.days.is_some() {
-            // Better clock tracks may have moved a row by years since it was written.
-            asked.days = None;
-            found = lake.prepare_removal(at, &asked, &StopFlag::default()).await?;
-        }
-        if found.done.removed < wanted {
-            let missing = wanted.saturating_sub(found.done.removed);
-            metrics::counter!("headwater_align_replaced_missing_total").increment(missing);
-        }
-        Ok((!found.is_empty()).then_some(found))
+        removal(lake, at, &self.table, (&self.window.replaced, self.window.replaced_ts)).await
     }
 
     /// Whose rows are held back by which rules, for short: the same rows are judged again and again.

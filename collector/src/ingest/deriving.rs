@@ -120,6 +120,21 @@ impl Deriving {
         tails: &mut Tails,
     ) -> Result<AlignedWindow, AlignError> {
         self.own(&mut window).await?;
+        self.behind(window, tails).await
+    }
+
+    /// The first half of it: columns of a row alone.
+    pub(super) async fn apart(&self, mut window: AlignedWindow) -> Result<AlignedWindow, AlignError> {
+        self.own(&mut window).await?;
+        Ok(window)
+    }
+
+    /// The other half: the chain behind these tails, and what rests on it.
+    pub(super) async fn behind(
+        &self,
+        mut window: AlignedWindow,
+        tails: &mut Tails,
+    ) -> Result<AlignedWindow, AlignError> {
         if self.derives.is_chained() {
             chained(&self.derives, &mut window, tails)?;
         }

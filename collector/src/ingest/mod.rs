@@ -45,13 +45,14 @@ mod turn;
 mod upkeep;
 mod waiting;
 
+pub(crate) use candidate::removal;
 pub use compacting::{CompactReport, CompactSettings};
 pub use cursors::{from_commit, landing_key};
 pub use demand::{Beyond, HOLD_MS_MAX, NamePattern, TimeDemand};
 pub use held::{Held, held};
 pub use patience::{CLOCK_WAIT_BYTES_MAX, CLOCK_WAIT_MS};
 pub use port::LandingSource;
-pub use rebuilding::{RebuildError, Rebuilt, rebuild};
+pub use rebuilding::{Piece as RebuiltPiece, RebuildError, Rebuilder, Rebuilding, Rebuilt};
 pub use requeue::{Answer, Request, ask};
 pub use task::{GROUP_BYTES_MAX, GROUP_ROWS_MAX, IngestDeps, IngestError, IngestSettings, run};
 pub use timing::{DeviceClock, FleetClocks, StreamBeyond};

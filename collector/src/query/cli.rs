@@ -1,6 +1,7 @@
 //! The `headwater` command line: words to questions, errors to exit codes.
 
 use super::QueryError;
+use super::align::{AlignArgs, align};
 use super::clock::Asked as AskedClock;
 use super::compact::{self, CompactVerb};
 use super::outgoing::{self, Asked, OutgoingVerb};
@@ -92,6 +93,15 @@ enum Verb {
     },
     #[command(flatten)]
     Provenance(ProvenanceVerb),
+    /// Aligns history by a recipe, on a branch.
+    ///
+    /// Rows that the table has already are held against those made anew: what is the same stays, what differs gives way. A
+    /// table that another version of the recipe made is begun anew. Days and devices are done beside each other, committed in
+    /// order, and a run that was ended goes on where its last commit left off. With --json one line per event.
+    #[command(
+        after_help = "Examples:\n  headwater align drive.toml --on realign\n  headwater align drive@main --on late --since 2026-11-01 --until 2026-11-08 --jobs 4\n  headwater align drive.toml --on realign --from v1 --json | jq -r 'select(.event == \"done\").next'\nThen:\n  headwater diff main realign\n  headwater merge realign        # the gate judges it"
+    )]
+    Align(AlignArgs),
     #[command(flatten)]
     Compaction(CompactVerb),
     /// Rows that were set aside, by device, stream and reason.
@@ -207,6 +217,9 @@ fn run(args: Args) -> Result<(), QueryError> {
     if let Verb::Pki { verb } = &args.verb {
         return Ok(crate::pki::cli::run(verb, args.json, now(), &mut std::io::stdout().lock())?);
     }
+    if let Verb::Align(asked) = args.verb {
+        return align(asked, &args.lake, args.json, std::io::stdout().lock());
+    }
     if let Verb::Serving(verb) = &args.verb {
         return serving::run(verb, &args.lake, args.json, &mut std::io::stdout().lock());
     }
@@ -253,7 +266,8 @@ fn run(args: Args) -> Result<(), QueryError> {
             Verb::Views { at, duckdb_extensions } => {
                 printer.views(&lake, &at, duckdb_extensions.as_deref()).await?
             }
-            Verb::Import { .. }
+            Verb::Align(_)
+            | Verb::Import { .. }
             | Verb::Verify { .. }
             | Verb::Pki { .. }
             | Verb::Outgoing(_)

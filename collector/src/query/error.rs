@@ -79,6 +79,9 @@ pub enum QueryError {
         /// Why.
         reason: String,
     },
+    /// History that was not aligned to its end.
+    #[error(transparent)]
+    Backfill(Box<crate::backfill::BackfillError>),
     /// Aligned rows that could not be made anew.
     #[error(transparent)]
     Rebuild(Box<crate::ingest::RebuildError>),
@@ -370,6 +373,11 @@ impl QueryError {
                 _ => 1,
             },
             QueryError::HeldByGate { .. } => 6,
+            QueryError::Backfill(error) => match error.as_ref() {
+                crate::backfill::BackfillError::Lake(LakeError::Protected(_)) => 5,
+                crate::backfill::BackfillError::Commit(CommitError::Unknown { .. }) => 4,
+                _ => 1,
+            },
             QueryError::Publish(PublishError::Unknown { .. }) => 4,
             QueryError::Publish(PublishError::Failed(LakeError::Protected(_)))
             | QueryError::Lake(LakeError::Protected(_)) => 5,

@@ -3,6 +3,7 @@
 //! Everything here reads commits and tables only; it needs the lake's location and nothing of the
 //! collector's running state.
 
+mod align;
 pub mod cli;
 mod clock;
 mod compact;

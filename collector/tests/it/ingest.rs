@@ -710,12 +710,13 @@ async fn late_rows_change_the_aligned_rows_they_reach_and_no_others() {
 
     // Made anew from the raw tables the rows are the same, to the last bit.
     let head = head(&lake).await.unwrap();
-    let (mut anew, mut batches) = (0, Vec::new());
-    let done = headwater_collector::ingest::rebuild(&lake, &head, recipe(), None, |batch| {
-        anew += batch.num_rows();
-        batches.push(batch.clone());
-    });
-    assert_eq!((done.await.unwrap().rows, anew), (40, 40));
+    let rebuilder = headwater_collector::ingest::Rebuilder::open(&lake, &head, recipe()).await.unwrap();
+    let (mut rebuilding, mut batches) = (rebuilder.begin(None), Vec::new());
+    while let Some(piece) = rebuilding.next().await.unwrap() {
+        batches.extend(piece.batches);
+    }
+    let anew: usize = batches.iter().map(arrow_array::RecordBatch::num_rows).sum();
+    assert_eq!((rebuilding.told().rows, anew), (40, 40));
     let keys = |batch: &arrow_array::RecordBatch| {
         let keys = arrow_cast::cast(batch.column_by_name("row_key").unwrap(), &arrow_schema::DataType::Utf8)
             .unwrap();

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
 
+mod backfill;
 mod buckets;
 mod clock;
 mod compaction;

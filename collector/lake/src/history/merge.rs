@@ -205,7 +205,7 @@ impl Merging {
     }
 
     /// Recipes: table, coverage and hold go together. A recipe that one side went on with is that side's; where both
-    /// did, that side's whose finished rows hold all of the other's.
+    /// did, the one whose table a strategy names, else that side's whose finished rows hold all of the other's.
     async fn recipes(
         &mut self,
         sides: &Sides<'_>,
@@ -230,7 +230,10 @@ impl Merging {
                 let finished = |commit: &CommitObject| commit.coverage.get(&recipe).cloned();
                 let mine = Finished::read(lake, finished(ours).as_ref()).await?;
                 let their = Finished::read(lake, finished(theirs).as_ref()).await?;
+                let named = self.options.strategies.tables.get(&table).copied();
                 let found = match (&mine, &their) {
+                    // Rows that were aligned again stand in no coverage: who names the table knows which are meant.
+                    _ if named.is_some() => named,
                     (Some(mine), Some(their)) if mine.holds_all_of(their) => Some(Strategy::Ours),
                     (Some(mine), Some(their)) if their.holds_all_of(mine) => Some(Strategy::Theirs),
                     _ => self.options.strategies.of(&table),

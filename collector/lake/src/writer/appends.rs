@@ -17,7 +17,7 @@ use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::names::TableName;
 use crate::store::{LakeStore, Stage};
-use crate::table::{self, Built, Change, Context, EncodedFile, Shape, TableError};
+use crate::table::{self, Built, Change, Context, EncodedFile, Shape, TableError, TableState};
 
 /// Tables encoded at once: it is work for the CPU. What they hold in memory is bounded in bytes.
 const ENCODERS_MAX: usize = 4;
@@ -35,6 +35,8 @@ pub(super) struct Append {
     append: Arc<TableAppend>,
     /// Id the table gets if this commit makes it.
     uuid: Uuid,
+    /// It is made even if there is one.
+    is_anew: bool,
     encoded: Option<Encoded>,
 }
 
@@ -66,7 +68,8 @@ impl Encoded {
 }
 
 impl Appends {
-    pub(super) fn new(appends: Vec<TableAppend>) -> Result<Appends, LakeError> {
+    /// Of rows for tables; those in `anew` are made again, whatever is there.
+    pub(super) fn new(appends: Vec<TableAppend>, anew: &BTreeSet<TableName>) -> Result<Appends, LakeError> {
         let mut seen = BTreeSet::new();
         let mut tables = Vec::new();
         for append in appends {
@@ -77,7 +80,13 @@ impl Appends {
                 return Err(TableError::Declaration { table, column, reason }.into());
             }
             if append.batches.iter().any(|batch| batch.num_rows() > 0) {
-                tables.push(Append { append: Arc::new(append), uuid: Uuid::new_v4(), encoded: None });
+                let is_anew = anew.contains(&append.spec.name);
+                tables.push(Append {
+                    append: Arc::new(append),
+                    uuid: Uuid::new_v4(),
+                    is_anew,
+                    encoded: None,
+                });
             }
         }
         Ok(Appends { tables })
@@ -169,7 +178,7 @@ impl Appends {
             let context =
                 Context { store: lake.store(), table: name, snapshot_id, time_us, summary: &summary };
             let build = async move {
-                Ok((name, table::produce(&context, drafted, base.tables.get(name), &change).await?))
+                Ok((name, table::produce(&context, drafted, append.before(base), &change).await?))
             };
             builds.push(build.boxed());
         }
@@ -189,10 +198,15 @@ impl Appends {
 }
 
 impl Append {
+    /// The table it is appended to; none if this commit makes it.
+    fn before<'a>(&self, base: &'a Base) -> Option<&'a TableState> {
+        base.tables.get(&self.append.spec.name).filter(|_| !self.is_anew)
+    }
+
     /// The table's next metadata on `base`, without the snapshot.
     pub(super) fn draft(&self, lake: &Lake, base: &Base) -> Result<table::Drafted, LakeError> {
         let spec = &self.append.spec;
-        match base.tables.get(&spec.name) {
+        match self.before(base) {
             Some(state) => table::evolve(&state.metadata, &state.entry.metadata_location, spec),
             None => table::create(lake.location(), spec, self.uuid),
         }

@@ -26,7 +26,7 @@ impl<'a> Appending<'a> {
         request: &'a CommitRequest,
         appends: Vec<TableAppend>,
     ) -> Result<Appending<'a>, LakeError> {
-        Ok(Appending { request, appends: Appends::new(appends)? })
+        Ok(Appending { request, appends: Appends::new(appends, &request.anew)? })
     }
 }
 
@@ -50,6 +50,9 @@ impl Plan for Appending<'_> {
         self.appends.prepare(lake, base).await?;
         let mut drafting = Drafting::on(lake, author, base, request.kind, request.time_us);
         let (rows, bytes) = self.appends.link(lake, base, &mut drafting, &BTreeMap::new()).await?;
+        for name in request.anew.iter().filter(|name| !self.appends.has_rows_for(name)) {
+            drafting.point(name, None);
+        }
         drafting.describe(request, rows, bytes);
         drafting.seal(lake, RefOp::Commit).map(Some)
     }

@@ -8,7 +8,7 @@ mod plan;
 mod rewriting;
 mod settle;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow_array::RecordBatch;
 
@@ -20,7 +20,7 @@ pub(crate) use self::rewriting::Rewriting;
 use self::settle::Fate;
 use crate::error::{CommitError, LakeError};
 use crate::lake::Lake;
-use crate::names::{CommitId, RefName};
+use crate::names::{CommitId, RefName, TableName};
 use crate::protect::{self, Protected};
 use crate::repo::{
     CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, Head, LandingCursor, LedgerCheckpoint,
@@ -63,6 +63,9 @@ pub struct CommitRequest {
     /// The newest commit whose rows the caller knows of. If others that bring or take rows came after it, the commit is
     /// refused ([`LakeError::Overtaken`]); none lands on whatever is there.
     pub known: Option<CommitId>,
+    /// Tables that are begun anew: all they hold leaves with this commit, and what it appends makes them again, with
+    /// columns and properties of its own.
+    pub anew: BTreeSet<TableName>,
 }
 
 /// A commit that happened.

@@ -38,7 +38,12 @@ impl<'a> Rewriting<'a> {
             let reason = "the same commit brings rows for it; they go into a commit of their own".to_owned();
             return Err(TableError::Rewrite { table: both.spec.name.clone(), reason }.into());
         }
-        Ok(Rewriting { request, appends: Appends::new(request.appends.clone())?, tables, index })
+        Ok(Rewriting {
+            request,
+            appends: Appends::new(request.appends.clone(), &request.anew)?,
+            tables,
+            index,
+        })
     }
 }
 

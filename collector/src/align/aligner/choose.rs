@@ -84,7 +84,8 @@ impl Aligner {
                 let entity = self.entity_of(&key.device);
                 for at in 0..rows.len() {
                     let Some(seq) = rows.stamps().seq.get(at).copied() else { continue };
-                    if self.is_settled(key, seq) {
+                    let ts_ns = rows.stamps().ts_ns.get(at).copied().unwrap_or_default();
+                    if self.is_settled(key, seq) || self.is_elsewhere(entity.as_deref(), ts_ns) {
                         continue;
                     }
                     let Some(entity) = entity.clone().filter(|_| !self.is_too_uncertain(rows, at)) else {

@@ -47,6 +47,8 @@ impl Aligner {
         for (entity, devices) in self.entities() {
             let Some(key) = devices.first().and_then(grid_key) else { continue };
             let Some((first, last)) = self.span(&devices) else { continue };
+            // Of a part of history, the points within it.
+            let first = self.scope().map_or(first, |scope| first.max(scope.from_ns()));
             let mut groups: BTreeMap<bool, Chosen> = BTreeMap::new();
             // Where rows rest on those before them, none behind one that is not final is.
             let mut is_blocked = false;
@@ -57,6 +59,9 @@ impl Aligner {
                     break;
                 }
                 let seq = grid_seq(index);
+                if self.is_elsewhere(Some(&entity), grid.ts_ns(index)) {
+                    break;
+                }
                 if self.is_settled(&key, seq) {
                     continue;
                 }

@@ -8,12 +8,13 @@ use super::super::raw_rows::StampUnits;
 use crate::commit::read::ScannedRows;
 use crate::commit::tables::Ops;
 use crate::commit::withdrawn::withdrawn;
-use crate::dedup::StreamKey;
+use crate::dedup::{Ledger, StreamKey};
 use futures::TryStreamExt;
 use headwater_core::id::{BootOrdinal, Seq, StreamName};
 use headwater_core::time::{BootNanos, stamp_unit_ns};
 use headwater_lake::{CommitId, Lake, LakeError, ScanOptions};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A run of held seqs and its UTC, ns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +32,8 @@ impl LedgerRun {
 }
 
 /// Held runs by stream.
-#[derive(Debug, Default)]
-pub(super) struct Runs(BTreeMap<StreamKey, Vec<LedgerRun>>);
+#[derive(Debug, Clone, Default)]
+pub(super) struct Runs(BTreeMap<StreamKey, Arc<Vec<LedgerRun>>>);
 
 impl Runs {
     pub(super) fn of<'a>(
@@ -47,6 +48,10 @@ impl Runs {
     pub(super) fn newest_below(&self, key: &StreamKey, ts_ns: i64) -> Option<u64> {
         let runs = self.0.get(key)?.iter().filter(|run| run.t_ns.0 < ts_ns);
         runs.map(|run| if run.t_ns.1 < ts_ns { run.seqs.1 } else { run.seqs.0 }).max()
+    }
+
+    fn add(&mut self, key: &StreamKey, run: LedgerRun) {
+        Arc::make_mut(self.0.entry(key.clone()).or_default()).push(run);
     }
 
     /// All runs: whose, seqs and UTC, ns.
@@ -66,6 +71,7 @@ impl Runs {
     /// Where two runs tell of the same seqs, the later one is right: times were corrected.
     fn settle(&mut self) {
         for runs in self.0.values_mut() {
+            let runs = Arc::make_mut(runs);
             runs.sort_by_key(|run| (run.seqs, run.said));
             let mut kept: Vec<LedgerRun> = Vec::with_capacity(runs.len());
             for run in runs.drain(..) {
@@ -79,63 +85,103 @@ impl Runs {
     }
 }
 
-/// Holds, gaps and promises of the aligner's streams; gives the kinds of each stream and its runs.
-pub(super) async fn read_ledger(
-    aligner: &mut Aligner,
-    lake: &Lake,
-    head: &CommitId,
-) -> Result<(StreamKinds, Runs), LakeError> {
-    let (mut kinds, mut runs) = (StreamKinds::new(), Runs::default());
-    let (tables, streams) = (lake.tables(head).await?, aligner.streams());
-    for ops in [Ops::Ledger, Ops::Gaps, Ops::Clock] {
-        if !tables.contains_key(&ops.table()) {
-            continue;
-        }
-        let mut batches = lake.scan(head, &ops.table(), ScanOptions::default()).await?;
-        while let Some(batch) = batches.try_next().await? {
-            let rows = ScannedRows(&batch);
-            for row in 0..rows.len() {
-                let Some(key) = key_of(rows, row).filter(|key| streams.contains(&key.stream)) else {
-                    continue;
-                };
-                if ops == Ops::Clock {
-                    if let Some(promise) = promise_of(rows, row) {
-                        aligner.promise(&key, promise);
+/// What `ops` says of a recipe's streams at a commit: read once, told to any number of aligners.
+#[derive(Debug, Default)]
+pub(crate) struct Books {
+    pub(super) kinds_of: StreamKinds,
+    pub(super) runs: Runs,
+    pub(super) units: StampUnits,
+    ledger: Ledger,
+    promises: BTreeMap<StreamKey, Promise>,
+}
+
+impl Books {
+    /// Reads what is said of `streams`.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub(crate) async fn read(
+        streams: &BTreeSet<StreamName>,
+        lake: &Lake,
+        head: &CommitId,
+    ) -> Result<Self, LakeError> {
+        let mut books = Self { units: stamp_units(lake, head).await?, ..Self::default() };
+        let tables = lake.tables(head).await?;
+        for ops in [Ops::Ledger, Ops::Gaps, Ops::Clock] {
+            if !tables.contains_key(&ops.table()) {
+                continue;
+            }
+            let mut batches = lake.scan(head, &ops.table(), ScanOptions::default()).await?;
+            while let Some(batch) = batches.try_next().await? {
+                let rows = ScannedRows(&batch);
+                for row in 0..rows.len() {
+                    if let Some(key) = key_of(rows, row).filter(|key| streams.contains(&key.stream)) {
+                        books.note(ops, &key, rows, row);
                     }
-                    continue;
-                }
-                let Some((lo, hi)) = rows.count("seq_lo", row).zip(rows.count("seq_hi", row)) else {
-                    continue;
-                };
-                let seqs = lo..hi.saturating_add(1);
-                if ops == Ops::Gaps {
-                    let small = |name: &str| rows.count(name, row).unwrap_or(0);
-                    aligner.declare_gap(&key, seqs, small("stride"), small("phase"));
-                    continue;
-                }
-                aligner.hold(&key, seqs);
-                if let Some(Ok(kind)) = rows.text("kind", row).map(|kind| kind.parse()) {
-                    kinds.entry(key.stream.clone()).or_default().insert(kind);
-                }
-                if let Some(t_ns) = rows.long("t_min_ns", row).zip(rows.long("t_max_ns", row)) {
-                    let said = rows.long("ts_ns", row).unwrap_or(i64::MIN);
-                    runs.0.entry(key).or_default().push(LedgerRun { seqs: (lo, hi), t_ns, said });
                 }
             }
         }
+        books.runs.settle();
+        // What was taken out of the tables will not come: it counts as a gap, not as a sample that is there.
+        for (key, seqs) in withdrawn(lake, head).await? {
+            if streams.contains(&key.stream) {
+                books.ledger.release(&key, seqs.clone());
+                books.ledger.declare_missing(&key, seqs);
+            }
+        }
+        Ok(books)
     }
-    runs.settle();
-    // What was taken out of the tables will not come: it counts as a gap, not as a sample that is there.
-    for (key, seqs) in withdrawn(lake, head).await? {
-        if streams.contains(&key.stream) {
-            aligner.withdraw(&key, seqs);
+
+    fn note(&mut self, ops: Ops, key: &StreamKey, rows: ScannedRows<'_>, row: usize) {
+        if ops == Ops::Clock {
+            if let Some(promise) = promise_of(rows, row) {
+                let known = self.promises.entry(key.clone()).or_insert(promise);
+                if promise.is_after(known) {
+                    *known = promise;
+                }
+            }
+            return;
+        }
+        let Some((lo, hi)) = rows.count("seq_lo", row).zip(rows.count("seq_hi", row)) else { return };
+        let seqs = lo..hi.saturating_add(1);
+        if ops == Ops::Gaps {
+            let small = |name: &str| rows.count(name, row).unwrap_or(0);
+            self.ledger.declare_gap(key, seqs, small("stride"), small("phase"));
+            return;
+        }
+        self.ledger.hold(key, seqs);
+        if let Some(Ok(kind)) = rows.text("kind", row).map(|kind| kind.parse()) {
+            self.kinds_of.entry(key.stream.clone()).or_default().insert(kind);
+        }
+        if let Some(t_ns) = rows.long("t_min_ns", row).zip(rows.long("t_max_ns", row)) {
+            let said = rows.long("ts_ns", row).unwrap_or(i64::MIN);
+            self.runs.add(key, LedgerRun { seqs: (lo, hi), t_ns, said });
         }
     }
-    Ok((kinds, runs))
+
+    /// Kinds of the streams.
+    pub(crate) fn kinds_of(&self) -> &StreamKinds {
+        &self.kinds_of
+    }
+
+    /// Runs of held seqs: whose, how many rows, and their UTC, ns.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (&StreamKey, u64, (i64, i64))> {
+        self.runs.0.iter().flat_map(|(key, runs)| runs.iter().map(move |run| (key, run.rows(), run.t_ns)))
+    }
+
+    /// Tells an aligner what it reads of this; gives the runs of that.
+    pub(super) fn tell(&self, aligner: &mut Aligner) -> Runs {
+        let devices = aligner.scope().and_then(|scope| scope.devices(aligner.recipe()));
+        let reads = |key: &StreamKey| devices.as_ref().is_none_or(|devices| devices.contains(&key.device));
+        let promises = self.promises.iter().filter(|(key, _)| reads(key));
+        aligner.know(self.ledger.only(reads), promises.map(|(key, of)| (key.clone(), *of)).collect());
+        let runs = self.runs.0.iter().filter(|(key, _)| reads(key));
+        Runs(runs.map(|(key, runs)| (key.clone(), Arc::clone(runs))).collect())
+    }
 }
 
 /// Units that stamps were floored to, by fingerprint of the declaration.
-pub(super) async fn stamp_units(lake: &Lake, head: &CommitId) -> Result<StampUnits, LakeError> {
+async fn stamp_units(lake: &Lake, head: &CommitId) -> Result<StampUnits, LakeError> {
     let mut units = StampUnits::new();
     let table = Ops::Schemas.table();
     if !lake.tables(head).await?.contains_key(&table) {

@@ -10,17 +10,18 @@ mod stretch;
 use super::StreamKinds;
 use super::aligner::{Aligner, Reading};
 use super::buffer::Dropped;
-use super::raw_rows::{DeviceClocks, Piece, STAMP_COLUMNS, StampUnits, pieces};
+use super::raw_rows::{DeviceClocks, Piece, STAMP_COLUMNS, pieces};
 use super::source::Source;
 use crate::commit::kinds::Kinds;
 use crate::commit::tables::raw_table;
 use crate::dedup::StreamKey;
 use futures::TryStreamExt;
 use headwater_align::recipe::SpineSource;
-use headwater_core::id::{KindName, StreamName};
+use headwater_core::id::{DeviceId, KindName, StreamName};
 use headwater_core::time::BootNanos;
 use headwater_lake::{CommitId, Lake, LakeError, ScanOptions};
-use ledger::{Runs, read_ledger};
+pub(crate) use ledger::Books;
+use ledger::Runs;
 use std::collections::{BTreeMap, BTreeSet};
 use stretch::{Stretch, spine_stretch};
 
@@ -31,8 +32,6 @@ pub(crate) struct Filling<'a> {
     pub(crate) kinds: &'a Kinds,
     /// Clocks of attached devices.
     pub(crate) clocks: &'a dyn DeviceClocks,
-    /// Only spine rows of this UTC span, µs; all without one.
-    pub(crate) span_us: Option<(i64, i64)>,
     /// Now, on the collector's own boot line.
     pub(crate) now: BootNanos,
     /// Now, UTC ns, to tell what comes too late; none looks at all of it.
@@ -49,33 +48,49 @@ pub(crate) async fn restore(
     head: &CommitId,
     with: Filling<'_>,
 ) -> Result<StreamKinds, LakeError> {
-    let (kinds_of, runs) = read_ledger(aligner, lake, head).await?;
-    aligner.learn(with.kinds, &kinds_of);
-    let units = ledger::stamp_units(lake, head).await?;
-    let reader = Reader { lake, head, kinds_of: &kinds_of, units: &units, with };
+    let books = Books::read(&aligner.streams(), lake, head).await?;
+    fill(aligner, lake, head, &books, with).await?;
+    Ok(books.kinds_of)
+}
+
+/// As [`restore`], with the books of `head` read before: those of the aligner's scope are told.
+///
+/// # Errors
+/// When a table cannot be read.
+pub(crate) async fn fill(
+    aligner: &mut Aligner,
+    lake: &Lake,
+    head: &CommitId,
+    books: &Books,
+    with: Filling<'_>,
+) -> Result<(), LakeError> {
+    let runs = books.tell(aligner);
+    aligner.learn(with.kinds, &books.kinds_of);
+    let devices = aligner.scope().and_then(|scope| scope.devices(aligner.recipe()));
+    let reader = Reader { lake, head, books, devices, with };
     aligner.begin(runs.all());
     if aligner.has_late() {
         reader.reopen(aligner).await?;
     }
     let Some(stretch) = spine_stretch(aligner, &reader, &runs).await? else {
         runs.newest().for_each(|(key, dropped)| aligner.let_go_below(key, dropped));
-        return Ok(kinds_of);
+        return Ok(());
     };
     if stretch.is_cut {
         aligner.fall_behind();
         aligner.hold_samples(stretch::PASS_SAMPLES_MAX);
     }
-    reader.fill_spine(aligner, &stretch).await?;
-    reader.fill_columns(aligner, &stretch, &runs).await?;
-    Ok(kinds_of)
+    reader.fill_spine(aligner, &stretch, &runs).await?;
+    reader.fill_columns(aligner, &stretch, &runs).await
 }
 
 /// Reads raw tables.
 pub(super) struct Reader<'a> {
     pub(super) lake: &'a Lake,
     pub(super) head: &'a CommitId,
-    pub(super) kinds_of: &'a StreamKinds,
-    pub(super) units: &'a StampUnits,
+    books: &'a Books,
+    /// Only of these; of all without it.
+    devices: Option<BTreeSet<DeviceId>>,
     pub(super) with: Filling<'a>,
 }
 
@@ -88,7 +103,12 @@ impl Reader<'_> {
         (from_us, to_us): (Option<i64>, Option<i64>),
         mut take: impl FnMut(&KindName, &Piece) -> Result<(), arrow_schema::ArrowError>,
     ) -> Result<(), LakeError> {
-        for kind in self.kinds_of.get(stream).into_iter().flatten() {
+        // Of one device alone, files and row groups of others are passed over.
+        let device = match self.devices.as_ref().map(|devices| (devices.len(), devices.first())) {
+            Some((1, Some(device))) => Some(device.to_string()),
+            _ => None,
+        };
+        for kind in self.books.kinds_of.get(stream).into_iter().flatten() {
             let mut names: Vec<String> = STAMP_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
             let fields = sources.iter().flat_map(|source| &source.fields);
             for column in fields.filter_map(|field| field.columns.get(kind)) {
@@ -97,10 +117,18 @@ impl Reader<'_> {
                 }
             }
             let table = raw_table(kind)?;
-            let options = ScanOptions { columns: Some(names), from_us, to_us, ..ScanOptions::default() };
+            let options = ScanOptions {
+                columns: Some(names),
+                device: device.clone(),
+                from_us,
+                to_us,
+                ..ScanOptions::default()
+            };
             let mut batches = self.lake.scan(self.head, &table, options).await?;
             while let Some(batch) = batches.try_next().await? {
-                let read = pieces(&batch, self.units, self.with.clocks, |key| key.stream == *stream);
+                let read = pieces(&batch, &self.books.units, self.with.clocks, |key| {
+                    key.stream == *stream && self.reads(&key.device)
+                });
                 let corrupt = |error: arrow_schema::ArrowError| LakeError::Corrupt {
                     path: table.to_string(),
                     reason: format!("its rows cannot be read for aligning: {error}"),
@@ -111,6 +139,10 @@ impl Reader<'_> {
             }
         }
         Ok(())
+    }
+
+    fn reads(&self, device: &DeviceId) -> bool {
+        self.devices.as_ref().is_none_or(|devices| devices.contains(device))
     }
 
     /// Takes up the final rows that late inputs reach.
@@ -142,14 +174,20 @@ impl Reader<'_> {
     }
 
     fn reading(&self) -> Reading<'_> {
-        Reading { units: self.units, clocks: self.with.clocks, now: self.with.now }
+        Reading { units: &self.books.units, clocks: self.with.clocks, now: self.with.now }
     }
 
-    async fn fill_spine(&self, aligner: &mut Aligner, stretch: &Stretch) -> Result<(), LakeError> {
+    async fn fill_spine(
+        &self,
+        aligner: &mut Aligner,
+        stretch: &Stretch,
+        runs: &Runs,
+    ) -> Result<(), LakeError> {
         let (sources, spine) = aligner.sources();
         let sources: Vec<Source> = sources.iter().take(spine).cloned().collect();
         let is_event = matches!(aligner.recipe().spine.source, SpineSource::Event { .. });
         let streams: BTreeSet<StreamName> = sources.iter().map(|source| source.stream.clone()).collect();
+        let end_us = stretch.spine_end_us(aligner, runs);
         for stream in streams {
             let of: Vec<&Source> = sources.iter().filter(|source| source.stream == stream).collect();
             let from_us = stretch.from_ns.div_euclid(1_000).saturating_sub(if is_event {
@@ -157,7 +195,7 @@ impl Reader<'_> {
             } else {
                 0
             });
-            let span = (Some(from_us), stretch.end_us());
+            let span = (Some(from_us), end_us);
             let with = self.reading();
             self.read(&stream, &of, span, |kind, piece| {
                 let seqs = &piece.stamps.seq;

@@ -2,6 +2,7 @@
 
 use super::super::aligner::{Aligner, SPINE_ROWS_PER_PASS};
 use super::super::buffer::COLUMN_SAMPLES_MAX;
+use super::super::scope::Scope;
 use super::ledger::{LedgerRun, Runs};
 use super::{Reader, Source};
 use headwater_align::recipe::SpineSource;
@@ -36,9 +37,22 @@ pub(super) struct Stretch {
 }
 
 impl Stretch {
-    /// Its end, exclusive, µs; none if it goes on.
-    pub(super) fn end_us(&self) -> Option<i64> {
-        (self.to_ns < i64::MAX).then(|| self.to_ns.div_euclid(1_000).saturating_add(1))
+    /// Up to where the spine is read, exclusive, µs; none if it goes on. A row of a union needs to know of the other
+    /// streams' samples at its instant, so of a part of history what follows it is read, too.
+    pub(super) fn spine_end_us(&self, aligner: &Aligner, runs: &Runs) -> Option<i64> {
+        let mut end_ns = self.to_ns;
+        if aligner.scope().is_some() && matches!(aligner.recipe().spine.source, SpineSource::Union { .. }) {
+            let (sources, spine) = aligner.sources();
+            let of = sources.iter().take(spine).flat_map(|source| runs.of(&source.stream));
+            end_ns = of.map(|(_, runs)| self.span_of(runs).1).fold(end_ns, i64::max);
+        }
+        (end_ns < i64::MAX).then(|| end_ns.div_euclid(1_000).saturating_add(1))
+    }
+
+    /// Not beyond what is asked for.
+    fn within(mut self, scope: Option<&Scope>) -> Self {
+        self.to_ns = scope.map_or(self.to_ns, |scope| self.to_ns.min(scope.last_ns()));
+        self
     }
 
     /// The UTC of the samples to read of a stream, ns: what the rows reach, and on both sides enough to tell it complete.
@@ -102,12 +116,12 @@ pub(super) async fn spine_stretch(
     runs: &Runs,
 ) -> Result<Option<Stretch>, LakeError> {
     let found = match aligner.recipe().spine.source {
-        SpineSource::Grid { .. } => grid_stretch(aligner, reader, runs),
+        SpineSource::Grid { .. } => grid_stretch(aligner, runs),
         _ => stream_stretch(aligner, reader).await?,
     };
     // Rows that are written provisionally alone are not worth another pass: what comes for them is late data.
     Ok(found
-        .map(|stretch| stretch.bounded(aligner, runs))
+        .map(|stretch| stretch.within(aligner.scope()).bounded(aligner, runs))
         .filter(|stretch| stretch.is_open || !stretch.is_cut))
 }
 
@@ -125,7 +139,7 @@ async fn stream_stretch(aligner: &Aligner, reader: &Reader<'_>) -> Result<Option
     let mut oldest: BinaryHeap<i64> = BinaryHeap::new();
     let mut newest: BinaryHeap<std::cmp::Reverse<i64>> = BinaryHeap::new();
     let (mut waiting, mut err_max) = (0_u64, 0_i64);
-    let (from_us, to_us) = reader.with.span_us.unzip();
+    let (from_us, to_us) = aligner.scope().map(|scope| (scope.from_us, scope.to_us)).unzip();
     for stream in streams {
         reader
             .read(stream, &[] as &[&Source], (from_us, to_us), |_, piece| {
@@ -172,13 +186,13 @@ async fn stream_stretch(aligner: &Aligner, reader: &Reader<'_>) -> Result<Option
 }
 
 /// A grid's points lie between the first and the last sample: those not done of the whole span of the ledger.
-fn grid_stretch(aligner: &Aligner, reader: &Reader<'_>, runs: &Runs) -> Option<Stretch> {
+fn grid_stretch(aligner: &Aligner, runs: &Runs) -> Option<Stretch> {
     let (sources, _) = aligner.sources();
     let spans = sources.iter().flat_map(|source| runs.of(&source.stream)).flat_map(|(_, runs)| runs);
     let whole = spans.map(|run| run.t_ns).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
-    let (from_us, to_us) = reader.with.span_us.unwrap_or((i64::MIN, i64::MAX));
-    let from = whole.0.max(from_us.saturating_mul(1_000));
-    let to = whole.1.min(to_us.saturating_mul(1_000));
+    let scope = aligner.scope();
+    let from = scope.map_or(whole.0, |scope| whole.0.max(scope.from_ns()));
+    let to = scope.map_or(whole.1, |scope| whole.1.min(scope.last_ns()));
     let from_ns = aligner.first_open_point(from, to)?;
     Some(Stretch { from_ns, to_ns: i64::MAX, is_cut: false, is_open: true, reach_ns: reach(aligner) })
 }

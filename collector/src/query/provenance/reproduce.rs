@@ -1,7 +1,7 @@
 //! `headwater reproduce`: the aligned tables of a commit made anew from its raw tables, and held against each other.
 
 use super::digest::{Days, Partition};
-use crate::ingest::rebuild;
+use crate::ingest::Rebuilder;
 use crate::query::QueryError;
 use crate::query::show::{Printer, resolve};
 use chrono::{Days as ChronoDays, NaiveDate};
@@ -102,18 +102,16 @@ async fn one(
     while let Some(batch) = batches.try_next().await? {
         stored.add(&batch).map_err(column)?;
     }
-    let (mut anew, mut failed) = (Days::default(), None);
-    rebuild(lake, commit, recipe, None, |rows| {
-        bar.inc(rows.num_rows() as u64);
-        if let Err(error) = anew.add(rows) {
-            failed = Some(error);
+    let mut anew = Days::default();
+    let rebuilder = Rebuilder::open(lake, commit, recipe).await?;
+    let mut rebuilding = rebuilder.begin(None);
+    while let Some(piece) = rebuilding.next().await? {
+        bar.inc(piece.rows.len() as u64);
+        for rows in &piece.batches {
+            anew.add(rows).map_err(column)?;
         }
-    })
-    .await?;
-    match failed {
-        Some(error) => Err(column(error)),
-        None => Ok((stored.compare(&anew), anew.beyond(&stored))),
     }
+    Ok((stored.compare(&anew), anew.beyond(&stored)))
 }
 
 fn day(day: i64) -> String {

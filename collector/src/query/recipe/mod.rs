@@ -1,10 +1,14 @@
-//! `headwater recipe`: recipes checked, told in words, compared, and written as SQL.
+//! `headwater recipe`: recipes checked, told in words, compared, tried on what is there, and written as SQL.
 
 mod declared;
+mod dry_run;
 mod print;
-mod source;
+pub(super) mod source;
+mod tally;
 
 use super::QueryError;
+use super::cli::now;
+use super::outgoing::{Moment, Span};
 use super::show::{Printer, object};
 use clap::{Subcommand, ValueEnum};
 use headwater_align::recipe::diff::{consequence, diff};
@@ -81,6 +85,27 @@ pub(super) enum Verb {
         /// The recipe's file, or NAME@REF.
         recipe: String,
     },
+    /// The rows a recipe would give at a commit: counted by device, the first of them shown, and of each column how many rows
+    /// have a match, how far away in time and how sure. Nothing is written.
+    #[command(
+        after_help = "Examples:\n  headwater recipe dry-run drive.toml --at main --since -1h\n  headwater recipe dry-run drive.toml --at v1 --rows 20 --json | jq '.columns[] | {column, match_ratio, median_dt_ns}'"
+    )]
+    DryRun {
+        /// The recipe's file, or NAME@REF.
+        recipe: String,
+        /// Branch, tag or commit whose raw tables are aligned.
+        #[arg(long, default_value = "main", value_name = "REF")]
+        at: String,
+        /// Only rows from then on: RFC 3339, a day, or so long ago, such as -2h.
+        #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+        since: Option<Moment>,
+        /// Only rows before then.
+        #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+        until: Option<Moment>,
+        /// First rows shown.
+        #[arg(long, default_value_t = 5, value_name = "N")]
+        rows: usize,
+    },
     /// The recipe as one query over the raw tables, for lakes larger than one machine.
     ///
     /// Gives the rows and values that the aligner gives, within what SQL can say; what it cannot is refused, or named at the
@@ -136,6 +161,13 @@ pub(super) async fn run<W: Write>(
         Verb::Canonical { recipe } => {
             let form = canonical_of(&recipe, place).await?.canonical();
             Ok(writeln!(printer.out, "{form}")?)
+        }
+        Verb::DryRun { recipe: spec, at, since, until, rows } => {
+            let recipe = source::read(&spec, place).await?;
+            let (lake, commit) = at_commit(place, &at).await?;
+            let span = Span::new(since, until, now().micros());
+            let trial = dry_run::Trial { spec: &spec, recipe, lake: &lake, at: &commit, span, shown: rows };
+            dry_run::dry_run(trial, printer).await
         }
         Verb::Sql { recipe, dialect, at } => {
             let recipe = source::read(&recipe, place).await?;

@@ -40,7 +40,7 @@ impl Source {
 }
 
 /// Reads a recipe.
-pub(super) async fn read(spec: &str, place: &str) -> Result<Recipe, QueryError> {
+pub(in crate::query) async fn read(spec: &str, place: &str) -> Result<Recipe, QueryError> {
     let refused = |source| QueryError::Recipe { recipe: spec.to_owned(), source };
     match Source::of(spec) {
         Source::File(path) => {

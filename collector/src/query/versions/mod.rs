@@ -277,7 +277,7 @@ impl Why {
 }
 
 /// Who does it: `$HEADWATER_AUTHOR`, else the user's name.
-fn author() -> String {
+pub(super) fn author() -> String {
     let named = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     ["HEADWATER_AUTHOR", "USER", "LOGNAME"]
         .into_iter()

@@ -438,7 +438,13 @@ pub(crate) async fn head(lake: &Lake) -> Option<CommitId> {
 
 /// Every row of a table at the head, by column name; none if there is no such table.
 pub(crate) async fn table(lake: &Lake, name: &str) -> Vec<BTreeMap<String, Cell>> {
-    let (Some(head), name) = (head(lake).await, TableName::new(name).unwrap()) else { return Vec::new() };
+    table_at(lake, "main", name).await
+}
+
+/// The same at the head of a branch.
+pub(crate) async fn table_at(lake: &Lake, branch: &str, name: &str) -> Vec<BTreeMap<String, Cell>> {
+    let head = lake.head(&RefName::new(branch).unwrap()).await.unwrap().and_then(|head| head.commit);
+    let (Some(head), name) = (head, TableName::new(name).unwrap()) else { return Vec::new() };
     if !lake.tables(&head).await.unwrap().contains_key(&name) {
         return Vec::new();
     }

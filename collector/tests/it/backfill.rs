@@ -1,0 +1,338 @@
+//! Backfill: history aligned on a branch gives the rows the collector gives, whatever the number of jobs and however often
+//! it is killed, and comes to `main` through the gate only.
+
+use crate::ingest_world;
+use crate::shell;
+
+use headwater_align::recipe::Recipe;
+use headwater_collector::backfill::{Backfill, BackfillError, Report, Sizes, Told, run};
+use headwater_collector::commit::cells::Cell;
+use headwater_core::batch::Section;
+use headwater_core::gap::{GapCause, GapRecord};
+use headwater_core::id::Seq;
+use headwater_core::schema::builtin;
+use headwater_core::time::BootNanos;
+use headwater_lake::{FileRole, Lake, ProtectionChange, RefName, RefPatterns, TableName, testing};
+use ingest_world::*;
+use shell::Shell;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Rows by device and key, every cell of them.
+type Rows = BTreeMap<(String, String), BTreeMap<String, Cell>>;
+
+/// Seventy seconds lie on both sides of where a unit of so few rows ends.
+const SECONDS: u64 = 70;
+const SMALL: Sizes = Sizes { unit_rows: 1, commit_rows: 100 };
+
+fn recipe(name: &str, spine: &str, columns: &str) -> Recipe {
+    Recipe::parse(&format!("headwater_recipe = 1\nname = '{name}'\n[spine]\n{spine}\n{columns}")).unwrap()
+}
+
+/// One of each kind of spine, with each kind of need.
+fn recipes() -> Vec<Recipe> {
+    let motion = "[[column]]\nname = 'motion'\nstream = 'imu'\nselect = ['accel_x']\n";
+    let frames = "stream = 'camera/front'\nselect = ['name']";
+    vec![
+        recipe("lines", frames, &format!("{motion}method = 'linear'\nmax_gap = '50ms'")),
+        recipe("near", frames, &format!("{motion}method = 'nearest'\ntolerance = '20ms'")),
+        recipe(
+            "windows",
+            frames,
+            &format!(
+                "{motion}method = 'window'\nwindow = {{ from = '-1s', to = '1s', stats = ['mean', 'count'] }}"
+            ),
+        ),
+        recipe("ticks", "grid = '200ms'", &format!("{motion}method = 'previous'\ntolerance = '50ms'")),
+        recipe(
+            "both",
+            "union = ['camera/front', 'imu']",
+            "[[column]]\nname = 'm'\nstream = 'imu'\nselect = ['n']\nmethod = 'previous'\ntolerance = '50ms'",
+        ),
+        recipe(
+            "starts",
+            "event = { stream = 'imu', when = { field = 'mode', rises_to = 'run' } }",
+            &format!("{motion}method = 'next'\ntolerance = '50ms'"),
+        ),
+    ]
+}
+
+fn by_key(rows: Vec<BTreeMap<String, Cell>>) -> Rows {
+    let count = rows.len();
+    let keyed: Rows =
+        rows.into_iter().map(|row| ((text(&row, "device"), text(&row, "row_key")), row)).collect();
+    assert_eq!(keyed.len(), count, "a row is there twice");
+    keyed
+}
+
+fn finals(rows: Rows) -> Rows {
+    rows.into_iter().filter(|(_, row)| row["provisional"] == Cell::Bool(false)).collect()
+}
+
+fn asked(recipe: Recipe, on: &str) -> Backfill {
+    Backfill {
+        recipe,
+        on: RefName::new(on).unwrap(),
+        from: None,
+        since_us: None,
+        until_us: None,
+        jobs: 3,
+        author: "anna".to_owned(),
+        sizes: SMALL,
+    }
+}
+
+async fn backfill(lake: &Lake, asked: &Backfill) -> Report {
+    run(lake, asked, &clock(), |_| {}).await.unwrap()
+}
+
+async fn fleet(seconds_of_each: u64) -> (Lake, MemoryLog) {
+    let mut log = MemoryLog::default();
+    for (name, epoch) in [("pi-1", 7), ("pi-2", 9), ("pi-3", 11)] {
+        log.incarnations.push(seconds(&Gateway::new(name, epoch), seconds_of_each));
+    }
+    let lake = testing::memory().await.unwrap();
+    live(&lake, &log, &[]).await;
+    (lake, log)
+}
+
+/// Content of a table's data files: their checksums.
+async fn files(lake: &Lake, at: &str, table: &str) -> BTreeSet<String> {
+    let head = lake.resolve(at).await.unwrap();
+    let mut found = BTreeSet::new();
+    for file in lake.table_files(&head, &TableName::new(table).unwrap()).await.unwrap() {
+        assert_eq!(file.role, FileRole::Data);
+        found.insert(lake.checksum(&file.location).await.unwrap().1);
+    }
+    found
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backfilled_table_has_the_rows_that_the_collector_gives() {
+    let (lake, log) = fleet(SECONDS).await;
+    let online = testing::memory().await.unwrap();
+    live(&online, &log, &recipes()).await;
+    for recipe in recipes() {
+        let table_name = format!("aligned.{}", recipe.name);
+        let report = backfill(&lake, &asked(recipe.clone(), "re")).await;
+        let (made, wanted) = (
+            by_key(table_at(&lake, "re", &table_name).await),
+            finals(by_key(table(&online, &table_name).await)),
+        );
+        assert!(made.len() > 100, "{table_name} has {} rows", made.len());
+        assert!(report.units > 3, "{report:?}");
+        for (key, row) in &wanted {
+            assert_eq!(made.get(key), Some(row), "{table_name}: {key:?}");
+        }
+        // What the collector had not got to yet is more, and never other.
+        let more: Vec<_> = made.keys().filter(|key| !wanted.contains_key(*key)).collect();
+        assert!(more.is_empty(), "{table_name} has more: {more:?}");
+        assert_eq!((report.rows, report.rows_new), (made.len() as u64, made.len() as u64), "{report:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_number_of_jobs_gives_the_same_files() {
+    let (lake, _) = fleet(SECONDS).await;
+    let recipe = recipes().remove(0);
+    let mut found = Vec::new();
+    for jobs in [1, 4] {
+        let on = format!("jobs{jobs}");
+        let report = backfill(&lake, &Backfill { jobs, ..asked(recipe.clone(), &on) }).await;
+        assert!(report.commits > 2, "{report:?}");
+        found.push(files(&lake, &on, "aligned.lines").await);
+    }
+    assert_eq!(found[0], found[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_run_goes_on_where_its_last_commit_left_off() {
+    let (lake, _) = fleet(SECONDS).await;
+    let recipe = recipes().remove(0);
+    let whole = backfill(&lake, &asked(recipe.clone(), "whole")).await;
+    let (killed, mut life) = (asked(recipe.clone(), "killed"), tokio::task::JoinSet::new());
+    let theirs = lake.clone();
+    let job = killed.clone();
+    life.spawn(async move {
+        run(&theirs, &job, &clock(), |told| {
+            assert!(!matches!(told, Told::Committed { .. }), "killed");
+        })
+        .await
+    });
+    assert!(life.join_next().await.unwrap().unwrap_err().is_panic());
+    let rest = backfill(&lake, &killed).await;
+    assert!(rest.units_before > 0 && rest.units_before < rest.units, "{rest:?}");
+    assert!(rest.rows < whole.rows && rest.source == whole.source, "{rest:?}");
+    assert_eq!(
+        by_key(table_at(&lake, "killed", "aligned.lines").await),
+        by_key(table_at(&lake, "whole", "aligned.lines").await)
+    );
+    // All is done: nothing is made, and nothing committed.
+    let again = backfill(&lake, &killed).await;
+    assert_eq!((again.units_before, again.rows, again.commits), (again.units, 0, 0), "{again:?}");
+    assert_eq!(again.head, rest.head);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_stand_as_they_are_stay_and_late_ones_are_put_right() {
+    let gateway = Gateway::new("pi-1", 7);
+    let whole = ten_seconds(&gateway);
+    // Rows 400..420 come only after they were recorded as missing, and the recipe lets late rows be.
+    let Record::Message(late) = gateway.batch(&[gateway.imu(400..420)], imu_at(500)) else { panic!() };
+    let is_late = |record: &Record| matches!(record, Record::Message(found) if found.message == late.message);
+    let at = whole.iter().position(is_late).unwrap();
+    let mut first = whole.clone();
+    let held_back = first.remove(at);
+    let gap = GapRecord {
+        stream: "imu".parse().unwrap(),
+        cause: GapCause::EvictedDiskFull,
+        stride: 0,
+        phase: 0,
+        seq_first: Seq(400),
+        seq_last: Seq(419),
+        rows: 20,
+        bytes: 400,
+        policy_version: 0,
+        boot_ordinal: gateway.boot,
+        b_first: BootNanos(imu_at(400)),
+        b_last: BootNanos(imu_at(419)),
+        note: String::new(),
+    };
+    let said = Section::Rows(gateway.rows(GAPS, &builtin::gaps(), 0, &[(imu_at(420), gap.to_values())]));
+    first.push(gateway.batch(&[said], imu_at(420)));
+    let drive = recipe(
+        "drive",
+        "stream = 'camera/front'",
+        "[[column]]\nname = 'motion'\nstream = 'imu'\nselect = ['n']\nmethod = 'previous'\ntolerance = '50ms'\n[late]\npolicy = 'drop_and_count'",
+    );
+    let lake = testing::memory().await.unwrap();
+    live(&lake, &MemoryLog::of(&first), std::slice::from_ref(&drive)).await;
+    first.push(held_back);
+    live(&lake, &MemoryLog::of(&first), std::slice::from_ref(&drive)).await;
+
+    let report = backfill(&lake, &asked(drive.clone(), "fix")).await;
+    let told = (report.rows, report.rows_new, report.rows_changed, report.rows_same, report.rows_gone);
+    assert_eq!(told, (40, 0, 1, 39, 0), "{report:?}");
+    let fixed = by_key(table_at(&lake, "fix", "aligned.drive").await);
+    let before = by_key(table(&lake, "aligned.drive").await);
+    let changed: Vec<_> = fixed.iter().filter(|(key, row)| before[*key] != **row).collect();
+    assert_eq!((fixed.len(), changed.len()), (40, 1));
+    assert_eq!(changed[0].1["motion_n"], Cell::Long(400), "frame 16 lies 3 ms after it");
+    // Said again without anything new, it leaves the branch alone.
+    let again = backfill(&lake, &Backfill { since_us: Some(0), ..asked(drive, "fix") }).await;
+    assert_eq!((again.rows_same, again.commits), (40, 0), "{again:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_version_of_a_recipe_begins_its_table_anew() {
+    let lake = testing::memory().await.unwrap();
+    live(&lake, &MemoryLog::of(&ten_seconds(&Gateway::new("pi-1", 7))), &[drive(&["name"])]).await;
+    let newer = recipe(
+        "drive",
+        "stream = 'camera/front'",
+        "[[column]]\nname = 'speed'\nstream = 'imu'\nselect = ['accel_x']\nmethod = 'linear'\nmax_gap = '50ms'",
+    );
+    let report = backfill(&lake, &asked(newer.clone(), "re")).await;
+    assert!(report.anew && report.was_there && report.rows_new == 40, "{report:?}");
+    let rows = table_at(&lake, "re", "aligned.drive").await;
+    assert_eq!(rows.len(), 40);
+    assert!(rows.iter().all(|row| row.contains_key("speed_accel_x") && !row.contains_key("motion_n")));
+    let head = lake.resolve("re").await.unwrap();
+    let properties = lake.properties(&head, &TableName::new("aligned.drive").unwrap()).await.unwrap();
+    assert_eq!(properties["hw.recipe"], newer.id());
+    assert_eq!(table(&lake, "aligned.drive").await.len(), 40, "main has its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_protected_branch_and_a_branch_from_elsewhere_are_refused() {
+    let (lake, _) = fleet(5).await;
+    let protect = ProtectionChange { protect: RefPatterns::of(&["main"]), ..ProtectionChange::default() };
+    lake.protect(&protect, "anna", 1).await.unwrap();
+    let recipe = recipes().remove(0);
+    let refused = run(&lake, &asked(recipe.clone(), "main"), &clock(), |_| {}).await.unwrap_err();
+    assert!(refused.to_string().contains("it is protected"), "{refused}");
+    let first = lake.log("main", 100).await.unwrap().pop().unwrap().id;
+    let from_first = Backfill { from: Some(first), ..asked(recipe.clone(), "re") };
+    backfill(&lake, &asked(recipe, "re")).await;
+    let refused = run(&lake, &from_first, &clock(), |_| {}).await;
+    // A world of one commit has nothing older.
+    match lake.log("main", 100).await.unwrap().len() {
+        1 => assert!(refused.is_ok()),
+        _ => assert!(matches!(refused.unwrap_err(), BackfillError::Elsewhere { .. })),
+    }
+}
+
+const FRAMES: &str = "headwater_recipe = 1\nname = 'frames'\n[spine]\nstream = 'camera/front'\nselect = ['name']\n[[column]]\nname = 'motion'\nstream = 'imu'\nselect = ['n']\nmethod = 'previous'\ntolerance = '50ms'\n";
+
+/// A lake of ten seconds without recipes, protected, and a command line at it.
+async fn at_a_shell() -> Shell {
+    let shell = Shell::new();
+    let lake = Lake::init(shell.lake()).await.unwrap();
+    live(&lake, &MemoryLog::of(&ten_seconds(&Gateway::new("pi-1", 7))), &[]).await;
+    let protect = ProtectionChange { protect: RefPatterns::of(&["main"]), ..ProtectionChange::default() };
+    lake.protect(&protect, "anna", START / 1_000 + 1).await.unwrap();
+    shell
+}
+
+fn written(shell: &Shell, name: &str, text: &str) -> String {
+    let path = format!("{}-{name}", shell.lake());
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_command_line_history_is_aligned_and_comes_to_main_through_the_gate() {
+    let shell = at_a_shell().await;
+    let file = written(&shell, "frames.toml", FRAMES);
+    let dry = shell.json(&["recipe", "dry-run", &file, "--at", "main", "--rows", "2"]);
+    assert_eq!((&dry["rows"], &dry["entities"][0]["entity"]), (&40.into(), &"pi-1".into()), "{dry}");
+    let motion = &dry["columns"][0];
+    assert_eq!((&motion["column"], &motion["match_ratio"]), (&"motion".into(), &1.0.into()), "{dry}");
+    assert_eq!(motion["median_dt_ns"], 3_000_000, "a frame lies 3 ms after a row: {dry}");
+    assert_eq!(dry["first"].as_array().unwrap().len(), 2);
+    let nulls = dry["values"].as_array().unwrap().iter().find(|value| value["value"] == "motion_n").unwrap();
+    assert_eq!(nulls["null_ratio"], 0.0);
+    assert!(shell.ok(&["recipe", "dry-run", &file]).contains("40 rows of aligned.frames at"));
+    let none = shell.json(&["recipe", "dry-run", &file, "--since", "2024-01-01"]);
+    assert_eq!((&none["rows"], &none["first"]), (&0.into(), &serde_json::json!([])));
+    assert_eq!(shell.rows("aligned.frames", "main"), 0, "nothing was written");
+
+    let said = shell.fails(5, &["align", &file, "--on", "main"]);
+    assert!(said.contains("main") && said.contains("it is protected"), "{said}");
+    let said = shell.ok(&["align", &file, "--on", "re", "--jobs", "2"]);
+    assert!(
+        said.contains("40 rows in 1 commits: 40 new") && said.ends_with("next: headwater merge re\n"),
+        "{said}"
+    );
+    let lines = shell.ok(&["align", &file, "--on", "re", "--json"]);
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["begun", "done"], "{lines:?}");
+    assert_eq!(lines[1]["units_before"], lines[1]["units"]);
+    assert!(shell.ok(&["merge", "re"]).contains("judged: aligned.frames"));
+    assert_eq!(shell.rows("aligned.frames", "main"), 40);
+    // Made again from the merged lake, it is the same.
+    shell.ok(&["reproduce", "main"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_gate_fails_does_not_come_to_main() {
+    let shell = at_a_shell().await;
+    // Nothing is within a nanosecond, which the lake's limits do not take.
+    let file = written(&shell, "far.toml", &FRAMES.replace("50ms", "1ns").replace("frames", "far"));
+    let lake = Lake::open(shell.lake()).await.unwrap();
+    let gate = headwater_collector::gate::GateSettings {
+        limits: headwater_collector::gate::GateLimits {
+            unmatched_fail_percent: 50,
+            ..headwater_collector::gate::GateLimits::default()
+        },
+        ..headwater_collector::gate::GateSettings::default()
+    };
+    headwater_collector::gate::guard::store_settings(&lake, None, &gate, "c", START / 1_000 + 2)
+        .await
+        .unwrap();
+    shell.ok(&["align", &file, "--on", "re"]);
+    let said = shell.fails(6, &["merge", "re"]);
+    assert!(said.contains("modality_coverage"), "{said}");
+    assert_eq!(shell.rows("aligned.far", "main"), 0);
+}
