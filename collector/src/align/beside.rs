@@ -34,5 +34,11 @@ mod tests {
         let late = Recipe::parse(&format!("{PLAIN}[late]\npolicy = 'side_stream'\n")).unwrap();
         let said = check_beside(&late).unwrap_err();
         assert_eq!(said.0.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), ["late.policy"]);
+        let derived = "[[derive]]\nname = 'v'\nmotion = { lat = 'm_x', lon = 'm_x', feature = 'speed', max_gap = '1s' }\n\
+            [[derive]]\nname = 'w'\ncommand = { program = 'cat', version = '1', inputs = ['v'], output = 'float64' }\n";
+        assert!(check_beside(&Recipe::parse(&format!("{PLAIN}{derived}")).unwrap()).is_ok());
+        let waits = Recipe::parse(&format!("{PLAIN}{derived}[episode]\nbegin = 'w > 1'\n")).unwrap();
+        let said = check_beside(&waits).unwrap_err();
+        assert_eq!(said.0.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), ["episode.begin"]);
     }
 }

@@ -202,19 +202,7 @@ impl Chaining<'_> {
     ) -> Result<Walked, AlignError> {
         metrics::counter!("headwater_align_chain_walks_total").increment(1);
         let links = new.map(|(_, links)| links).unwrap_or_default();
-        let mut state = Walk {
-            derives: self.derives,
-            new: new.map(|(rows, links)| picked(rows, links.iter().map(|(_, at)| *at))).transpose()?,
-            links: links.iter().map(|(link, _)| link.clone()).collect(),
-            keys: BTreeSet::new(),
-            gone: gone.clone(),
-            taken: 0,
-            with: End::default(),
-            without: End::default(),
-            is_parted: false,
-            made: Vec::new(),
-        };
-        state.keys = state.new.as_ref().map(keys_of).transpose()?.unwrap_or_default();
+        let mut state = Walk::new(self.derives, new, gone)?;
         let (mut changed, mut rows_changed, mut more_ns) = (Vec::new(), 0_usize, None);
         for day in self.days(links.first().map(|(link, _)| link), window).await? {
             let Some(stored) = self.stored(device, day, Wanted::Columns(&self.columns())).await? else {
@@ -242,12 +230,8 @@ impl Chaining<'_> {
                 break;
             }
         }
-        state.rest()?;
-        let made = match state.made.first() {
-            Some(first) => Some(concat_batches(first.schema_ref(), &state.made)?),
-            None => None,
-        };
-        Ok(Walked { made, end: state.with, changed, more_ns })
+        let (made, end) = state.finish()?;
+        Ok(Walked { made, end, changed, more_ns })
     }
 
     /// Columns that a walk reads.
@@ -387,7 +371,28 @@ struct Walk<'a> {
 /// Rows of the table whose columns differ, and their new ones.
 type Differing = (Vec<(Link, String)>, RecordBatch);
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(
+        derives: &'a Derives,
+        new: Option<Ordered<'_>>,
+        gone: &BTreeSet<String>,
+    ) -> Result<Self, ArrowError> {
+        let links = new.map(|(_, links)| links).unwrap_or_default();
+        let new = new.map(|(rows, links)| picked(rows, links.iter().map(|(_, at)| *at))).transpose()?;
+        Ok(Self {
+            derives,
+            keys: new.as_ref().map(keys_of).transpose()?.unwrap_or_default(),
+            new,
+            links: links.iter().map(|(link, _)| link.clone()).collect(),
+            gone: gone.clone(),
+            taken: 0,
+            with: End::default(),
+            without: End::default(),
+            is_parted: false,
+            made: Vec::new(),
+        })
+    }
+
     /// True if nothing that is still to come can change.
     fn is_over(&self) -> bool {
         self.taken >= self.links.len() && self.gone.is_empty() && !self.is_parted
@@ -520,14 +525,19 @@ impl Walk<'_> {
         Ok(Some((found, picked(made, places.into_iter())?)))
     }
 
-    /// The new rows behind all of the table's.
-    fn rest(&mut self) -> Result<(), AlignError> {
-        let Some(new) = self.new.as_ref().filter(|_| self.taken < self.links.len()) else { return Ok(()) };
-        let places: Vec<(Link, usize)> = self.links.iter().cloned().zip(0..).skip(self.taken).collect();
-        let (made, end) = follow(self.derives, &self.with, new, &places)?;
-        self.made.push(made);
-        (self.with, self.taken) = (end, self.links.len());
-        Ok(())
+    /// The new rows behind all of the table's; gives the chain's columns of all new ones, and the end.
+    fn finish(mut self) -> Result<(Option<RecordBatch>, End), AlignError> {
+        if let Some(new) = self.new.as_ref().filter(|_| self.taken < self.links.len()) {
+            let places: Vec<(Link, usize)> = self.links.iter().cloned().zip(0..).skip(self.taken).collect();
+            let (made, end) = follow(self.derives, &self.with, new, &places)?;
+            self.made.push(made);
+            self.with = end;
+        }
+        let made = match self.made.first() {
+            Some(first) => Some(concat_batches(first.schema_ref(), &self.made)?),
+            None => None,
+        };
+        Ok((made, self.with))
     }
 }
 
@@ -616,3 +626,6 @@ fn keys_of(rows: &RecordBatch) -> Result<BTreeSet<String>, ArrowError> {
 fn keyed(rows: &RecordBatch) -> Result<BTreeMap<String, usize>, ArrowError> {
     Ok(texts(rows, "row_key")?.into_iter().zip(0..).collect())
 }
+
+#[cfg(test)]
+mod tests;

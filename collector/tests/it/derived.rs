@@ -340,3 +340,52 @@ async fn without_an_answer_a_column_may_be_null_and_say_so() {
     assert_eq!(rows.len(), 40);
     assert!(rows.iter().all(|row| row["echo"] == Cell::Null && long(row, "echo_flag") == 1));
 }
+
+/// Waits on a thread of its own until the other end of a pipe with a name is opened.
+async fn at_pipe(path: std::path::PathBuf, writes: bool) {
+    let open = move || match writes {
+        true => std::fs::write(&path, "go").map(|()| String::new()),
+        false => std::fs::read_to_string(&path),
+    };
+    tokio::task::spawn_blocking(open).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn raw_rows_are_committed_while_a_program_takes_its_time() {
+    let (lake, folder) = (testing::memory().await.unwrap(), tempfile::tempdir().unwrap());
+    let (started, go) = (folder.path().join("started"), folder.path().join("go"));
+    for pipe in [&started, &go] {
+        assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    }
+    let (once, from) = (folder.path().join("once"), go.display());
+    let program = format!(
+        "#!/bin/sh\ntest -e {0} || {{ touch {0}; echo on > {1}; cat {from} > /dev/null; }}\nexec cat\n",
+        once.display(),
+        started.display()
+    );
+    let recipe = load(folder.path(), &format!("{HEAD}{}{CHAIN}", command("hold")), &program);
+    let settings = headwater_collector::ingest::IngestSettings { interval_ms: 20, ..settings() };
+    let (mut running, task) = Running::start_as(&lake, vec![recipe.clone()], settings);
+    let records = ten_seconds(&Gateway::new("pi-1", 7));
+    let (first, second) = records.split_at(records.len() / 2);
+    let driver = async {
+        running.land(first);
+        at_pipe(started, false).await;
+        let before = head(&lake).await.unwrap();
+        running.land(second);
+        while table(&lake, "raw.imu").await.len() < 1000 {
+            running.marks.changed().await.unwrap();
+        }
+        assert_ne!(head(&lake).await.unwrap(), before);
+        assert!(table(&lake, "aligned.drive").await.is_empty(), "the program has not answered yet");
+        at_pipe(go, true).await;
+        running.cancel.cancel();
+    };
+    let (done, ()) = tokio::join!(task, driver);
+    done.unwrap();
+    // What the end did not leave the time for, the next life does.
+    live(&lake, &MemoryLog::of(&records), std::slice::from_ref(&recipe)).await;
+    let rows = stored(&lake).await;
+    assert_eq!(rows.len(), 40);
+    assert_eq!(rows, anew(&lake, &recipe).await);
+}
