@@ -23,14 +23,13 @@ struct Boots(BTreeMap<Line, BTreeMap<i64, RangeInclusive<i64>>>);
 impl Boots {
     fn note(&mut self, rows: &ScannedRows<'_>, at: usize) {
         let text = |name| rows.text(name, at);
-        let (Some(device), Some(epoch), Some(stream)) = (text("device"), text("epoch"), text("stream")) else {
+        let (Some(device), Some(epoch), Some(stream)) = (text("device"), text("epoch"), text("stream"))
+        else {
             return;
         };
-        let (Some(boots), Some(seq), Some(boot)) = (
-            self.0.get_mut(&(device, epoch, stream)),
-            rows.long("seq", at),
-            rows.long("boot_ordinal", at),
-        ) else {
+        let (Some(boots), Some(seq), Some(boot)) =
+            (self.0.get_mut(&(device, epoch, stream)), rows.long("seq", at), rows.long("boot_ordinal", at))
+        else {
             return;
         };
         let seqs = boots.entry(boot).or_insert(seq..=seq);
@@ -70,9 +69,8 @@ pub async fn boots(
     if !is_asked || batches.iter().any(|batch| batch.column_by_name("boot_ordinal").is_some()) {
         return Ok(Vec::new());
     }
-    let places = || {
-        batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |at| (ScannedRows(batch), at)))
-    };
+    let places =
+        || batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |at| (ScannedRows(batch), at)));
     let (mut known, mut span): (Boots, Option<(i64, i64)>) = (Boots::default(), None);
     for (rows, at) in places() {
         let Some(((line, _), ts_ns)) = sample(&rows, at).zip(rows.long("ts_ns", at)) else { continue };

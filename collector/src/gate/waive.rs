@@ -125,10 +125,7 @@ impl From<CandidateError> for WaiveError {
     }
 }
 
-pub(super) async fn coverage(
-    lake: &Lake,
-    entry: Option<&CoverageEntry>,
-) -> Result<Coverage, CandidateError> {
+pub(super) async fn coverage(lake: &Lake, entry: Option<&CoverageEntry>) -> Result<Coverage, CandidateError> {
     let Some(entry) = entry else { return Ok(Coverage::default()) };
     let path = format!("state {}", entry.hash);
     let gone = || LakeError::Corrupt { path, reason: "a commit names it and it is gone".to_owned() };

@@ -290,7 +290,8 @@ async fn held_rows_are_listed_with_their_rules_and_shown_row_by_row() {
         let text = format!(
             "headwater_gate = 1\nname = \"t\"\n[[rule]]\nname = \"low\"\ncheck = \"range\"\ncolumns = [\"motion_n\"]\nmax = 100\npolicy = \"{policy}\"\n"
         );
-        let gate = GateSettings { mode, rules: vec![RuleSet::parse(&text).unwrap()], ..GateSettings::default() };
+        let gate =
+            GateSettings { mode, rules: vec![RuleSet::parse(&text).unwrap()], ..GateSettings::default() };
         let world = World::with(IngestSettings { gate, ..settings() }).await;
         let held = world.json(&["gate", "list"]);
         let only = &held.as_array().unwrap()[..];
@@ -301,7 +302,10 @@ async fn held_rows_are_listed_with_their_rules_and_shown_row_by_row() {
         );
         assert!(only[0]["since"].as_str().unwrap().starts_with("2023-11-14T"), "{held:#}");
         let rule = &only[0]["rules"][0];
-        assert_eq!((&rule["gate"], rule["evidence"]["row_keys"].as_array().unwrap().len()), (&json!("t.low"), 5));
+        assert_eq!(
+            (&rule["gate"], rule["evidence"]["row_keys"].as_array().unwrap().len()),
+            (&json!("t.low"), 5)
+        );
         assert_eq!(rule["gate_version"], RuleSet::parse(&text).unwrap().id());
         let listed = world.ok(&["gate", "list"]);
         assert!(listed.contains(state) && listed.contains("t.low"), "{listed}");
@@ -315,7 +319,9 @@ async fn held_rows_are_listed_with_their_rules_and_shown_row_by_row() {
         let offenders = failed[0]["offenders"].as_array().map(Vec::as_slice).unwrap_or_default();
         // Rows that wait are nowhere but in the raw tables they are made of.
         assert_eq!(offenders.len(), if state == "waiting" { 0 } else { 5 }, "{shown:#}");
-        assert!(offenders.iter().all(|row| row["motion_n"].as_i64().unwrap() > 100 && row["device"] == "pi-1"));
+        assert!(
+            offenders.iter().all(|row| row["motion_n"].as_i64().unwrap() > 100 && row["device"] == "pi-1")
+        );
         let text = world.ok(&["gate", "show", id]);
         assert!(text.contains("t.low") && text.contains("motion_n") || state == "waiting", "{text}");
     }

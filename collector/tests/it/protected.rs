@@ -179,7 +179,8 @@ fn rules(text: &str) -> GateSettings {
 #[tokio::test(start_paused = true)]
 async fn files_of_rules_judge_a_merge_too() {
     let lake = world().await;
-    let met = rules("check = \"rows\"\nfail_below = 40\nfail_above = 40\nwarn_above = 39\ndevices = [\"pi-2\"]");
+    let met =
+        rules("check = \"rows\"\nfail_below = 40\nfail_above = 40\nwarn_above = 39\ndevices = [\"pi-2\"]");
     let Passage::Quarantined { name: held, failed } =
         merge(&lake, "exp", &rules("check = \"expression\"\nexpect = \"device = 'pi-1'\"")).await.unwrap()
     else {
@@ -207,7 +208,8 @@ async fn a_waived_join_loses_no_aligned_rows_though_main_aligned_since() {
     for from in ["bad", "exp"] {
         let lake = world().await;
         twice_on(&lake, "bad").await;
-        let Passage::Quarantined { name: held, .. } = merge(&lake, from, &hook("exit 1")).await.unwrap() else {
+        let Passage::Quarantined { name: held, .. } = merge(&lake, from, &hook("exit 1")).await.unwrap()
+        else {
             panic!("it was published")
         };
         let log =
@@ -217,7 +219,8 @@ async fn a_waived_join_loses_no_aligned_rows_though_main_aligned_since() {
         let now = UtcNanos(by(9).time_us * 1_000);
         let waiver = Waiver { by: "carl".to_owned(), reason: "they are meant".to_owned(), now };
         waive(&lake, &held, &RefName::main(), &waiver).await.unwrap();
-        let found = [rows_of(&lake, "pi-1").await, rows_of(&lake, "pi-2").await, rows_of(&lake, "pi-4").await];
+        let found =
+            [rows_of(&lake, "pi-1").await, rows_of(&lake, "pi-2").await, rows_of(&lake, "pi-4").await];
         let wanted = if from == "bad" { [80, 0, 40] } else { [40, 40, 40] };
         assert_eq!(found, wanted, "{from}");
         assert_eq!((refs(&lake, "wap").await, refs(&lake, "quarantine").await), (vec![], vec![]));

@@ -72,7 +72,9 @@ fn words(rule: &Rule) -> String {
     }
     let then = match rule.policy {
         Policy::Warn => "rows are published all the same",
-        Policy::Hold => "rows stay back, and are judged again from a minute later on, and when the rules change",
+        Policy::Hold => {
+            "rows stay back, and are judged again from a minute later on, and when the rules change"
+        }
         Policy::Quarantine => "rows are set aside on quarantine/<id> (held back where the gate works inline)",
     };
     out.push_str(&format!("\n  then    {then}"));

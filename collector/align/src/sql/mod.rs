@@ -127,7 +127,8 @@ impl Emitter<'_> {
         let dialect = self.dialect;
         let middle = dialect.half("lat_lo_ns + lat_hi_ns");
         // A stamp was floored to its stream's unit, which widens the bound.
-        let units = self.declared.streams.get(stream).and_then(|kinds| kinds.get(kind)).map(|of| &of.units_ns);
+        let units =
+            self.declared.streams.get(stream).and_then(|kinds| kinds.get(kind)).map(|of| &of.units_ns);
         let mut widened = String::new();
         for (fingerprint, unit_ns) in units.into_iter().flatten() {
             // Writing to a String cannot fail.

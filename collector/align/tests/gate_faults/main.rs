@@ -143,7 +143,9 @@ fn at_most(seen: u64, all: u64) -> f64 {
 #[test]
 fn bounds_of_shares_are_those_of_the_tables() {
     // 1 - 0.05^(1/n); and scipy.stats.beta.ppf(0.95, k + 1, n - k).
-    for (seen, all, wanted) in [(0, 10, 0.258_866), (0, 3_000, 0.000_998), (1, 100, 0.046_560), (3, 1_000, 0.007_735)] {
+    for (seen, all, wanted) in
+        [(0, 10, 0.258_866), (0, 3_000, 0.000_998), (1, 100, 0.046_560), (3, 1_000, 0.007_735)]
+    {
         let found = at_most(seen, all);
         assert!((found - wanted).abs() < 2e-6, "{seen} of {all}: {found}");
     }

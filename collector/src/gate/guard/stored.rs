@@ -135,7 +135,12 @@ mod tests {
         store_settings(&lake, None, &gate, "c", 1).await.unwrap();
         let text = stored_settings(&lake.protection().await.unwrap()).unwrap_err().to_string();
         assert!(text.contains("asks dark") && text.contains("--config"), "{text}");
-        for form in [json!({"v": 3}), json!({"v": 1, "limits": {"later": 1}}), json!("x"), json!({"v": 2, "limits": {}, "rules": ["rule = 1"]})] {
+        for form in [
+            json!({"v": 3}),
+            json!({"v": 1, "limits": {"later": 1}}),
+            json!("x"),
+            json!({"v": 2, "limits": {}, "rules": ["rule = 1"]}),
+        ] {
             let protection = Protection { gate: form, ..Protection::default() };
             let error = stored_settings(&protection).unwrap_err();
             assert!(matches!(error, StoredGateError::Form { .. }), "{error}");
@@ -144,7 +149,8 @@ mod tests {
     #[tokio::test]
     async fn rules_of_a_collector_are_those_of_a_merge_at_a_command_line() {
         let lake = testing::memory().await.unwrap();
-        let text = "headwater_gate = 1\nname = \"drive\"\n[[rule]]\nname = \"order\"\ncheck = \"time_order\"\n";
+        let text =
+            "headwater_gate = 1\nname = \"drive\"\n[[rule]]\nname = \"order\"\ncheck = \"time_order\"\n";
         let gate = GateSettings { rules: vec![RuleSet::parse(text).unwrap()], ..GateSettings::default() };
         store_settings(&lake, None, &gate, "c", 1).await.unwrap();
         let stored = stored_settings(&lake.protection().await.unwrap()).unwrap();

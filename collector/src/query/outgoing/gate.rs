@@ -181,7 +181,11 @@ async fn show<W: Write>(
         rows.push(row);
     }
     let mut printer = Printer { out: &mut asked.out, json: asked.json };
-    printer.list(&["gate", "verdict", "rows", "evidence", "waived_by"], &rows, "it has not been judged yet")?;
+    printer.list(
+        &["gate", "verdict", "rows", "evidence", "waived_by"],
+        &rows,
+        "it has not been judged yet",
+    )?;
     if !asked.json && !offenders.is_empty() {
         let columns: Vec<&str> = offenders
             .iter()
@@ -212,7 +216,7 @@ async fn offending(
     let is_looked_at = |name: &str| {
         ["device", "ts", "row_key"].contains(&name)
             || text.contains(&format!("\"{name}\":"))
-            || text.contains(&format!("\"{name}.")) 
+            || text.contains(&format!("\"{name}."))
     };
     let columns: Vec<String> =
         known.iter().map(|column| column.name.clone()).filter(|name| is_looked_at(name)).collect();

@@ -22,7 +22,9 @@ pub(super) fn contradictions(rules: &[Rule]) -> Vec<Mistake> {
     for (place, rule) in rules.iter().enumerate() {
         for (of, low, high) in bounds(rule) {
             let before = known.entry(of.clone()).or_default();
-            let other = before.iter().find(|other| meet(other.rule, rule) && other.low.max(low) > other.high.min(high));
+            let other = before
+                .iter()
+                .find(|other| meet(other.rule, rule) && other.low.max(low) > other.high.min(high));
             if let Some(other) = other {
                 let text = format!(
                     "leaves nothing to pass beside rule[{}] ({}): {of} is to be {} there and {} here; take one out, or give each its own `where` or devices",
@@ -79,7 +81,10 @@ fn agree(a: &str, b: &str) -> bool {
 /// True if there are rows that both rules judge for certain, and hold back.
 fn meet(a: &Rule, b: &Rule) -> bool {
     let is_plain = |rule: &Rule| rule.filter.is_none() && rule.policy != Policy::Warn;
-    is_plain(a) && is_plain(b) && a.scope == b.scope && (a.devices == b.devices || a.devices.is_empty() || b.devices.is_empty())
+    is_plain(a)
+        && is_plain(b)
+        && a.scope == b.scope
+        && (a.devices == b.devices || a.devices.is_empty() || b.devices.is_empty())
 }
 
 /// What a rule measures, and between which ends it passes.

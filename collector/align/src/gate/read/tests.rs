@@ -107,7 +107,11 @@ fn rules_that_no_rows_can_pass_together_are_told_apart() {
     let two = |a: &str, b: &str| format!("[[rule]]\nname = \"a\"\n{a}\n[[rule]]\nname = \"b\"\n{b}\n");
     let range = |ends: &str| format!("check = \"range\"\ncolumns = [\"x\", \"y\"]\n{ends}");
     for (a, b, words) in [
-        (range("max = 1"), range("min = 2"), "rule[1].min: leaves nothing to pass beside rule[0] (a): x is to be at most 1"),
+        (
+            range("max = 1"),
+            range("min = 2"),
+            "rule[1].min: leaves nothing to pass beside rule[0] (a): x is to be at most 1",
+        ),
         (
             "check = \"rows\"\nfail_below = 100".to_owned(),
             "check = \"rows\"\nfail_above = 50\nwarn_above = 40".to_owned(),
@@ -133,8 +137,14 @@ fn rules_that_no_rows_can_pass_together_are_told_apart() {
         (range("max = 1"), range("min = 2\npolicy = \"warn\"")),
         (range("max = 1"), range("min = 2\nfail_percent = 60")),
         (range("max = 1\ndevices = [\"a\"]"), range("min = 2\ndevices = [\"b\"]")),
-        ("check = \"rows\"\nfail_below = 9".to_owned(), "check = \"rows\"\nfail_above = 5\nscope = \"window\"".to_owned()),
-        ("check = \"schema\"\ncolumns = { x = \"integer\" }".to_owned(), "check = \"schema\"\ncolumns = { x = \"number\" }".to_owned()),
+        (
+            "check = \"rows\"\nfail_below = 9".to_owned(),
+            "check = \"rows\"\nfail_above = 5\nscope = \"window\"".to_owned(),
+        ),
+        (
+            "check = \"schema\"\ncolumns = { x = \"integer\" }".to_owned(),
+            "check = \"schema\"\ncolumns = { x = \"number\" }".to_owned(),
+        ),
     ] {
         let text = format!("{HEAD}{}", two(&a, &b));
         assert!(RuleSet::parse(&text).is_ok(), "{:?}", RuleSet::parse(&text));

@@ -35,7 +35,10 @@ fn bomb_png() -> Vec<u8> {
 /// CRC-32 of ISO 3309, as PNG has it.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 },
+        )
     })
 }
 
@@ -156,10 +159,14 @@ fn values_that_are_no_numbers_offend_and_meet_no_bound() {
         let range = find("check = \"range\"\ncolumns = [\"x\"]\nmin = -1e300", rows(30).with("x", values()));
         assert_eq!((range.verdict, &range.evidence["row_keys"]), (Verdict::Fail, &json!(["e1/cam/7"])));
         // Statistics of such values are no evidence that all is well.
-        for expect in
-            ["mean(x) > 0 and mean(x) < 100", "max(x) < 100 and min(x) > -1", "std(x) < 100", "sum(x) > 0 and sum(x) < 1000"]
-        {
-            let found = find(&format!("check = \"expression\"\nexpect = \"{expect}\""), rows(30).with("x", values()));
+        for expect in [
+            "mean(x) > 0 and mean(x) < 100",
+            "max(x) < 100 and min(x) > -1",
+            "std(x) < 100",
+            "sum(x) > 0 and sum(x) < 1000",
+        ] {
+            let found =
+                find(&format!("check = \"expression\"\nexpect = \"{expect}\""), rows(30).with("x", values()));
             assert_eq!(found.verdict, Verdict::Fail, "{expect} of {odd}");
         }
         // What looks at finite values only goes on with the others.
@@ -174,7 +181,8 @@ fn values_that_are_no_numbers_offend_and_meet_no_bound() {
         }
     }
     let places = rows(3).with("lat", vec![47.0, f64::NAN, 47.0]).with("lon", vec![8.0; 3]);
-    let fence = "check = \"geofence\"\nlat = \"lat\"\nlon = \"lon\"\ncircle = { lat = 47, lon = 8, radius_m = 1000 }";
+    let fence =
+        "check = \"geofence\"\nlat = \"lat\"\nlon = \"lon\"\ncircle = { lat = 47, lon = 8, radius_m = 1000 }";
     assert_eq!(find(fence, places).evidence["row_keys"], json!(["e1/cam/1"]));
 }
 

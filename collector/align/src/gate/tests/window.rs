@@ -101,5 +101,9 @@ fn no_ratio_and_no_statistic_fails_on_a_handful_of_rows() {
     let thresholds = Thresholds { unmatched_warn: 50, unmatched_fail: 80, gap_warn: 10, gap_fail: 100 };
     let builtin = builtin(&thresholds).unwrap();
     let least = |name: &str| builtin.rules.iter().find(|rule| rule.name == name).unwrap().min_rows;
-    assert_eq!((least("modality_coverage"), least("gap_ratio")), (2, 1), "the collector's own percents count");
+    assert_eq!(
+        (least("modality_coverage"), least("gap_ratio")),
+        (2, 1),
+        "the collector's own percents count"
+    );
 }
