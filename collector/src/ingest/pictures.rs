@@ -13,13 +13,15 @@ use headwater_lake::{Compare, Condition, Lake, ScanOptions, TableName};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Pictures looked at per candidate, evenly over its rows: each is a read of a row group.
+/// Pictures looked at per candidate, evenly over the rows of each device, and at least one of each: every one is a read of
+/// a row group.
 const PICTURES_MAX: usize = 8;
 /// Around a row's time, µs: a better clock may have moved its raw row since.
 const AROUND_US: i64 = 60_000_000;
 
 /// A picture a row names.
 struct Named {
+    device: String,
     row_key: String,
     hash: String,
     ts_us: i64,
@@ -41,13 +43,17 @@ pub(super) async fn judge(lake: &Lake, candidate: &Candidate) -> Result<Option<J
             tables.push(table);
         }
     }
-    let (mut looked_at, mut offending) = (0_usize, Vec::new());
+    let (mut looked_at, mut offending, mut devices) = (0_usize, Vec::new(), BTreeMap::new());
     for named in &named {
         for table in &tables {
+            let of_device = devices.entry(named.device.clone()).or_insert(Verdict::Pass);
             match look(lake, candidate, table, named).await? {
                 None => continue,
                 Some(true) => {}
-                Some(false) => offending.push(named.row_key.clone()),
+                Some(false) => {
+                    *of_device = Verdict::Fail;
+                    offending.push(named.row_key.clone());
+                }
             }
             looked_at += 1;
             break;
@@ -57,7 +63,7 @@ pub(super) async fn judge(lake: &Lake, candidate: &Candidate) -> Result<Option<J
     let evidence = json!({
         "rows": candidate.window.rows.len(), "looked_at": looked_at, "offending": offending.len(), "row_keys": offending,
     });
-    Ok(Some(Judged::whole("image_header", verdict, evidence)))
+    Ok(Some(Judged { devices, ..Judged::whole("image_header", verdict, evidence) }))
 }
 
 /// The verdicts of rules that look into pictures.
@@ -82,25 +88,26 @@ pub(super) async fn judge_seen(
     by(&sets, decodes, candidate.batches(), &context).map_err(|error| AuditError::Layout(error.to_string()))
 }
 
-/// Pictures that rows name, evenly over them.
+/// Pictures that rows name, evenly over those of each device.
 fn some(candidate: &Candidate) -> Vec<Named> {
     if !candidate.picture {
         return Vec::new();
     }
     let batches = &candidate.window.batches;
     let values = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(|at| (ScannedRows(batch), at)));
-    let named: Vec<Named> = candidate
-        .window
-        .rows
-        .iter()
-        .zip(values)
-        .filter_map(|(row, (values, at))| {
-            let (row_key, ts_us) = (row.row_key.clone(), row.ts_ns.div_euclid(1_000));
-            Some(Named { row_key, hash: values.text("image_hash", at)?, ts_us })
-        })
-        .collect();
-    let step = named.len().div_ceil(PICTURES_MAX).max(1);
-    named.into_iter().step_by(step).collect()
+    let named = candidate.window.rows.iter().zip(values).filter_map(|(row, (values, at))| {
+        let (device, row_key) = (row.device.clone(), row.row_key.clone());
+        let (hash, ts_us) = (values.text("image_hash", at)?, row.ts_ns.div_euclid(1_000));
+        Some(Named { device, row_key, hash, ts_us })
+    });
+    let mut devices: BTreeMap<String, Vec<Named>> = BTreeMap::new();
+    named.for_each(|named| devices.entry(named.device.clone()).or_default().push(named));
+    let each = PICTURES_MAX.checked_div(devices.len()).unwrap_or(0).max(1);
+    let some = |named: Vec<Named>| {
+        let step = named.len().div_ceil(each).max(1);
+        named.into_iter().step_by(step)
+    };
+    devices.into_values().flat_map(some).collect()
 }
 
 /// Whether a picture's header holds; none if the table has no such picture, or it is of a form that is not known.

@@ -141,7 +141,7 @@ async fn rows_held_back_are_judged_again_at_turns_and_when_the_rules_change() {
         let rules = vec![film_runs("hold")];
         let (sender, newer) = watch::channel(rules.clone());
         let gate = GateSettings { mode, rules, newer: Some(newer), ..GateSettings::default() };
-        let settings = IngestSettings { gate, interval_ms: 100, ..settings() };
+        let settings = IngestSettings { gate, interval_ms: 5_000, ..settings() };
         let (running, ingest) = Running::start_as(&lake, recipes(), settings);
         let task = tokio::spawn(ingest);
         running.land(&one_bad().incarnations[0]);
@@ -191,6 +191,31 @@ async fn a_camera_whose_pictures_do_not_decode_stays_back_alone() {
     let failed = found.iter().find(|row| text(row, "verdict") == "fail").unwrap();
     assert_eq!(text(failed, "gate"), "drive.pictures");
     assert!(text(failed, "evidence").contains("picture is broken"));
+}
+
+/// A camera that sends pages instead of pictures, and one whose pictures claim four gigapixels: they stay back, their captures
+/// are kept, and the others' rows go on.
+#[tokio::test]
+async fn poisoned_pictures_of_one_device_hold_no_other_back() {
+    let bomb = |seq: u64| {
+        let (mut bytes, width) = film(seq, usize::MAX);
+        let frame = bytes.windows(2).position(|two| matches!(two, [0xff, 0xc0 | 0xc2])).unwrap();
+        bytes[frame + 5..frame + 9].copy_from_slice(&[0xff, 0xdc, 0xff, 0xdc]);
+        (bytes, width)
+    };
+    let mut records = seconds_of(&Gateway::new("pi-1", 7), 10, |seq| film(seq, usize::MAX));
+    records.extend(seconds_of(&Gateway::new("pi-2", 8), 10, |_| (b"<html>not found</html>".to_vec(), 854)));
+    records.extend(seconds_of(&Gateway::new("pi-3", 9), 10, bomb));
+    let gate = GateSettings { mode: GateMode::Branch, ..GateSettings::default() };
+    let lake = testing::memory().await.unwrap();
+    let settings = IngestSettings { gate, interval_ms: 100, ..settings() };
+    live_as(&lake, &MemoryLog::of(&records), &recipes(), settings).await;
+    assert_eq!(devices(&lake, "aligned.drive").await, BTreeSet::from(["pi-1".to_owned()]));
+    assert_eq!((keys(&lake).await.len(), devices(&lake, "raw.image").await.len()), (ROWS, 3));
+    assert_eq!((refs(&lake, "wap").await.len(), refs(&lake, "quarantine").await.len()), (0, 1));
+    let found = verdicts(&lake).await;
+    let said = |verdict: &str| found.contains(&("image_header".to_owned(), verdict.to_owned()));
+    assert!(said("pass") && said("fail"), "{found:?}");
 }
 
 #[tokio::test]
