@@ -18,7 +18,9 @@ use std::path::Path;
 /// A line of the slow sensor's `.times` has so many numbers.
 const TIMES_FIELDS: usize = 3;
 /// Two fixes whose distance in time is known worse than this do not place what lies between them.
-const JITTER_MAX_NS: i64 = 5_000_000;
+const JITTER_MAX_NS: i64 = 20_000_000;
+/// Time is stretched by at most one part in so many while two stamps of one boot are apart (50 ppm).
+const STRETCH: i64 = 20_000;
 /// Fixes farther apart than this, m, are the recording's end and beginning, not a flight.
 const HOP_MAX_M: f64 = 1_000.0;
 /// A straight line beside the ellipsoid's, over [`HOP_MAX_M`], m.
@@ -45,6 +47,11 @@ impl Sample {
         self.boot_ns - (self.latency_ns.0 + self.latency_ns.1).div_euclid(2)
     }
 
+    /// By how much that may be off.
+    fn half_ns(&self) -> i64 {
+        (self.latency_ns.1 - self.latency_ns.0 + 1).div_euclid(2)
+    }
+
     /// True if it came as its source declares.
     fn is_on_time(&self) -> bool {
         let delay = self.boot_ns - self.truth.boot_ns;
@@ -57,7 +64,7 @@ impl Sample {
 pub(crate) struct Tally {
     judged: u64,
     within: u64,
-    /// Came later than declared, or between fixes that did.
+    /// Came later than declared or beside what did, or truly lies on the other side of a fix.
     late: u64,
     bound_max: f64,
 }
@@ -74,7 +81,7 @@ impl Tally {
     }
 
     fn json(&self, unit: &str) -> serde_json::Value {
-        json!({"judged": self.judged, "within": self.within, "late": self.late, "unit": unit, "bound_max": self.bound_max})
+        json!({"judged": self.judged, "within": self.within, "not_judged": self.late, "unit": unit, "bound_max": self.bound_max})
     }
 }
 
@@ -150,7 +157,7 @@ impl Alignment {
         for (name, unit, tally) in &self.tallies {
             let late = match tally.late {
                 0 => String::new(),
-                late => format!("; {late} came later than declared and are not judged"),
+                late => format!("; {late} are not judged: late, or at an edge"),
             };
             println!(
                 "  {name:<16} {} of {} hold the truth, the widest bound is {:.1} {unit}{late}",
@@ -342,29 +349,29 @@ impl Frames {
     ) -> Tally {
         let mut tally = Tally::default();
         for (row, frame) in self.on_time() {
-            let (Some([(key, _), _]), Some(count), Some(err)) =
-                (sources.ends(row, samples), counts[row], sources.err[row])
-            else {
+            let (Some([(key, _), _]), Some(count)) = (sources.ends(row, samples), counts[row]) else {
                 continue;
             };
             let of_epoch = samples.iter().filter(|((epoch, _), _)| *epoch == key.0).map(|(_, sample)| sample);
-            let near = |sample: &&Sample| {
-                let dt = sample.event_ns() - frame.event_ns();
-                let truth = sample.truth.boot_ns - frame.truth.boot_ns;
-                (from_ns - err..to_ns + err).contains(&dt) || (from_ns - err..to_ns + err).contains(&truth)
+            // What this sample's distance may be off by, beyond each edge (1) or within (-1).
+            let lies_in = |sample: &Sample, dt_ns: i64, side: i64| {
+                let spare = side * (frame.half_ns() + sample.half_ns() + dt_ns.abs() / STRETCH + 1);
+                (from_ns - spare..to_ns + spare).contains(&dt_ns)
             };
-            let possible: Vec<&Sample> = of_epoch.filter(near).collect();
-            if !possible.iter().all(|sample| sample.is_on_time()) {
+            let said = |sample: &Sample| sample.event_ns() - frame.event_ns();
+            let truly = |sample: &Sample| sample.truth.boot_ns - frame.truth.boot_ns;
+            let near =
+                |sample: &&Sample| lies_in(sample, said(sample), 1) || lies_in(sample, truly(sample), 1);
+            let near: Vec<&Sample> = of_epoch.filter(near).collect();
+            if !near.iter().all(|sample| sample.is_on_time()) {
                 tally.late += 1;
                 continue;
             }
-            let truly = |spare: i64| {
-                let within = from_ns - spare..to_ns + spare;
-                let is_in =
-                    |sample: &&&Sample| within.contains(&(sample.truth.boot_ns - frame.truth.boot_ns));
-                i64::try_from(possible.iter().filter(is_in).count()).unwrap_or(i64::MAX)
+            let count_of = |side: i64| {
+                let held = near.iter().filter(|sample| lies_in(sample, truly(sample), side));
+                i64::try_from(held.count()).unwrap_or(i64::MAX)
             };
-            let (least, most) = (truly(-err), truly(err));
+            let (least, most) = (count_of(-1), count_of(1));
             let off = (least - count).max(count - most).max(0);
             let spread = (most - least) as f64;
             tally.judge(off as f64, 0.0);
@@ -400,7 +407,7 @@ impl Frames {
             }
             let share = since as f64 / true_gap as f64;
             let truth = (from.0 + share * (to.0 - from.0), from.1 + share * (to.1 - from.1));
-            let of_jitter = metres(*from, *to) * JITTER_MAX_NS as f64 / gap as f64;
+            let of_jitter = metres(*from, *to) * (true_gap - gap).abs() as f64 / gap as f64;
             tally.judge(metres(at, truth), bound + of_jitter + FLAT_M);
         }
         Ok(tally)

@@ -191,8 +191,8 @@ pub(crate) struct Held {
     evidence: Option<Value>,
     /// A candidate to look at.
     candidate: Option<String>,
-    /// Candidates of other gateways that were refused.
-    others: u64,
+    /// Rules that refused rows of other gateways, each time.
+    others: Vec<String>,
 }
 
 impl Held {
@@ -208,11 +208,9 @@ impl Held {
         let commit = lake.resolve("main").await?;
         let published = truth::rows_of(&lake, &commit, table, BAD.device).await?;
         let all = verdicts(&lake, &commit).await?;
-        let is_own = |refusal: &&Refusal| refusal.fails.iter().map(String::as_str).eq([BAD.device]);
-        let branches: BTreeSet<String> =
-            all.iter().filter(is_own).map(|refusal| refusal.branch.clone()).collect();
-        let (own, others): (Vec<Refusal>, Vec<Refusal>) =
-            all.into_iter().partition(|refusal| branches.contains(&refusal.branch));
+        // A verdict that names nobody is on all rows of its candidate.
+        let is_own = |refusal: &Refusal| refusal.fails.iter().map(String::as_str).eq([BAD.device]);
+        let (own, others): (Vec<Refusal>, Vec<Refusal>) = all.into_iter().partition(is_own);
         let candidates: BTreeMap<&str, u64> =
             own.iter().map(|refusal| (refusal.branch.as_str(), refusal.rows)).collect();
         let mut rules = BTreeMap::new();
@@ -228,7 +226,7 @@ impl Held {
             evidence: first.map(|refusal| refusal.evidence.clone()),
             candidate: first.and_then(id),
             rules,
-            others: others.len() as u64,
+            others: others.into_iter().map(|refusal| refusal.gate).collect(),
         })
     }
 
@@ -239,7 +237,7 @@ impl Held {
             && self.published == 0
             && self.refused > 0
             && self.rules.contains_key(&format!("demo.{}", self.fault.rule))
-            && self.others == 0
+            && self.others.is_empty()
     }
 
     /// True if what it captured is in the lake, once and as it was.
@@ -262,7 +260,7 @@ impl Held {
             "aligned_rows_published": self.published,
             "aligned_rows_refused": self.refused,
             "candidates_by_rule": self.rules,
-            "candidates_of_others_refused": self.others,
+            "others_refused_by": self.others,
             "evidence": self.evidence,
         })
     }
@@ -274,8 +272,10 @@ impl Held {
             self.raw.committed, self.raw.lost, self.raw.wrong
         );
         println!(
-            "  its aligned rows: {} published, {} refused by the gate; candidates of other gateways refused: {}",
-            self.published, self.refused, self.others
+            "  its aligned rows: {} published, {} refused by the gate; others' candidates refused: {}",
+            self.published,
+            self.refused,
+            self.others.len()
         );
         for (rule, candidates) in &self.rules {
             println!("    {rule:<24} refused {candidates} candidates");

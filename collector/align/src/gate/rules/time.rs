@@ -29,22 +29,36 @@ impl Times {
 /// Middles may cross: two commits may know the clock differently well. Order is a boot's own: between two boots the clock
 /// stood still for who knows how long, and each is placed by a track of its own, which an estimate may place wrongly. Of rows
 /// whose boot nobody knows only promises are held against each other.
+/// A picture that an agent captured once more (it was killed before it had noted the first) has a later number and the time
+/// of its file: it is no step back.
 pub(super) fn order(at: &Scoped<'_>) -> Measure {
     let times = match times(at) {
         Ok(times) => times,
         Err(missing) => return missing.into(),
     };
     let boot = at.frame.column("boot_ordinal").ok();
+    let picture = at.frame.column("image_hash").ok();
     let mut offending = Vec::new();
     for mut line in at.frame.lines(at.rows) {
         line.sort_by_key(|&row| (at.frame.seq_of(row), row));
         let mut floors: BTreeMap<Option<i64>, i64> = BTreeMap::new();
+        let mut pictures: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
         for row in line {
             let Some((ts_ns, err_ns)) = times.at(row) else { continue };
             let told = at.context.boots.and_then(|boots| boots.get(row).copied().flatten());
             let of = told.or_else(|| boot.as_ref().and_then(|boot| boot.integer(row)));
             if of.is_none() && !times.is_guaranteed(row) {
                 continue;
+            }
+            if let Some(hash) = picture.as_ref().and_then(|picture| picture.text(row)) {
+                let again = pictures.get(hash).copied();
+                let same_time = |(first_ns, first_err_ns): (i64, i64)| {
+                    ts_ns.saturating_sub(first_ns).saturating_abs() <= err_ns.saturating_add(first_err_ns)
+                };
+                if again.is_some_and(same_time) {
+                    continue;
+                }
+                pictures.insert(hash, (ts_ns, err_ns));
             }
             let floor = floors.entry(of).or_insert(i64::MIN);
             if ts_ns.saturating_add(err_ns) < *floor {
@@ -112,4 +126,49 @@ pub(super) fn interval(at: &Scoped<'_>, min_ns: i64, max_ns: Option<i64>) -> Mea
     }
     offending.sort_unstable();
     Measure::share("", offending, pairs).with("longest_ns", longest)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+    use crate::gate::{Context, RuleSet, Verdict, judge};
+    use arrow_array::{Int64Array, RecordBatch, StringArray};
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    const MS: i64 = 1_000_000;
+
+    /// The verdict on pictures, each with its number, time (ms) and digest; bounds are 25 ms.
+    fn verdict(rows: &[(i64, i64, &str)]) -> Verdict {
+        let text = |of: &dyn Fn(&(i64, i64, &str)) -> String| -> arrow_array::ArrayRef {
+            Arc::new(rows.iter().map(|row| Some(of(row))).collect::<StringArray>())
+        };
+        let long = |of: &dyn Fn(&(i64, i64, &str)) -> i64| -> arrow_array::ArrayRef {
+            Arc::new(rows.iter().map(|row| Some(of(row))).collect::<Int64Array>())
+        };
+        let batch = RecordBatch::try_from_iter([
+            ("device", text(&|_| "pi-1".to_owned())),
+            ("ts_ns", long(&|(_, ms, _)| ms * MS)),
+            ("ts_err_ns", long(&|_| 25 * MS)),
+            ("grade", text(&|_| "guaranteed".to_owned())),
+            ("row_key", text(&|(seq, ..)| format!("e/camera/front/{seq}"))),
+            ("image_hash", text(&|(_, _, hash)| (*hash).to_owned())),
+        ]);
+        let rule = "headwater_gate = 1\nname = 't'\n[[rule]]\nname = 'o'\ncheck = 'time_order'\n";
+        let none = BTreeMap::new();
+        let context = Context { now_ns: 0, known: None, looks: None, references: &none };
+        judge(&RuleSet::parse(rule).unwrap(), &[batch.unwrap()], &context).unwrap()[0].verdict
+    }
+
+    /// An agent was killed between the capture of two pictures and their removal.
+    #[test]
+    fn a_picture_captured_once_more_is_no_step_back_in_time() {
+        let twice = [(0, 1_000, "a"), (1, 1_200, "b"), (2, 1_003, "a"), (3, 1_203, "b"), (4, 1_400, "c")];
+        assert_eq!(verdict(&twice), Verdict::Pass);
+        let another = [(0, 1_000, "a"), (1, 1_200, "b"), (2, 1_003, "d"), (3, 1_400, "c")];
+        assert_eq!(verdict(&another), Verdict::Fail, "another picture of that time");
+        let at_another_time = [(0, 1_000, "a"), (1, 1_200, "b"), (2, 900, "a")];
+        assert_eq!(verdict(&at_another_time), Verdict::Fail, "the same picture of another time");
+    }
 }
