@@ -60,7 +60,7 @@ pub enum RebuildError {
         commit: String,
         /// Why.
         #[source]
-        source: StepError,
+        source: Box<StepError>,
     },
 }
 
@@ -313,7 +313,8 @@ impl<'a> Rebuilding<'a> {
     /// What is not final now is told by the far end of all waiting; a row whose successor is still to be read is final once
     /// that is.
     fn window(&mut self, more: bool) -> Result<AlignedWindow, RebuildError> {
-        let failed = |source| RebuildError::Step { commit: self.of.commit.short().to_owned(), source };
+        let commit = || self.of.commit.short().to_owned();
+        let failed = |error| RebuildError::Step { commit: commit(), source: Box::new(error) };
         if more {
             let window = self.aligner.step(BootNanos(0)).map_err(failed)?;
             if !window.is_empty() {
