@@ -282,8 +282,9 @@ pub async fn run<C: Clock>(
     // Of a chain every unit is made; those before what is asked for only tell how it goes on.
     let mut all = if is_chained { plan(&rebuilder, (i64::MIN, span.0), unit_rows) } else { Vec::new() };
     let to_publish = all.len().saturating_add(done);
+    let first = if is_chained && done < units.len() { 0 } else { to_publish };
+    let held = Arc::new(held);
     all.extend(units);
-    let (held, first) = (Arc::new(held), if is_chained { 0 } else { done });
     let mut tails = Tails::new();
     let mut jobs = Jobs {
         lake: lake.clone(),

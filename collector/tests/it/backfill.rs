@@ -28,6 +28,20 @@ fn recipe(name: &str, spine: &str, columns: &str) -> Recipe {
     Recipe::parse(&format!("headwater_recipe = 1\nname = '{name}'\n[spine]\n{spine}\n{columns}")).unwrap()
 }
 
+/// Motion and episodes: each row's rest on the rows before it.
+const CHAIN: &str = "
+[[derive]]
+name = 'lat'
+unit = 'deg'
+expression = 'motion_n / 1e4'
+[[derive]]
+name = 'speed'
+motion = { lat = 'lat', lon = 'lat', feature = 'speed', max_gap = '400ms' }
+[episode]
+gap = '1s'
+begin = 'motion_n > 300 and motion_n < 320'
+";
+
 /// One of each kind of spine, with each kind of need.
 fn recipes() -> Vec<Recipe> {
     let motion = "[[column]]\nname = 'motion'\nstream = 'imu'\nselect = ['accel_x']\n";
@@ -53,7 +67,13 @@ fn recipes() -> Vec<Recipe> {
             "event = { stream = 'imu', when = { field = 'mode', rises_to = 'run' } }",
             &format!("{motion}method = 'next'\ntolerance = '50ms'"),
         ),
+        chain(),
     ]
+}
+
+fn chain() -> Recipe {
+    let motion = "[[column]]\nname = 'motion'\nstream = 'imu'\nselect = ['n']\nmethod = 'previous'\ntolerance = '50ms'";
+    recipe("chain", "stream = 'camera/front'\nselect = ['name']", &format!("{motion}{CHAIN}"))
 }
 
 fn by_key(rows: Vec<BTreeMap<String, Cell>>) -> Rows {
@@ -146,8 +166,18 @@ async fn any_number_of_jobs_gives_the_same_files() {
 
 #[tokio::test(start_paused = true)]
 async fn a_killed_run_goes_on_where_its_last_commit_left_off() {
+    goes_on(recipes().remove(0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_rests_on_rows_of_a_killed_run_goes_on_as_if_it_had_not_been() {
+    goes_on(chain()).await;
+}
+
+/// A run that is killed at its first commit, and the next, give what one run gives.
+async fn goes_on(recipe: Recipe) {
     let (lake, _) = fleet(SECONDS).await;
-    let recipe = recipes().remove(0);
+    let table_name = format!("aligned.{}", recipe.name);
     let whole = backfill(&lake, &asked(recipe.clone(), "whole")).await;
     let (killed, mut life) = (asked(recipe.clone(), "killed"), tokio::task::JoinSet::new());
     let theirs = lake.clone();
@@ -163,13 +193,27 @@ async fn a_killed_run_goes_on_where_its_last_commit_left_off() {
     assert!(rest.units_before > 0 && rest.units_before < rest.units, "{rest:?}");
     assert!(rest.rows < whole.rows && rest.source == whole.source, "{rest:?}");
     assert_eq!(
-        by_key(table_at(&lake, "killed", "aligned.lines").await),
-        by_key(table_at(&lake, "whole", "aligned.lines").await)
+        by_key(table_at(&lake, "killed", &table_name).await),
+        by_key(table_at(&lake, "whole", &table_name).await)
     );
     // All is done: nothing is made, and nothing committed.
     let again = backfill(&lake, &killed).await;
     assert_eq!((again.units_before, again.rows, again.commits), (again.units, 0, 0), "{again:?}");
     assert_eq!(again.head, rest.head);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_is_aligned_to_its_end() {
+    let (lake, _) = fleet(SECONDS).await;
+    let until_us = Some(START / 1_000 + 10_000_000);
+    let error =
+        run(&lake, &Backfill { until_us, ..asked(chain(), "re") }, &clock(), |_| {}).await.unwrap_err();
+    assert!(matches!(error, BackfillError::Chained { .. }), "{error}");
+    assert!(error.to_string().contains("leave --until out"), "{error}");
+    // From a day on: what lies before it is gone through for its sake.
+    let since_us = Some(START / 1_000);
+    let since = backfill(&lake, &Backfill { since_us, ..asked(chain(), "since") }).await;
+    assert_eq!(since.rows, backfill(&lake, &asked(chain(), "all")).await.rows);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use arrow_array::{Array, RecordBatch};
 use futures::TryStreamExt;
 use headwater_align::recipe::Recipe;
 use headwater_collector::commit::cells::Cell;
+use headwater_collector::ingest::Rebuilder;
 use headwater_collector::pipeline::load_recipes;
 use headwater_core::batch::Section;
 use headwater_core::gap::{GapCause, GapRecord};
@@ -151,10 +152,11 @@ async fn stored(lake: &Lake) -> Told {
 /// The same made anew from the raw tables.
 async fn anew(lake: &Lake, recipe: &Recipe) -> Told {
     let (head, mut told) = (head(lake).await.unwrap(), Told::new());
-    let made = headwater_collector::ingest::rebuild(lake, &head, recipe.clone(), None, |batch| {
-        add(batch, &mut told)
-    });
-    made.await.unwrap();
+    let rebuilder = Rebuilder::open(lake, &head, recipe.clone()).await.unwrap();
+    let mut rebuilding = rebuilder.begin(None);
+    while let Some(piece) = rebuilding.next().await.unwrap() {
+        piece.batches.iter().for_each(|batch| add(batch, &mut told));
+    }
     told
 }
 
