@@ -118,9 +118,13 @@ impl StoredFile {
         let both = self.rows.num_rows().min(rows.num_rows());
         let first = (0..both).find_map(|row| {
             let differs = |place: &&usize| {
-                self.rows.column(**place).slice(row, 1).as_ref() != rows.column(**place).slice(row, 1).as_ref()
+                self.rows.column(**place).slice(row, 1).as_ref()
+                    != rows.column(**place).slice(row, 1).as_ref()
             };
-            places.iter().find(differs).map(|place| (row, self.rows.schema_ref().field(*place).name().clone()))
+            places
+                .iter()
+                .find(differs)
+                .map(|place| (row, self.rows.schema_ref().field(*place).name().clone()))
         });
         let longer = self.rows.num_rows() != rows.num_rows();
         first.or_else(|| longer.then(|| (both, "*".to_owned())))

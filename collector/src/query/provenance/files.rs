@@ -97,7 +97,8 @@ impl Made {
         told.difference = match (first, remade.differs_at) {
             (Some(first), _) => Some(cell(stored, &rows, &names, first)),
             (None, Some(byte)) => {
-                let what = "its rows are the same and its bytes are not: another version of the software wrote it";
+                let what =
+                    "its rows are the same and its bytes are not: another version of the software wrote it";
                 Some(json!({"byte": byte, "what": what}))
             }
             (None, None) => None,

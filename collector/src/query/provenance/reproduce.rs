@@ -131,7 +131,11 @@ fn words<W: Write>(out: &mut W, partitions: &[Value], files: &[Value]) -> Result
         let (name, stored) = (text(one, "file"), short(one, "stored"));
         writeln!(out, "{:<8}{day}  {table}  {rows:>9} rows  {stored}  bytes of {name}", word(one))?;
         if one["provisional"] != 0 {
-            writeln!(out, "        {} of them are not final and were taken as they stand", one["provisional"])?;
+            writeln!(
+                out,
+                "        {} of them are not final and were taken as they stand",
+                one["provisional"]
+            )?;
         }
         if one["same"] != true {
             writeln!(out, "        made anew {}: {}", short(one, "anew"), one["difference"])?;
