@@ -222,7 +222,11 @@ impl Lake {
         Ok(metadata.properties().iter().map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    async fn metadata(&self, id: &CommitId, table: &TableName) -> Result<TableMetadata, LakeError> {
+    pub(crate) async fn metadata(
+        &self,
+        id: &CommitId,
+        table: &TableName,
+    ) -> Result<TableMetadata, LakeError> {
         let tables = self.tables(id).await?;
         let entry = tables
             .get(table)

@@ -26,6 +26,7 @@ mod names;
 mod parquet_sink;
 mod protect;
 mod reach;
+mod remake;
 mod repo;
 mod revision;
 mod rewrite;
@@ -66,6 +67,7 @@ pub use names::{CommitId, NAME_BYTES_MAX, NameError, RefName, TableName};
 pub use parquet_sink::ParquetSink;
 pub use protect::{Protected, Protection, ProtectionChange, RefPattern, RefPatterns, Warrant};
 pub use reach::{Keep, Kind, REFLOG_US_MIN};
+pub use remake::{Remade, StoredFile};
 pub use repo::{
     COMMIT_VERSION, CommitKind, CommitObject, CommitStats, CoverageEntry, GateSummary, Head, LandingCursor,
     LandingPosition, LedgerCheckpoint, Lineage, Pruned, PublishError, REFLOG_AGE_US_MIN, REFLOG_KEPT_MIN,

@@ -2,6 +2,7 @@
 //! later row can need.
 
 use super::StreamKinds;
+use super::aside::LateRows;
 use super::buffer::{Buffer, COLUMN_SAMPLES_MAX, Dropped, Place};
 use super::coverage::Coverage;
 use super::late::{LateSpans, Redo};
@@ -119,6 +120,10 @@ pub struct Aligner {
     late: LateSpans,
     /// Final rows that are done again.
     redo: Redo,
+    /// Samples beyond the allowed lateness, for the table of late rows.
+    late_rows: LateRows,
+    /// When the rows that are taken in came, UTC µs.
+    arriving_us: i64,
     /// It was not filled yet: what came late to an earlier life is looked for.
     begins: bool,
     /// Seqs that came though they were declared missing.
@@ -161,6 +166,8 @@ impl Aligner {
             news: false,
             late: LateSpans::default(),
             redo: Redo::default(),
+            late_rows: LateRows::default(),
+            arriving_us: i64::MIN,
             begins: true,
             came_after_all: BTreeMap::new(),
             behind: false,
@@ -284,7 +291,7 @@ impl Aligner {
     /// True if rows wait, or what came since may make provisional rows final.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        self.news || self.waiting() > 0
+        self.news || self.waiting() > 0 || !self.late_rows.is_empty()
     }
 
     /// True if a row may still be written: neither done nor written provisionally.
@@ -489,6 +496,8 @@ impl Aligner {
         fresh.late.clone_from(&self.late);
         fresh.begins = self.begins;
         fresh.redo.clone_from(&self.redo);
+        fresh.late_rows.clone_from(&self.late_rows);
+        fresh.arriving_us = self.arriving_us;
         fresh.since = since;
         fresh.layout.clone_from(&self.layout);
         fresh.scope.clone_from(&self.scope);

@@ -17,6 +17,7 @@
 //! | [`aligner`] | one recipe over all devices |
 //! | [`layout`] | the engine's plan and the table |
 //! | [`Promise`] | a stream's word that nothing earlier comes |
+//! | [`aside`] | rows beyond the allowed lateness, on their way to a table of their own |
 //! | [`late`] | which final rows are done again, and for what stretch of time |
 //! | [`derived`] | what is derived of aligned rows, in three stages |
 //! | [`window`] | aligned rows on their way to the table |
@@ -26,6 +27,7 @@
 //! | [`Scope`] | a part of history that is aligned by itself |
 
 pub mod aligner;
+pub mod aside;
 mod beside;
 pub mod buffer;
 pub mod change;

@@ -16,6 +16,7 @@ mod publish;
 mod unit;
 
 use self::mark::Mark;
+pub(crate) use self::plan::{DAY_US, days};
 use self::plan::{Unit, plan};
 use self::publish::{Publisher, Table};
 use self::unit::{Held, Made, UnitRows, compare, compute};

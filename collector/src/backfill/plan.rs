@@ -8,7 +8,7 @@ use headwater_core::id::{DeviceId, StreamName};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A UTC day, µs.
-pub(super) const DAY_US: i64 = 86_400_000_000;
+pub(crate) const DAY_US: i64 = 86_400_000_000;
 /// Parts of a day at most, 84 s each: µs of a day are divisible by it.
 const PARTS_MAX: u64 = 1_024;
 
@@ -42,6 +42,12 @@ pub(super) type RowsByDay = BTreeMap<i64, u64>;
 /// recipe and span.
 pub(super) fn plan(rebuilder: &Rebuilder, span: (i64, i64), unit_rows: u64) -> Vec<Unit> {
     units(&entities(rebuilder), span, unit_rows)
+}
+
+/// Days since 1970 of which a recipe has rows, about.
+pub(crate) fn days(rebuilder: &Rebuilder) -> BTreeSet<i32> {
+    let all = entities(rebuilder);
+    all.values().flat_map(BTreeMap::keys).filter_map(|day| i32::try_from(*day).ok()).collect()
 }
 
 fn units(entities: &BTreeMap<String, RowsByDay>, (from, to): (i64, i64), unit_rows: u64) -> Vec<Unit> {

@@ -119,6 +119,14 @@ impl Ledger {
         })
     }
 
+    /// The held seqs of a range that were declared missing first.
+    #[must_use]
+    pub fn came_in(&self, key: &StreamKey, seqs: Range<u64>) -> Vec<Range<u64>> {
+        let Some(stream) = self.streams.get(key) else { return Vec::new() };
+        let held = stream.held.present_in(seqs);
+        held.into_iter().flat_map(|run| stream.declared.present_in(run)).collect()
+    }
+
     /// True if `seq` was declared missing.
     #[must_use]
     pub fn is_declared(&self, key: &StreamKey, seq: u64) -> bool {

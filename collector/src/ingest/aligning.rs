@@ -11,6 +11,7 @@ use super::deriving::{Beside, DerivedWindow, Deriving, Runner};
 use super::feeding::{feed, units};
 use super::group::Group;
 use super::recounting::recount;
+use super::sidestream;
 use super::staging::{expire, held_back};
 use crate::align::aligner::{Aligner, Reading, StepError, cover};
 use crate::align::coverage::{Coverage, CoverageError};
@@ -437,6 +438,13 @@ impl Slot {
         };
         if derived.is_none() && self.again.take_turn(at.committer.clock.boot()) {
             self.judge_again();
+        }
+        // Rows that are derived at this moment were made at this head: nothing may come between.
+        if derived.is_none()
+            && !self.aligner.late_rows().is_empty()
+            && let Some(head) = at.committer.head().await?
+        {
+            sidestream::publish(&mut self.aligner, at.committer, &head, at.kinds_of).await?;
         }
         for _ in 0..WINDOWS_PER_ROUND_MAX {
             let DerivedWindow { mut window, head, more } = match derived.take() {

@@ -25,6 +25,7 @@ pub(super) fn feed(
     with: Reading<'_>,
 ) -> Result<(), ArrowError> {
     aligner.learn(kinds, kinds_of);
+    aligner.arriving(built.request.time_us);
     for recorded in group.gaps.iter().filter(|recorded| !recorded.closed) {
         let gap = &recorded.gap;
         let (device, stream) = (recorded.device.clone(), gap.stream.clone());

@@ -38,6 +38,7 @@ pub mod rehearsal;
 mod replaying;
 mod requeue;
 mod restore;
+mod sidestream;
 mod staging;
 mod task;
 mod timing;

@@ -86,7 +86,7 @@ pub enum QueryError {
     #[error(transparent)]
     Rebuild(Box<crate::ingest::RebuildError>),
     /// Rows that come out otherwise than they are stored.
-    #[error("some aligned rows are not what their raw rows give; the days that differ are named above")]
+    #[error("some aligned rows or files are not what their raw rows give; what differs is named above")]
     NotReproduced,
     /// A name no device can have.
     #[error("{0:?} is no device's name; it is the CN of its certificates, such as pi-1")]

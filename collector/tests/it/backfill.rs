@@ -53,10 +53,10 @@ fn recipes() -> Vec<Recipe> {
             "windows",
             frames,
             &format!(
-                "{motion}method = 'window'\nwindow = {{ from = '-1s', to = '1s', stats = ['mean', 'count'] }}"
+                "{motion}method = 'window'\nwindow = {{ from = '-1s', to = '1s' }}\nstats = ['mean', 'count']"
             ),
         ),
-        recipe("ticks", "grid = '200ms'", &format!("{motion}method = 'previous'\ntolerance = '50ms'")),
+        recipe("ticks", "grid = { period = '200ms' }", &format!("{motion}method = 'previous'\ntolerance = '50ms'")),
         recipe(
             "both",
             "union = ['camera/front', 'imu']",
@@ -64,7 +64,7 @@ fn recipes() -> Vec<Recipe> {
         ),
         recipe(
             "starts",
-            "event = { stream = 'imu', when = { field = 'mode', rises_to = 'run' } }",
+            "event = { stream = 'imu', where = \"mode = 'run'\" }",
             &format!("{motion}method = 'next'\ntolerance = '50ms'"),
         ),
         chain(),

@@ -14,6 +14,7 @@ mod gate;
 mod import;
 mod ingest;
 mod ingest_world;
+mod late_rows;
 mod outgoing;
 mod protected;
 mod quarantine;

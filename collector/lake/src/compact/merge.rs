@@ -15,7 +15,7 @@ use crate::error::LakeError;
 use crate::table::{Shape, failed, rows_within};
 
 /// Rows given out at once. Fixed, so that the same rows make the same file whatever inputs they come from.
-const OUT_ROWS: usize = 8_192;
+pub(crate) const OUT_ROWS: usize = 8_192;
 
 /// Bytes given out at once in tables with blobs.
 const OUT_BLOB_BYTES: usize = 4 << 20;

@@ -27,6 +27,7 @@ use crate::table::{self, Shape, TableState};
 use crate::writer::{Committed, LakeWriter};
 
 pub(crate) use self::files::{FileIndex, Listed, TableFiles};
+pub(crate) use self::merge::OUT_ROWS;
 use self::plan::Compacting;
 pub use self::replace::Overtaken;
 pub(crate) use self::replace::{Replacement, check, link};

@@ -27,7 +27,7 @@ const FILE_MEMORY_BYTES_MAX: usize = 256 << 20;
 const SLICE_BYTES_MAX: usize = 4 << 20;
 
 /// Rows handed to it at once elsewhere, for the same reason.
-const SLICE_ROWS_MAX: usize = 64 * 1024;
+pub(crate) const SLICE_ROWS_MAX: usize = 64 * 1024;
 
 /// A data file, built and named but not yet stored.
 #[derive(Debug, Clone)]
@@ -194,6 +194,13 @@ impl<'a> FileEncoder<'a> {
     /// About how many bytes it has by now.
     pub(crate) fn bytes(&self) -> usize {
         self.writer.bytes_written() + self.group.as_ref().map_or(0, Group::bytes)
+    }
+
+    /// The bytes of the file alone.
+    pub(crate) fn into_bytes(mut self) -> Result<Bytes, LakeError> {
+        self.close_group()?;
+        self.writer.finish().map_err(failed(self.shape))?;
+        Ok(Bytes::from(std::mem::take(self.writer.inner_mut())))
     }
 
     /// The file, with a name of its own.

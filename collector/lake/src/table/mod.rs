@@ -16,7 +16,7 @@ mod unite;
 use crate::compact::Overtaken;
 use crate::names::TableName;
 
-pub(crate) use encode::{EncodedFile, FileEncoder, encode, encode_file, rows_within};
+pub(crate) use encode::{EncodedFile, FileEncoder, SLICE_ROWS_MAX, encode, encode_file, rows_within};
 pub(crate) use level::Level;
 pub(crate) use produce::{
     Built, Change, Context, SNAPSHOTS_MAX, TableState, change, has_live, load, manifest_of, produce,

@@ -1,5 +1,6 @@
 //! Final rows that are done again: for samples that came after all, and for times that were corrected.
 
+use super::super::aside::{LateRows, LateRun};
 use super::super::late::LateSpans;
 use super::super::raw_rows::Piece;
 use super::Aligner;
@@ -21,10 +22,11 @@ impl Aligner {
     }
 
     /// At its first filling, marks what came though it was declared missing: an earlier life may have ended before it did
-    /// its rows again. `runs` are held seqs of its columns and their UTC, ns. Rows that are as they should be stay.
+    /// its rows again. `runs` are held seqs of its columns, their UTC and when they came, ns. Rows that are as they should be
+    /// stay.
     pub(in super::super) fn begin<'a>(
         &mut self,
-        runs: impl Iterator<Item = (&'a StreamKey, (u64, u64), (i64, i64))>,
+        runs: impl Iterator<Item = (&'a StreamKey, (u64, u64), (i64, i64), i64)>,
     ) {
         if !std::mem::take(&mut self.begins) || self.recipe.watermark.late == LatePolicy::DropAndCount {
             return;
@@ -32,11 +34,44 @@ impl Aligner {
         if self.coverage.done().next().is_none() {
             return;
         }
-        for (key, (lo, hi), span) in runs {
-            if self.ledger.came_after_all(key, lo..hi.saturating_add(1)) {
+        for (key, (lo, hi), span, arrived_ns) in runs {
+            let seqs = lo..hi.saturating_add(1);
+            if !self.ledger.came_after_all(key, seqs.clone()) {
+                continue;
+            }
+            let arrived_us = arrived_ns.div_euclid(1_000);
+            // Of a run that is in part beyond, both are looked at: each row tells when it is read.
+            if self.is_beyond(span.0, arrived_us) {
+                let came = self.ledger.came_in(key, seqs);
+                came.into_iter().for_each(|seqs| self.late_rows.add(key, seqs, arrived_us));
+            }
+            if !self.is_beyond(span.1, arrived_us) {
                 self.late.add(&key.device, span);
             }
         }
+    }
+
+    /// True if a sample of that time, UTC ns, came later than the recipe allows, and goes to the table of late rows.
+    fn is_beyond(&self, ts_ns: i64, arrived_us: i64) -> bool {
+        let mark = &self.recipe.watermark;
+        let lateness_ns = arrived_us.saturating_mul(1_000).saturating_sub(ts_ns);
+        mark.late == LatePolicy::SideStream && lateness_ns > mark.allowed_lateness_ns
+    }
+
+    /// Says when the rows came that are taken in next, UTC µs.
+    pub fn arriving(&mut self, utc_us: i64) {
+        self.arriving_us = utc_us;
+    }
+
+    /// Samples for the table of late rows.
+    #[must_use]
+    pub fn late_rows(&self) -> &LateRows {
+        &self.late_rows
+    }
+
+    /// Says that late rows are in the lake.
+    pub fn late_written(&mut self, key: &StreamKey, runs: &[LateRun]) {
+        self.late_rows.done(key, runs);
     }
 
     /// True if inputs changed.
@@ -63,17 +98,21 @@ impl Aligner {
                 promise.is_some_and(|promise| *event < promise.promise_b.0 && *seq >= promise.next_seq.0);
             is_over || broken || came.contains(*seq)
         };
-        let times: Vec<i64> =
-            piece.stamps.ts_ns.iter().enumerate().filter(|(at, _)| late(*at)).map(|(_, ts)| *ts).collect();
-        if times.is_empty() {
+        let stamps = piece.stamps.seq.iter().zip(&piece.stamps.ts_ns).enumerate();
+        let found: Vec<(u64, i64)> =
+            stamps.filter(|(at, _)| late(*at)).map(|(_, (seq, ts))| (*seq, *ts)).collect();
+        if found.is_empty() {
             return;
         }
-        metrics::counter!("headwater_align_late_samples_total").increment(times.len() as u64);
+        metrics::counter!("headwater_align_late_samples_total").increment(found.len() as u64);
         if self.recipe.watermark.late == LatePolicy::DropAndCount {
             return;
         }
-        for ts in times {
-            self.mark(&piece.key.device, (ts, ts));
+        for (seq, ts) in found {
+            match self.is_beyond(ts, self.arriving_us) {
+                true => self.late_rows.add(&piece.key, seq..seq.saturating_add(1), self.arriving_us),
+                false => self.mark(&piece.key.device, (ts, ts)),
+            }
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) struct LedgerRun {
     pub(super) t_ns: (i64, i64),
     /// When the collector said so: of two runs of the same seqs the later is right.
     said: i64,
+    /// When it first said so, UTC ns: they came then.
+    arrived: i64,
 }
 
 impl LedgerRun {
@@ -54,9 +56,12 @@ impl Runs {
         Arc::make_mut(self.0.entry(key.clone()).or_default()).push(run);
     }
 
-    /// All runs: whose, seqs and UTC, ns.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&StreamKey, (u64, u64), (i64, i64))> {
-        self.0.iter().flat_map(|(key, runs)| runs.iter().map(move |run| (key, run.seqs, run.t_ns)))
+    /// All runs: whose, seqs, UTC and when they came, ns.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&StreamKey, (u64, u64), (i64, i64), i64)> {
+        let of = |(key, runs)| (key, Arc::as_ref(runs));
+        self.0.iter().map(of).flat_map(|(key, runs): (&StreamKey, &Vec<LedgerRun>)| {
+            runs.iter().map(move |run| (key, run.seqs, run.t_ns, run.arrived))
+        })
     }
 
     /// The newest held seq of each stream, and its UTC.
@@ -76,7 +81,9 @@ impl Runs {
             let mut kept: Vec<LedgerRun> = Vec::with_capacity(runs.len());
             for run in runs.drain(..) {
                 match kept.last_mut() {
-                    Some(last) if last.seqs == run.seqs => *last = run,
+                    Some(last) if last.seqs == run.seqs => {
+                        *last = LedgerRun { arrived: last.arrived.min(run.arrived), ..run };
+                    }
                     _ => kept.push(run),
                 }
             }
@@ -155,7 +162,7 @@ impl Books {
         }
         if let Some(t_ns) = rows.long("t_min_ns", row).zip(rows.long("t_max_ns", row)) {
             let said = rows.long("ts_ns", row).unwrap_or(i64::MIN);
-            self.runs.add(key, LedgerRun { seqs: (lo, hi), t_ns, said });
+            self.runs.add(key, LedgerRun { seqs: (lo, hi), t_ns, said, arrived: said });
         }
     }
 

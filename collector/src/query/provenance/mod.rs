@@ -1,6 +1,7 @@
 //! `headwater lineage` and `headwater reproduce`: where an aligned row came from, and whether it can be made again.
 
 mod digest;
+mod files;
 mod reproduce;
 mod row;
 
@@ -36,10 +37,12 @@ pub(super) enum ProvenanceVerb {
     /// Makes the aligned rows of a commit again from its raw tables, and compares.
     ///
     /// Each day of each aligned table gives one digest, over its final rows in order; it does not depend on how the rows
-    /// lie in files. Provisional rows are left out, and rows that only a later alignment will write are counted beside.
-    /// Exit code 1 if a day differs.
+    /// lie in files. Then each data file is made again, with the columns, order and cuts that are on record, and the SHA-256
+    /// of its bytes compared; of one that differs the first difference is named. Provisional rows cannot be made again and
+    /// are taken as they stand, and rows that only a later alignment will write are counted beside. Exit code 1 if anything
+    /// differs.
     #[command(
-        after_help = "Examples:\n  headwater reproduce main\n  headwater reproduce v1 --table aligned.drive --json | jq '.partitions[] | select(.same | not)'"
+        after_help = "Examples:\n  headwater reproduce main\n  headwater reproduce v1 --table aligned.drive --json | jq '.files[] | select(.same | not) | .difference'"
     )]
     Reproduce {
         /// Branch, tag or commit.

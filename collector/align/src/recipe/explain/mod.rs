@@ -140,7 +140,7 @@ impl Recipe {
         let late = show(mark.allowed_lateness_ns);
         lines.push(match mark.late {
             LatePolicy::Recommit => format!("What comes later, up to {late}, or a better clock, changes only the rows it reaches, in a new commit; beyond that it is counted, and a backfill takes it in."),
-            LatePolicy::SideStream => format!("What comes later, up to {late}, changes the rows it reaches, in a new commit; beyond that the changed rows go to late.{}.", self.name),
+            LatePolicy::SideStream => format!("What comes later, up to {late}, changes the rows it reaches, in a new commit; samples that come later still are listed in late.{}, each with its lateness, and a backfill takes them in.", self.name),
             LatePolicy::DropAndCount => "What comes later changes no row; it is counted, and a backfill takes it in.".to_owned(),
         });
         Section { title: "When a row is final".to_owned(), lines }
