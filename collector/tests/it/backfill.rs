@@ -56,7 +56,11 @@ fn recipes() -> Vec<Recipe> {
                 "{motion}method = 'window'\nwindow = {{ from = '-1s', to = '1s' }}\nstats = ['mean', 'count']"
             ),
         ),
-        recipe("ticks", "grid = { period = '200ms' }", &format!("{motion}method = 'previous'\ntolerance = '50ms'")),
+        recipe(
+            "ticks",
+            "grid = { period = '200ms' }",
+            &format!("{motion}method = 'previous'\ntolerance = '50ms'"),
+        ),
         recipe(
             "both",
             "union = ['camera/front', 'imu']",
