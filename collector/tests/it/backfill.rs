@@ -17,8 +17,8 @@ use ingest_world::*;
 use shell::Shell;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Rows by device and key, every cell of them.
-type Rows = BTreeMap<(String, String), BTreeMap<String, Cell>>;
+/// Rows by device and key: every cell of them, in words, since no number is equal to itself that is none.
+type Rows = BTreeMap<(String, String), BTreeMap<String, String>>;
 
 /// Seventy seconds lie on both sides of where a unit of so few rows ends.
 const SECONDS: u64 = 70;
@@ -82,14 +82,17 @@ fn chain() -> Recipe {
 
 fn by_key(rows: Vec<BTreeMap<String, Cell>>) -> Rows {
     let count = rows.len();
-    let keyed: Rows =
-        rows.into_iter().map(|row| ((text(&row, "device"), text(&row, "row_key")), row)).collect();
+    let words = |row: BTreeMap<String, Cell>| row.into_iter().map(|(name, cell)| (name, format!("{cell:?}")));
+    let keyed: Rows = rows
+        .into_iter()
+        .map(|row| ((text(&row, "device"), text(&row, "row_key")), words(row).collect()))
+        .collect();
     assert_eq!(keyed.len(), count, "a row is there twice");
     keyed
 }
 
 fn finals(rows: Rows) -> Rows {
-    rows.into_iter().filter(|(_, row)| row["provisional"] == Cell::Bool(false)).collect()
+    rows.into_iter().filter(|(_, row)| row["provisional"] == "Bool(false)").collect()
 }
 
 fn asked(recipe: Recipe, on: &str) -> Backfill {
@@ -200,9 +203,10 @@ async fn goes_on(recipe: Recipe) {
         by_key(table_at(&lake, "killed", &table_name).await),
         by_key(table_at(&lake, "whole", &table_name).await)
     );
-    // All is done: nothing is made, and nothing committed.
+    // All is done: nothing is made, and nothing committed. Of the last parts none may have given a row to commit.
     let again = backfill(&lake, &killed).await;
-    assert_eq!((again.units_before, again.rows, again.commits), (again.units, 0, 0), "{again:?}");
+    assert_eq!((again.rows, again.commits), (0, 0), "{again:?}");
+    assert!(again.units_before > rest.units_before, "{again:?}");
     assert_eq!(again.head, rest.head);
 }
 
@@ -264,7 +268,7 @@ async fn rows_that_stand_as_they_are_stay_and_late_ones_are_put_right() {
     let before = by_key(table(&lake, "aligned.drive").await);
     let changed: Vec<_> = fixed.iter().filter(|(key, row)| before[*key] != **row).collect();
     assert_eq!((fixed.len(), changed.len()), (40, 1));
-    assert_eq!(changed[0].1["motion_n"], Cell::Long(400), "frame 16 lies 3 ms after it");
+    assert_eq!(changed[0].1["motion_n"], "Long(400)", "frame 16 lies 3 ms after it");
     // Said again without anything new, it leaves the branch alone.
     let again = backfill(&lake, &Backfill { since_us: Some(0), ..asked(drive, "fix") }).await;
     assert_eq!((again.rows_same, again.commits), (40, 0), "{again:?}");
