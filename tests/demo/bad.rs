@@ -277,6 +277,11 @@ impl Held {
             self.refused,
             self.others.len()
         );
+        if self.refused == 0 {
+            println!(
+                "    no rule refused any: tests/demo/gate.toml judges aligned.drive, --rules FILE names others"
+            );
+        }
         for (rule, candidates) in &self.rules {
             println!("    {rule:<24} refused {candidates} candidates");
         }
