@@ -391,3 +391,41 @@ async fn raw_rows_are_committed_while_a_program_takes_its_time() {
     assert_eq!(rows.len(), 40);
     assert_eq!(rows, anew(&lake, &recipe).await);
 }
+
+/// The example of the documentation, with the samples about each frame as its input.
+#[tokio::test(start_paused = true)]
+async fn the_documented_python_program_is_a_column_like_any_other() {
+    let named = std::env::var("HEADWATER_PYTHON").ok();
+    let python = named.clone().unwrap_or_else(|| "python3".to_owned());
+    let asked = std::process::Command::new(&python).args(["-c", "import pyarrow"]).output();
+    if !asked.is_ok_and(|asked| asked.status.success()) {
+        assert!(named.is_none(), "HEADWATER_PYTHON={python} has no pyarrow");
+        eprintln!("SKIPPED: no Python with pyarrow; set HEADWATER_PYTHON to one (tests/run does)");
+        return;
+    }
+    let (lake, folder) = (testing::memory().await.unwrap(), tempfile::tempdir().unwrap());
+    let script = include_str!("../../../tests/data/features/embed.py");
+    std::fs::write(folder.path().join("embed.py"), script).unwrap();
+    std::fs::write(folder.path().join("weights.txt"), "1 0\n0.5 -1\n").unwrap();
+    let embedding = format!(
+        r#"
+[[derive]]
+name = "embedding"
+command = {{ program = "{python}", args = ["{{file:script}}", "{{file:weights}}"], version = "1", inputs = ["smooth_accel_x"],
+  files = {{ script = "embed.py", weights = "weights.txt" }}, output = "list<float32, 2>", on_failure = "hold" }}
+"#
+    );
+    let recipe = load(folder.path(), &format!("{HEAD}{PREPARED}{embedding}"), ECHO);
+    let records = seconds(&Gateway::new("pi-1", 7), 2);
+    live(&lake, &MemoryLog::of(&records), std::slice::from_ref(&recipe)).await;
+    let rows = stored(&lake).await;
+    assert_eq!(rows.len(), 8);
+    assert_eq!(rows, anew(&lake, &recipe).await);
+    for row in rows.values() {
+        // The root mean square is the second feature; the second row of weights takes it from half the mean.
+        let embedded: Vec<f64> =
+            row["embedding"].trim_matches(['[', ']']).split(", ").map(|x| x.parse().unwrap()).collect();
+        let rms: f64 = row["rms"].parse().unwrap();
+        assert!((embedded[0] * 0.5 - rms - embedded[1]).abs() < 1e-4, "{row:?}");
+    }
+}
