@@ -157,7 +157,7 @@ mod tests {
         ]);
         let rule = "headwater_gate = 1\nname = 't'\n[[rule]]\nname = 'o'\ncheck = 'time_order'\n";
         let none = BTreeMap::new();
-        let context = Context { now_ns: 0, known: None, looks: None, references: &none };
+        let context = Context { now_ns: 0, boots: None, known: None, looks: None, references: &none };
         judge(&RuleSet::parse(rule).unwrap(), &[batch.unwrap()], &context).unwrap()[0].verdict
     }
 
