@@ -225,8 +225,7 @@ fn samples(table: &Table, when: impl Fn(usize, i64) -> Option<Moment>) -> Result
 }
 
 fn env_times(path: &Path) -> Result<BTreeMap<i64, Moment>> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
     let time = |line: &str| {
         let numbers: Vec<i64> = line.split(',').filter_map(|number| number.parse().ok()).collect();
         let [n, boot_ns, utc_ns] = <[i64; TIMES_FIELDS]>::try_from(numbers).ok()?;
@@ -260,7 +259,11 @@ impl Sources {
     }
 
     /// First and last sample; none without a match, or on another boot line.
-    fn ends<'a>(&self, row: usize, samples: &'a BySeq<Sample>) -> Option<[(&'a (String, i64), &'a Sample); 2]> {
+    fn ends<'a>(
+        &self,
+        row: usize,
+        samples: &'a BySeq<Sample>,
+    ) -> Option<[(&'a (String, i64), &'a Sample); 2]> {
         if self.flag[row]? & OTHER_BOOT != 0 {
             return None;
         }
@@ -357,7 +360,8 @@ impl Frames {
             }
             let truly = |spare: i64| {
                 let within = from_ns - spare..to_ns + spare;
-                let is_in = |sample: &&&Sample| within.contains(&(sample.truth.boot_ns - frame.truth.boot_ns));
+                let is_in =
+                    |sample: &&&Sample| within.contains(&(sample.truth.boot_ns - frame.truth.boot_ns));
                 i64::try_from(possible.iter().filter(is_in).count()).unwrap_or(i64::MAX)
             };
             let (least, most) = (truly(-err), truly(err));
@@ -380,7 +384,9 @@ impl Frames {
         for (row, frame) in self.on_time() {
             let (Some(at), Some(bound)) = (lat[row].zip(lon[row]), bound[row]) else { continue };
             let Some([(lo_key, lo), (hi_key, hi)]) = sources.ends(row, samples) else { continue };
-            let (Some(from), Some(to)) = (sensed.fixes.get(lo_key), sensed.fixes.get(hi_key)) else { continue };
+            let (Some(from), Some(to)) = (sensed.fixes.get(lo_key), sensed.fixes.get(hi_key)) else {
+                continue;
+            };
             if metres(*from, *to) > HOP_MAX_M {
                 continue;
             }

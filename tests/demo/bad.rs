@@ -293,7 +293,9 @@ impl Held {
         if let Some(candidate) = &self.candidate {
             let lake = lake.display();
             println!("  all of it: headwater --lake {lake} gate show {candidate}");
-            println!("  publish it all the same: headwater --lake {lake} gate waive {candidate} --reason '…'");
+            println!(
+                "  publish it all the same: headwater --lake {lake} gate waive {candidate} --reason '…'"
+            );
         }
     }
 }

@@ -69,13 +69,17 @@ impl Drive {
         check("recipe", &recipe, &["recipe", "check"])?;
         check("gate rules", &rules, &["gate", "explain"])?;
         let form = canonical(&recipe)?;
-        let is_shipped = form == canonical(&own_recipe)? && std::fs::read(&rules)? == std::fs::read(&own_rules)?;
+        let is_shipped =
+            form == canonical(&own_recipe)? && std::fs::read(&rules)? == std::fs::read(&own_rules)?;
         let read = Recipe::from_canonical(&form).map_err(|error| anyhow::anyhow!("{error}"));
         let read = read.with_context(|| {
             format!("recipe {} names files, which the demo cannot show", recipe.display())
         })?;
         if read.name.as_str() == TAKEN {
-            bail!("recipe {}: the demo has a recipe {TAKEN:?} already; give yours another name", recipe.display());
+            bail!(
+                "recipe {}: the demo has a recipe {TAKEN:?} already; give yours another name",
+                recipe.display()
+            );
         }
         let (recipe, rules) = (recipe.canonicalize()?, rules.canonicalize()?);
         Ok(Self { recipe, rules, is_shipped, shape: Shape::of(&read) })
@@ -101,10 +105,9 @@ impl Shape {
     fn of(recipe: &Recipe) -> Self {
         let outputs = recipe.outputs();
         let (is_of_pictures, has_name) = match &recipe.spine.source {
-            SpineSource::Stream { stream, select, .. } => (
-                stream.as_str() == "camera/front",
-                select.iter().any(|field| field.as_str() == "name"),
-            ),
+            SpineSource::Stream { stream, select, .. } => {
+                (stream.as_str() == "camera/front", select.iter().any(|field| field.as_str() == "name"))
+            }
             _ => (false, false),
         };
         let groups = recipe.columns.iter().enumerate().map(|(place, column)| {
@@ -120,14 +123,10 @@ impl Shape {
                 }
                 _ => None,
             });
-            let edge = own().find(|output| output.holds == Holds::EdgeCount).map(|output| output.name.clone());
+            let edge =
+                own().find(|output| output.holds == Holds::EdgeCount).map(|output| output.name.clone());
             Group { column: column.clone(), shown: shown.take(SHOWN_MAX).collect(), edge }
         });
-        Self {
-            table: format!("aligned.{}", recipe.name),
-            is_of_pictures,
-            has_name,
-            groups: groups.collect(),
-        }
+        Self { table: format!("aligned.{}", recipe.name), is_of_pictures, has_name, groups: groups.collect() }
     }
 }

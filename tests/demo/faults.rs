@@ -59,7 +59,9 @@ pub(crate) const FAULTS: &[Fault] = &[
     fault("on the other side of the world", "where_it_flies", |played| {
         moved(played, |lat, lon| (lat, lon - 120.0))
     }),
-    fault("latitude and longitude exchanged", "where_it_flies", |played| moved(played, |lat, lon| (lon, lat))),
+    fault("latitude and longitude exchanged", "where_it_flies", |played| {
+        moved(played, |lat, lon| (lon, lat))
+    }),
     fault("temperature in K", "air_range", |played| {
         let rows = played.env.lines().enumerate().map(|(at, line)| match line.split_once(',') {
             Some((celsius, rest)) if at > 0 => {

@@ -63,9 +63,9 @@ async fn aligned(lake: &Lake, commit: &CommitId, shape: &Shape) -> Result<Vec<Al
             })
             .collect::<Result<Vec<_>>>()?;
         for (at, row) in rows.iter_mut().enumerate() {
-            let values = columns.iter().map(|(field, column)| {
-                (field.clone(), column[at].clone().unwrap_or_else(|| "–".to_owned()))
-            });
+            let values = columns
+                .iter()
+                .map(|(field, column)| (field.clone(), column[at].clone().unwrap_or_else(|| "–".to_owned())));
             row.matches.push(Match {
                 group: name.clone(),
                 values: values.collect(),
@@ -157,7 +157,9 @@ fn figures_table(html: &mut String, f: &Figures) -> Result<()> {
 }
 
 async fn fixes(lake: &Lake, commit: &CommitId) -> Result<Vec<(f64, f64)>> {
-    let Some(table) = Table::read_of(lake, commit, "raw.gps_fix", DEVICE).await? else { return Ok(Vec::new()) };
+    let Some(table) = Table::read_of(lake, commit, "raw.gps_fix", DEVICE).await? else {
+        return Ok(Vec::new());
+    };
     let mut points: Vec<(i64, f64, f64)> = table
         .integers("utc")?
         .into_iter()

@@ -60,11 +60,9 @@ impl Reproduced {
     pub(crate) fn print(&self) {
         let id = self.commit.get(..12).unwrap_or(&self.commit);
         match self.same {
-            true => println!(
-                "  {id}  {} rows of {}: byte for byte the same",
-                self.rows,
-                self.tables.join(", ")
-            ),
+            true => {
+                println!("  {id}  {} rows of {}: byte for byte the same", self.rows, self.tables.join(", "))
+            }
             false => println!("  {id}  DIFFERS: {}", self.said),
         }
     }

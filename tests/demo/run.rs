@@ -129,7 +129,8 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
 
     players.stop_camera();
     bad.stop_camera();
-    console.progress(args.play.as_secs(), "the cameras rest, the other sensors go on for a little".to_owned());
+    console
+        .progress(args.play.as_secs(), "the cameras rest, the other sensors go on for a little".to_owned());
     let rest = now();
     while rest.elapsed() < PLAY_ON && interrupted.load(Ordering::Relaxed) <= 1 {
         std::thread::sleep(Duration::from_millis(250));
@@ -220,9 +221,8 @@ fn wait_for_alignment(runtime: &tokio::runtime::Runtime, world: &World, drive: &
     let location = world.path("lake").display().to_string();
     let limit = if drive.is_shipped { ALIGN_LIMIT } else { ALIGN_LIMIT_OF_OTHERS };
     let mut seen = None;
-    let aligned = wait_until(limit, || {
-        runtime.block_on(is_settled(&location, drive, &mut seen)).unwrap_or(false)
-    });
+    let aligned =
+        wait_until(limit, || runtime.block_on(is_settled(&location, drive, &mut seen)).unwrap_or(false));
     if !aligned && drive.is_shipped {
         eprintln!("some camera frames are not aligned yet; the figures show what is");
     }
@@ -284,7 +284,9 @@ impl Found {
 
     fn complain(&self, is_shipped: bool) {
         if is_shipped && !self.alignment.as_ref().is_some_and(Alignment::is_right) {
-            eprintln!("an aligned row does not hold the truth within its uncertainty, or none could be judged");
+            eprintln!(
+                "an aligned row does not hold the truth within its uncertainty, or none could be judged"
+            );
         }
         if is_shipped && !self.held.is_right() {
             eprintln!(

@@ -91,7 +91,13 @@ impl Values {
         };
         // A millionth of a degree is a tenth of a metre.
         let is_place = shown.column.ends_with("_lat") || shown.column.ends_with("_lon");
-        let decimals = if is_count { 0 } else if is_place { 6 } else { 3 };
+        let decimals = if is_count {
+            0
+        } else if is_place {
+            6
+        } else {
+            3
+        };
         Ok(Self { texts, uncertainties, decimals })
     }
 

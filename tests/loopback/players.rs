@@ -136,8 +136,7 @@ impl Players {
         }));
         let (stopped, out) = shared();
         threads.push(std::thread::spawn(move || play_gps(gps, (&cycles, rates.gps), &stopped, &out)));
-        let (runs, stopped, out) =
-            (Arc::clone(&camera_runs), Arc::clone(&camera_stop), Arc::clone(&emitted));
+        let (runs, stopped, out) = (Arc::clone(&camera_runs), Arc::clone(&camera_stop), Arc::clone(&emitted));
         let broken_at = mishaps.broken_picture_at;
         let camera = std::thread::spawn(move || {
             let mut pace = Pace::new(Duration::from_secs(1) / rates.camera);
@@ -336,12 +335,7 @@ fn play_imu(
     }
 }
 
-fn play_gps(
-    mut line: Line,
-    (cycles, hz): (&[Cycle], u32),
-    stop: &AtomicBool,
-    emitted: &Mutex<Emitted>,
-) {
+fn play_gps(mut line: Line, (cycles, hz): (&[Cycle], u32), stop: &AtomicBool, emitted: &Mutex<Emitted>) {
     let mut pace = Pace::new(Duration::from_secs(1) / hz);
     for cycle in cycles.iter().cycle() {
         if stop.load(Ordering::Relaxed) {

@@ -95,8 +95,9 @@ impl Run {
         let spool = self.status().unwrap().next_seqs();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let location = self.world.path("lake").display().to_string();
-        let figures =
-            runtime.block_on(judge(&location, DEVICE, &emitted, &self.world.path("env.truth"), &spool)).unwrap();
+        let figures = runtime
+            .block_on(judge(&location, DEVICE, &emitted, &self.world.path("env.truth"), &spool))
+            .unwrap();
         drop(self.dir);
         figures
     }

@@ -205,8 +205,8 @@ pub(in crate::gate) fn least(check: &Check, limits: Limits) -> u64 {
         Check::Expression { expect, .. } if expect.is_window() => STATISTIC_ROWS,
         _ => match limits {
             Limits::Share { fail_percent, .. } if fail_percent > 0.0 && fail_percent < 100.0 => {
-                // At least 1 and at most `SHARE_ROWS`, so nothing is cut off.
-                (100.0 / fail_percent).ceil().min(SHARE_ROWS as f64) as u64
+                let is_small = |rows: &u64| *rows as f64 * fail_percent >= 100.0;
+                (1..SHARE_ROWS).find(is_small).unwrap_or(SHARE_ROWS)
             }
             _ => 1,
         },

@@ -11,8 +11,8 @@ use crate::world::{Sample, World};
 use headwater_align::engine::{Gaps, LOOK_NS, flag};
 use headwater_align::recipe::*;
 use headwater_core::time::Grade;
-use std::cmp::Ordering;
 use spine::spine;
+use std::cmp::Ordering;
 
 /// A row's instant: a sample, or a point of a grid.
 #[derive(Debug, Clone)]

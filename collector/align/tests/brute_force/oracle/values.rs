@@ -81,7 +81,13 @@ impl View<'_> {
         }
     }
 
-    pub(super) fn uncertainty(&self, found: Found, field: usize, rate: Option<f64>, computed: bool) -> Option<f64> {
+    pub(super) fn uncertainty(
+        &self,
+        found: Found,
+        field: usize,
+        rate: Option<f64>,
+        computed: bool,
+    ) -> Option<f64> {
         let name = match (&self.column.method, field) {
             (Method::Geodesic { .. }, 0 | 1) => "eph".to_owned(),
             (Method::Geodesic { .. }, _) => "epv".to_owned(),
