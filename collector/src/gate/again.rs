@@ -55,12 +55,18 @@ impl Again {
         *self = Self::default();
     }
 
-    /// True if it was not said before that these rows are held back by these rules.
-    pub fn is_news(&mut self, complaint: Sha256) -> bool {
+    /// True if the lake says already that these rows are held back by these rules.
+    #[must_use]
+    pub fn was_told(&self, complaint: &Sha256) -> bool {
+        self.told.contains(&complaint.0)
+    }
+
+    /// Notes that the lake says so now.
+    pub fn tell(&mut self, complaint: &Sha256) {
         if self.told.len() >= TOLD_MAX {
             self.told.clear();
         }
-        self.told.insert(complaint.0)
+        self.told.insert(complaint.0);
     }
 }
 
@@ -93,10 +99,13 @@ mod tests {
     fn the_same_rows_held_by_the_same_rules_are_told_once() {
         let mut again = Again::default();
         let of = |text: &str| Sha256::of(text.as_bytes());
-        assert!(again.is_news(of("a")) && again.is_news(of("b")) && !again.is_news(of("a")));
+        assert!(!again.was_told(&of("a")), "what could not be committed is told again");
+        again.tell(&of("a"));
+        assert!(again.was_told(&of("a")) && !again.was_told(&of("b")));
         again.begin_anew();
-        assert!(again.is_news(of("a")));
-        (0..TOLD_MAX).for_each(|n| assert!(again.is_news(of(&n.to_string()))));
+        assert!(!again.was_told(&of("a")));
+        (0..=TOLD_MAX).for_each(|n| again.tell(&of(&n.to_string())));
+        assert!(again.was_told(&of(&TOLD_MAX.to_string())));
         assert!(again.told.len() <= TOLD_MAX, "its memory is bounded");
     }
 }

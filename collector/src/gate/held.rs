@@ -182,6 +182,9 @@ pub async fn held(lake: &Lake, head: Option<&CommitId>) -> Result<Vec<HeldRows>,
     Ok(found)
 }
 
+/// Which rows were judged: their table, their span, UTC ns, and how many.
+type Rows = (String, Option<(i64, i64)>, Option<u64>);
+
 /// Rows that failed and are on no ref: those whose verdicts stand on the branch, and that are not there now.
 async fn waiting(
     lake: &Lake,
@@ -194,7 +197,7 @@ async fn waiting(
     for (recipe, entry) in &commit.coverage {
         done.insert(format!("aligned.{recipe}"), coverage(lake, Some(entry)).await?);
     }
-    let mut groups: BTreeMap<(String, Option<(i64, i64)>, Option<u64>), Vec<Said>> = BTreeMap::new();
+    let mut groups: BTreeMap<Rows, Vec<Said>> = BTreeMap::new();
     for one in said.iter().filter(|one| one.verdict == "fail" && one.published_as.is_none()) {
         if !ids.iter().any(|id| one.is_of(id)) {
             groups.entry((one.table.clone(), one.span_ns, one.rows)).or_default().push(one.clone());

@@ -641,11 +641,11 @@ impl Slot {
         let passed = candidate.verdict() != Verdict::Fail;
         if passed {
             candidate.store_coverage(&committer.lake).await?;
-        } else if self.again.is_news(candidate.complaint()) {
-            candidate.told_failed();
-        } else {
+        } else if self.again.was_told(&candidate.complaint()) {
             self.hold_back(&candidate.window, committer.clock.boot());
             return Ok(());
+        } else {
+            candidate.told_failed();
         }
         let request = candidate.inline(committer.branch())?;
         let removal = match passed {
@@ -659,6 +659,7 @@ impl Slot {
         if passed {
             self.published(&candidate.window, candidate.done, candidate.entry);
         } else {
+            self.again.tell(&candidate.complaint());
             self.hold_back(&candidate.window, committer.clock.boot());
         }
         Ok(())

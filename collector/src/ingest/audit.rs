@@ -209,7 +209,7 @@ pub(super) async fn finish<C: Clock>(
         drop_staged(&lake, &branch, &author, time_us, "parted by device").await;
         return Ok(());
     }
-    if !passed && !candidate.is_set_aside() && !slot.again.is_news(candidate.complaint()) {
+    if !passed && !candidate.is_set_aside() && slot.again.was_told(&candidate.complaint()) {
         slot.hold_back(&candidate.window, committer.clock.boot());
         drop_staged(&lake, &branch, &author, time_us, "failed as before, held back").await;
         return Ok(());
@@ -240,6 +240,7 @@ pub(super) async fn finish<C: Clock>(
             set_aside(&lake, &branch, &tip, &author, time_us).await?;
             slot.set_aside(&candidate.window);
         } else {
+            slot.again.tell(&candidate.complaint());
             slot.hold_back(&candidate.window, committer.clock.boot());
         }
         if let Err(error) = keep_newest(&lake, &candidate.recipe, keep, &author, time_us).await {

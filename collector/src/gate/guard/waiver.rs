@@ -78,11 +78,15 @@ pub async fn waive_join(
         ..CommitRequest::default()
     };
     let noted = lake.writer(name.clone(), waiver.by.clone()).commit(request).await?;
+    let base = base_of(tip).ok_or_else(|| WaiveError::NoCandidate {
+        name: name.clone(),
+        reason: "its verdicts do not say on what it was made",
+    })?;
     let waived = Waived {
         lake,
         name,
         target,
-        base: lake.commit_object(&base_of(name, tip)?).await?,
+        base: lake.commit_object(&base).await?,
         tip: noted.commit,
         by: By { author: waiver.by.clone(), message: Some(message), time_us },
     };
@@ -92,12 +96,9 @@ pub async fn waive_join(
 }
 
 /// The commit of the protected ref that the join was made on.
-fn base_of(name: &RefName, tip: &CommitObject) -> Result<CommitId, WaiveError> {
+fn base_of(tip: &CommitObject) -> Option<CommitId> {
     let named = tip.lineage.inputs.iter().find_map(|input| input.strip_prefix(BASE));
-    named.and_then(|id| CommitId::new(id).ok()).ok_or_else(|| WaiveError::NoCandidate {
-        name: name.clone(),
-        reason: "its verdicts do not say on what it was made",
-    })
+    named.and_then(|id| CommitId::new(id).ok())
 }
 
 /// A join with its waiver, on its way.

@@ -4,7 +4,6 @@ use super::*;
 use crate::picture::{PICTURE_BYTES_MAX, PICTURE_PIXELS_MAX};
 use proptest::prelude::*;
 use serde_json::json;
-use std::time::{Duration, Instant};
 
 fn jpeg(width: u16, height: u16, shade: impl Fn(usize) -> u8) -> Vec<u8> {
     let grey: Vec<u8> = (0..usize::from(width) * usize::from(height)).map(shade).collect();
@@ -44,13 +43,11 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 #[test]
 fn a_picture_that_would_fill_the_memory_is_refused_by_its_header() {
-    let begun = Instant::now();
     for bytes in [bomb(), bomb_png()] {
         let said = look(&bytes).unwrap_err().to_string();
         assert!(said.contains(&format!("1 to {PICTURE_PIXELS_MAX}")), "{said}");
     }
     assert!(look(&vec![0xff; PICTURE_BYTES_MAX + 1]).unwrap_err().to_string().contains("above the"));
-    assert!(begun.elapsed() < Duration::from_secs(5), "nothing of it was decoded");
 }
 
 #[test]
@@ -84,13 +81,16 @@ proptest! {
     }
 }
 
+/// What a camera shows at a place.
+type Camera<'a> = &'a dyn Fn(usize) -> Result<Seen, crate::picture::PictureError>;
+
 /// Rows of a good camera and of cameras that are not, judged at once: only theirs fail.
 #[test]
 fn each_bad_camera_is_told_and_the_good_one_goes_on() {
     let good = |n: usize| look(&jpeg(64, 48, |at| u8::try_from((at * 31 + n * 17) % 256).unwrap()));
     let flat = |shade: u8| look(&jpeg(64, 48, |_| shade));
     let torn = |n: usize| look(&jpeg(64, 48, |at| u8::try_from((at + n) % 256).unwrap())[..300]);
-    let cameras: [(&str, &dyn Fn(usize) -> Result<Seen, crate::picture::PictureError>); 6] = [
+    let cameras: [(&str, Camera<'_>); 6] = [
         ("good", &good),
         ("black", &|_| flat(0)),
         ("frozen", &|_| good(1)),
