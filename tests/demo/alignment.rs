@@ -449,8 +449,7 @@ mod tests {
 
     #[test]
     fn a_tally_is_right_if_all_hold_and_there_is_one() {
-        let mut tally = Tally::default();
-        tally.late = 1;
+        let mut tally = Tally { late: 1, ..Tally::default() };
         assert!(!tally.is_right(true) && tally.is_right(false));
         tally.judge(-2.0, 2.0);
         assert!(tally.is_right(true));

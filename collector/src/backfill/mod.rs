@@ -167,7 +167,7 @@ pub enum BackfillError {
     Lake(#[from] LakeError),
     /// A commit.
     #[error(transparent)]
-    Commit(#[from] CommitError),
+    Commit(Box<CommitError>),
     /// The branch.
     #[error("make the branch")]
     Branch(#[from] PublishError),
@@ -222,6 +222,12 @@ pub enum BackfillError {
     /// A job broke down, which only a bug brings about.
     #[error("a job broke down")]
     Job(#[from] JoinError),
+}
+
+impl From<CommitError> for BackfillError {
+    fn from(error: CommitError) -> Self {
+        Self::Commit(Box::new(error))
+    }
 }
 
 /// Aligns; `tell` hears how it gets on.

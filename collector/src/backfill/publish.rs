@@ -152,10 +152,12 @@ impl Publisher {
         let hash = Sha256::of(&stored).to_string();
         self.lake.put_state(&hash, stored.into()).await?;
         let request = self.request(&pending, hash, clock.read().real.micros());
-        let gone = (pending.replaced.as_slice(), pending.replaced_ts);
         let removal = match self.anew {
             true => None,
-            false => removal(&self.lake, &self.tip, &self.table.name, gone).await?,
+            false => {
+                let (gone, ts) = (&pending.replaced, pending.replaced_ts);
+                removal(&self.lake, &self.tip, &self.table.name, gone, ts).await?
+            }
         };
         let sent = match removal {
             Some(removal) => self.writer.rewrite(removal, &request).await,

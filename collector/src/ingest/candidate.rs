@@ -40,7 +40,8 @@ pub(crate) async fn removal(
     lake: &Lake,
     at: &CommitId,
     table: &TableName,
-    (replaced, replaced_ts): (&[(String, String)], Option<(i64, i64)>),
+    replaced: &[(String, String)],
+    replaced_ts: Option<(i64, i64)>,
 ) -> Result<Option<PreparedRewrite>, LakeError> {
     if replaced.is_empty() || !lake.tables(at).await?.contains_key(table) {
         return Ok(None);
@@ -194,7 +195,7 @@ impl Candidate {
         lake: &Lake,
         at: &CommitId,
     ) -> Result<Option<PreparedRewrite>, LakeError> {
-        removal(lake, at, &self.table, (&self.window.replaced, self.window.replaced_ts)).await
+        removal(lake, at, &self.table, &self.window.replaced, self.window.replaced_ts).await
     }
 
     /// Whose rows are held back by which rules, for short: the same rows are judged again and again.

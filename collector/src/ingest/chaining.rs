@@ -65,6 +65,8 @@ enum Wanted<'a> {
     Rows(&'a BTreeSet<String>),
 }
 
+/// A row of the chain: where it is in the table, or else among the new ones.
+type Placed = (Link, Result<usize, usize>);
 /// Rows in the order of their chain, with their places.
 type Ordered<'a> = (&'a RecordBatch, &'a [(Link, usize)]);
 
@@ -459,15 +461,14 @@ impl<'a> Walk<'a> {
     }
 
     /// The rows that stay with the new ones among them: their columns, the end, and who they are (of the table, or new).
-    #[expect(clippy::type_complexity, reason = "one caller, which takes it apart at once")]
     fn merged(
         &mut self,
         inputs: &RecordBatch,
         links: &[Link],
         stays: &[bool],
         upto: usize,
-    ) -> Result<(RecordBatch, End, Vec<(Link, Result<usize, usize>)>), AlignError> {
-        let mut order: Vec<(Link, Result<usize, usize>)> = Vec::new();
+    ) -> Result<(RecordBatch, End, Vec<Placed>), AlignError> {
+        let mut order: Vec<Placed> = Vec::new();
         let kept = links.iter().zip(stays).enumerate().filter(|(_, (_, stays))| **stays);
         order.extend(kept.map(|(at, (link, _))| (link.clone(), Ok(at))));
         let new = self.links.iter().enumerate().take(upto).skip(self.taken);
@@ -497,7 +498,7 @@ impl<'a> Walk<'a> {
         &self,
         stored: &RecordBatch,
         links: &[Link],
-        (made, order): (&RecordBatch, &[(Link, Result<usize, usize>)]),
+        (made, order): (&RecordBatch, &[Placed]),
         since: Option<&Link>,
     ) -> Result<Option<Differing>, ArrowError> {
         let keys = texts(stored, "row_key")?;

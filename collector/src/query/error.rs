@@ -375,7 +375,11 @@ impl QueryError {
             QueryError::HeldByGate { .. } => 6,
             QueryError::Backfill(error) => match error.as_ref() {
                 crate::backfill::BackfillError::Lake(LakeError::Protected(_)) => 5,
-                crate::backfill::BackfillError::Commit(CommitError::Unknown { .. }) => 4,
+                crate::backfill::BackfillError::Commit(error)
+                    if matches!(**error, CommitError::Unknown { .. }) =>
+                {
+                    4
+                }
                 _ => 1,
             },
             QueryError::Publish(PublishError::Unknown { .. }) => 4,

@@ -130,8 +130,6 @@ pub(super) fn interval(at: &Scoped<'_>, min_ns: i64, max_ns: Option<i64>) -> Mea
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-
     use crate::gate::{Context, RuleSet, Verdict, judge};
     use arrow_array::{Int64Array, RecordBatch, StringArray};
     use std::collections::BTreeMap;
