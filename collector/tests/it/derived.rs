@@ -190,8 +190,8 @@ fn lost(gateway: &Gateway, stream: &str, seqs: (u64, u64), at: (i64, i64)) -> Re
 /// Takes the record out that is `wanted`.
 fn take(records: &mut Vec<Record>, wanted: &Record) -> Record {
     let bytes = |record: &Record| match record {
-        Record::Message(message) => message.message.clone(),
-        Record::Blob(blob) => blob.bytes.clone(),
+        Record::Message(message) => std::sync::Arc::clone(&message.message),
+        Record::Blob(blob) => std::sync::Arc::clone(&blob.bytes),
     };
     let at = records.iter().position(|record| bytes(record) == bytes(wanted)).unwrap();
     records.remove(at)
