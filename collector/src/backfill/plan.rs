@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const DAY_US: i64 = 86_400_000_000;
 /// Parts of a day at most, 84 s each: µs of a day are divisible by it.
 const PARTS_MAX: u64 = 1_024;
+/// Parts farther than this from every held sample are left out, µs: an hour, as far as rows may lie from where the ledger
+/// has them.
+const AROUND_US: i64 = 3_600_000_000;
 
 /// A part of history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +39,44 @@ impl Unit {
 }
 
 /// Rows held of one entity, about, by day since 1970.
-pub(super) type RowsByDay = BTreeMap<i64, u64>;
+type RowsByDay = BTreeMap<i64, u64>;
+
+/// Where rows of one entity lie.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Extent {
+    days: RowsByDay,
+    /// Stretches with samples, and [`AROUND_US`] about them: first instant to last, UTC µs, in order and apart.
+    spans: Vec<(i64, i64)>,
+}
+
+impl Extent {
+    fn add_span(&mut self, t_ns: (i64, i64)) {
+        let us = |ns: i64| ns.div_euclid(1_000);
+        self.spans.push((us(t_ns.0).saturating_sub(AROUND_US), us(t_ns.1).saturating_add(AROUND_US)));
+        // Runs come by the thousand, one a commit, and touch each other.
+        if self.spans.len().is_power_of_two() {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        self.spans.sort_unstable();
+        let mut kept: Vec<(i64, i64)> = Vec::new();
+        for (from, to) in self.spans.drain(..) {
+            match kept.last_mut() {
+                Some(last) if from <= last.1 => last.1 = last.1.max(to),
+                _ => kept.push((from, to)),
+            }
+        }
+        self.spans = kept;
+    }
+
+    /// True if samples lie in a stretch or about it; the spans are settled.
+    fn touches(&self, from_us: i64, to_us: i64) -> bool {
+        let next = self.spans.partition_point(|span| span.1 < from_us);
+        self.spans.get(next).is_some_and(|span| span.0 < to_us)
+    }
+}
 
 /// The units of a span of UTC, µs, of about so many rows each, by time and then by entity: the same for the same commit,
 /// recipe and span.
@@ -47,26 +87,27 @@ pub(super) fn plan(rebuilder: &Rebuilder, span: (i64, i64), unit_rows: u64) -> V
 /// Days since 1970 of which a recipe has rows, about.
 pub(crate) fn days(rebuilder: &Rebuilder) -> BTreeSet<i32> {
     let all = entities(rebuilder);
-    all.values().flat_map(BTreeMap::keys).filter_map(|day| i32::try_from(*day).ok()).collect()
+    all.values().flat_map(|extent| extent.days.keys()).filter_map(|day| i32::try_from(*day).ok()).collect()
 }
 
-fn units(entities: &BTreeMap<String, RowsByDay>, (from, to): (i64, i64), unit_rows: u64) -> Vec<Unit> {
+fn units(entities: &BTreeMap<String, Extent>, (from, to): (i64, i64), unit_rows: u64) -> Vec<Unit> {
     let within = |day: i64| {
         let start = day.saturating_mul(DAY_US);
         from <= start && start < to
     };
-    let days: BTreeSet<i64> = entities.values().flat_map(BTreeMap::keys).copied().collect();
+    let days: BTreeSet<i64> = entities.values().flat_map(|extent| extent.days.keys()).copied().collect();
     let mut units = Vec::new();
     for day in days.into_iter().filter(|day| within(*day)) {
-        for (entity, rows) in entities {
-            let Some(rows) = rows.get(&day) else { continue };
+        for (entity, extent) in entities {
+            let Some(rows) = extent.days.get(&day) else { continue };
             let parts = rows.div_ceil(unit_rows).next_power_of_two().clamp(1, PARTS_MAX);
             let part_us = DAY_US / i64::try_from(parts).unwrap_or(1);
             let start = day.saturating_mul(DAY_US);
-            units.extend((0..i64::try_from(parts).unwrap_or(1)).map(|part| {
+            let all = (0..i64::try_from(parts).unwrap_or(1)).map(|part| {
                 let from_us = start.saturating_add(part.saturating_mul(part_us));
                 Unit { entity: entity.clone(), from_us, to_us: from_us.saturating_add(part_us) }
-            }));
+            });
+            units.extend(all.filter(|unit| extent.touches(unit.from_us, unit.to_us)));
         }
     }
     units.sort_by(|a, b| (a.day(), a.from_us, &a.entity).cmp(&(b.day(), b.from_us, &b.entity)));
@@ -74,31 +115,42 @@ fn units(entities: &BTreeMap<String, RowsByDay>, (from, to): (i64, i64), unit_ro
 }
 
 /// Days with rows, by entity: those of the spine's samples, or for a grid all between the first and the last sample.
-fn entities(rebuilder: &Rebuilder) -> BTreeMap<String, RowsByDay> {
+fn entities(rebuilder: &Rebuilder) -> BTreeMap<String, Extent> {
     let recipe = rebuilder.recipe();
     let spine = spine_streams(recipe);
-    let mut found: BTreeMap<String, RowsByDay> = BTreeMap::new();
+    let mut found: BTreeMap<String, Extent> = BTreeMap::new();
     for (key, rows, t_ns) in rebuilder.held() {
         let Some(entity) = entity_of(recipe, &key.device) else { continue };
-        let days = found.entry(entity).or_default();
+        let extent = found.entry(entity).or_default();
         if spine.is_empty() {
             for ts in [t_ns.0, t_ns.1] {
-                days.entry(day_of(ts)).or_default();
+                extent.days.entry(day_of(ts)).or_default();
             }
+            extent.add_span(t_ns);
         } else if spine.contains(&key.stream) {
-            spread(days, rows, t_ns);
+            spread(&mut extent.days, rows, t_ns);
+            extent.add_span(t_ns);
         }
     }
     if let SpineSource::Grid { period_ns, .. } = &recipe.spine.source {
         let points = u64::try_from(DAY_US.saturating_mul(1_000) / (*period_ns).max(1)).unwrap_or(u64::MAX);
-        for days in found.values_mut() {
-            let ends = days.first_key_value().zip(days.last_key_value());
+        for extent in found.values_mut() {
+            let ends = extent.days.first_key_value().zip(extent.days.last_key_value());
             if let Some(((first, _), (last, _))) = ends {
-                *days = (*first..=*last).map(|day| (day, points)).collect();
+                extent.days = (*first..=*last).map(|day| (day, points)).collect();
             }
+            // Points are there between samples, too.
+            let ends = extent
+                .spans
+                .iter()
+                .map(|span| span.0)
+                .min()
+                .zip(extent.spans.iter().map(|span| span.1).max());
+            extent.spans = ends.into_iter().collect();
         }
     }
-    found.retain(|_, days| !days.is_empty());
+    found.retain(|_, extent| !extent.days.is_empty());
+    found.values_mut().for_each(Extent::settle);
     found
 }
 
@@ -140,9 +192,10 @@ mod tests {
 
     #[test]
     fn units_are_days_by_time_and_parts_of_days_with_many_rows() {
+        let whole = |days: &[(i64, u64)]| Extent { days: of(days), spans: vec![(i64::MIN, i64::MAX)] };
         let entities = BTreeMap::from([
-            ("a".to_owned(), of(&[(3, 10), (4, 3 * 100)])),
-            ("b".to_owned(), of(&[(4, 1), (9, 0)])),
+            ("a".to_owned(), whole(&[(3, 10), (4, 3 * 100)])),
+            ("b".to_owned(), whole(&[(4, 1), (9, 0)])),
         ]);
         let told = |units: &[Unit]| -> Vec<(String, i64, i64)> {
             units.iter().map(|unit| (unit.entity.clone(), unit.from_us, unit.to_us - unit.from_us)).collect()
@@ -163,6 +216,22 @@ mod tests {
         assert_eq!(told(&all), wanted);
         assert_eq!(told(&units(&entities, (4 * DAY_US, 9 * DAY_US), 100)), wanted[1..6]);
         assert_eq!(DAY_US % i64::try_from(PARTS_MAX).unwrap(), 0);
+    }
+
+    #[test]
+    fn parts_of_a_day_far_from_all_samples_are_left_out() {
+        let mut extent = Extent { days: of(&[(4, 1_000)]), ..Extent::default() };
+        let hour_ns = 3_600_000_000_000;
+        let at = |hour: i64| 4 * DAY_US * 1_000 + hour * hour_ns;
+        for t_ns in [(at(9), at(9) + 5), (at(20), at(21)), (at(9) + 7, at(9) + 90)] {
+            extent.add_span(t_ns);
+        }
+        extent.settle();
+        assert_eq!(extent.spans.len(), 2, "{extent:?}");
+        let all = units(&BTreeMap::from([("a".to_owned(), extent)]), (i64::MIN, i64::MAX), 40);
+        let hours: Vec<f64> = all.iter().map(|unit| (unit.from_us - 4 * DAY_US) as f64 / 3.6e9).collect();
+        // 32 parts of three quarters of an hour.
+        assert_eq!(hours, [7.5, 8.25, 9.0, 9.75, 18.75, 19.5, 20.25, 21.0, 21.75]);
     }
 
     #[test]
