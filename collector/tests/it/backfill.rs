@@ -4,6 +4,8 @@
 use crate::ingest_world;
 use crate::shell;
 
+use arrow_array::{Int64Array, RecordBatch};
+use futures::TryStreamExt;
 use headwater_align::recipe::Recipe;
 use headwater_collector::backfill::{Backfill, BackfillError, Report, Sizes, Told, run};
 use headwater_collector::commit::cells::Cell;
@@ -12,16 +14,20 @@ use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::Seq;
 use headwater_core::schema::builtin;
 use headwater_core::time::BootNanos;
-use headwater_lake::{FileRole, Lake, ProtectionChange, RefName, RefPatterns, TableName, testing};
+use headwater_lake::{
+    CommitKind, CommitRequest, FileRole, Lake, ProtectionChange, RefName, RefPatterns, ScanOptions,
+    TableAppend, TableName, TableSpec, testing,
+};
 use ingest_world::*;
 use shell::Shell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-/// Rows by device and key: every cell of them, in words, since no number is equal to itself that is none.
+/// Rows by device and key, every cell of them as text: no NaN equals another.
 type Rows = BTreeMap<(String, String), BTreeMap<String, String>>;
 
-/// Seventy seconds lie on both sides of where a unit of so few rows ends.
-const SECONDS: u64 = 70;
+/// So many frames cut a day into 1024 parts, and lie on both sides of where one of them ends.
+const SECONDS: u64 = 130;
 const SMALL: Sizes = Sizes { unit_rows: 1, commit_rows: 100 };
 
 fn recipe(name: &str, spine: &str, columns: &str) -> Recipe {
@@ -363,8 +369,68 @@ async fn at_the_command_line_history_is_aligned_and_comes_to_main_through_the_ga
     assert_eq!(lines[1]["units_before"], lines[1]["units"]);
     assert!(shell.ok(&["merge", "re"]).contains("judged: aligned.frames"));
     assert_eq!(shell.rows("aligned.frames", "main"), 40);
-    // Made again from the merged lake, it is the same.
-    shell.ok(&["reproduce", "main"]);
+    // Made again from the merged lake, it is the same, to the bytes of its file.
+    let told = shell.json(&["reproduce", "main"]);
+    let [file] = told["files"].as_array().unwrap().as_slice() else { panic!("{told}") };
+    assert_eq!((&file["same"], &file["rows"], &file["stored"]), (&true.into(), &40.into(), &file["anew"]));
+    assert!(shell.ok(&["reproduce", "main"]).contains("bytes of"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_was_changed_is_told_by_file_row_and_column() {
+    let shell = at_a_shell().await;
+    let file = written(&shell, "changed.toml", FRAMES);
+    shell.ok(&["align", &file, "--on", "re"]);
+    let lake = Lake::open(shell.lake()).await.unwrap();
+    let (head, table) = (lake.resolve("re").await.unwrap(), TableName::new("aligned.frames").unwrap());
+    let rows: Vec<RecordBatch> =
+        lake.scan(&head, &table, ScanOptions::default()).await.unwrap().try_collect().await.unwrap();
+    let rows = arrow_select::concat::concat_batches(&rows[0].schema(), &rows).unwrap();
+    let place = rows.schema().index_of("motion_n").unwrap();
+    let wrong: Int64Array =
+        (0..rows.num_rows()).map(|row| Some(if row == 7 { -1 } else { 25 * row as i64 })).collect();
+    let mut columns = rows.columns().to_vec();
+    columns[place] = Arc::new(wrong);
+    let changed = RecordBatch::try_new(rows.schema(), columns).unwrap();
+    let mut spec = TableSpec::new(
+        table.clone(),
+        lake.columns(&head, &table).await.unwrap(),
+        &["device", "ts", "row_key"],
+    );
+    spec.properties = lake.properties(&head, &table).await.unwrap();
+    spec.properties.retain(|name, _| name.starts_with("hw.recipe"));
+    let request = CommitRequest {
+        kind: CommitKind::Foreign,
+        message: "somebody knows better".to_owned(),
+        time_us: START / 1_000 + 9,
+        appends: vec![TableAppend { spec, batches: vec![changed] }],
+        anew: BTreeSet::from([table]),
+        ..CommitRequest::default()
+    };
+    lake.writer(RefName::new("re").unwrap(), "bob".to_owned()).commit(request).await.unwrap();
+    let output = shell.run(&["reproduce", "re", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&told["same"], &told["partitions"][0]["differing"]), (&false.into(), &1.into()), "{told}");
+    let difference = &told["files"][0]["difference"];
+    assert_eq!((&difference["row"], &difference["column"]), (&7.into(), &"motion_n".into()), "{told}");
+    assert_eq!((&difference["stored"], &difference["anew"]), (&"-1".into(), &"175".into()), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_of_commits_and_of_compactions_are_made_again_byte_for_byte() {
+    let shell = Shell::new();
+    let lake = Lake::init(shell.lake()).await.unwrap();
+    live(&lake, &MemoryLog::of(&seconds(&Gateway::new("pi-1", 7), SECONDS)), &[]).await;
+    let report = backfill(&lake, &asked(recipes().remove(0), "re")).await;
+    assert!(report.commits > 1, "{report:?}");
+    let files = |told: &serde_json::Value| told["files"].as_array().unwrap().len();
+    let before = shell.json(&["reproduce", "re"]);
+    assert_eq!(files(&before), usize::try_from(report.commits).unwrap(), "{before}");
+    shell.ok(&["compact", "aligned.lines", "--on", "re", "--day", "2023-11-14"]);
+    let after = shell.json(&["reproduce", "re"]);
+    assert_eq!((files(&after), &after["same"]), (1, &true.into()), "{after}");
+    assert_eq!(after["partitions"], before["partitions"], "rows are the same");
 }
 
 #[tokio::test(start_paused = true)]
