@@ -65,6 +65,9 @@ struct Args {
     /// `fleet`: receiving processes that share the fleet; with more than one, ingest is a process beside them.
     #[arg(long, default_value_t = 1)]
     receivers: usize,
+    /// `align`: only these parts.
+    #[arg(long, value_enum, value_name = "PART", value_delimiter = ',')]
+    align_parts: Vec<align::Part>,
     #[command(flatten)]
     lake: lake::Options,
     #[command(flatten)]
@@ -92,7 +95,8 @@ enum Name {
     /// tables beside plain Parquet, one picture out of many.
     Lake,
     /// As-of joins of ten million rows with one key and with a hundred, beside polars, pandas and DuckDB: rows per second of
-    /// processor time and peak memory, with output; linear, window and slerp columns.
+    /// processor time and peak memory, with output; linear, window and slerp columns; raw rows of a lake to aligned ones on a
+    /// branch, by one job and by two.
     Align,
     /// Simulated clocks of a fleet: coverage, bounds, errors and violations of resolved time, beside a wall clock and
     /// beside bounds from the past alone; samples placed a second.
@@ -148,7 +152,10 @@ fn main() -> ExitCode {
             let place = lake::Place { data, dir: args.dir, quick: args.quick };
             lake::measure(&place, &args.lake, &mut sheet)
         }
-        Name::Align => align::measure(&align::Options { dir: args.dir, quick: args.quick }, &mut sheet),
+        Name::Align => {
+            let (dir, quick, parts) = (args.dir, args.quick, args.align_parts);
+            align::measure(&align::Options { dir, data, quick, parts }, &mut sheet)
+        }
         Name::Spool => {
             let options = spool::Options { dir: args.dir, backlog: args.backlog, quick: args.quick };
             spool::measure(&options, &mut sheet)

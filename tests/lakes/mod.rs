@@ -6,6 +6,6 @@ mod upkeep;
 
 pub use meter::{Class, Counted, Meter};
 pub use rows::{
-    Key, Recording, image, image_batch, imu, imu_batch, ledger, ledger_batch, small, small_batch,
+    Key, Recording, image, image_batch, imu, imu_batch, ledger, ledger_batch, ledger_runs, small, small_batch,
 };
 pub use upkeep::{Upkeep, UpkeepError};

@@ -199,6 +199,28 @@ pub fn image_batch(keys: &[Key], pictures: &[&[u8]]) -> Result<RecordBatch> {
     batch(columns)
 }
 
+/// A row of [`ledger`] for each run `(first key, last key)`, with all that aligning reads of it.
+///
+/// # Errors
+/// Never: columns are of one length.
+pub fn ledger_runs(stream: &str, kind: &str, runs: &[(Key, Key)]) -> Result<RecordBatch> {
+    let counted: Vec<(Key, i64)> =
+        runs.iter().map(|(first, last)| (*first, last.seq - first.seq + 1)).collect();
+    let rows = ledger_batch(stream, kind, &counted)?;
+    let last: ArrayRef = Arc::new(Int64Array::from_iter_values(runs.iter().map(|(_, last)| last.at_ns)));
+    let columns = rows
+        .schema()
+        .fields()
+        .iter()
+        .zip(rows.columns())
+        .map(|(field, column)| (field.name().clone(), Arc::clone(column)))
+        .chain([("t_max_ns".to_owned(), last)])
+        .collect::<Vec<_>>();
+    Ok(RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, column)| (name, column, true)),
+    )?)
+}
+
 /// A row of [`ledger`] for each run `(first key, rows)`.
 ///
 /// # Errors
@@ -241,6 +263,7 @@ mod tests {
             (small("s1"), small_batch("s1", &keys).unwrap()),
             (image(), image_batch(&keys, &pictures).unwrap()),
             (ledger(), ledger_batch("imu", "imu", &[(keys[0], 5)]).unwrap()),
+            (ledger(), ledger_runs("imu", "imu", &[(keys[0], keys[4])]).unwrap()),
         ] {
             spec.check().unwrap();
             let declared = spec.arrow_schema();

@@ -1,9 +1,11 @@
-//! What alignment costs: as-of joins of ten million rows, ours beside polars, pandas and DuckDB, each engine its own
+//! What alignment costs: raw rows of a lake to aligned ones on a branch ([`history`]), and
+//! as-of joins of ten million rows, ours beside polars, pandas and DuckDB, each engine its own
 //! process, rounds interleaved, output in memory as Arrow, written as Arrow IPC, and as Parquet.
 //!
 //! Only joining and writing are counted, processor time of all threads; polars' streaming engine reads, joins and writes at
 //! once and is counted whole. A run fails on wrong counts or sums, never on a ratio; the ratios are judged in words.
 
+mod history;
 mod ours;
 
 use crate::figure::Sheet;
@@ -33,7 +35,22 @@ const SUMS: [f64; 3] = [-2_085.921_064, 4_764.159_381, 10_373.847_24];
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) dir: Option<PathBuf>,
+    /// Folder of the recordings.
+    pub(crate) data: PathBuf,
     pub(crate) quick: bool,
+    /// Only these parts.
+    pub(crate) parts: Vec<Part>,
+}
+
+/// A part of the measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// As-of joins beside other engines.
+    Joins,
+    /// Columns the others do not have in this form.
+    Columns,
+    /// From a lake's raw rows to committed aligned ones.
+    History,
 }
 
 /// Becomes a joining child if the command line says so.
@@ -93,15 +110,25 @@ pub(crate) fn measure(options: &Options, sheet: &mut Sheet) -> Result<()> {
     let (rows, rounds) = if options.quick { (100_000, 1) } else { (10_000_000, 5) };
     let home = tempfile::tempdir_in(above)?;
     let mut bench = Bench { sheet, python, home, rounds, rows, bar };
-    bench.bar.set_message(format!("{rows} rows to join"));
-    bench.python(&["inputs.py", &bench.folder()?, &rows.to_string()])?;
-    for keys in ["one_key", "keys"] {
-        for output in ["memory", "ipc", "parquet"] {
-            bench.race(keys, output)?;
+    let wanted = |part| options.parts.is_empty() || options.parts.contains(&part);
+    if wanted(Part::History) {
+        history::measure(&mut bench, &options.data, options.quick)?;
+    }
+    if wanted(Part::Joins) || wanted(Part::Columns) {
+        bench.bar.set_message(format!("{rows} rows to join"));
+        bench.python(&["inputs.py", &bench.folder()?, &rows.to_string()])?;
+    }
+    if wanted(Part::Joins) {
+        for keys in ["one_key", "keys"] {
+            for output in ["memory", "ipc", "parquet"] {
+                bench.race(keys, output)?;
+            }
         }
     }
-    for method in ["linear", "window", "slerp"] {
-        bench.alone(method)?;
+    if wanted(Part::Columns) {
+        for method in ["linear", "window", "slerp"] {
+            bench.alone(method)?;
+        }
     }
     bench.bar.finish_and_clear();
     Ok(())
