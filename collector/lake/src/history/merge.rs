@@ -234,8 +234,17 @@ impl Merging {
                 let found = match (&mine, &their) {
                     // Rows that were aligned again stand in no coverage: who names the table knows which are meant.
                     _ if named.is_some() => named,
-                    (Some(mine), Some(their)) if mine.holds_all_of(their) => Some(Strategy::Ours),
-                    (Some(mine), Some(their)) if their.holds_all_of(mine) => Some(Strategy::Theirs),
+                    // What is left behind must be told of by coverage, too.
+                    (Some(mine), Some(their))
+                        if mine.holds_all_of(their) && !sides.has_untold(theirs, &table, &recipe).await? =>
+                    {
+                        Some(Strategy::Ours)
+                    }
+                    (Some(mine), Some(their))
+                        if their.holds_all_of(mine) && !sides.has_untold(ours, &table, &recipe).await? =>
+                    {
+                        Some(Strategy::Theirs)
+                    }
                     _ => self.options.strategies.of(&table),
                 };
                 if let Some(found) = found {
@@ -255,7 +264,7 @@ impl Merging {
                 None => conflicts.push(TableConflict {
                     table: table.clone(),
                     reason: format!(
-                        "both sides aligned it and neither has all rows of the other; take one with --strategy {table}=ours or =theirs, and re-align what is missing on the merged captures"
+                        "both sides went on with it and neither surely has all rows of the other (rows that were aligned again, or that somebody else wrote, stand in no coverage); take one with --strategy {table}=ours or =theirs, and re-align what is missing on the merged captures"
                     ),
                     files: Vec::new(),
                 }),
@@ -370,6 +379,36 @@ impl Sides<'_> {
         let cell = if tip.id == self.ours.id { mine } else { their };
         let walk = || walk::line_since(self.lake, &tip.id, &self.common.id);
         Ok(cell.get_or_try_init(walk).await?.as_deref())
+    }
+
+    /// True if a side may have changed an aligned table beyond what its coverage tells of: rows that were aligned again, or
+    /// that somebody else wrote. Where history was thinned nobody knows.
+    async fn has_untold(
+        &self,
+        side: &CommitObject,
+        table: &TableName,
+        recipe: &str,
+    ) -> Result<bool, LakeError> {
+        let Some(line) = self.line(side).await? else { return Ok(true) };
+        let known: BTreeMap<&CommitId, &CommitObject> =
+            line.iter().chain([self.common]).map(|commit| (&commit.id, commit)).collect();
+        Ok(line.iter().any(|commit| {
+            let keeps_rows = matches!(
+                commit.kind,
+                CommitKind::Compact
+                    | CommitKind::Resolve
+                    | CommitKind::Schema
+                    | CommitKind::Retention
+                    | CommitKind::Erase
+                    | CommitKind::Repair
+            );
+            let before = commit.parents.first().and_then(|parent| known.get(parent));
+            let is_told = before.is_some_and(|before| {
+                before.tables.get(table) == commit.tables.get(table)
+                    || before.coverage.get(recipe) != commit.coverage.get(recipe)
+            });
+            !keeps_rows && !is_told
+        }))
     }
 
     /// Whether a side may have put files together that the other has too, as far as history tells.

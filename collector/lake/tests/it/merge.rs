@@ -262,6 +262,23 @@ async fn aligned_rows_are_taken_from_the_side_that_has_all_of_the_other() {
     }
 }
 
+/// A side that has all finished rows of the other was taken whole, and what stood in no coverage was left behind in silence.
+#[tokio::test]
+async fn rows_that_no_coverage_tells_of_are_not_left_behind_in_silence() {
+    for (behind, ahead, other) in [("exp", "main", Strategy::Theirs), ("main", "exp", Strategy::Ours)] {
+        let lake = forked().await;
+        for (on, done, rows) in [(behind, 0..4, 4), (ahead, 0..9, 9), (behind, 0..4, 2)] {
+            let request = aligned(&lake, "a", done, rows, NOON_US + 10).await;
+            commit(&lake, on, request).await;
+        }
+        let told = report(merge(&lake, MergeOptions::default()).await.unwrap_err()).to_string();
+        assert!(told.contains("stand in no coverage") && told.contains("--strategy"), "{told}");
+        let strategies = Strategies { all: Some(other), ..Strategies::default() };
+        merge(&lake, MergeOptions { strategies, ..MergeOptions::default() }).await.unwrap();
+        assert_eq!(n_rows(&lake, "main", ALIGNED).await, 6, "{behind}");
+    }
+}
+
 #[tokio::test]
 async fn a_table_made_on_both_sides_or_dropped_on_one_is_told() {
     let lake = forked().await;
