@@ -2,17 +2,15 @@
 
 use super::cursor::NONE;
 use super::matching::Match;
-use super::metric::NO_LINE;
+use super::metric::{Distance, NO_LINE};
 use super::spine::Left;
 use super::store::Store;
 use super::{lines::Lines, plan::is_window};
 use crate::recipe::{Column, Method, WindowStat};
-use arrow_array::builder::{Int32Builder, StringBuilder};
-use arrow_array::{ArrayRef, Int64Array, StringArray, StructArray, TimestampMicrosecondArray};
-use arrow_buffer::{BooleanBuffer, NullBuffer};
+use arrow_array::{ArrayRef, Int32Array, Int64Array, StringArray, StructArray, TimestampMicrosecondArray};
+use arrow_buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use arrow_schema::{DataType, Field, Fields, TimeUnit};
 use headwater_core::id::FieldName;
-use std::fmt::Write;
 use std::sync::Arc;
 
 /// Zone of `ts`, as the lake's tables have it.
@@ -117,44 +115,112 @@ pub(super) struct Naming<'a> {
 pub(super) fn identity(left: &Left<'_>, naming: &Naming<'_>) -> Vec<ArrayRef> {
     let rows = left.start..left.start + left.len;
     let stamps = left.stamps;
-    let (mut device, mut grade) = (text_builder(left.len, 12), text_builder(left.len, 10));
-    let mut key = text_builder(left.len, 40);
-    let mut line = (NO_LINE, String::new());
-    for row in rows.clone() {
-        let of = stamps.line[row];
-        let known = naming.lines.get(of);
-        device.append_value(known.map_or(naming.entity, |line| line.device.as_str()));
-        grade.append_value(stamps.grade[row].as_str());
-        let seq = stamps.seq[row];
-        // Writing to the builder cannot fail.
-        let written = match known {
-            None => write!(key, "grid/{}", i64::from_ne_bytes(seq.to_ne_bytes())),
-            Some(known) => {
-                if line.0 != of {
-                    line = (of, known.epoch.to_string());
-                }
-                let place = naming.of_rows.get(row).copied().unwrap_or(0) as usize;
-                let stream = naming.streams.get(place).copied().unwrap_or_default();
-                write!(key, "{}/{stream}/{seq}", line.1)
-            }
-        };
-        debug_assert!(written.is_ok(), "a string builder takes all text");
-        key.append_value("");
-    }
+    let lines = &stamps.line[rows.clone()];
+    let device = |line: u32| naming.lines.get(line).map_or(naming.entity, |line| line.device.as_str());
     let ts_ns = left.times();
     let micros: Vec<i64> = ts_ns.iter().map(|ns| ns.div_euclid(1_000)).collect();
     vec![
-        Arc::new(device.finish()),
+        Arc::new(runs(lines.iter().copied(), |line| device(line).to_owned())),
         Arc::new(TimestampMicrosecondArray::from(micros).with_timezone(UTC)),
         Arc::new(Int64Array::from(ts_ns.to_vec())),
-        Arc::new(Int64Array::from(stamps.err_ns[rows].to_vec())),
-        Arc::new(grade.finish()),
-        Arc::new(key.finish()),
+        Arc::new(Int64Array::from(stamps.err_ns[rows.clone()].to_vec())),
+        Arc::new(runs(stamps.grade[rows.clone()].iter().copied(), |grade| grade.as_str().to_owned())),
+        Arc::new(row_keys(left, naming)),
     ]
 }
 
-fn text_builder(rows: usize, bytes_each: usize) -> StringBuilder {
-    StringBuilder::with_capacity(rows, rows * bytes_each)
+fn row_keys(left: &Left<'_>, naming: &Naming<'_>) -> StringArray {
+    let mut keys = Texts::with_capacity(left.len, 40);
+    let mut before: (Option<(u32, usize)>, String) = (None, String::new());
+    for row in left.start..left.start + left.len {
+        let line = left.stamps.line[row];
+        let place = naming.of_rows.get(row).copied().unwrap_or(0) as usize;
+        if before.0 != Some((line, place)) {
+            let stream = naming.streams.get(place).copied().unwrap_or_default();
+            let text = match naming.lines.get(line) {
+                Some(line) => format!("{}/{stream}/", line.epoch),
+                None => "grid/".to_owned(),
+            };
+            before = (Some((line, place)), text);
+        }
+        keys.write(before.1.as_bytes());
+        let seq = left.stamps.seq[row];
+        match naming.lines.get(line) {
+            Some(_) => keys.write_decimal(seq),
+            // Points of a grid before its origin have numbers below zero.
+            None => {
+                let number = i64::from_ne_bytes(seq.to_ne_bytes());
+                if number < 0 {
+                    keys.write(b"-");
+                }
+                keys.write_decimal(number.unsigned_abs());
+            }
+        }
+        keys.end();
+    }
+    keys.finish(None)
+}
+
+/// A text column as it grows.
+struct Texts {
+    bytes: Vec<u8>,
+    ends: Vec<i32>,
+}
+
+impl Texts {
+    fn with_capacity(rows: usize, bytes_each: usize) -> Self {
+        let mut ends = Vec::with_capacity(rows + 1);
+        ends.push(0);
+        Self { bytes: Vec::with_capacity(rows * bytes_each), ends }
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn write_decimal(&mut self, mut number: u64) {
+        // 20 digits hold all of u64.
+        let mut digits = [b'0'; 20];
+        let mut first = digits.len();
+        loop {
+            first -= 1;
+            digits[first] += u8::try_from(number % 10).unwrap_or(0);
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.bytes.extend_from_slice(&digits[first..]);
+    }
+
+    /// Ends a row's text. A chunk of rows holds far less than an offset can say.
+    fn end(&mut self) {
+        debug_assert!(i32::try_from(self.bytes.len()).is_ok(), "a chunk's identity is small");
+        self.ends.push(i32::try_from(self.bytes.len()).unwrap_or(i32::MAX));
+    }
+
+    fn finish(self, valid: Option<NullBuffer>) -> StringArray {
+        StringArray::new(OffsetBuffer::new(self.ends.into()), self.bytes.into(), valid)
+    }
+}
+
+/// A text for each key; that of equal ones that follow each other is made once.
+fn runs<K: Copy + PartialEq>(
+    keys: impl ExactSizeIterator<Item = K>,
+    text: impl Fn(K) -> String,
+) -> StringArray {
+    let mut out = Texts::with_capacity(keys.len(), 12);
+    let mut before: Option<(K, String)> = None;
+    for key in keys {
+        if before.as_ref().is_none_or(|(known, _)| *known != key) {
+            before = Some((key, text(key)));
+        }
+        if let Some((_, text)) = &before {
+            out.write(text.as_bytes());
+        }
+        out.end();
+    }
+    out.finish(None)
 }
 
 /// The source struct of a column.
@@ -162,51 +228,56 @@ pub(super) fn source(column: &Column, store: &Store, lines: &Lines, found: &Matc
     let rows = found.lo.len();
     let matched = NullBuffer::new(BooleanBuffer::collect_bool(rows, |place| found.lo[place] != NONE));
     let valid = (matched.null_count() > 0).then_some(matched);
-    let long = |of: &dyn Fn(usize) -> i64| -> ArrayRef {
-        let value = |place: usize| if found.lo[place] == NONE { 0 } else { of(place) };
-        Arc::new(Int64Array::new((0..rows).map(value).collect(), valid.clone()))
+    let seq = |row: u32| match row {
+        NONE => 0,
+        row => i64::try_from(store.stamps.seq[row as usize]).unwrap_or(i64::MAX),
     };
-    let seq = |row: u32| i64::try_from(store.stamps.seq[row as usize]).unwrap_or(i64::MAX);
-    let (mut n, mut flag) = (Int32Builder::with_capacity(rows), Int32Builder::with_capacity(rows));
-    n.append_slice(&found.n);
-    flag.append_slice(&found.flag);
+    let near = |of: fn(&Distance) -> i64| {
+        found.near.iter().zip(&found.lo).map(move |(near, lo)| if *lo == NONE { 0 } else { of(near) })
+    };
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(streams(column, found)),
-        Arc::new(epochs(store, lines, found)),
-        long(&|place| seq(found.lo[place])),
-        long(&|place| seq(found.hi[place])),
-        long(&|place| found.near[place].dt_ns),
-        long(&|place| found.near[place].sigma_ns),
-        Arc::new(n.finish()),
-        Arc::new(flag.finish()),
+        Arc::new(streams(column, found, valid.as_ref())),
+        Arc::new(epochs(store, lines, found, valid.as_ref())),
+        Arc::new(longs(found.lo.iter().map(|row| seq(*row)), valid.clone())),
+        Arc::new(longs(
+            found.hi.iter().zip(&found.lo).map(|(hi, lo)| if *lo == NONE { 0 } else { seq(*hi) }),
+            valid.clone(),
+        )),
+        Arc::new(longs(near(|near| near.dt_ns), valid.clone())),
+        Arc::new(longs(near(|near| near.sigma_ns), valid)),
+        Arc::new(Int32Array::from(found.n.clone())),
+        Arc::new(Int32Array::from(found.flag.clone())),
     ];
     StructArray::new(source_members(), columns, None)
 }
 
-fn streams(column: &Column, found: &Match) -> StringArray {
-    let name = column.stream.as_str();
-    let mut out = text_builder(found.lo.len(), name.len());
-    for row in &found.lo {
-        out.append_option((*row != NONE).then_some(name));
-    }
-    out.finish()
+fn longs(values: impl Iterator<Item = i64>, valid: Option<NullBuffer>) -> Int64Array {
+    Int64Array::new(values.collect(), valid)
 }
 
-fn epochs(store: &Store, lines: &Lines, found: &Match) -> StringArray {
-    let mut out = text_builder(found.lo.len(), 16);
+/// The stream's name in every row that matched.
+fn streams(column: &Column, found: &Match, valid: Option<&NullBuffer>) -> StringArray {
+    let name = column.stream.as_str().as_bytes();
+    let rows = found.lo.len();
+    let matched = rows - valid.map_or(0, NullBuffer::null_count);
+    let lengths = found.lo.iter().map(|row| if *row == NONE { 0 } else { name.len() });
+    StringArray::new(OffsetBuffer::from_lengths(lengths), name.repeat(matched).into(), valid.cloned())
+}
+
+fn epochs(store: &Store, lines: &Lines, found: &Match, valid: Option<&NullBuffer>) -> StringArray {
+    let mut out = Texts::with_capacity(found.lo.len(), 16);
     let mut text = (NO_LINE, String::new());
     for row in &found.hi {
-        if *row == NONE {
-            out.append_null();
-            continue;
+        if *row != NONE {
+            let line = store.stamps.line[*row as usize];
+            if text.0 != line {
+                text = (line, lines.get(line).map(|line| line.epoch.to_string()).unwrap_or_default());
+            }
+            out.write(text.1.as_bytes());
         }
-        let line = store.stamps.line[*row as usize];
-        if text.0 != line {
-            text = (line, lines.get(line).map(|line| line.epoch.to_string()).unwrap_or_default());
-        }
-        out.append_value(&text.1);
+        out.end();
     }
-    out.finish()
+    out.finish(valid.cloned())
 }
 
 /// True if the column has its own count of samples at edges.
