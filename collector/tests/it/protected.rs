@@ -322,7 +322,9 @@ async fn every_verb_at_the_command_line() {
     let rows = table(&lake, "ops.verdicts").await;
     let waived: Vec<_> = rows.iter().filter(|row| row["waived_by"] != Cell::Null).collect();
     assert_eq!((waived.len(), ingest_world::text(waived[0], "gate").as_str()), (1, "waiver"));
-    let merged = shell.json(&["merge", "exp"]);
+    // What was waived stands in no coverage: it is not left behind without a word.
+    assert!(shell.fails(3, &["merge", "exp"]).contains("--strategy aligned.drive=ours or =theirs"));
+    let merged = shell.json(&["merge", "exp", "--strategy", "aligned.drive=theirs"]);
     assert_eq!((&merged["did"], merged["gate"]["aligned.drive"].is_string()), (&json!("merge"), true));
     assert_eq!(shell.rows("raw.imu", "main"), 2000);
     shell.ok(&["compact"]);
