@@ -160,7 +160,7 @@ async fn ten_thousand_rows_too_late_are_listed_once_each() {
 }
 
 /// `cargo test -p headwater-collector --test it late_rows::a_million -- --ignored`; some minutes, in a release build one.
-#[ignore = "a million rows take minutes"]
+#[ignore = "a million rows take minutes: cargo test --release -p headwater-collector --test it -- --ignored late_rows::a_million"]
 #[tokio::test(start_paused = true)]
 async fn a_million_rows_too_late_are_listed_once_each() {
     late_by_two_days(1_000_000).await;
