@@ -159,7 +159,7 @@ async fn ten_thousand_rows_too_late_are_listed_once_each() {
     late_by_two_days(10_000).await;
 }
 
-/// `cargo test -p headwater-collector --test it late_rows::a_million -- --ignored`; some minutes, in a release build one.
+/// As many as a gateway has after weeks without a link: still each once, and no more of them in memory at a time.
 #[ignore = "a million rows take minutes: cargo test --release -p headwater-collector --test it -- --ignored late_rows::a_million"]
 #[tokio::test(start_paused = true)]
 async fn a_million_rows_too_late_are_listed_once_each() {
