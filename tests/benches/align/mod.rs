@@ -1,4 +1,4 @@
-//! What alignment costs: raw rows of a lake to aligned ones on a branch ([`history`]), and
+//! What alignment costs: raw rows of a lake to aligned ones on a branch ([`history`]), one row that comes late ([`late`]), and
 //! as-of joins of ten million rows, ours beside polars, pandas and DuckDB, each engine its own
 //! process, rounds interleaved, output in memory as Arrow, written as Arrow IPC, and as Parquet.
 //!
@@ -6,6 +6,7 @@
 //! once and is counted whole. A run fails on wrong counts or sums, never on a ratio; the ratios are judged in words.
 
 mod history;
+mod late;
 mod ours;
 
 use crate::figure::Sheet;
@@ -51,6 +52,8 @@ pub(crate) enum Part {
     Columns,
     /// From a lake's raw rows to committed aligned ones.
     History,
+    /// One row that comes too late for the rows it belongs to.
+    Late,
 }
 
 /// Becomes a joining child if the command line says so.
@@ -113,6 +116,9 @@ pub(crate) fn measure(options: &Options, sheet: &mut Sheet) -> Result<()> {
     let wanted = |part| options.parts.is_empty() || options.parts.contains(&part);
     if wanted(Part::History) {
         history::measure(&mut bench, &options.data, options.quick)?;
+    }
+    if wanted(Part::Late) {
+        late::measure(&mut bench, options.quick)?;
     }
     if wanted(Part::Joins) || wanted(Part::Columns) {
         bench.bar.set_message(format!("{rows} rows to join"));
