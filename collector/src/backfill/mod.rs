@@ -23,7 +23,7 @@ use self::unit::{Held, Made, UnitRows, compare, compute};
 use crate::align::coverage::CoverageError;
 use crate::align::derived::chain::Tails;
 use crate::align::layout::table_name;
-use crate::ingest::{RebuildError, Rebuilder, Rebuilt};
+use crate::ingest::{RebuildError, Rebuilder, Rebuilt, Unanswered};
 use headwater_align::recipe::Recipe;
 use headwater_core::ports::Clock;
 use headwater_lake::{
@@ -109,6 +109,8 @@ pub struct Report {
     pub left_out: u64,
     /// Rows that are not final at that commit; the collector writes them when they are.
     pub open: u64,
+    /// Rows for which programs gave no value.
+    pub unanswered: Vec<Unanswered>,
     /// Commits made by this run.
     pub commits: u64,
     /// The table was begun anew: another version of the recipe had made it.
@@ -326,6 +328,7 @@ pub async fn run<C: Clock>(
         }
     }
     publisher.end(clock, &mut tell).await?;
+    report.unanswered = rebuilder.unanswered();
     (report.commits, report.head) = (publisher.commits, publisher.tip.to_string());
     tell(&Told::Done(report.clone()));
     Ok(report)

@@ -53,7 +53,7 @@ pub use demand::{Beyond, HOLD_MS_MAX, NamePattern, TimeDemand};
 pub use held::{Held, held};
 pub use patience::{CLOCK_WAIT_BYTES_MAX, CLOCK_WAIT_MS};
 pub use port::LandingSource;
-pub use rebuilding::{Piece as RebuiltPiece, RebuildError, Rebuilder, Rebuilding, Rebuilt};
+pub use rebuilding::{Piece as RebuiltPiece, RebuildError, Rebuilder, Rebuilding, Rebuilt, Unanswered};
 pub use requeue::{Answer, Request, ask};
 pub use task::{GROUP_BYTES_MAX, GROUP_ROWS_MAX, IngestDeps, IngestError, IngestSettings, run};
 pub use timing::{DeviceClock, FleetClocks, StreamBeyond};

@@ -23,13 +23,14 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::ArrowError;
-use headwater_align::derive::{Derivation, Derived};
+use headwater_align::derive::{CommandFailure, Derivation, Derived};
 use headwater_align::recipe::Recipe;
 use headwater_core::id::{StreamName, TenantId};
 use headwater_core::time::BootNanos;
 use headwater_lake::{CommitId, Lake, LakeError, RefName};
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Why rows could not be made anew.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +88,17 @@ impl Rebuilt {
     }
 }
 
+/// Rows of a derived column for which its program gave no value: they wait, or are null there, as the recipe has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unanswered {
+    /// The column.
+    pub column: String,
+    /// How many rows.
+    pub rows: u64,
+    /// Why, as it was told first.
+    pub why: String,
+}
+
 /// Final rows that were made together.
 #[derive(Debug, Clone, Default)]
 pub struct Piece {
@@ -108,6 +120,8 @@ pub struct Rebuilder {
     tracks: ClockTracks,
     books: Books,
     runner: Runner,
+    /// By column; jobs that make rows beside each other tell of theirs here.
+    unanswered: Mutex<BTreeMap<String, Unanswered>>,
 }
 
 impl Rebuilder {
@@ -128,7 +142,8 @@ impl Rebuilder {
         let (lake, commit) = (lake.clone(), commit.clone());
         let runner = Runner::new(&recipe, SystemClock);
         let (kinds, tracks) = (folder.kinds, folder.tracks);
-        Ok(Self { lake, commit, recipe: Arc::new(recipe), kinds, tracks, books, runner })
+        let unanswered = Mutex::default();
+        Ok(Self { lake, commit, recipe: Arc::new(recipe), kinds, tracks, books, runner, unanswered })
     }
 
     /// The recipe.
@@ -225,6 +240,12 @@ impl Rebuilder {
         RebuildError::Derive { commit: self.commit.short().to_owned(), source: Box::new(error) }
     }
 
+    /// What programs could not do so far, by column.
+    #[must_use]
+    pub fn unanswered(&self) -> Vec<Unanswered> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     /// What programs could not do is told, and their rows are left open.
     fn tell(&self, window: &AlignedWindow) {
         for failure in &window.failures {
@@ -232,6 +253,11 @@ impl Rebuilder {
                 recipe = %self.recipe.name, column = failure.column, rows = failure.rows,
                 held = window.unanswered.len(), why = failure.why, "a program gave no answer"
             );
+            let mut all = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+            let CommandFailure { column, rows, why } = failure;
+            let first = Unanswered { column: column.clone(), rows: 0, why: why.clone() };
+            let of = all.entry(column.clone()).or_insert(first);
+            of.rows = of.rows.saturating_add(*rows as u64);
         }
     }
 }

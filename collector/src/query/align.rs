@@ -7,6 +7,7 @@ use super::recipe::source;
 use super::versions::author;
 use crate::align::check_beside;
 use crate::backfill::{Backfill, Report, Sizes, Told, run};
+use crate::ingest::Unanswered;
 use crate::receive::clock::SystemClock;
 use headwater_lake::{Lake, RefName};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -155,7 +156,15 @@ fn words<W: Write>(report: &Report, out: &mut W) -> Result<(), QueryError> {
             "{rows} rows in {commits} commits: {rows_new} new, {rows_changed} changed, {rows_same} as they were, {rows_gone} no more; {left_out} samples give no row"
         )?;
     }
-    if *open > 0 {
+    for Unanswered { column, rows, why } in &report.unanswered {
+        writeln!(out, "column {column}: its program gave no value for {rows} rows: {why}")?;
+    }
+    if *open > 0 && !report.unanswered.is_empty() {
+        writeln!(
+            out,
+            "{open} rows wait for a program or are not final yet: the collector writes them once it runs this recipe"
+        )?;
+    } else if *open > 0 {
         writeln!(out, "{open} rows are not final yet: the collector writes them once it runs this recipe")?;
     }
     if report.anew {
@@ -193,5 +202,13 @@ mod tests {
         let text = told(&again);
         assert!(text.starts_with("aligned.drive on re: all 4 parts were done already\nnext: "), "{text}");
         assert!(text.contains("--strategy aligned.drive=theirs"), "{text}");
+        let broken =
+            Unanswered { column: "label".to_owned(), rows: 3, why: "it ended with code 1".to_owned() };
+        let text = told(&Report { open: 3, unanswered: vec![broken], ..again });
+        assert!(
+            text.contains("column label: its program gave no value for 3 rows: it ended with code 1\n"),
+            "{text}"
+        );
+        assert!(text.contains("3 rows wait for a program"), "{text}");
     }
 }

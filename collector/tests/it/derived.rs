@@ -7,6 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use futures::TryStreamExt;
 use headwater_align::recipe::Recipe;
+use headwater_collector::backfill::{Backfill, Sizes};
 use headwater_collector::commit::cells::Cell;
 use headwater_collector::ingest::Rebuilder;
 use headwater_collector::pipeline::load_recipes;
@@ -15,7 +16,7 @@ use headwater_core::gap::{GapCause, GapRecord};
 use headwater_core::id::Seq;
 use headwater_core::schema::builtin;
 use headwater_core::time::BootNanos;
-use headwater_lake::{Lake, ScanOptions, TableName, testing};
+use headwater_lake::{Lake, RefName, ScanOptions, TableName, testing};
 use ingest_world::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -324,6 +325,22 @@ async fn a_program_that_fails_holds_its_rows_back_and_raw_rows_and_others_go_on(
     let evidence: serde_json::Value = serde_json::from_str(&text(said, "evidence")).unwrap();
     assert_eq!((&evidence["column"], &evidence["held"]), (&"echo".into(), &40.into()));
     assert!(evidence["why"].as_str().unwrap().contains("exit status: 3: no model"), "{evidence}");
+
+    // History aligned by hand says so too.
+    let asked = Backfill {
+        recipe: held.clone(),
+        on: RefName::new("try").unwrap(),
+        from: None,
+        since_us: None,
+        until_us: None,
+        jobs: 1,
+        author: "test".to_owned(),
+        sizes: Sizes::default(),
+    };
+    let report = headwater_collector::backfill::run(&lake, &asked, &clock(), |_| {}).await.unwrap();
+    let unanswered = report.unanswered.first().unwrap();
+    assert_eq!((report.rows, report.open, unanswered.rows), (0, 40, 40), "{report:?}");
+    assert!(unanswered.column == "echo" && unanswered.why.contains("no model"), "{report:?}");
 
     // Once it answers, the rows come.
     std::fs::write(&ready, "").unwrap();

@@ -2,7 +2,7 @@
 
 use super::tally::Tally;
 use crate::align::{Scope, check_beside};
-use crate::ingest::Rebuilder;
+use crate::ingest::{Rebuilder, Unanswered};
 use crate::query::QueryError;
 use crate::query::outgoing::Span;
 use crate::query::rows::row_values;
@@ -63,7 +63,7 @@ pub(super) async fn dry_run<W: Write>(trial: Trial<'_>, printer: &mut Printer<W>
         let all = json!({
             "recipe": name, "id": id, "commit": at.to_string(), "rows": told.rows, "left_out": told.left_out,
             "open": told.open, "entities": entities, "columns": tally.columns(), "values": tally.nulls(),
-            "first": first,
+            "unanswered": rebuilder.unanswered(), "first": first,
         });
         return Ok(writeln!(printer.out, "{all}")?);
     }
@@ -75,6 +75,9 @@ pub(super) async fn dry_run<W: Write>(trial: Trial<'_>, printer: &mut Printer<W>
     printer.list(&["value", "nulls", "null_ratio"], &nulls, "no values")?;
     for row in &first {
         writeln!(printer.out, "{}", Value::Object(row.clone()))?;
+    }
+    for Unanswered { column, rows, why } in rebuilder.unanswered() {
+        writeln!(printer.out, "column {column}: its program gave no value for {rows} rows: {why}")?;
     }
     writeln!(
         printer.out,
