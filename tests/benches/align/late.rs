@@ -7,14 +7,15 @@ use anyhow::{Context, Result, ensure};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use fleet::{CLOCK, Gateway, IMU, MemoryLog, Record, START, imu_schema, settings};
+use fleet::{CLOCK, GAPS, Gateway, IMU, MemoryLog, Record, START, imu_schema, settings};
 use futures::TryStreamExt;
 use headwater_align::recipe::Recipe;
 use headwater_collector::ingest::{self, IngestDeps};
 use headwater_collector::land::CommitMark;
 use headwater_collector::registry::Registry;
 use headwater_core::batch::Section;
-use headwater_core::id::StreamId;
+use headwater_core::gap::{GapCause, GapRecord};
+use headwater_core::id::{Seq, StreamId, StreamName};
 use headwater_core::sample::Value;
 use headwater_core::schema::{Logical, Schema, builtin};
 use headwater_core::time::{BootNanos, NS_PER_MS, NS_PER_S, UtcNanos};
@@ -77,7 +78,7 @@ pub(super) fn measure(bench: &mut Bench<'_>, quick: bool) -> Result<()> {
     for hours in hours {
         bench.bar.set_message(format!("one late row in {hours} h of data"));
         let folder = bench.home.path().join(format!("late-{hours}"));
-        let one = runtime.block_on(Day::new(*hours).late_row(folder.to_str().context("not UTF-8")?))?;
+        let one = runtime.block_on(Day::new(*hours)?.late_row(folder.to_str().context("not UTF-8")?))?;
         let case = json!({"hours": hours, "raw_rows": one.raw_rows, "aligned_rows": one.aligned_rows});
         let beside = json!({"cpu_s": one.late.cpu_s, "nothing_to_do_s": one.idle.wall_s, "nothing_to_do_cpu_s": one.idle.cpu_s,
             "changed_rows": one.changed, "written_files": one.files, "written_bytes": one.bytes});
@@ -125,12 +126,13 @@ impl LateRow {
 /// A gateway that captured for some hours.
 struct Day {
     gateway: Gateway,
+    imu_name: StreamName,
     seconds: u64,
 }
 
 impl Day {
-    fn new(hours: u64) -> Self {
-        Self { gateway: Gateway::new("pi-1", 7), seconds: hours * 3_600 }
+    fn new(hours: u64) -> Result<Self> {
+        Ok(Self { gateway: Gateway::new("pi-1", 7), imu_name: "imu".parse()?, seconds: hours * 3_600 })
     }
 
     /// The row that comes late: in the middle.
@@ -182,6 +184,7 @@ impl Day {
             gateway.declare(IMU, "imu", imu_schema()),
             gateway.declare(FRAME, "frame", frame_schema()),
             gateway.declare(CLOCK, "hw/clock", builtin::clock()),
+            gateway.declare(GAPS, "hw/gaps", builtin::gaps()),
             gateway.hello(),
         ];
         for message in 0..self.seconds / MESSAGE_S {
@@ -192,6 +195,7 @@ impl Day {
             if (from..to).contains(&late) {
                 records.push(self.sent(self.imu(from, late), end));
                 records.push(self.sent(self.imu(late + 1, to), end));
+                records.push(self.sent(self.gap(late), end));
             } else {
                 records.push(self.sent(self.imu(from, to), end));
             }
@@ -210,6 +214,27 @@ impl Day {
     fn imu(&self, from: u64, to: u64) -> Section {
         let rows: Vec<_> = (from..to).map(|n| (at_ns(n, IMU_HZ), fleet::imu_values(n))).collect();
         Section::Rows(self.gateway.rows(IMU, &imu_schema(), from, &rows))
+    }
+
+    /// The device's word that a row is gone, which is what lets the rows around it be final.
+    fn gap(&self, seq: u64) -> Section {
+        let b = BootNanos(at_ns(seq, IMU_HZ));
+        let gap = GapRecord {
+            stream: StreamName::clone(&self.imu_name),
+            cause: GapCause::EvictedDiskFull,
+            stride: 0,
+            phase: 0,
+            seq_first: Seq(seq),
+            seq_last: Seq(seq),
+            rows: 1,
+            bytes: 20,
+            policy_version: 0,
+            boot_ordinal: self.gateway.boot,
+            b_first: b,
+            b_last: b,
+            note: String::new(),
+        };
+        Section::Rows(self.gateway.rows(GAPS, &builtin::gaps(), 0, &[(b.0, gap.to_values())]))
     }
 
     fn frames(&self, from: u64, to: u64) -> Section {
