@@ -52,6 +52,8 @@ pub struct TxQueue<const N: usize> {
     inside: Lane,
     /// What the latest [`chunk`](Self::chunk) gave bytes of.
     picked: Lane,
+    /// Bytes of that which have not left.
+    picked_bytes: usize,
     /// Bytes of a PONG or REPLY that have left.
     slot_at: usize,
     pong: Option<Waiting>,
@@ -76,6 +78,7 @@ impl<const N: usize> TxQueue<N> {
             begun: N == 0,
             inside: Lane::Idle,
             picked: Lane::Idle,
+            picked_bytes: 0,
             slot_at: 0,
             pong: None,
             pong_wire: [0; PONG_WIRE_BYTES],
@@ -137,20 +140,24 @@ impl<const N: usize> TxQueue<N> {
     /// Until the first byte of a PONG has left, each call writes `now_us` into it as t3: call this
     /// only when the line can take bytes.
     pub fn chunk(&mut self, now_us: u64) -> &[u8] {
-        self.picked = if self.inside == Lane::Idle { self.choose(now_us) } else { self.inside };
-        match self.picked {
-            Lane::Idle => &[],
-            Lane::Ring => self.ring_chunk(),
-            Lane::Pong => self.pong_wire.get(self.slot_at..).unwrap_or_default(),
-            Lane::Reply => self.reply_wire.get(self.slot_at..self.reply_len).unwrap_or_default(),
-        }
+        self.pick(now_us);
+        let rest = self.rest();
+        let bytes = match self.picked {
+            // The rest of the ring's first frame: only a delimiter is a zero.
+            Lane::Ring => rest.iter().position(|byte| *byte == DELIMITER).map_or(rest.len(), |at| at.saturating_add(1)),
+            _ => rest.len(),
+        };
+        self.picked_bytes = bytes;
+        self.rest().get(..bytes).unwrap_or_default()
     }
 
     /// Says that the first `bytes` bytes of the last [`chunk`](Self::chunk) have left.
     pub fn sent(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.picked_bytes);
         if bytes == 0 {
             return;
         }
+        self.picked_bytes = self.picked_bytes.saturating_sub(bytes);
         match self.picked {
             Lane::Idle => {}
             Lane::Ring => self.ring_sent(bytes),
@@ -170,7 +177,9 @@ impl<const N: usize> TxQueue<N> {
 
     /// Takes the next byte to send, for a UART that has room for one.
     pub fn next_byte(&mut self, now_us: u64) -> Option<u8> {
-        let byte = *self.chunk(now_us).first()?;
+        self.pick(now_us);
+        let byte = *self.rest().first()?;
+        self.picked_bytes = 1;
         self.sent(1);
         Some(byte)
     }
@@ -193,6 +202,11 @@ impl<const N: usize> TxQueue<N> {
     /// Whether a REPLY has not left yet.
     pub const fn reply_waits(&self) -> bool {
         self.reply_waits
+    }
+
+    /// Takes back what the last `chunk` gave out.
+    pub(crate) const fn hold(&mut self) {
+        self.picked_bytes = 0;
     }
 
     /// Counts a frame that is not sent.
@@ -248,21 +262,25 @@ impl<const N: usize> TxQueue<N> {
         }
     }
 
-    /// The rest of the ring's first frame, up to the ring's end.
-    fn ring_chunk(&self) -> &[u8] {
-        let end = self.head.saturating_add(self.used).min(N);
-        let straight = self.ring.get(self.head..end).unwrap_or_default();
-        // Only a delimiter is a zero.
-        let len = straight
-            .iter()
-            .position(|byte| *byte == DELIMITER)
-            .map_or(straight.len(), |at| at.saturating_add(1));
-        straight.get(..len).unwrap_or_default()
+    fn pick(&mut self, now_us: u64) {
+        self.picked = if self.inside == Lane::Idle { self.choose(now_us) } else { self.inside };
+    }
+
+    /// What has not left of the frame that was picked, up to the ring's end and maybe with frames after it.
+    fn rest(&self) -> &[u8] {
+        match self.picked {
+            Lane::Idle => &[],
+            Lane::Ring => {
+                let end = self.head.saturating_add(self.used).min(N);
+                self.ring.get(self.head..end).unwrap_or_default()
+            }
+            Lane::Pong => self.pong_wire.get(self.slot_at..).unwrap_or_default(),
+            Lane::Reply => self.reply_wire.get(self.slot_at..self.reply_len).unwrap_or_default(),
+        }
     }
 
     fn ring_sent(&mut self, bytes: usize) {
-        let bytes = bytes.min(self.ring_chunk().len());
-        let last = self.ring_chunk().get(bytes.saturating_sub(1)).copied();
+        let last = self.ring.get(self.head.saturating_add(bytes).saturating_sub(1)).copied();
         self.head = Self::wrap(self.head, bytes);
         self.used = self.used.saturating_sub(bytes);
         self.reply_behind = self.reply_behind.saturating_sub(bytes);

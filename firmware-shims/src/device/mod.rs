@@ -251,6 +251,7 @@ impl<'a, const S: usize, const RX: usize, const TX: usize> Device<'a, S, RX, TX>
     pub fn chunk(&mut self, now_us: u64) -> &[u8] {
         let now_us = self.knob.time(now_us);
         if self.knob.stalls(now_us) {
+            self.tx.hold();
             return &[];
         }
         self.tx.chunk(now_us)
@@ -263,9 +264,8 @@ impl<'a, const S: usize, const RX: usize, const TX: usize> Device<'a, S, RX, TX>
 
     /// Takes the next byte to send, for a UART that has room for one.
     pub fn next_byte(&mut self, now_us: u64) -> Option<u8> {
-        let byte = *self.chunk(now_us).first()?;
-        self.tx.sent(1);
-        Some(byte)
+        let now_us = self.knob.time(now_us);
+        if self.knob.stalls(now_us) { None } else { self.tx.next_byte(now_us) }
     }
 
     /// Nothing waits to be sent: a good moment to restart or to sleep.
