@@ -144,7 +144,9 @@ impl<const N: usize> TxQueue<N> {
         let rest = self.rest();
         let bytes = match self.picked {
             // The rest of the ring's first frame: only a delimiter is a zero.
-            Lane::Ring => rest.iter().position(|byte| *byte == DELIMITER).map_or(rest.len(), |at| at.saturating_add(1)),
+            Lane::Ring => {
+                rest.iter().position(|byte| *byte == DELIMITER).map_or(rest.len(), |at| at.saturating_add(1))
+            }
             _ => rest.len(),
         };
         self.picked_bytes = bytes;
