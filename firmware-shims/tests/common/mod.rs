@@ -65,8 +65,26 @@ impl Helper {
 
     /// Says one line; returns what it answers.
     pub(crate) fn ask(&mut self, line: &str) -> Vec<String> {
+        self.say(line);
+        self.answer(line)
+    }
+
+    /// Says many lines, a few at a time: answers to so few always fit the pipe.
+    pub(crate) fn ask_all(&mut self, lines: &[String]) -> Vec<Vec<String>> {
+        let mut answers = Vec::new();
+        for lines in lines.chunks(8) {
+            self.say(&lines.join("\n"));
+            answers.extend(lines.iter().map(|line| self.answer(line)));
+        }
+        answers
+    }
+
+    fn say(&mut self, text: &str) {
         let input = self.input.as_mut().expect("open until dropped");
-        writeln!(input, "{line}").expect("the helper listens");
+        input.write_all(format!("{text}\n").as_bytes()).expect("the helper listens");
+    }
+
+    fn answer(&mut self, line: &str) -> Vec<String> {
         let mut answer = Vec::new();
         loop {
             let mut said = String::new();

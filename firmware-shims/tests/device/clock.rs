@@ -51,6 +51,8 @@ fn a_skewed_clock_is_exact_and_never_jumps() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
     #[test]
     fn a_skewed_clock_runs_forward(changes in prop::collection::vec((-200_000i32..200_000, 0u64..10_000_000), 1..8)) {
         let (mut clock, mut t, mut shown) = (PpmSkew::new(), 0, 0);
