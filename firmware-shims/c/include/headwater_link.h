@@ -33,6 +33,15 @@
 #endif
 #endif
 
+/* Flash is short on AVR: functions stay whole there instead of being melted into their callers. */
+#ifndef HW_LINK_FN
+#ifdef __AVR__
+#define HW_LINK_FN static __attribute__((__noinline__, __noclone__, __unused__))
+#else
+#define HW_LINK_FN static inline
+#endif
+#endif
+
 /* Room for texts of descriptors, final NUL included. */
 #ifndef HW_LINK_NAME_BYTES
 #define HW_LINK_NAME_BYTES 24
@@ -201,9 +210,73 @@ typedef struct {
     size_t tx_bytes;
 } hw_link_config;
 
+/* Counters wrap; small chips have small ones. */
+#ifdef __AVR__
+typedef uint16_t hw_link_counter;
+#else
+typedef uint32_t hw_link_counter;
+#endif
+
+HW_LINK_FN void hw_link_count(hw_link_counter *counter, hw_link_counter by) { *counter = (hw_link_counter)(*counter + by); }
+
+HW_LINK_FN void hw_link_clear(void *at, size_t n) {
+    uint8_t *to = (uint8_t *)at;
+    while (n != 0) {
+        n--;
+        *to++ = 0;
+    }
+}
+
+/* Times go by address inside: eight registers each are too many for small chips. */
+HW_LINK_FN uint8_t hw_link_due(const uint64_t *at, const uint64_t *now) {
+#ifdef __AVR__
+    const uint8_t *a = (const uint8_t *)at + sizeof *at, *n = (const uint8_t *)now + sizeof *now;
+    uint8_t left = sizeof *at;
+    while (left != 0) {
+        left--;
+        a--;
+        n--;
+        if (*a != *n) {
+            return (uint8_t)(*a < *n);
+        }
+    }
+    return 1;
+#else
+    return (uint8_t)(*at <= *now);
+#endif
+}
+
+HW_LINK_FN void hw_link_after(uint64_t *at, const uint64_t *now, uint32_t by) {
+#ifdef __AVR__
+    uint8_t *a = (uint8_t *)at;
+    const uint8_t *n = (const uint8_t *)now;
+    uint16_t sum = 0;
+    uint8_t left = sizeof *at;
+    while (left != 0) {
+        left--;
+        sum = (uint16_t)(sum + *n++ + (uint8_t)by);
+        *a++ = (uint8_t)sum;
+        sum >>= 8;
+        by >>= 8;
+    }
+#else
+    *at = *now + by;
+#endif
+}
+
+/* As HW_LINK_WIRE_BYTES, without a division. */
+HW_LINK_FN size_t hw_link_wire_bytes(size_t payload) {
+    size_t raw = payload + HW_LINK_HEADER_BYTES + HW_LINK_CRC_BYTES, wire = raw + 2u;
+    while (raw >= 254u) {
+        raw -= 254u;
+        wire++;
+    }
+    return wire;
+}
+
 /* ---- checksum: CRC-16/CCITT-FALSE, check value 0x29B1 ---------------------------------------- */
 
-static inline uint16_t hw_link_crc16_push(uint16_t crc, uint8_t byte) {
+HW_LINK_FN uint16_t hw_link_crc16_push(uint16_t crc, uint8_t byte) {
     /* The eight steps of x^16 + x^12 + x^5 + 1 at once. */
     uint8_t mix = (uint8_t)((uint8_t)(crc >> 8) ^ byte);
     mix = (uint8_t)(mix ^ (uint8_t)(mix >> 4));
@@ -221,25 +294,47 @@ static inline uint16_t hw_link_crc16(const uint8_t *bytes, size_t n) {
 
 /* ---- little-endian values: rows are packed with these, each returns where the next one goes --- */
 
+HW_LINK_FN void hw_link_copy(void *to, const void *from, size_t n) {
+    uint8_t *t = (uint8_t *)to;
+    const uint8_t *f = (const uint8_t *)from;
+    while (n != 0) {
+        n--;
+        *t++ = *f++;
+    }
+}
+
+/* Between memory and the wire: bytes as they are, or turned around. Shifts would cost small chips dearly. */
+static inline void hw_link_le(void *to, const void *from, size_t n) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    uint8_t *t = (uint8_t *)to;
+    const uint8_t *f = (const uint8_t *)from + n;
+    while (n != 0) {
+        n--;
+        *t++ = *--f;
+    }
+#else
+    hw_link_copy(to, from, n);
+#endif
+}
+
 static inline uint8_t *hw_link_put_u8(uint8_t *at, uint8_t value) {
     *at = value;
     return at + 1;
 }
 
 static inline uint8_t *hw_link_put_u16(uint8_t *at, uint16_t value) {
-    at[0] = (uint8_t)(value & 0xFFu);
-    at[1] = (uint8_t)(value >> 8);
-    return at + 2;
+    hw_link_le(at, &value, sizeof value);
+    return at + sizeof value;
 }
 
 static inline uint8_t *hw_link_put_u32(uint8_t *at, uint32_t value) {
-    at = hw_link_put_u16(at, (uint16_t)(value & 0xFFFFu));
-    return hw_link_put_u16(at, (uint16_t)(value >> 16));
+    hw_link_le(at, &value, sizeof value);
+    return at + sizeof value;
 }
 
 static inline uint8_t *hw_link_put_u64(uint8_t *at, uint64_t value) {
-    at = hw_link_put_u32(at, (uint32_t)(value & 0xFFFFFFFFu));
-    return hw_link_put_u32(at, (uint32_t)(value >> 32));
+    hw_link_le(at, &value, sizeof value);
+    return at + sizeof value;
 }
 
 static inline uint8_t *hw_link_put_i8(uint8_t *at, int8_t value) { return hw_link_put_u8(at, (uint8_t)value); }
@@ -247,38 +342,35 @@ static inline uint8_t *hw_link_put_i16(uint8_t *at, int16_t value) { return hw_l
 static inline uint8_t *hw_link_put_i32(uint8_t *at, int32_t value) { return hw_link_put_u32(at, (uint32_t)value); }
 static inline uint8_t *hw_link_put_i64(uint8_t *at, int64_t value) { return hw_link_put_u64(at, (uint64_t)value); }
 
-static inline void hw_link_copy(void *to, const void *from, size_t n) {
-    uint8_t *t = (uint8_t *)to;
-    const uint8_t *f = (const uint8_t *)from;
-    size_t i;
-    for (i = 0; i < n; i++) {
-        t[i] = f[i];
-    }
-}
-
 static inline uint8_t *hw_link_put_f32(uint8_t *at, float value) {
-    uint32_t bits;
-    hw_link_copy(&bits, &value, sizeof bits);
-    return hw_link_put_u32(at, bits);
+    hw_link_le(at, &value, sizeof value);
+    return at + sizeof value;
 }
 
 /* Not where double is as small as float, as on AVR. */
 #if defined(__SIZEOF_DOUBLE__) && __SIZEOF_DOUBLE__ == 8
 static inline uint8_t *hw_link_put_f64(uint8_t *at, double value) {
-    uint64_t bits;
-    hw_link_copy(&bits, &value, sizeof bits);
-    return hw_link_put_u64(at, bits);
+    hw_link_le(at, &value, sizeof value);
+    return at + sizeof value;
 }
 #endif
 
-static inline uint16_t hw_link_get_u16(const uint8_t *at) { return (uint16_t)(at[0] | (uint16_t)((uint16_t)at[1] << 8)); }
+HW_LINK_FN uint16_t hw_link_get_u16(const uint8_t *at) {
+    uint16_t value;
+    hw_link_le(&value, at, sizeof value);
+    return value;
+}
 
 static inline uint32_t hw_link_get_u32(const uint8_t *at) {
-    return hw_link_get_u16(at) | (uint32_t)hw_link_get_u16(at + 2) << 16;
+    uint32_t value;
+    hw_link_le(&value, at, sizeof value);
+    return value;
 }
 
 static inline uint64_t hw_link_get_u64(const uint8_t *at) {
-    return hw_link_get_u32(at) | (uint64_t)hw_link_get_u32(at + 4) << 32;
+    uint64_t value;
+    hw_link_le(&value, at, sizeof value);
+    return value;
 }
 
 /* ---- writing frames, piece by piece, into a ring or a plain buffer ----------------------------- */
@@ -296,7 +388,7 @@ typedef struct {
     uint8_t overflow;
 } hw_link_writer;
 
-static inline void hw_link_writer_ring(hw_link_writer *w, uint8_t *ring, size_t ring_bytes, size_t start, size_t free) {
+HW_LINK_FN void hw_link_writer_ring(hw_link_writer *w, uint8_t *ring, size_t ring_bytes, size_t start, size_t free) {
     w->ring = ring;
     w->ring_bytes = ring_bytes;
     w->start = start;
@@ -309,7 +401,7 @@ static inline void hw_link_writer_ring(hw_link_writer *w, uint8_t *ring, size_t 
     w->overflow = 0;
 }
 
-static inline void hw_link_writer_slot(hw_link_writer *w, size_t at, uint8_t byte) {
+HW_LINK_FN void hw_link_writer_slot(hw_link_writer *w, size_t at, uint8_t byte) {
     size_t place;
     if (at >= w->free) {
         w->overflow = 1;
@@ -326,7 +418,7 @@ static inline void hw_link_writer_open(hw_link_writer *w) {
 }
 
 /* COBS. A full block is followed by a new one only when there is something to put into it. */
-static inline void hw_link_writer_stuff(hw_link_writer *w, uint8_t byte) {
+HW_LINK_FN void hw_link_writer_stuff(hw_link_writer *w, uint8_t byte) {
     if (w->code == 0xFFu) {
         hw_link_writer_open(w);
     }
@@ -343,7 +435,7 @@ static inline void hw_link_writer_stuff(hw_link_writer *w, uint8_t byte) {
     }
 }
 
-static inline void hw_link_writer_u8(hw_link_writer *w, uint8_t byte) {
+HW_LINK_FN void hw_link_writer_u8(hw_link_writer *w, uint8_t byte) {
     w->crc = hw_link_crc16_push(w->crc, byte);
     w->raw++;
     if (w->ring != NULL) {
@@ -351,36 +443,25 @@ static inline void hw_link_writer_u8(hw_link_writer *w, uint8_t byte) {
     }
 }
 
-static inline void hw_link_writer_bytes(hw_link_writer *w, const uint8_t *bytes, size_t n) {
+HW_LINK_FN void hw_link_writer_bytes(hw_link_writer *w, const uint8_t *bytes, size_t n) {
     size_t i;
     for (i = 0; i < n; i++) {
         hw_link_writer_u8(w, bytes[i]);
     }
 }
 
-static inline void hw_link_writer_u16(hw_link_writer *w, uint16_t value) {
-    uint8_t bytes[2];
-    hw_link_put_u16(bytes, value);
-    hw_link_writer_bytes(w, bytes, sizeof bytes);
-}
-
-static inline void hw_link_writer_u32(hw_link_writer *w, uint32_t value) {
-    uint8_t bytes[4];
-    hw_link_put_u32(bytes, value);
-    hw_link_writer_bytes(w, bytes, sizeof bytes);
-}
-
-static inline void hw_link_writer_u64(hw_link_writer *w, uint64_t value) {
+HW_LINK_FN void hw_link_writer_le(hw_link_writer *w, const void *value, size_t n) {
     uint8_t bytes[8];
-    hw_link_put_u64(bytes, value);
-    hw_link_writer_bytes(w, bytes, sizeof bytes);
+    hw_link_le(bytes, value, n);
+    hw_link_writer_bytes(w, bytes, n);
 }
 
-static inline void hw_link_writer_header(hw_link_writer *w, uint8_t type, uint8_t flags, uint16_t seq, uint64_t t_us) {
+
+HW_LINK_FN void hw_link_writer_header(hw_link_writer *w, uint8_t type, uint8_t flags, uint16_t seq, const uint64_t *t_us) {
     hw_link_writer_u8(w, type);
     hw_link_writer_u8(w, flags);
-    hw_link_writer_u16(w, seq);
-    hw_link_writer_u64(w, t_us);
+    hw_link_writer_le(w, &seq, sizeof seq);
+    hw_link_writer_le(w, t_us, sizeof *t_us);
 }
 
 /* Ends what was stuffed; returns its bytes with the delimiter, 0 if they did not fit. */
@@ -393,7 +474,7 @@ static inline size_t hw_link_writer_close(hw_link_writer *w) {
 }
 
 /* Ends a frame; `damage` is 0 but in a test build that lies. */
-static inline size_t hw_link_writer_finish(hw_link_writer *w, uint16_t damage) {
+HW_LINK_FN size_t hw_link_writer_finish(hw_link_writer *w, uint16_t damage) {
     uint16_t crc = (uint16_t)(w->crc ^ damage);
     hw_link_writer_stuff(w, (uint8_t)(crc & 0xFFu));
     hw_link_writer_stuff(w, (uint8_t)(crc >> 8));
@@ -408,7 +489,7 @@ static inline size_t hw_link_encode(uint8_t *out, size_t out_bytes, uint8_t type
         return 0;
     }
     hw_link_writer_ring(&w, out, out_bytes, 0, out_bytes);
-    hw_link_writer_header(&w, type, flags, seq, t_us);
+    hw_link_writer_header(&w, type, flags, seq, &t_us);
     hw_link_writer_bytes(&w, payload, n);
     return hw_link_writer_finish(&w, 0);
 }
@@ -417,18 +498,18 @@ static inline size_t hw_link_encode(uint8_t *out, size_t out_bytes, uint8_t type
 
 /* What became of every byte. All wrap. */
 typedef struct {
-    uint32_t bytes;
-    uint32_t hunted_bytes;
-    uint32_t frame_bytes;
-    uint32_t rejected_bytes;
-    uint32_t idle_bytes;
-    uint32_t pending_bytes;
-    uint32_t frames;
-    uint32_t unknown_frames;
-    uint32_t stuffing_errors;
-    uint32_t short_errors;
-    uint32_t oversize_errors;
-    uint32_t checksum_errors;
+    hw_link_counter bytes;
+    hw_link_counter hunted_bytes;
+    hw_link_counter frame_bytes;
+    hw_link_counter rejected_bytes;
+    hw_link_counter idle_bytes;
+    hw_link_counter pending_bytes;
+    hw_link_counter frames;
+    hw_link_counter unknown_frames;
+    hw_link_counter stuffing_errors;
+    hw_link_counter short_errors;
+    hw_link_counter oversize_errors;
+    hw_link_counter checksum_errors;
 } hw_link_decoder_stats;
 
 enum hw_link_decoder_state { HW_LINK_HUNTING = 0, HW_LINK_COLLECTING = 1, HW_LINK_SKIPPING = 2 };
@@ -461,76 +542,73 @@ static inline void hw_link_decoder_begin(hw_link_decoder *d) {
 
 /* Starts hunting for the first delimiter, with a buffer for the raw bytes of one frame. */
 static inline void hw_link_decoder_init(hw_link_decoder *d, uint8_t *raw, size_t capacity) {
-    static const hw_link_decoder_stats none = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    hw_link_clear(d, sizeof *d);
     d->raw = raw;
     d->capacity = capacity;
-    d->state = HW_LINK_HUNTING;
-    d->stats = none;
-    hw_link_decoder_begin(d);
 }
 
 /* Forgets the open frame and hunts again; counters stay. */
 static inline void hw_link_decoder_hunt(hw_link_decoder *d) {
-    d->stats.hunted_bytes += d->stats.pending_bytes;
+    hw_link_count(&d->stats.hunted_bytes, d->stats.pending_bytes);
     d->stats.pending_bytes = 0;
     d->state = HW_LINK_HUNTING;
     hw_link_decoder_begin(d);
 }
 
-static inline uint8_t hw_link_is_known(uint8_t type) {
+HW_LINK_FN uint8_t hw_link_is_known(uint8_t type) {
     return (uint8_t)((type >= HW_LINK_SAMPLE && type <= HW_LINK_HELLO) ||
                      (type >= HW_LINK_PING && type <= HW_LINK_REPLY) || type == HW_LINK_KNOB_TYPE);
 }
 
-static inline int8_t hw_link_decoder_close(hw_link_decoder *d, hw_link_frame *frame) {
+HW_LINK_FN int8_t hw_link_decoder_close(hw_link_decoder *d, hw_link_frame *frame) {
     size_t n = d->raw_bytes;
-    uint8_t inside = d->left;
-    uint32_t wire = d->stats.pending_bytes + 1u;
-    if (d->stats.pending_bytes == 0) {
-        d->stats.idle_bytes++;
+    hw_link_counter wire = (hw_link_counter)(d->stats.pending_bytes + 1u);
+    hw_link_counter *error = NULL;
+    int8_t heard = HW_LINK_FRAME;
+    if (wire == 1u) {
+        hw_link_count(&d->stats.idle_bytes, 1);
         return HW_LINK_NOTHING;
+    }
+    if (d->left != 0) {
+        error = &d->stats.stuffing_errors;
+        heard = HW_LINK_BAD_STUFFING;
+    } else if (n < HW_LINK_HEADER_BYTES + HW_LINK_CRC_BYTES) {
+        error = &d->stats.short_errors;
+        heard = HW_LINK_BAD_SHORT;
+    } else if (hw_link_crc16(d->raw, n - HW_LINK_CRC_BYTES) != hw_link_get_u16(d->raw + n - HW_LINK_CRC_BYTES)) {
+        error = &d->stats.checksum_errors;
+        heard = HW_LINK_BAD_CHECKSUM;
     }
     d->stats.pending_bytes = 0;
     hw_link_decoder_begin(d);
-    if (inside != 0) {
-        d->stats.stuffing_errors++;
-        d->stats.rejected_bytes += wire;
-        return HW_LINK_BAD_STUFFING;
-    }
-    if (n < HW_LINK_HEADER_BYTES + HW_LINK_CRC_BYTES) {
-        d->stats.short_errors++;
-        d->stats.rejected_bytes += wire;
-        return HW_LINK_BAD_SHORT;
-    }
-    n -= HW_LINK_CRC_BYTES;
-    if (hw_link_crc16(d->raw, n) != hw_link_get_u16(d->raw + n)) {
-        d->stats.checksum_errors++;
-        d->stats.rejected_bytes += wire;
-        return HW_LINK_BAD_CHECKSUM;
+    if (error != NULL) {
+        hw_link_count(error, 1);
+        hw_link_count(&d->stats.rejected_bytes, wire);
+        return heard;
     }
     frame->type = d->raw[0];
     frame->flags = d->raw[1];
-    frame->seq = hw_link_get_u16(d->raw + 2);
-    frame->t_us = hw_link_get_u64(d->raw + 4);
+    hw_link_le(&frame->seq, d->raw + 2, sizeof frame->seq);
+    hw_link_le(&frame->t_us, d->raw + 4, sizeof frame->t_us);
     frame->payload = d->raw + HW_LINK_HEADER_BYTES;
-    frame->payload_bytes = n - HW_LINK_HEADER_BYTES;
-    d->stats.frames++;
-    d->stats.frame_bytes += wire;
+    frame->payload_bytes = n - HW_LINK_HEADER_BYTES - HW_LINK_CRC_BYTES;
+    hw_link_count(&d->stats.frames, 1);
+    hw_link_count(&d->stats.frame_bytes, wire);
     if (!hw_link_is_known(frame->type)) {
-        d->stats.unknown_frames++;
+        hw_link_count(&d->stats.unknown_frames, 1);
     }
-    return HW_LINK_FRAME;
+    return heard;
 }
 
 /* Takes in one byte; fills `frame` and returns HW_LINK_FRAME, or says what is wrong (hw_link_heard). */
-static inline int8_t hw_link_decoder_push(hw_link_decoder *d, uint8_t byte, hw_link_frame *frame) {
+HW_LINK_FN int8_t hw_link_decoder_push(hw_link_decoder *d, uint8_t byte, hw_link_frame *frame) {
     uint8_t raw = byte;
-    d->stats.bytes++;
+    hw_link_count(&d->stats.bytes, 1);
     if (d->state != HW_LINK_COLLECTING) {
         if (d->state == HW_LINK_HUNTING) {
-            d->stats.hunted_bytes++;
+            hw_link_count(&d->stats.hunted_bytes, 1);
         } else {
-            d->stats.rejected_bytes++;
+            hw_link_count(&d->stats.rejected_bytes, 1);
         }
         if (byte == 0) {
             d->state = HW_LINK_COLLECTING;
@@ -540,7 +618,7 @@ static inline int8_t hw_link_decoder_push(hw_link_decoder *d, uint8_t byte, hw_l
     if (byte == 0) {
         return hw_link_decoder_close(d, frame);
     }
-    d->stats.pending_bytes++;
+    hw_link_count(&d->stats.pending_bytes, 1);
     if (d->left == 0) {
         uint8_t zero = d->owes_zero;
         d->left = (uint8_t)(byte - 1u);
@@ -558,8 +636,8 @@ static inline int8_t hw_link_decoder_push(hw_link_decoder *d, uint8_t byte, hw_l
         return HW_LINK_NOTHING;
     }
     d->state = HW_LINK_SKIPPING;
-    d->stats.oversize_errors++;
-    d->stats.rejected_bytes += d->stats.pending_bytes;
+    hw_link_count(&d->stats.oversize_errors, 1);
+    hw_link_count(&d->stats.rejected_bytes, d->stats.pending_bytes);
     d->stats.pending_bytes = 0;
     hw_link_decoder_begin(d);
     return HW_LINK_BAD_OVERSIZE;
@@ -574,7 +652,7 @@ typedef struct {
 } hw_link_clock;
 
 /* The time of the counter, read just now; call it at least once per wrap, e.g. from the tick interrupt. */
-static inline uint64_t hw_link_clock_now(hw_link_clock *c, uint32_t counter) {
+HW_LINK_FN uint64_t hw_link_clock_now(hw_link_clock *c, uint32_t counter) {
     c->total += (uint32_t)(counter - c->last);
     c->last = counter;
     return c->total;
@@ -690,7 +768,7 @@ typedef struct {
     size_t reply_behind; /* bytes of the ring that leave before the REPLY */
     uint64_t pong_t1_us;
     uint64_t pong_t2_us;
-    uint32_t pongs_replaced;
+    hw_link_counter pongs_replaced;
     uint16_t pong_seq;
     uint16_t pong_schema_crc;
     uint16_t dropped;
@@ -707,13 +785,13 @@ typedef struct {
 
 /* What a device counts about itself, since boot or hw_link_reset_counters. All wrap. */
 typedef struct {
-    uint32_t samples_dropped;
-    uint32_t logs_dropped;
-    uint32_t logs_limited;
-    uint32_t requests_stale;
-    uint32_t requests_ignored;
-    uint32_t requests_repeated;
-    uint32_t frames_refused;
+    hw_link_counter samples_dropped;
+    hw_link_counter logs_dropped;
+    hw_link_counter logs_limited;
+    hw_link_counter requests_stale;
+    hw_link_counter requests_ignored;
+    hw_link_counter requests_repeated;
+    hw_link_counter frames_refused;
 } hw_link_stats;
 
 /* Something the host asks for; answer it by hw_link_reply or hw_link_reply_value. */
@@ -726,14 +804,9 @@ typedef struct {
     uint8_t args[HW_LINK_DATA_BYTES_MAX];
 } hw_link_request;
 
-typedef struct {
+typedef struct { /* the small and busy first: AVR reaches 64 bytes with short instructions */
     const hw_link_config *config;
     uint32_t boot_nonce;
-    uint64_t first_byte_us;
-    uint64_t hello_asked_us;
-    uint64_t hello_unasked_us;
-    uint64_t hello_not_before_us;
-    uint64_t log_counted_us;
     size_t hello_waits_for; /* bytes it needs in the queue */
     uint16_t schema_crc;
     uint16_t sent; /* own count of HELLO, LOG and REPLY frames */
@@ -749,6 +822,12 @@ typedef struct {
     uint8_t has_token;
     uint8_t request_open;
     uint8_t logs_left;
+    uint64_t now_us; /* of the call that is being served, as the device's clock shows it */
+    uint64_t first_byte_us;
+    uint64_t hello_asked_us;
+    uint64_t hello_unasked_us;
+    uint64_t hello_not_before_us;
+    uint64_t log_counted_us;
     hw_link_tx tx;
     hw_link_decoder decoder;
     hw_link_stats stats;
@@ -770,6 +849,9 @@ static inline uint64_t hw_link_time(const hw_link_device *d, uint64_t t_us) {
 #endif
 }
 
+/* Sets the time of the call that is being served. */
+HW_LINK_FN void hw_link_at(hw_link_device *d, uint64_t t_us) { d->now_us = hw_link_time(d, t_us); }
+
 static inline uint8_t hw_link_every(uint16_t *count, uint16_t every) {
     if (every == 0) {
         return 0;
@@ -782,12 +864,11 @@ static inline uint8_t hw_link_every(uint16_t *count, uint16_t every) {
     return 1;
 }
 
-static inline uint8_t hw_link_stalls(const hw_link_device *d, uint64_t now_us) {
+static inline uint8_t hw_link_stalls(const hw_link_device *d) {
 #ifdef HW_LINK_KNOB
-    return (uint8_t)(now_us < d->stalled_until_us);
+    return (uint8_t)(d->now_us < d->stalled_until_us);
 #else
     (void)d;
-    (void)now_us;
     return 0;
 #endif
 }
@@ -812,29 +893,26 @@ static inline uint16_t hw_link_damage(hw_link_device *d) {
 
 /* ---- queue ----------------------------------------------------------------------------------------------- */
 
-static inline void hw_link_drop_one(hw_link_device *d) {
+HW_LINK_FN void hw_link_drop_one(hw_link_device *d) {
     d->dropped_before = 1;
     d->tx.dropped = (uint16_t)(d->tx.dropped + 1u);
 }
 
 /* Whether a frame fits and leaves `spare` bytes free. */
-static inline uint8_t hw_link_has_room(const hw_link_device *d, size_t payload_bytes, size_t spare) {
-    return (uint8_t)(HW_LINK_WIRE_BYTES(payload_bytes) + spare <= d->config->tx_bytes - d->tx.used);
+HW_LINK_FN uint8_t hw_link_has_room(const hw_link_device *d, size_t payload_bytes, size_t spare) {
+    return (uint8_t)(hw_link_wire_bytes(payload_bytes) + spare <= d->config->tx_bytes - d->tx.used);
 }
 
 static inline size_t hw_link_wrap(const hw_link_device *d, size_t at) {
     return at >= d->config->tx_bytes ? at - d->config->tx_bytes : at;
 }
 
-/* Begins a frame for which there is room; end it by hw_link_commit. */
-static inline void hw_link_open(hw_link_device *d, hw_link_writer *w, uint8_t type, uint8_t flags, uint16_t seq, uint64_t t_us) {
-    size_t start = hw_link_wrap(d, d->tx.head + d->tx.used);
-    if (d->dropped_before) {
-        flags = (uint8_t)(flags | HW_LINK_DROPPED_BEFORE);
-        d->dropped_before = 0;
-    }
-    hw_link_writer_ring(w, d->config->tx, d->config->tx_bytes, start, d->config->tx_bytes - d->tx.used);
-    hw_link_writer_header(w, type, flags, seq, t_us);
+/* Begins a frame for which there is room, end it by hw_link_commit; returns flags for its header. */
+HW_LINK_FN uint8_t hw_link_open(hw_link_device *d, hw_link_writer *w) {
+    uint8_t flags = d->dropped_before ? HW_LINK_DROPPED_BEFORE : 0;
+    d->dropped_before = 0;
+    hw_link_writer_ring(w, d->config->tx, d->config->tx_bytes, hw_link_wrap(d, d->tx.head + d->tx.used), d->config->tx_bytes - d->tx.used);
+    return flags;
 }
 
 static inline int8_t hw_link_commit(hw_link_device *d, hw_link_writer *w) {
@@ -847,17 +925,18 @@ static inline int8_t hw_link_commit(hw_link_device *d, hw_link_writer *w) {
     return HW_LINK_QUEUED;
 }
 
-/* `seq` of a frame that is numbered by the device's own count. */
-static inline uint16_t hw_link_own_seq(hw_link_device *d, uint8_t *flags) {
-    uint16_t seq = d->sent;
-    d->sent = (uint16_t)(seq + 1u);
-    *flags = d->begun ? 0 : HW_LINK_FIRST_SINCE_BOOT;
+/* The header of a frame that is numbered by the device's own count. */
+HW_LINK_FN void hw_link_own_header(hw_link_device *d, hw_link_writer *w, uint8_t type, uint8_t flags) {
+    if (!d->begun) {
+        flags = (uint8_t)(flags | HW_LINK_FIRST_SINCE_BOOT);
+    }
     d->begun = 1;
-    return seq;
+    hw_link_writer_header(w, type, flags, d->sent, &d->now_us);
+    d->sent++;
 }
 
 /* Chooses what leaves next. A PONG goes first; its t3, `dropped` and checksum are written now. */
-static inline void hw_link_pick(hw_link_device *d, uint64_t now_us) {
+HW_LINK_FN void hw_link_pick(hw_link_device *d) {
     hw_link_tx *tx = &d->tx;
     if (tx->inside != HW_LINK_LANE_IDLE) {
         tx->picked = tx->inside;
@@ -866,12 +945,12 @@ static inline void hw_link_pick(hw_link_device *d, uint64_t now_us) {
     if (tx->begun && tx->pong_waits) {
         hw_link_writer w;
         hw_link_writer_ring(&w, tx->pong_wire, sizeof tx->pong_wire, 0, sizeof tx->pong_wire);
-        hw_link_writer_header(&w, HW_LINK_PONG, 0, tx->pong_seq, now_us);
-        hw_link_writer_u64(&w, tx->pong_t1_us);
-        hw_link_writer_u64(&w, tx->pong_t2_us);
-        hw_link_writer_u32(&w, d->boot_nonce);
-        hw_link_writer_u16(&w, tx->pong_schema_crc);
-        hw_link_writer_u16(&w, tx->dropped);
+        hw_link_writer_header(&w, HW_LINK_PONG, 0, tx->pong_seq, &d->now_us);
+        hw_link_writer_le(&w, &tx->pong_t1_us, sizeof tx->pong_t1_us);
+        hw_link_writer_le(&w, &tx->pong_t2_us, sizeof tx->pong_t2_us);
+        hw_link_writer_le(&w, &d->boot_nonce, sizeof d->boot_nonce);
+        hw_link_writer_le(&w, &tx->pong_schema_crc, sizeof tx->pong_schema_crc);
+        hw_link_writer_le(&w, &tx->dropped, sizeof tx->dropped);
         hw_link_writer_finish(&w, 0);
         tx->picked = HW_LINK_LANE_PONG;
     } else if (tx->reply_waits && tx->reply_behind == 0) {
@@ -902,7 +981,7 @@ static inline const uint8_t *hw_link_rest(const hw_link_device *d, size_t *n) {
 }
 
 /* Says that the first `n` bytes of the last hw_link_chunk have left. */
-static inline void hw_link_sent(hw_link_device *d, size_t n) {
+HW_LINK_FN void hw_link_sent(hw_link_device *d, size_t n) {
     hw_link_tx *tx = &d->tx;
     if (n > tx->picked_bytes) {
         n = tx->picked_bytes;
@@ -940,15 +1019,15 @@ static inline void hw_link_sent(hw_link_device *d, size_t n) {
  * Bytes to send next, all of one frame; the rest of it may follow in another call. Until the first
  * byte of a PONG has left, each call writes `now_us` into it: call this only when the line can take bytes.
  */
-static inline const uint8_t *hw_link_chunk(hw_link_device *d, uint64_t now_us, size_t *n) {
+HW_LINK_FN const uint8_t *hw_link_chunk(hw_link_device *d, uint64_t now_us, size_t *n) {
     const uint8_t *rest;
-    now_us = hw_link_time(d, now_us);
+    hw_link_at(d, now_us);
     d->tx.picked_bytes = 0;
-    if (hw_link_stalls(d, now_us)) {
+    if (hw_link_stalls(d)) {
         *n = 0;
         return d->tx.pong_wire;
     }
-    hw_link_pick(d, now_us);
+    hw_link_pick(d);
     rest = hw_link_rest(d, n);
     if (d->tx.picked == HW_LINK_LANE_RING) { /* only a delimiter is a zero */
         size_t i;
@@ -963,15 +1042,15 @@ static inline const uint8_t *hw_link_chunk(hw_link_device *d, uint64_t now_us, s
 }
 
 /* Takes the next byte to send, for a UART that has room for one; -1 if there is none. */
-static inline int16_t hw_link_next_byte(hw_link_device *d, uint64_t now_us) {
+HW_LINK_FN int16_t hw_link_next_byte(hw_link_device *d, uint64_t now_us) {
     const uint8_t *rest;
     size_t n;
     int16_t byte;
-    now_us = hw_link_time(d, now_us);
-    if (hw_link_stalls(d, now_us)) {
+    hw_link_at(d, now_us);
+    if (hw_link_stalls(d)) {
         return -1;
     }
-    hw_link_pick(d, now_us);
+    hw_link_pick(d);
     rest = hw_link_rest(d, &n);
     if (n == 0) {
         return -1;
@@ -990,7 +1069,7 @@ static inline uint8_t hw_link_is_idle(const hw_link_device *d) {
 
 /* ---- HELLO ------------------------------------------------------------------------------------------------- */
 
-static inline void hw_link_rom_copy(void *to, const void *from, size_t n) {
+HW_LINK_FN void hw_link_rom_copy(void *to, const void *from, size_t n) {
     uint8_t *t = (uint8_t *)to;
     const uint8_t *f = (const uint8_t *)from;
     size_t i;
@@ -1000,29 +1079,27 @@ static inline void hw_link_rom_copy(void *to, const void *from, size_t n) {
 }
 
 /* A text as its length and its bytes. One that has no NUL within `most` bytes ends there. */
-static inline void hw_link_writer_text(hw_link_writer *w, const char *text, size_t most) {
-    size_t n = 0, i;
+HW_LINK_FN void hw_link_writer_text(hw_link_writer *w, const char *text, size_t most) {
+    size_t n = 0;
     while (n < most && text[n] != 0) {
         n++;
     }
     hw_link_writer_u8(w, (uint8_t)n);
-    for (i = 0; i < n; i++) {
-        hw_link_writer_u8(w, (uint8_t)text[i]);
-    }
+    hw_link_writer_bytes(w, (const uint8_t *)text, n);
 }
 
 /* A descriptor; without `next_seq` it is what the schema checksum covers. */
-static inline void hw_link_writer_stream(hw_link_writer *w, uint8_t number, const uint32_t *next_seq,
-                                         const hw_link_stream *spec, uint32_t period_us) {
+HW_LINK_FN void hw_link_writer_stream(hw_link_writer *w, uint8_t number, const uint32_t *next_seq,
+                                         const hw_link_stream *spec, const uint32_t *period_us) {
     hw_link_stream stream;
     uint8_t i;
     hw_link_rom_copy(&stream, spec, sizeof stream);
     hw_link_writer_u8(w, number);
     if (next_seq != NULL) {
-        hw_link_writer_u32(w, *next_seq);
+        hw_link_writer_le(w, next_seq, sizeof *next_seq);
     }
     hw_link_writer_text(w, stream.kind, sizeof stream.kind);
-    hw_link_writer_u32(w, period_us);
+    hw_link_writer_le(w, period_us, sizeof *period_us);
     hw_link_writer_u8(w, stream.n_fields);
     for (i = 0; i < stream.n_fields; i++) {
         hw_link_field field;
@@ -1034,33 +1111,35 @@ static inline void hw_link_writer_stream(hw_link_writer *w, uint8_t number, cons
     }
 }
 
-static inline void hw_link_writer_identity(hw_link_writer *w, const hw_link_config *c, uint32_t boot_nonce, uint16_t schema_crc) {
+HW_LINK_FN void hw_link_writer_identity(hw_link_writer *w, const hw_link_config *c, const uint32_t *boot_nonce,
+                                           const uint16_t *schema_crc) {
+    uint16_t max_rx = c->rx_bytes > 0xFFFFu ? 0xFFFFu : (uint16_t)c->rx_bytes;
     hw_link_writer_u8(w, HW_LINK_VERSION);
     hw_link_writer_u8(w, c->caps);
     hw_link_writer_u8(w, c->t2_point);
-    hw_link_writer_u32(w, boot_nonce);
-    hw_link_writer_u16(w, c->rx_bytes > 0xFFFFu ? 0xFFFFu : (uint16_t)c->rx_bytes);
-    hw_link_writer_u32(w, c->tick_ns);
-    hw_link_writer_u16(w, c->clock_ppm);
-    hw_link_writer_u16(w, schema_crc);
+    hw_link_writer_le(w, boot_nonce, sizeof *boot_nonce);
+    hw_link_writer_le(w, &max_rx, sizeof max_rx);
+    hw_link_writer_le(w, &c->tick_ns, sizeof c->tick_ns);
+    hw_link_writer_le(w, &c->clock_ppm, sizeof c->clock_ppm);
+    hw_link_writer_le(w, schema_crc, sizeof *schema_crc);
     hw_link_writer_text(w, c->uid, 255);
     hw_link_writer_text(w, c->firmware, 255);
 }
 
 /* The payload of the HELLO frame of this index, as of now. */
-static inline void hw_link_writer_hello(hw_link_writer *w, const hw_link_device *d, uint8_t index) {
+HW_LINK_FN void hw_link_writer_hello(hw_link_writer *w, const hw_link_device *d, uint8_t index) {
     hw_link_writer_u8(w, index);
     hw_link_writer_u8(w, (uint8_t)(d->config->n_streams + 1u));
     if (index == 0) {
-        hw_link_writer_identity(w, d->config, d->boot_nonce, d->schema_crc);
+        hw_link_writer_identity(w, d->config, &d->boot_nonce, &d->schema_crc);
     } else {
         uint8_t stream = (uint8_t)(index - 1u);
         const hw_link_stream_state *s = &d->config->states[stream];
-        hw_link_writer_stream(w, stream, &s->next_seq, s->spec, s->period_us);
+        hw_link_writer_stream(w, stream, &s->next_seq, s->spec, &s->period_us);
     }
 }
 
-static inline size_t hw_link_hello_bytes(const hw_link_device *d, uint8_t index) {
+HW_LINK_FN size_t hw_link_hello_bytes(const hw_link_device *d, uint8_t index) {
     hw_link_writer w;
     hw_link_writer_ring(&w, NULL, 0, 0, 0);
     hw_link_writer_hello(&w, d, index);
@@ -1073,7 +1152,7 @@ static inline void hw_link_sum_schema(hw_link_device *d) {
     hw_link_writer_ring(&w, NULL, 0, 0, 0);
     for (i = 0; i < d->config->n_streams; i++) {
         const hw_link_stream_state *s = &d->config->states[i];
-        hw_link_writer_stream(&w, i, NULL, s->spec, s->period_us);
+        hw_link_writer_stream(&w, i, NULL, s->spec, &s->period_us);
     }
     d->schema_crc = w.crc;
 }
@@ -1082,7 +1161,7 @@ static inline void hw_link_sum_schema(hw_link_device *d) {
 static inline int8_t hw_link_check_hello(hw_link_device *d) {
     uint8_t i;
     for (i = 0; i <= d->config->n_streams; i++) {
-        if (HW_LINK_WIRE_BYTES(hw_link_hello_bytes(d, i)) > d->config->tx_bytes) {
+        if (hw_link_wire_bytes(hw_link_hello_bytes(d, i)) > d->config->tx_bytes) {
             return HW_LINK_ERR_QUEUE_TOO_SMALL;
         }
     }
@@ -1090,10 +1169,14 @@ static inline int8_t hw_link_check_hello(hw_link_device *d) {
     return HW_LINK_QUEUED;
 }
 
-static inline void hw_link_ask_hello(hw_link_device *d, uint64_t now_us) {
+/* Somebody asks for HELLO: it is due at `now_us` (none: at once), but not too soon after the last. */
+HW_LINK_FN void hw_link_ask_hello(hw_link_device *d, const uint64_t *now_us) {
     if (!d->hello_is_asked) {
         d->hello_is_asked = 1;
-        d->hello_asked_us = now_us > d->hello_not_before_us ? now_us : d->hello_not_before_us;
+        if (now_us == NULL || hw_link_due(now_us, &d->hello_not_before_us)) {
+            now_us = &d->hello_not_before_us;
+        }
+        hw_link_copy(&d->hello_asked_us, now_us, sizeof *now_us);
     }
 }
 
@@ -1113,27 +1196,25 @@ static inline uint64_t hw_link_deadline_us(const hw_link_device *d) {
 }
 
 /* Does what is due: HELLO. Call it in the main loop, at least once between samples. */
-static inline void hw_link_poll(hw_link_device *d, uint64_t now_us) {
-    now_us = hw_link_time(d, now_us);
-    if (!d->hello_under_way && (d->hello_is_asked || d->hello_is_unasked) && hw_link_deadline_us(d) <= now_us) {
+HW_LINK_FN void hw_link_poll(hw_link_device *d, uint64_t now_us) {
+    hw_link_at(d, now_us);
+    if (!d->hello_under_way && ((d->hello_is_asked && hw_link_due(&d->hello_asked_us, &d->now_us)) ||
+                                (d->hello_is_unasked && hw_link_due(&d->hello_unasked_us, &d->now_us)))) {
         d->hello_under_way = 1;
         d->hello_next = 0;
         d->hello_is_asked = 0;
         d->hello_is_unasked = (uint8_t)!d->pinged;
-        d->hello_unasked_us = now_us + HW_LINK_HELLO_EVERY_US;
-        d->hello_not_before_us = now_us + HW_LINK_HELLO_GAP_US;
+        hw_link_after(&d->hello_unasked_us, &d->now_us, HW_LINK_HELLO_EVERY_US);
+        hw_link_after(&d->hello_not_before_us, &d->now_us, HW_LINK_HELLO_GAP_US);
     }
     while (d->hello_under_way) {
         hw_link_writer w;
-        uint8_t flags;
-        uint16_t seq;
         size_t n = hw_link_hello_bytes(d, d->hello_next);
         if (!hw_link_has_room(d, n, 0)) {
-            d->hello_waits_for = HW_LINK_WIRE_BYTES(n);
+            d->hello_waits_for = hw_link_wire_bytes(n);
             return;
         }
-        seq = hw_link_own_seq(d, &flags);
-        hw_link_open(d, &w, HW_LINK_HELLO, flags, seq, now_us);
+        hw_link_own_header(d, &w, HW_LINK_HELLO, hw_link_open(d, &w));
         hw_link_writer_hello(&w, d, d->hello_next);
         hw_link_commit(d, &w);
         d->hello_waits_for = 0;
@@ -1148,12 +1229,9 @@ static inline void hw_link_poll(hw_link_device *d, uint64_t now_us) {
  * A device that was just switched on. `boot_nonce` must differ from that of the boot before.
  * Returns 0, or what is wrong with `config`, and then the device must not be used.
  */
-static inline int8_t hw_link_init(hw_link_device *d, const hw_link_config *config, uint32_t boot_nonce) {
-    uint8_t *bytes = (uint8_t *)d;
-    size_t i;
-    for (i = 0; i < sizeof *d; i++) {
-        bytes[i] = 0;
-    }
+HW_LINK_FN int8_t hw_link_init(hw_link_device *d, const hw_link_config *config, uint32_t boot_nonce) {
+    uint8_t i;
+    hw_link_clear(d, sizeof *d);
     d->config = config;
     d->boot_nonce = boot_nonce;
     d->between_frames = 1;
@@ -1200,7 +1278,7 @@ static inline size_t hw_link_row_bytes(const hw_link_device *d, uint8_t stream) 
  * Returns HW_LINK_QUEUED or HW_LINK_DROPPED: dropped rows use up their numbers, and the next frame says
  * that something was dropped. Below 0 nothing was numbered or counted.
  */
-static inline int8_t hw_link_sample(hw_link_device *d, uint8_t stream, uint64_t t_us, uint16_t dt_us, uint8_t count,
+HW_LINK_FN int8_t hw_link_sample(hw_link_device *d, uint8_t stream, uint64_t t_us, uint16_t dt_us, uint8_t count,
                                     const uint8_t *rows, size_t n) {
     hw_link_writer w;
     hw_link_stream_state *s;
@@ -1215,39 +1293,44 @@ static inline int8_t hw_link_sample(hw_link_device *d, uint8_t stream, uint64_t 
     if (count == 0) {
         return HW_LINK_ERR_NO_ROWS;
     }
-    if (n + 4u > HW_LINK_PAYLOAD_BYTES_MAX || HW_LINK_WIRE_BYTES(n + 4u) > d->config->tx_bytes) {
+    if (n + 4u > HW_LINK_PAYLOAD_BYTES_MAX || hw_link_wire_bytes(n + 4u) > d->config->tx_bytes) {
         return HW_LINK_ERR_NO_ROOM;
     }
-    t_us = hw_link_time(d, t_us);
+    hw_link_at(d, t_us);
     s = &d->config->states[stream];
     seq = s->next_seq;
     s->next_seq = seq + count;
     /* A HELLO under way keeps its room: else samples of a full line would starve it. */
     if (!hw_link_has_room(d, n + 4u, d->hello_waits_for) || hw_link_drops(d)) {
-        d->stats.samples_dropped++;
+        hw_link_count(&d->stats.samples_dropped, 1);
         hw_link_drop_one(d);
         return HW_LINK_DROPPED;
     }
     /* Beyond the first turn of the numbers a host could not tell how many are missing before it. */
     flags = !s->begun && seq <= 0xFFFFu ? HW_LINK_FIRST_SINCE_BOOT : 0;
     s->begun = 1;
-    hw_link_open(d, &w, HW_LINK_SAMPLE, flags, (uint16_t)(seq & 0xFFFFu), t_us);
+    flags = (uint8_t)(flags | hw_link_open(d, &w));
+    hw_link_writer_header(&w, HW_LINK_SAMPLE, flags, (uint16_t)(seq & 0xFFFFu), &d->now_us);
     hw_link_writer_u8(&w, stream);
     hw_link_writer_u8(&w, count);
-    hw_link_writer_u16(&w, dt_us);
+    hw_link_writer_le(&w, &dt_us, sizeof dt_us);
     hw_link_writer_bytes(&w, rows, n);
     return hw_link_commit(d, &w);
 }
 
-static inline uint8_t hw_link_log_allowed(hw_link_device *d, uint64_t now_us) {
+static inline uint8_t hw_link_log_allowed(hw_link_device *d) {
     /* At most HW_LINK_LOG_BURST turns, and no division, which costs kilobytes on small machines. */
-    while (d->logs_left < HW_LINK_LOG_BURST && now_us >= d->log_counted_us &&
-           now_us - d->log_counted_us >= HW_LINK_LOG_EVERY_US) {
+    while (d->logs_left < HW_LINK_LOG_BURST) {
+        uint64_t next_us;
+        hw_link_after(&next_us, &d->log_counted_us, HW_LINK_LOG_EVERY_US);
+        if (!hw_link_due(&next_us, &d->now_us)) {
+            break;
+        }
+        hw_link_copy(&d->log_counted_us, &next_us, sizeof next_us);
         d->logs_left++;
-        d->log_counted_us += HW_LINK_LOG_EVERY_US;
     }
     if (d->logs_left == HW_LINK_LOG_BURST) {
-        d->log_counted_us = now_us;
+        hw_link_copy(&d->log_counted_us, &d->now_us, sizeof d->now_us);
     }
     if (d->logs_left == 0) {
         return 0;
@@ -1257,14 +1340,11 @@ static inline uint8_t hw_link_log_allowed(hw_link_device *d, uint64_t now_us) {
 }
 
 /* Offers a line of UTF-8 text, cut to what fits. Beyond the rate it is counted instead. */
-static inline int8_t hw_link_log(hw_link_device *d, uint8_t level, const char *text, size_t n, uint64_t now_us) {
+HW_LINK_FN int8_t hw_link_log(hw_link_device *d, uint8_t level, const char *text, size_t n, uint64_t now_us) {
     hw_link_writer w;
-    uint8_t flags;
-    uint16_t seq;
-    size_t i;
-    now_us = hw_link_time(d, now_us);
-    if (!hw_link_log_allowed(d, now_us)) {
-        d->stats.logs_limited++;
+    hw_link_at(d, now_us);
+    if (!hw_link_log_allowed(d)) {
+        hw_link_count(&d->stats.logs_limited, 1);
         return HW_LINK_DROPPED;
     }
     if (n > HW_LINK_LOG_TEXT_BYTES_MAX) { /* never inside a character */
@@ -1274,32 +1354,29 @@ static inline int8_t hw_link_log(hw_link_device *d, uint8_t level, const char *t
         }
     }
     if (!hw_link_has_room(d, n + 1u, d->hello_waits_for)) {
-        d->stats.logs_dropped++;
+        hw_link_count(&d->stats.logs_dropped, 1);
         hw_link_drop_one(d);
         return HW_LINK_DROPPED;
     }
-    seq = hw_link_own_seq(d, &flags);
-    hw_link_open(d, &w, HW_LINK_LOG, flags, seq, now_us);
+    hw_link_own_header(d, &w, HW_LINK_LOG, hw_link_open(d, &w));
     hw_link_writer_u8(&w, level);
-    for (i = 0; i < n; i++) {
-        hw_link_writer_u8(&w, (uint8_t)text[i]);
-    }
+    hw_link_writer_bytes(&w, (const uint8_t *)text, n);
     return hw_link_commit(d, &w);
 }
 
 /* Samples of `stream` come every `period_us` from now on; a HELLO says so. Answer the CONFIG first. */
-static inline int8_t hw_link_set_period_us(hw_link_device *d, uint8_t stream, uint32_t period_us) {
+HW_LINK_FN int8_t hw_link_set_period_us(hw_link_device *d, uint8_t stream, uint32_t period_us) {
     if (stream >= d->config->n_streams) {
         return HW_LINK_ERR_UNKNOWN_STREAM;
     }
     d->config->states[stream].period_us = period_us;
     hw_link_sum_schema(d);
-    hw_link_ask_hello(d, 0);
+    hw_link_ask_hello(d, NULL);
     return HW_LINK_QUEUED;
 }
 
 /* Rows of `stream` are what `spec` (in HW_LINK_ROM) says from now on, e.g. after its range changed. */
-static inline int8_t hw_link_describe(hw_link_device *d, uint8_t stream, const hw_link_stream *spec) {
+HW_LINK_FN int8_t hw_link_describe(hw_link_device *d, uint8_t stream, const hw_link_stream *spec) {
     hw_link_stream_state *s, before;
     hw_link_stream copy;
     int8_t checked;
@@ -1316,24 +1393,21 @@ static inline int8_t hw_link_describe(hw_link_device *d, uint8_t stream, const h
         *s = before;
         return checked;
     }
-    hw_link_ask_hello(d, 0);
+    hw_link_ask_hello(d, NULL);
     return HW_LINK_QUEUED;
 }
 
-static inline int8_t hw_link_answer(hw_link_device *d, uint8_t code, const uint8_t *data, size_t n, uint64_t t_us) {
+HW_LINK_FN int8_t hw_link_answer(hw_link_device *d, uint8_t code, const uint8_t *data, size_t n) {
     hw_link_writer w;
-    uint8_t flags;
-    uint16_t seq;
     if (n > HW_LINK_DATA_BYTES_MAX) {
         return HW_LINK_ERR_DATA_TOO_LONG;
     }
     if (!d->request_open) {
         return HW_LINK_ERR_NO_REQUEST;
     }
-    seq = hw_link_own_seq(d, &flags);
     hw_link_writer_ring(&w, d->tx.reply_wire, sizeof d->tx.reply_wire, 0, sizeof d->tx.reply_wire);
-    hw_link_writer_header(&w, HW_LINK_REPLY, flags, seq, t_us);
-    hw_link_writer_u16(&w, d->token);
+    hw_link_own_header(d, &w, HW_LINK_REPLY, 0);
+    hw_link_writer_le(&w, &d->token, sizeof d->token);
     hw_link_writer_u8(&w, code);
     hw_link_writer_bytes(&w, data, n);
     d->tx.reply_len = (uint8_t)hw_link_writer_finish(&w, 0);
@@ -1347,8 +1421,9 @@ static inline int8_t hw_link_answer(hw_link_device *d, uint8_t code, const uint8
  * Answers the open request; `t_us` is when it took effect. The REPLY cannot be dropped and leaves
  * after all that was offered before.
  */
-static inline int8_t hw_link_reply(hw_link_device *d, uint8_t code, const uint8_t *data, size_t n, uint64_t t_us) {
-    return hw_link_answer(d, code, data, n, hw_link_time(d, t_us));
+HW_LINK_FN int8_t hw_link_reply(hw_link_device *d, uint8_t code, const uint8_t *data, size_t n, uint64_t t_us) {
+    hw_link_at(d, t_us);
+    return hw_link_answer(d, code, data, n);
 }
 
 /* Answers the open CONFIG with the value that is in force now. */
@@ -1359,15 +1434,15 @@ static inline int8_t hw_link_reply_value(hw_link_device *d, uint8_t code, int32_
 }
 
 /* Whether a request is to be done: of this boot, with a new token, and nothing else under way. */
-static inline uint8_t hw_link_accept(hw_link_device *d, const uint8_t *payload, hw_link_request *request, uint64_t t_us) {
+HW_LINK_FN uint8_t hw_link_accept(hw_link_device *d, const uint8_t *payload, hw_link_request *request) {
     uint32_t boot_nonce = hw_link_get_u32(payload);
     uint16_t token = hw_link_get_u16(payload + 4);
     if (boot_nonce != d->boot_nonce) {
-        d->stats.requests_stale++;
+        hw_link_count(&d->stats.requests_stale, 1);
         return 0;
     }
     if (d->has_token && d->token == token) {
-        d->stats.requests_repeated++;
+        hw_link_count(&d->stats.requests_repeated, 1);
         if (!d->request_open && !d->tx.reply_waits) {
             d->tx.reply_waits = 1;
             d->tx.reply_behind = d->tx.used;
@@ -1376,7 +1451,7 @@ static inline uint8_t hw_link_accept(hw_link_device *d, const uint8_t *payload, 
     }
     if (d->request_open || d->tx.reply_waits) {
         /* The slot holds one REPLY. The host repeats what it got no answer to. */
-        d->stats.requests_ignored++;
+        hw_link_count(&d->stats.requests_ignored, 1);
         return 0;
     }
     d->has_token = 1;
@@ -1387,7 +1462,7 @@ static inline uint8_t hw_link_accept(hw_link_device *d, const uint8_t *payload, 
     if (request->stream == HW_LINK_STREAM_DEVICE || request->stream < d->config->n_streams) {
         return 1;
     }
-    hw_link_answer(d, HW_LINK_REPLY_UNKNOWN, payload, 0, t_us);
+    hw_link_answer(d, HW_LINK_REPLY_UNKNOWN, payload, 0);
     return 0;
 }
 
@@ -1395,12 +1470,11 @@ static inline uint8_t hw_link_accept(hw_link_device *d, const uint8_t *payload, 
  * Takes in one byte of the host that came at `t_us`. Returns 1 when it filled `request`: do what it
  * asks and answer by hw_link_reply, now or later.
  */
-static inline uint8_t hw_link_receive(hw_link_device *d, uint8_t byte, uint64_t t_us, hw_link_request *request) {
+HW_LINK_FN uint8_t hw_link_receive(hw_link_device *d, uint8_t byte, uint64_t t_us, hw_link_request *request) {
     hw_link_frame frame;
-    uint64_t raw_us = t_us;
-    t_us = hw_link_time(d, t_us);
+    hw_link_at(d, t_us);
     if (d->between_frames) {
-        d->first_byte_us = t_us;
+        hw_link_copy(&d->first_byte_us, &d->now_us, sizeof d->now_us);
     }
     d->between_frames = (uint8_t)(byte == 0);
     if (hw_link_decoder_push(&d->decoder, byte, &frame) != HW_LINK_FRAME) {
@@ -1414,19 +1488,20 @@ static inline uint8_t hw_link_receive(hw_link_device *d, uint8_t byte, uint64_t 
             d->pinged = 1;
             d->hello_is_unasked = 0;
             if (d->tx.pong_waits) {
-                d->tx.pongs_replaced++;
+                hw_link_count(&d->tx.pongs_replaced, 1);
             }
             d->tx.pong_waits = 1;
             d->tx.pong_seq = frame.seq;
-            d->tx.pong_t1_us = frame.t_us;
-            d->tx.pong_t2_us = d->config->t2_point == HW_LINK_T2_DELIMITER ? t_us : d->first_byte_us;
+            hw_link_copy(&d->tx.pong_t1_us, &frame.t_us, sizeof frame.t_us);
+            hw_link_copy(&d->tx.pong_t2_us, d->config->t2_point == HW_LINK_T2_DELIMITER ? &d->now_us : &d->first_byte_us,
+                         sizeof d->now_us);
             d->tx.pong_schema_crc = d->schema_crc;
             return 0;
         case HW_LINK_HELLO_REQ:
             if (frame.payload_bytes != 0) {
                 break;
             }
-            hw_link_ask_hello(d, t_us);
+            hw_link_ask_hello(d, &d->now_us);
             return 0;
         case HW_LINK_CONFIG:
             if (frame.payload_bytes != 12u) {
@@ -1435,7 +1510,7 @@ static inline uint8_t hw_link_receive(hw_link_device *d, uint8_t byte, uint64_t 
             request->is_command = 0;
             request->value = (int32_t)hw_link_get_u32(frame.payload + 8);
             request->args_bytes = 0;
-            return hw_link_accept(d, frame.payload, request, t_us);
+            return hw_link_accept(d, frame.payload, request);
         case HW_LINK_COMMAND:
             if (frame.payload_bytes < 8u || frame.payload_bytes > 8u + HW_LINK_DATA_BYTES_MAX) {
                 break;
@@ -1444,17 +1519,17 @@ static inline uint8_t hw_link_receive(hw_link_device *d, uint8_t byte, uint64_t 
             request->value = 0;
             request->args_bytes = (uint8_t)(frame.payload_bytes - 8u);
             hw_link_copy(request->args, frame.payload + 8, request->args_bytes);
-            return hw_link_accept(d, frame.payload, request, t_us);
+            return hw_link_accept(d, frame.payload, request);
 #ifdef HW_LINK_KNOB
         case HW_LINK_KNOB_TYPE:
             if (frame.payload_bytes != 10u) {
                 break;
             }
-            hw_link_skew_set(&d->skew, (int32_t)hw_link_get_u32(frame.payload), raw_us);
+            hw_link_skew_set(&d->skew, (int32_t)hw_link_get_u32(frame.payload), t_us);
             d->drop_every = hw_link_get_u16(frame.payload + 4);
             d->corrupt_every = hw_link_get_u16(frame.payload + 6);
             d->drop_count = d->corrupt_count = 0;
-            d->stalled_until_us = hw_link_time(d, raw_us) + (uint64_t)hw_link_get_u16(frame.payload + 8) * 1000u;
+            d->stalled_until_us = hw_link_time(d, t_us) + (uint64_t)hw_link_get_u16(frame.payload + 8) * 1000u;
             return 0;
 #endif
         default:
@@ -1463,15 +1538,11 @@ static inline uint8_t hw_link_receive(hw_link_device *d, uint8_t byte, uint64_t 
             }
             break;
     }
-    (void)raw_us;
-    d->stats.frames_refused++;
+    hw_link_count(&d->stats.frames_refused, 1);
     return 0;
 }
 
 /* Sets d->stats to 0. Sample numbers and `dropped` go on: the host counts by them. */
-static inline void hw_link_reset_counters(hw_link_device *d) {
-    static const hw_link_stats none = {0, 0, 0, 0, 0, 0, 0};
-    d->stats = none;
-}
+static inline void hw_link_reset_counters(hw_link_device *d) { hw_link_clear(&d->stats, sizeof d->stats); }
 
 #endif /* HEADWATER_LINK_H */

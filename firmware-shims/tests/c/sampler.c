@@ -11,7 +11,9 @@ static const hw_link_stream STREAMS[] HW_LINK_ROM = {{"climate", 10000, 1, FIELD
 /* The linker's sections are read back by these names. */
 uint8_t rx_buffer[RX_BYTES], tx_buffer[TX_BYTES];
 static hw_link_stream_state states[1];
-static hw_link_config config;
+static const hw_link_config config = {HW_LINK_CAP_CONFIG | HW_LINK_CAP_COMMAND, HW_LINK_T2_DELIMITER, 1000, 50,
+                                      "sampler-1", "1.0.0", STREAMS, states, 1,
+                                      rx_buffer, sizeof rx_buffer, tx_buffer, sizeof tx_buffer};
 static hw_link_device device;
 static hw_link_clock clock_us;
 static uint32_t period_us = 10000;
@@ -53,19 +55,7 @@ static void obey(const hw_link_request *request, uint64_t now_us) {
 }
 
 int main(void) {
-    uint64_t next_us = 0;
-    config.caps = HW_LINK_CAP_CONFIG | HW_LINK_CAP_COMMAND;
-    config.tick_ns = 1000;
-    config.clock_ppm = 50;
-    config.uid = "sampler-1";
-    config.firmware = "1.0.0";
-    config.streams = STREAMS;
-    config.states = states;
-    config.n_streams = 1;
-    config.rx = rx_buffer;
-    config.rx_bytes = sizeof rx_buffer;
-    config.tx = tx_buffer;
-    config.tx_bytes = sizeof tx_buffer;
+    uint32_t last_us = 0;
     if (hw_link_init(&device, &config, counter) != 0) {
         return 1;
     }
@@ -79,9 +69,9 @@ int main(void) {
             }
         }
         hw_link_poll(&device, now_us);
-        if (now_us >= next_us) {
+        if ((uint32_t)now_us - last_us >= period_us) {
             uint8_t row[2];
-            next_us = now_us + period_us;
+            last_us += period_us;
             hw_link_put_i16(row, (int16_t)uart_data);
             if (hw_link_sample(&device, 0, now_us, 0, 1, row, sizeof row) == HW_LINK_DROPPED) {
                 hw_link_log(&device, HW_LINK_WARN, "full", 4, now_us);

@@ -68,13 +68,14 @@ static void print_sample(uint8_t flags, uint16_t seq, uint64_t t_us, uint8_t str
 /* A HELLO frame: the identity, or one stream under its number. */
 static void print_hello(uint8_t flags, uint8_t index, uint64_t t_us, int spec, uint8_t stream_number, uint32_t next_seq) {
     static uint8_t wire[2048];
+    static const uint32_t nonce = 0xDEADBEEFu;
     hw_link_writer crc, w;
     vector_streams();
     hw_link_writer_ring(&crc, NULL, 0, 0, 0);
-    hw_link_writer_stream(&crc, 0, NULL, &specs[0], specs[0].period_us);
-    hw_link_writer_stream(&crc, 7, NULL, &specs[1], specs[1].period_us);
+    hw_link_writer_stream(&crc, 0, NULL, &specs[0], &specs[0].period_us);
+    hw_link_writer_stream(&crc, 7, NULL, &specs[1], &specs[1].period_us);
     hw_link_writer_ring(&w, wire, sizeof wire, 0, sizeof wire);
-    hw_link_writer_header(&w, HW_LINK_HELLO, flags, index, t_us);
+    hw_link_writer_header(&w, HW_LINK_HELLO, flags, index, &t_us);
     hw_link_writer_u8(&w, index);
     hw_link_writer_u8(&w, 3);
     if (spec < 0) {
@@ -87,9 +88,9 @@ static void print_hello(uint8_t flags, uint8_t index, uint64_t t_us, int spec, u
         c.clock_ppm = 50;
         c.uid = "mps2-an385-0001";
         c.firmware = "1.2.3";
-        hw_link_writer_identity(&w, &c, 0xDEADBEEFu, crc.crc);
+        hw_link_writer_identity(&w, &c, &nonce, &crc.crc);
     } else {
-        hw_link_writer_stream(&w, stream_number, &next_seq, &specs[spec], specs[spec].period_us);
+        hw_link_writer_stream(&w, stream_number, &next_seq, &specs[spec], &specs[spec].period_us);
     }
     print_hex(wire, hw_link_writer_finish(&w, 0));
 }

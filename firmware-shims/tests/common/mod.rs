@@ -65,8 +65,7 @@ impl Helper {
 
     /// Says one line; returns what it answers.
     pub(crate) fn ask(&mut self, line: &str) -> Vec<String> {
-        self.say(line);
-        self.answer(line)
+        self.ask_all(&[line.to_owned()]).pop().expect("one answer for one line")
     }
 
     /// Says many lines, a few at a time: answers to so few always fit the pipe.
