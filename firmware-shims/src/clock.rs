@@ -57,26 +57,26 @@ impl PpmSkew {
 
     /// What the wrong clock shows at the true time `t_us`.
     pub const fn skewed(&self, t_us: u64) -> u64 {
-        const MILLION: u64 = 1_000_000;
         if t_us < self.base_in_us {
             // Read before the rate changed.
             return self.base_out_us.wrapping_sub(self.base_in_us.wrapping_sub(t_us));
         }
         let elapsed = t_us.wrapping_sub(self.base_in_us);
         // In two steps, so that nothing overflows: see PPM_MAX.
-        let whole = (elapsed / MILLION).cast_signed().wrapping_mul(i32_to_i64(self.ppm));
-        let rest = (elapsed % MILLION).cast_signed().wrapping_mul(i32_to_i64(self.ppm));
-        let off = whole.wrapping_add(rest / MILLION.cast_signed());
+        let ppm = i32_to_i64(self.ppm);
+        let whole = (elapsed / 1_000_000).cast_signed().wrapping_mul(ppm);
+        let rest = (elapsed % 1_000_000).cast_signed().wrapping_mul(ppm);
+        let off = whole.wrapping_add(rest / 1_000_000);
         self.base_out_us.wrapping_add(elapsed).wrapping_add(off.cast_unsigned())
     }
 }
 
-#[expect(clippy::cast_lossless, reason = "`From` is not const yet")]
+// `From` is not const yet.
 const fn u32_to_u64(value: u32) -> u64 {
     value as u64
 }
 
-#[expect(clippy::cast_lossless, reason = "`From` is not const yet")]
+// `From` is not const yet.
 const fn i32_to_i64(value: i32) -> i64 {
     value as i64
 }

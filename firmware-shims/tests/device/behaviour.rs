@@ -372,8 +372,8 @@ fn config_returns_after_reset() {
     tell(&mut device, &config(NONCE, 1, 0, 20_000), 10).expect("to be done");
     device.reply_value(ReplyCode::Ok, 20_000, 11).expect("open");
     device.set_period_us(0, 20_000).expect("a stream");
-    drop(device);
 
+    // Power is cut: all that was in RAM is gone.
     let mut device = Board::<512>::new(&SPEC, NONCE + 1).expect("fits");
     device.poll(0);
     let got = hear(&mut device, 0);

@@ -6,5 +6,6 @@ mod clock;
 #[path = "../common/mod.rs"]
 mod common;
 mod compilers;
+mod emulated;
 mod pump;
 mod script;
