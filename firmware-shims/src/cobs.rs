@@ -73,10 +73,21 @@ pub fn decode(stuffed: &[u8], out: &mut [u8]) -> Result<usize, CobsError> {
     Ok(written)
 }
 
+/// Bytes that can be written in any order: a slice, or the free part of a ring.
+pub(crate) trait Room {
+    fn slot(&mut self, at: usize) -> Option<&mut u8>;
+}
+
+impl Room for &mut [u8] {
+    fn slot(&mut self, at: usize) -> Option<&mut u8> {
+        self.get_mut(at)
+    }
+}
+
 /// Stuffs bytes one by one, so that a frame needs no buffer for its raw form.
 #[derive(Debug)]
-pub(crate) struct Stuffer<'a> {
-    out: &'a mut [u8],
+pub(crate) struct Stuffer<R> {
+    out: R,
     /// Where the next byte goes.
     end: usize,
     /// Where the code of the open block goes; unused while `code` is `FULL`.
@@ -85,8 +96,8 @@ pub(crate) struct Stuffer<'a> {
     code: u8,
 }
 
-impl<'a> Stuffer<'a> {
-    pub(crate) fn new(out: &'a mut [u8]) -> Self {
+impl<R: Room> Stuffer<R> {
+    pub(crate) const fn new(out: R) -> Self {
         Self { out, end: 1, code_at: 0, code: 1 }
     }
 
@@ -125,7 +136,7 @@ impl<'a> Stuffer<'a> {
     }
 
     fn put(&mut self, at: usize, byte: u8) -> Result<(), NoRoom> {
-        *self.out.get_mut(at).ok_or(NoRoom)? = byte;
+        *self.out.slot(at).ok_or(NoRoom)? = byte;
         Ok(())
     }
 }

@@ -1,8 +1,10 @@
 //! Fixes link protocol v1 for ever: every vector is encoded byte for byte and decoded to its text.
 //!
 //! `tests/golden/link/v1/NAME.bin` holds bytes of the wire, `NAME.txt` what they mean. The C side
-//! reads the same files. A vector, once committed, is never changed. To add one, extend
+//! makes and reads the same files. A vector, once committed, is never changed. To add one, extend
 //! [`vectors`] and run once with `HEADWATER_GOLDEN_NEW=1`, which writes missing files only.
+
+mod common;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -12,9 +14,10 @@ use std::path::PathBuf;
 use headwater_shims::cobs;
 use headwater_shims::crc::crc16;
 use headwater_shims::link::{
-    Caps, Field, FieldList, FieldType, Flags, Header, Hello, HelloBody, HelloReq, Identity, LinkDecoder,
-    LinkError, LinkFrame, LinkType, Log, LogLevel, Ping, Pong, RAW_BYTES_MAX, Sample, SampleWriter,
-    StreamDescriptor, T2Point, Value, WIRE_BYTES_MAX, encode, schema_crc,
+    Caps, Command, Config, Field, FieldList, FieldType, Flags, Header, Hello, HelloBody, HelloReq, Identity,
+    Knob, LinkDecoder, LinkError, LinkFrame, LinkType, Log, LogLevel, Ping, Pong, RAW_BYTES_MAX, Reply,
+    ReplyCode, RequestData, STREAM_DEVICE, Sample, SampleWriter, StreamDescriptor, T2Point, Value,
+    WIRE_BYTES_MAX, encode, schema_crc,
 };
 
 const EVERY_FIELD: &[Field<'static>] = &[
@@ -181,13 +184,46 @@ fn vectors() -> Vec<Vector> {
         ("unknown_type", frame(0x42, Flags::from_bits(0xF8), 1, 2, &[0, 1, 0, 255])),
         ("largest", frame(0x42, Flags::NONE, 1, 2, &[0x55; 1010])),
     ];
-    all.extend(frames.into_iter().map(|(name, bytes)| Vector {
-        name: name.to_owned(),
-        form: Form::Frame,
-        bytes,
-    }));
+    let frames = frames.into_iter().chain(requests());
+    all.extend(frames.map(|(name, bytes)| Vector { name: name.to_owned(), form: Form::Frame, bytes }));
     all.push(Vector { name: "line_with_damage".to_owned(), form: Form::Line, bytes: damaged_line() });
     all
+}
+
+/// What a host asks of a device, and the answers.
+fn requests() -> [(&'static str, Vec<u8>); 8] {
+    const BOOT: u32 = 0xDEAD_BEEF;
+    let sixteen: Vec<u8> = (0..16).map(|i| i * 17).collect();
+    let data = |bytes: &[u8]| RequestData::new(bytes).expect("short");
+    let host = |code, seq, encode: &dyn Fn(&mut [u8]) -> usize| {
+        let mut payload = [0; 32];
+        let n = encode(&mut payload);
+        frame(code, Flags::NONE, seq, 123_456_789, &payload[..n])
+    };
+    let config = |seq, token, stream, key, value| {
+        let config = Config { boot_nonce: BOOT, token, stream, key, value };
+        host(0x13, seq, &|out| config.encode(out).expect("room"))
+    };
+    let command = |seq, token, stream, command, args: &[u8]| {
+        let command = Command { boot_nonce: BOOT, token, stream, command, args: data(args) };
+        host(0x14, seq, &|out| command.encode(out).expect("room"))
+    };
+    let reply = |seq, token, code, bytes: &[u8]| {
+        let mut payload = [0; 32];
+        let n = Reply { token, code, data: data(bytes) }.encode(&mut payload).expect("room");
+        frame(0x15, Flags::NONE, seq, 2_000_000, &payload[..n])
+    };
+    let knob = Knob { ppm: -6_000, drop_every: 3, corrupt_every: 500, stall_ms: 1_500 };
+    [
+        ("config_period", config(11, 0x0A0B, 0, 2, 20_000)),
+        ("config_own_key", config(12, 0, STREAM_DEVICE, 128, i32::MIN)),
+        ("command_reset", command(13, 65_535, STREAM_DEVICE, 1, &[])),
+        ("command_longest", command(14, 1, 1, 200, &sixteen)),
+        ("reply_value", reply(7, 0x0A0B, ReplyCode::Ok, &20_000_i32.to_le_bytes())),
+        ("reply_unknown", reply(8, 0, ReplyCode::Unknown, &[])),
+        ("reply_longest", reply(9, 1, ReplyCode::Other(250), &sixteen)),
+        ("knob", host(0x7E, 15, &|out| knob.encode(out).expect("room"))),
+    ]
 }
 
 /// One of everything that can go wrong, between frames that must all arrive.
@@ -304,6 +340,36 @@ fn describe_frame(text: &mut String, frame: &LinkFrame<'_>) {
             line(text, "level", log.level.code());
             line(text, "text", log.text);
         }
+        LinkType::Config => {
+            let config = Config::parse(frame.payload).expect("valid");
+            line(text, "boot_nonce", config.boot_nonce);
+            line(text, "token", config.token);
+            line(text, "stream", config.stream);
+            line(text, "key", config.key);
+            line(text, "value", config.value);
+        }
+        LinkType::Command => {
+            let command = Command::parse(frame.payload).expect("valid");
+            line(text, "boot_nonce", command.boot_nonce);
+            line(text, "token", command.token);
+            line(text, "stream", command.stream);
+            line(text, "command", command.command);
+            line(text, "argument bytes", command.args.as_bytes().len());
+        }
+        LinkType::Reply => {
+            let reply = Reply::parse(frame.payload).expect("valid");
+            line(text, "token", reply.token);
+            line(text, "result", reply.code.code());
+            line(text, "data bytes", reply.data.as_bytes().len());
+            line(text, "value", reply.value().map_or("none".to_owned(), |value| value.to_string()));
+        }
+        LinkType::Knob => {
+            let knob = Knob::parse(frame.payload).expect("valid");
+            line(text, "ppm", knob.ppm);
+            line(text, "drop_every", knob.drop_every);
+            line(text, "corrupt_every", knob.corrupt_every);
+            line(text, "stall_ms", knob.stall_ms);
+        }
         LinkType::Hello => describe_hello(text, &Hello::parse(frame.payload).expect("valid")),
         LinkType::Sample => describe_sample(text, &Sample::parse(frame.payload).expect("valid")),
         _ => {}
@@ -391,6 +457,34 @@ fn link_golden_rust() {
         .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
         .collect();
     assert_eq!(found, named, "a golden file that no test reads, or a missing one");
+}
+
+/// The C side makes every vector from typed values of its own, and reads every one.
+#[test]
+fn link_golden_c() {
+    let Some(mut c) = common::Helper::start() else { return };
+    let folder = folder();
+    for Vector { name, form, .. } in vectors() {
+        let golden = fs::read(folder.join(format!("{name}.bin"))).expect("link_golden_rust has seen it");
+        let meaning = fs::read_to_string(folder.join(format!("{name}.txt"))).expect("as well");
+        let hex = common::hex(&golden);
+        let (made, read) = match form {
+            Form::Cobs => {
+                let mut raw = vec![0; golden.len()];
+                let n = cobs::decode(&golden[..golden.len() - 1], &mut raw).expect("valid");
+                (Some(c.ask(&format!("cobs {}", common::hex(&raw[..n])))), c.ask(&format!("uncobs {hex}")))
+            }
+            Form::Frame => (Some(c.ask(&format!("vector {name}"))), c.ask(&format!("describe {hex}"))),
+            // Damage is not made by an encoder.
+            Form::Line => (None, c.ask(&format!("decode {RAW_BYTES_MAX} {hex}"))),
+        };
+        assert!(made.is_none_or(|made| made == [hex.as_str()]), "{name}: C makes other bytes");
+        let read = read.iter().fold(String::new(), |text, line| text + line + "\n");
+        // Of a frame's payload, a device need not know what only hosts read.
+        let same = if matches!(form, Form::Frame) { meaning.starts_with(&read) } else { meaning == read };
+        assert!(same && !read.is_empty(), "{name}: C reads\n{read}instead of\n{meaning}");
+    }
+    assert_eq!(c.ask("crc 313233343536373839"), [0x29B1.to_string()]);
 }
 
 /// Bytes written down by hand from the drawing, so that encoder and decoder cannot be wrong together.

@@ -126,17 +126,22 @@ impl Value {
     }
 
     pub(super) fn write(self, writer: &mut Writer<'_>) -> Result<(), NoRoom> {
+        self.emit(|bytes| writer.bytes(bytes))
+    }
+
+    /// Hands the bytes of the value to `put`.
+    pub(crate) fn emit<E>(self, mut put: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         match self {
-            Self::U8(value) => writer.bytes(&value.to_le_bytes()),
-            Self::U16(value) => writer.bytes(&value.to_le_bytes()),
-            Self::U32(value) => writer.bytes(&value.to_le_bytes()),
-            Self::U64(value) => writer.bytes(&value.to_le_bytes()),
-            Self::I8(value) => writer.bytes(&value.to_le_bytes()),
-            Self::I16(value) => writer.bytes(&value.to_le_bytes()),
-            Self::I32(value) => writer.bytes(&value.to_le_bytes()),
-            Self::I64(value) => writer.bytes(&value.to_le_bytes()),
-            Self::F32(value) => writer.bytes(&value.to_le_bytes()),
-            Self::F64(value) => writer.bytes(&value.to_le_bytes()),
+            Self::U8(value) => put(&value.to_le_bytes()),
+            Self::U16(value) => put(&value.to_le_bytes()),
+            Self::U32(value) => put(&value.to_le_bytes()),
+            Self::U64(value) => put(&value.to_le_bytes()),
+            Self::I8(value) => put(&value.to_le_bytes()),
+            Self::I16(value) => put(&value.to_le_bytes()),
+            Self::I32(value) => put(&value.to_le_bytes()),
+            Self::I64(value) => put(&value.to_le_bytes()),
+            Self::F32(value) => put(&value.to_le_bytes()),
+            Self::F64(value) => put(&value.to_le_bytes()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::header::{HEADER_BYTES, Header};
 use crate::bytes::NoRoom;
-use crate::cobs::{Stuffer, encoded_bytes_max};
+use crate::cobs::{Room, Stuffer, encoded_bytes_max};
 use crate::crc::Crc16;
 
 /// Bytes of the checksum at the end of a raw frame.
@@ -34,14 +34,43 @@ pub fn encode(out: &mut [u8], header: Header, payload: &[u8]) -> Result<usize, N
     if payload.len() > PAYLOAD_BYTES_MAX {
         return Err(NoRoom);
     }
-    let mut crc = Crc16::new();
-    let mut stuffer = Stuffer::new(out);
-    for byte in header.to_bytes().iter().chain(payload) {
-        crc.push(*byte);
-        stuffer.push(*byte)?;
+    let mut frame = FrameWriter::new(out, header)?;
+    frame.bytes(payload)?;
+    frame.finish(0)
+}
+
+/// Raw bytes of a frame with so many bytes of payload.
+pub(crate) const fn raw_bytes(payload_bytes: usize) -> usize {
+    payload_bytes.saturating_add(HEADER_BYTES).saturating_add(CRC_BYTES)
+}
+
+/// Writes one frame piece by piece, so that its payload needs no buffer of its own.
+#[derive(Debug)]
+pub(crate) struct FrameWriter<R> {
+    stuffer: Stuffer<R>,
+    crc: Crc16,
+}
+
+impl<R: Room> FrameWriter<R> {
+    pub(crate) fn new(out: R, header: Header) -> Result<Self, NoRoom> {
+        let mut frame = Self { stuffer: Stuffer::new(out), crc: Crc16::new() };
+        frame.bytes(&header.to_bytes())?;
+        Ok(frame)
     }
-    for byte in crc.value().to_le_bytes() {
-        stuffer.push(byte)?;
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
+        for byte in bytes {
+            self.crc.push(*byte);
+            self.stuffer.push(*byte)?;
+        }
+        Ok(())
     }
-    stuffer.finish()
+
+    /// Ends the frame; returns its bytes on the wire. `damage` is 0 but in a test build that lies.
+    pub(crate) fn finish(mut self, damage: u16) -> Result<usize, NoRoom> {
+        for byte in (self.crc.value() ^ damage).to_le_bytes() {
+            self.stuffer.push(byte)?;
+        }
+        self.stuffer.finish()
+    }
 }

@@ -103,6 +103,22 @@ pub struct Identity<'a> {
     pub firmware: &'a str,
 }
 
+impl Identity<'_> {
+    fn emit(&self, mut put: impl FnMut(&[u8]) -> Result<(), BuildError>) -> Result<(), BuildError> {
+        if self.max_rx < MAX_RX_MIN {
+            return Err(BuildError::MaxRx);
+        }
+        put(&[LINK_VERSION, self.caps.bits(), self.t2_point.code()])?;
+        put(&self.boot_nonce.to_le_bytes())?;
+        put(&self.max_rx.to_le_bytes())?;
+        put(&self.tick_ns.to_le_bytes())?;
+        put(&self.clock_ppm.to_le_bytes())?;
+        put(&self.schema_crc.to_le_bytes())?;
+        emit_text(self.uid, &mut put)?;
+        emit_text(self.firmware, &mut put)
+    }
+}
+
 /// What one stream of a device carries: HELLO with an index above 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamDescriptor<'a> {
@@ -161,33 +177,35 @@ pub enum HelloBody<'a> {
 impl<'a> Hello<'a> {
     /// Writes the payload to the front of `out`; returns the bytes written.
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, BuildError> {
+        let mut writer = Writer::new(out);
+        self.emit(|bytes| writer.bytes(bytes).map_err(BuildError::from))?;
+        Ok(writer.len())
+    }
+
+    /// Bytes of the payload.
+    pub(crate) fn payload_bytes(&self) -> Result<usize, BuildError> {
+        let mut sum: usize = 0;
+        self.emit(|bytes| {
+            sum = sum.saturating_add(bytes.len());
+            Ok(())
+        })?;
+        Ok(sum)
+    }
+
+    /// Hands the payload to `put`, piece by piece.
+    pub(crate) fn emit(
+        &self,
+        mut put: impl FnMut(&[u8]) -> Result<(), BuildError>,
+    ) -> Result<(), BuildError> {
         let is_identity = matches!(self.body, HelloBody::Identity(_));
         if self.index >= self.total || is_identity != (self.index == 0) {
             return Err(BuildError::HelloIndex);
         }
-        let mut writer = Writer::new(out);
-        writer.u8(self.index)?;
-        writer.u8(self.total)?;
-        let mut put = |bytes: &[u8]| writer.bytes(bytes).map_err(BuildError::from);
+        put(&[self.index, self.total])?;
         match &self.body {
-            HelloBody::Identity(identity) => {
-                if identity.max_rx < MAX_RX_MIN {
-                    return Err(BuildError::MaxRx);
-                }
-                put(&[LINK_VERSION, identity.caps.bits(), identity.t2_point.code()])?;
-                put(&identity.boot_nonce.to_le_bytes())?;
-                put(&identity.max_rx.to_le_bytes())?;
-                put(&identity.tick_ns.to_le_bytes())?;
-                put(&identity.clock_ppm.to_le_bytes())?;
-                put(&identity.schema_crc.to_le_bytes())?;
-                emit_text(identity.uid, &mut put)?;
-                emit_text(identity.firmware, &mut put)?;
-            }
-            HelloBody::Stream(stream) => {
-                stream.emit(Some(stream.next_seq.to_le_bytes()), put)?;
-            }
+            HelloBody::Identity(identity) => identity.emit(put),
+            HelloBody::Stream(stream) => stream.emit(Some(stream.next_seq.to_le_bytes()), put),
         }
-        Ok(writer.len())
     }
 
     /// Reads a payload.

@@ -9,6 +9,7 @@ mod frame;
 mod header;
 mod hello;
 mod payload;
+mod request;
 mod sample;
 
 pub use control::{HelloReq, LOG_TEXT_BYTES_MAX, Log, LogLevel, Ping, Pong};
@@ -21,6 +22,13 @@ pub use hello::{
     T2Point, schema_crc,
 };
 pub use payload::{BuildError, PayloadError};
+pub use request::{
+    COMMAND_IDENTIFY, COMMAND_RESET, COMMAND_RESET_COUNTERS, COMMAND_SAMPLE_ONCE, COMMAND_SELF_TEST, Command,
+    Config, KEY_AVERAGING, KEY_ENABLED, KEY_PERIOD_US, KEY_RANGE, Knob, OWN_FROM, REQUEST_DATA_BYTES_MAX,
+    Reply, ReplyCode, RequestData,
+};
 pub use sample::{Row, RowValues, Rows, Sample, SampleWriter};
+
+pub(crate) use frame::{FrameWriter, raw_bytes};
 
 pub use crate::bytes::NoRoom;

@@ -42,6 +42,8 @@ pub enum PayloadError {
     MaxRx(u16),
     /// A stream number that stands for the device itself.
     ReservedStream,
+    /// Arguments or data longer than their limit.
+    DataTooLong,
 }
 
 impl fmt::Display for PayloadError {
@@ -63,6 +65,7 @@ impl fmt::Display for PayloadError {
             Self::T2Point(code) => write!(f, "t2 point {code} is not known"),
             Self::MaxRx(bytes) => write!(f, "device takes only {bytes} bytes"),
             Self::ReservedStream => f.write_str("stream number stands for the device"),
+            Self::DataTooLong => f.write_str("arguments or data are longer than their limit"),
         }
     }
 }
@@ -89,6 +92,16 @@ pub enum BuildError {
     MaxRx,
     /// Stream 255 stands for the device itself.
     ReservedStream,
+    /// No stream of the device has this number.
+    UnknownStream,
+    /// A value of another type than its field.
+    ValueType,
+    /// Data longer than [`REQUEST_DATA_BYTES_MAX`](super::REQUEST_DATA_BYTES_MAX).
+    DataTooLong,
+    /// No request waits for an answer.
+    NoRequest,
+    /// The queue could never hold one of the device's HELLO frames: make it larger.
+    QueueTooSmall,
 }
 
 impl fmt::Display for BuildError {
@@ -102,6 +115,11 @@ impl fmt::Display for BuildError {
             Self::HelloIndex => "hello index does not fit its body or total",
             Self::MaxRx => "device takes less than the smallest host frame",
             Self::ReservedStream => "stream number stands for the device",
+            Self::UnknownStream => "no stream of the device has this number",
+            Self::ValueType => "value has another type than its field",
+            Self::DataTooLong => "data are longer than their limit",
+            Self::NoRequest => "no request waits for an answer",
+            Self::QueueTooSmall => "queue is too small for a HELLO frame of this device: make it larger",
         })
     }
 }
