@@ -8,6 +8,7 @@
 //! - [`cobs`]: byte stuffing that keeps `0x00` free to mark the end of a frame.
 //! - [`link`]: headers, frames, payloads and the decoder; its page draws the bytes.
 //! - [`rx`]: how many samples went missing, from 16-bit sequence numbers and device time.
+//! - [`vendor`]: decoders of the protocols other devices speak.
 //!
 //! # A device says hello and sends two samples
 //!
@@ -61,3 +62,4 @@ pub mod cobs;
 pub mod crc;
 pub mod link;
 pub mod rx;
+pub mod vendor;
