@@ -12,7 +12,6 @@
 //! packet, Rev. A11; NovAtel OEM7 Commands and Logs, "PASHR"; True North Technologies, Revolution compass
 //! manual, "PTNTHTM" (as in gpsd's `driver_nmea0183.c`); SkyTraq AN0028, "PSTI,030".
 
-use super::Message;
 use super::view::{Text, message, messages};
 
 /// m/s of a knot and of a km/h.
