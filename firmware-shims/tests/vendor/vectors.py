@@ -40,7 +40,7 @@ ubx(
     "ubx_nav_velned", "NAV", "NAV-VELNED",
     "itow_ms=8 velocity_north_m_s=-1.5 velocity_east_m_s=2.5 velocity_down_m_s=0.03 speed_m_s=2.91 "
     "ground_speed_m_s=2.9 heading_deg=120.5 speed_accuracy_m_s=0.12 heading_accuracy_deg=0.75",
-    iTOW=8, velN=-150, velE=250, velD=3, speed=291, gSpeed=290, heading=120.5, sAcc=12, cAcc=0.75,
+    iTOW=8, velN=-150, velE=250, velD=3, speed=291, gSpeed=290, heading=120.500005, sAcc=12, cAcc=0.75,
 )
 ubx(
     "ubx_nav_timels", "NAV", "NAV-TIMELS", "itow_ms=9 leap_s=18 leap_change_s=-1 until_change_s=3600",
