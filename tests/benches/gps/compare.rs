@@ -40,8 +40,6 @@ const TOLERANCES: &[(&str, f64)] = &[
     ("pdop", 6e-3),
     ("tdop", 6e-3),
     ("vdop", 6e-3),
-    ("xdop", 6e-3),
-    ("ydop", 6e-3),
 ];
 
 /// A difference with a known reason: log, field (`*` for all), why.

@@ -134,6 +134,8 @@ struct Epochs {
     week: Option<i64>,
     /// GPS minus UTC: of the receiver, where it tells.
     leap_ms: i64,
+    /// A position of UBX-NAV-SOL was taken.
+    placed: bool,
 }
 
 fn frames(log: &[u8], ours: &mut Ours) {
@@ -160,7 +162,8 @@ fn frames(log: &[u8], ours: &mut Ours) {
 }
 
 fn take(message: &UbxMessage, epochs: &mut Epochs, all: &mut Vec<(Place, Values)>) {
-    let mut add = |itow_ms: u32, values: Values| epochs.open.entry(itow_ms).or_default().extend(values);
+    let open = &mut epochs.open;
+    let mut add = |itow_ms: u32, values: Values| open.entry(itow_ms).or_default().extend(values);
     match message {
         UbxMessage::NavSol(sol) => {
             if sol.time_valid {
@@ -168,7 +171,10 @@ fn take(message: &UbxMessage, epochs: &mut Epochs, all: &mut Vec<(Place, Values)
             }
             if sol.fix_type >= 2 && sol.fix_ok {
                 add(sol.itow_ms, some([("pdop", Some(sol.pdop))]));
-                add(sol.itow_ms, geodetic([sol.ecef_x_m, sol.ecef_y_m, sol.ecef_z_m]));
+                // gpsd 3.22 turns the first such position of a log into degrees and repeats them for all that follow.
+                if !std::mem::replace(&mut epochs.placed, true) {
+                    add(sol.itow_ms, geodetic([sol.ecef_x_m, sol.ecef_y_m, sol.ecef_z_m]));
+                }
                 add(sol.itow_ms, [("mode", if sol.fix_type == 2 { 2.0 } else { 3.0 })].into());
             }
         }
@@ -207,8 +213,6 @@ fn take(message: &UbxMessage, epochs: &mut Epochs, all: &mut Vec<(Place, Values)
                 ("tdop", dop.tdop),
                 ("vdop", dop.vdop),
                 ("hdop", dop.hdop),
-                ("ydop", dop.ndop),
-                ("xdop", dop.edop),
             ];
             add(dop.itow_ms, values.into());
         }
