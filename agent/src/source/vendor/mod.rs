@@ -93,10 +93,12 @@ impl VendorDecoding {
         if self.cut_at().is_some_and(|at| at <= now) {
             self.silent(now, out);
         }
-        let Some(polling) = &mut self.polling else { return };
-        if let Some(expected) = polling.poll(now, outbox, out) {
-            // What still comes of the answer before is none to this question.
+        if self.polling.as_ref().is_some_and(|polling| polling.deadline() <= now) {
+            // What still comes of an answer is none to the next question.
             self.silent(now, out);
+        }
+        let expected = self.polling.as_mut().and_then(|polling| polling.poll(now, outbox, out));
+        if let Some(expected) = expected {
             self.feeder.set_protocol(Shared::new(expected));
         }
     }

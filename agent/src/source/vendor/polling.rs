@@ -65,6 +65,7 @@ impl Polling {
             && deadline <= now
         {
             self.missed(out);
+            // The silence was long enough.
             self.after(at, now);
         }
         let State::Asks(at, when) = self.state else { return None };
@@ -88,7 +89,7 @@ impl Polling {
             tracing::debug!(stream = %stream, why, "a device refused");
         }
         self.tell(refusal, out);
-        self.after(at, now);
+        self.after(at, now.plus_ms(PAUSE_MS));
     }
 
     fn missed(&mut self, out: &mut Decoded) {
@@ -109,16 +110,14 @@ impl Polling {
         }
     }
 
-    /// Goes on to the next question, or to the next round, which keeps its beat unless it is late.
-    fn after(&mut self, at: usize, now: BootNanos) {
+    /// Goes on to the next question, or to the next round, which keeps its beat unless it is late; not before `when`.
+    fn after(&mut self, at: usize, when: BootNanos) {
         let next = at.saturating_add(1);
-        let pause = now.plus_ms(PAUSE_MS);
         self.state = if next < self.requests.all.len() {
-            State::Asks(next, pause)
+            State::Asks(next, when)
         } else {
-            let beat = self.round_at.plus_ms(self.requests.interval_ms.into());
-            self.round_at = beat.max(now);
-            State::Asks(0, beat.max(pause))
+            self.round_at = self.round_at.plus_ms(self.requests.interval_ms.into()).max(when);
+            State::Asks(0, self.round_at)
         };
     }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::source::arrival::Declared;
 use crate::telemetry::Counter;
 use headwater_core::sample::Value;
-use headwater_core::schema::{Field, Logical};
+use headwater_core::schema::Field;
 use headwater_shims::vendor::mavlink::MavlinkMessage;
 use headwater_shims::vendor::mhz19::Mhz19Reading;
 use headwater_shims::vendor::modbus::{ReadFunction, ReadRequest, RegisterMap, Rtu};
@@ -108,7 +108,7 @@ fn the_latency_of_a_frame_is_that_of_its_bytes_and_those_behind() {
         })
         .collect();
     // 20 and 10 bytes of 1.04 ms, 4 % faster at most.
-    assert_eq!(least, [20_000_000, 9_900_000]);
+    assert_eq!(least, [19_900_000, 9_900_000]);
 }
 
 fn meter(start: u16, kind: &str) -> ModbusRead {
@@ -177,7 +177,7 @@ fn a_silent_device_is_a_trouble_until_it_answers() {
     assert_eq!(asked(&mut bus, 4_100, &mut out).len(), 8);
     push(&mut bus, &answer(&[3, 4, 2, 0x08, 0xFC]), ms(4_120).0, &mut out);
     assert_eq!(rows(&out)[1], "dev [F64(230.0)]");
-    assert_eq!(out.notices.last(), Some(&Notice::Trouble(None)).filter(|_| true));
+    assert_eq!(out.notices.last(), Some(&Notice::Trouble(None)));
 }
 
 #[test]
@@ -247,5 +247,4 @@ fn unknown_as_nan_is_missing_where_that_may_be() {
     let one: &'static [VendorField<'static>] = Box::leak(Box::new([field(true)]));
     streams.message(&Empty("even", one), (BootNanos(0), latency), &mut out);
     assert_eq!(rows(&out), ["stream dev of even", "dev [Null]"]);
-    assert_eq!(Logical::F64.name(), "f64");
 }
