@@ -10,6 +10,7 @@
 //! - [`rx`]: how many samples went missing, from 16-bit sequence numbers and device time.
 //! - [`device`]: the whole device side as one state machine; it uses [`tx`] and [`clock`].
 //! - [`uart`]: what an interrupt puts received bytes into.
+//! - [`vendor`]: decoders of the protocols other devices speak.
 //!
 //! Features, all off by default: `embedded-io` adds `pump`, which moves bytes between a device
 //! and a UART of that crate's traits; `knob` makes a test build obey KNOB. The same device side
@@ -102,3 +103,4 @@ pub mod pump;
 pub mod rx;
 pub mod tx;
 pub mod uart;
+pub mod vendor;

@@ -10,6 +10,7 @@ mod figure;
 mod first_light;
 mod fleet;
 mod gateway;
+mod gps;
 mod lake;
 mod spool;
 mod time;
@@ -34,7 +35,8 @@ struct Args {
     /// One line of JSON per figure.
     #[arg(long)]
     json: bool,
-    /// Folder of recordings (default: the ones in tests/data: `demo`, for `wire` and `gateway` `streams`).
+    /// Folder of recordings (default: the ones in tests/data: `demo`, for `wire` and `gateway` `streams`, for `gps`
+    /// `gpsd`).
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// `spool`: where stores are made (default: beside the program). The device below is what is measured, so a
@@ -101,6 +103,9 @@ enum Name {
     /// Simulated clocks of a fleet: coverage, bounds, errors and violations of resolved time, beside a wall clock and
     /// beside bounds from the past alone; samples placed a second.
     Time,
+    /// Our decoding of GPS receivers' logs beside gpsd's: values compared, equal, explained. Needs `--data DIR` with
+    /// gpsd's `test/daemon`.
+    Gps,
     /// Simulated worlds: agents, broker, network, collector, disks and clocks from a seed, with an oracle. A soak for as
     /// many seeds as wanted; a failing one prints its plan and the command that replays it.
     World,
@@ -118,6 +123,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let folder = match args.name {
         Name::FirstLight | Name::Lake | Name::Align => "data/demo",
+        Name::Gps => "data/gpsd",
         Name::Wire
         | Name::Gateway
         | Name::Spool
@@ -160,6 +166,7 @@ fn main() -> ExitCode {
             let options = spool::Options { dir: args.dir, backlog: args.backlog, quick: args.quick };
             spool::measure(&options, &mut sheet)
         }
+        Name::Gps => gps::measure(&data, &mut sheet),
         Name::Time => time::measure(args.world.seeds, args.world.from, &mut sheet),
         Name::World => world::measure(args.world, &mut sheet),
     };

@@ -8,6 +8,7 @@ mod clock;
 pub mod identity;
 mod links;
 mod mistake;
+mod protocols;
 pub mod raw;
 mod settings;
 mod sources;
@@ -18,8 +19,9 @@ pub use clock::{ChronySettings, ClockSettings, GPSD_DEFAULT, Pick, PpsSettings, 
 pub use identity::{Identity, IdentityError};
 pub use mistake::{Mistake, Mistakes};
 pub use settings::{
-    After, CommandLine, FrameStamps, Framing, IdentityFiles, LineFormat, LineSettings, PreviewSettings,
-    Retention, SerialLine, Settings, SourceKind, SourceSettings, SpoolSettings, UplinkSettings,
+    After, Characters, CommandLine, FrameStamps, Framing, IdentityFiles, LineFormat, LineSettings, Parity,
+    PreviewSettings, Retention, SerialLine, Settings, SourceKind, SourceSettings, SpoolSettings,
+    UplinkSettings,
 };
 
 use std::path::Path;

@@ -252,16 +252,29 @@ pub struct RawSource {
     pub latency_min_ms: Option<i64>,
     /// serial: the port, such as `/dev/ttyUSB0`.
     pub port: Option<String>,
-    /// serial: baud rate. Default 115200, for nmea 9600.
+    /// serial: baud rate. Default 115200; for nmea, ubx, pms5003, sds011, mhz19, senseair and modbus 9600, for scd30 and
+    /// vedirect 19200, for mavlink 57600, for sbus 100000.
     pub baud: Option<i64>,
+    /// serial: `none`, `even` or `odd`. Default none, for sbus even.
+    pub parity: Option<String>,
+    /// serial: 1 or 2. Default 1, for sbus 2.
+    pub stop_bits: Option<i64>,
     /// serial: true if a real UART at this rate lies between (ttyS, ttyAMA, FTDI, CP210x, CH340), so that bytes cannot
     /// come faster and their time on the wire is taken off. Never for USB-CDC (most ttyACM). Default false.
     pub paced: Option<bool>,
     /// link: samples are stamped by the `device`, whose clock is compared with ours all the time, or by `arrival`.
     /// Default `device`.
     pub clock: Option<String>,
-    /// serial: `link`, `nmea` or `lines`.
+    /// serial: `link`, `nmea`, `lines`, or the protocol of a device: `ubx`, `pms5003`, `sds011`, `mavlink`, `vedirect`,
+    /// `sbus`, `frames` (described by `frame`); of devices that are asked: `mhz19`, `scd30`, `senseair`, `modbus`.
     pub framing: Option<String>,
+    /// modbus, mhz19, scd30, senseair: from one question to the next, ms, 100 to 3600000. Default 1000, for carbon
+    /// dioxide 2000.
+    pub interval_ms: Option<i64>,
+    /// frames: what frames look like; several kinds may share a line.
+    pub frame: Option<Vec<RawFrame>>,
+    /// modbus: what is read; several reads take turns.
+    pub read: Option<Vec<RawRead>>,
     /// lines and exec: schema family, such as `env`.
     pub kind: Option<String>,
     /// lines and exec: what a line holds.
@@ -298,6 +311,82 @@ pub struct RawField {
     pub unit: Option<String>,
     /// May be empty in a line. Default false.
     pub optional: Option<bool>,
+}
+
+/// One of `source.frame`: sync bytes, fields, a checksum and tail bytes, in this order.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawFrame {
+    /// Table the rows go to. Required.
+    pub kind: Option<String>,
+    /// How each frame begins, at most 8 bytes. Required.
+    pub sync: Option<Vec<i64>>,
+    /// Bytes of each frame, all included. Either this or `length_at`.
+    pub length: Option<i64>,
+    /// The byte at which a frame says its length.
+    pub length_at: Option<i64>,
+    /// Type of that length: `u8` or `u16`. Default `u8`.
+    pub length_type: Option<String>,
+    /// Its order of bytes. Default `little`.
+    pub length_order: Option<String>,
+    /// What it does not count. Default 0.
+    pub length_plus: Option<i64>,
+    /// Longest frame there is: a sync with more is none. Default 256.
+    pub length_max: Option<i64>,
+    /// `none`, `sum8`, `xor8`, `twos_complement8`, `crc8`, `sum16`, `crc16_modbus`, `crc16_ccitt` or `fletcher8`. Required.
+    pub checksum: Option<String>,
+    /// First byte it covers. Default 0.
+    pub checksum_from: Option<i64>,
+    /// Its order of bytes. Default `big`, of crc16_modbus `little`.
+    pub checksum_order: Option<String>,
+    /// crc8: polynomial. Default 0x07.
+    pub crc_poly: Option<i64>,
+    /// crc8: start. Default 0.
+    pub crc_init: Option<i64>,
+    /// How each frame ends, behind its checksum, at most 8 bytes. Default nothing.
+    pub tail: Option<Vec<i64>>,
+    /// Order of bytes of fields that say none. Default `little`.
+    pub order: Option<String>,
+    /// What is read of a frame; `at` counts bytes from the first sync byte.
+    pub fields: Vec<RawSlot>,
+}
+
+/// One of `source.read`: registers that are read at once.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawRead {
+    /// Table the rows go to. Required.
+    pub kind: Option<String>,
+    /// Address of the device on the bus. Default 1.
+    pub device: Option<i64>,
+    /// `holding`, `input`, `coils` or `discrete`. Required.
+    pub registers: Option<String>,
+    /// Order of bytes of fields that say none. Default `big`.
+    pub order: Option<String>,
+    /// What is read; `at` is the address in the protocol: register 40001 of a manual is 0.
+    pub fields: Vec<RawSlot>,
+}
+
+/// One of the fields of a frame or of registers: `(number, or its bits) * scale + offset`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawSlot {
+    /// Name. Required.
+    pub name: Option<String>,
+    /// Where it begins. Required.
+    pub at: Option<i64>,
+    /// `u8` … `u64`, `i8` … `i64`, `f32`, `f64`. Default `u16`; of coils and discrete inputs a bit.
+    pub r#type: Option<String>,
+    /// `big` (abcd), `little` (dcba), `cdab` (low word first) or `badc` (bytes swapped in words).
+    pub order: Option<String>,
+    /// Bits that count: the lowest, and how many. Default all.
+    pub bits: Option<Vec<i64>>,
+    /// Factor. Default 1.
+    pub scale: Option<f64>,
+    /// What is added. Default 0.
+    pub offset: Option<f64>,
+    /// UCUM unit, `1` for none. Required.
+    pub unit: Option<String>,
 }
 
 /// Reads the text key by key; `None` if it is no TOML at all.
@@ -363,34 +452,63 @@ fn source_of(source: Value, path: &str, mistakes: &mut Mistakes) -> RawSource {
         mistakes.push(Mistake::new(path, "a table", shown(&source)).hint("write [[source]]"));
         return RawSource::default();
     };
-    let fields = match source.remove("fields") {
-        None => None,
-        Some(Value::Array(fields)) => Some(
-            fields
-                .into_iter()
-                .enumerate()
-                .map(|(at, field)| {
-                    let path = format!("{path}.fields[{at}]");
-                    match field {
-                        Value::Table(field) => keys(field, &path, mistakes),
-                        other => {
-                            mistakes.push(Mistake::new(
-                                path,
-                                "a table such as { name = \"temperature\", type = \"f64\", unit = \"Cel\" }",
-                                shown(&other),
-                            ));
-                            RawField::default()
-                        }
+    let fields = tables(source.remove("fields"), &format!("{path}.fields"), FIELD_EXAMPLE, mistakes);
+    let fields =
+        fields.map(|all| all.into_iter().map(|(path, table)| keys(table, &path, mistakes)).collect());
+    let frame = tables(source.remove("frame"), &format!("{path}.frame"), "[[source.frame]]", mistakes);
+    let frame = frame.map(|all| {
+        let of = |(path, mut table): (String, Table)| RawFrame {
+            fields: slots_of(&mut table, &path, mistakes),
+            ..keys(table, &path, mistakes)
+        };
+        all.into_iter().map(of).collect()
+    });
+    let read = tables(source.remove("read"), &format!("{path}.read"), "[[source.read]]", mistakes);
+    let read = read.map(|all| {
+        let of = |(path, mut table): (String, Table)| RawRead {
+            fields: slots_of(&mut table, &path, mistakes),
+            ..keys(table, &path, mistakes)
+        };
+        all.into_iter().map(of).collect()
+    });
+    RawSource { fields, frame, read, ..keys(source, path, mistakes) }
+}
+
+const FIELD_EXAMPLE: &str = "{ name = \"temperature\", type = \"f64\", unit = \"Cel\" }";
+const SLOT_EXAMPLE: &str = "{ name = \"level\", at = 2, type = \"u16\", unit = \"mm\" }";
+
+fn slots_of(table: &mut Table, path: &str, mistakes: &mut Mistakes) -> Vec<RawSlot> {
+    let fields = tables(table.remove("fields"), &format!("{path}.fields"), SLOT_EXAMPLE, mistakes);
+    fields.unwrap_or_default().into_iter().map(|(path, table)| keys(table, &path, mistakes)).collect()
+}
+
+/// A list of tables, each with its path; what is none is a mistake, and an empty table instead.
+fn tables(
+    value: Option<Value>,
+    path: &str,
+    example: &str,
+    mistakes: &mut Mistakes,
+) -> Option<Vec<(String, Table)>> {
+    match value? {
+        Value::Array(all) => {
+            let table = |(at, value)| {
+                let path = format!("{path}[{at}]");
+                match value {
+                    Value::Table(table) => (path, table),
+                    other => {
+                        let expected = format!("a table such as {example}");
+                        mistakes.push(Mistake::new(path.as_str(), expected, shown(&other)));
+                        (path, Table::new())
                     }
-                })
-                .collect(),
-        ),
-        Some(other) => {
-            mistakes.push(Mistake::new(format!("{path}.fields"), "a list of tables", shown(&other)));
+                }
+            };
+            Some(all.into_iter().enumerate().map(table).collect())
+        }
+        other => {
+            mistakes.push(Mistake::new(path, "a list of tables", shown(&other)));
             None
         }
-    };
-    RawSource { fields, ..keys(source, path, mistakes) }
+    }
 }
 
 /// Reads each key of a flat table alone, so that a wrong one hides no other.

@@ -6,6 +6,7 @@ use crate::ship::mqtt::{BrokerUrl, ProfileLimits, Proxy, Versions};
 use crate::ship::policy::LinkRules;
 use crate::ship::{BacklogOrder, RetainUntil};
 use crate::source::arrival::Declared;
+use crate::source::vendor::VendorProtocol;
 use headwater_core::id::{DevicePath, StreamName};
 use headwater_core::ports::{EvictFirst, SpoolLane, StreamClass};
 use headwater_core::schema::Schema;
@@ -211,6 +212,33 @@ pub struct SerialLine {
     pub baud: u32,
     /// A real UART at that rate lies between.
     pub paced: bool,
+    /// What surrounds each byte.
+    pub characters: Characters,
+}
+
+/// What surrounds each byte on a serial line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Characters {
+    /// Parity.
+    pub parity: Parity,
+    /// Two stop bits, not one.
+    pub two_stop_bits: bool,
+}
+
+impl Characters {
+    /// No parity and one stop bit, as nearly all lines have it.
+    pub const PLAIN: Self = Self { parity: Parity::None, two_stop_bits: false };
+}
+
+/// Parity of a serial line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parity {
+    /// None.
+    None,
+    /// Even.
+    Even,
+    /// Odd.
+    Odd,
 }
 
 /// Who says when a program's frames were exposed, and how.
@@ -234,6 +262,8 @@ pub enum Framing {
     Nmea,
     /// Lines of declared fields.
     Lines(LineSettings),
+    /// Frames of a vendor's protocol.
+    Vendor(VendorProtocol),
 }
 
 /// What becomes of a captured picture.

@@ -1,14 +1,16 @@
 //! Checks `[[source]]`: which keys a type wants, which it does not know, and names used twice.
 
 use super::mistake::{Mistake, Mistakes};
+use super::protocols;
 use super::raw::{RawField, RawSource};
 use super::settings::{
-    After, CommandLine, FrameStamps, Framing, LineFormat, LineSettings, PreviewSettings, Retention,
-    SerialLine, SourceKind, SourceSettings,
+    After, Characters, CommandLine, FrameStamps, Framing, LineFormat, LineSettings, Parity, PreviewSettings,
+    Retention, SerialLine, SourceKind, SourceSettings,
 };
 use super::value;
 use crate::source::STAMPS_PLACE;
 use crate::source::arrival::Declared;
+use crate::source::vendor::VendorProtocol;
 use headwater_core::id::{FieldName, KindName, StreamName};
 use headwater_core::ports::{EvictFirst, StreamClass};
 use headwater_core::schema::{Field, Logical, Modality, Schema, check_unit};
@@ -35,6 +37,58 @@ enum Bytes {
     Link,
     Nmea,
     Lines,
+    Ubx,
+    Pms5003,
+    Sds011,
+    Mavlink,
+    Vedirect,
+    Sbus,
+    Frames,
+    Mhz19,
+    Scd30,
+    Senseair,
+    Modbus,
+}
+
+impl Bytes {
+    const ALL: [(&'static str, Self); 14] = [
+        ("link", Self::Link),
+        ("nmea", Self::Nmea),
+        ("lines", Self::Lines),
+        ("ubx", Self::Ubx),
+        ("pms5003", Self::Pms5003),
+        ("sds011", Self::Sds011),
+        ("mavlink", Self::Mavlink),
+        ("vedirect", Self::Vedirect),
+        ("sbus", Self::Sbus),
+        ("frames", Self::Frames),
+        ("mhz19", Self::Mhz19),
+        ("scd30", Self::Scd30),
+        ("senseair", Self::Senseair),
+        ("modbus", Self::Modbus),
+    ];
+
+    /// What such devices mostly speak at.
+    const fn usual_baud(self) -> i64 {
+        match self {
+            Self::Nmea
+            | Self::Ubx
+            | Self::Pms5003
+            | Self::Sds011
+            | Self::Mhz19
+            | Self::Senseair
+            | Self::Modbus => 9_600,
+            Self::Scd30 | Self::Vedirect => 19_200,
+            Self::Mavlink => 57_600,
+            Self::Sbus => 100_000,
+            Self::Link | Self::Lines | Self::Frames => 115_200,
+        }
+    }
+
+    /// Whether such devices have to be asked.
+    const fn is_asked(self) -> bool {
+        matches!(self, Self::Mhz19 | Self::Scd30 | Self::Senseair | Self::Modbus)
+    }
 }
 
 /// Checks every source.
@@ -160,10 +214,9 @@ fn kind(raw: &RawSource, path: &str, folder: &Path, mistakes: &mut Mistakes) -> 
         ("exec", Type::Exec),
     ];
     let kind = value::word(raw.r#type.as_deref(), &types, None, &format!("{path}.type"), mistakes)?;
-    let framings = [("link", Bytes::Link), ("nmea", Bytes::Nmea), ("lines", Bytes::Lines)];
     let framing = match kind {
         Type::Serial => {
-            value::word(raw.framing.as_deref(), &framings, None, &format!("{path}.framing"), mistakes)
+            value::word(raw.framing.as_deref(), &Bytes::ALL, None, &format!("{path}.framing"), mistakes)
         }
         _ => None,
     };
@@ -172,18 +225,20 @@ fn kind(raw: &RawSource, path: &str, folder: &Path, mistakes: &mut Mistakes) -> 
         Type::Serial => {
             let port =
                 required(raw.port.as_deref(), path, "port", "a port such as \"/dev/ttyUSB0\"", mistakes);
-            let default = if framing == Some(Bytes::Nmea) { 9_600 } else { 115_200 };
+            let default = framing.map_or(115_200, Bytes::usual_baud);
             let baud = value::number(raw.baud, default, 300..=4_000_000, &format!("{path}.baud"), mistakes);
             let clocks = [("device", true), ("arrival", false)];
             let device_clock =
                 value::word(raw.clock.as_deref(), &clocks, Some(true), &format!("{path}.clock"), mistakes);
+            let characters = characters(raw, framing == Some(Bytes::Sbus), path, mistakes);
             let framing = match framing? {
                 Bytes::Link => device_clock.map(|device_clock| Framing::Link { device_clock }),
                 Bytes::Nmea => Some(Framing::Nmea),
                 Bytes::Lines => lines(raw, path, LineFormat::Csv(b','), mistakes).map(Framing::Lines),
+                of_a_device => protocol(raw, of_a_device, path, mistakes).map(Framing::Vendor),
             };
             let paced = raw.paced.unwrap_or(false);
-            let line = SerialLine { port: folder.join(port?), baud: baud?, paced };
+            let line = SerialLine { port: folder.join(port?), baud: baud?, paced, characters: characters? };
             Some(SourceKind::Serial { line, framing: framing? })
         }
         Type::CameraDir => {
@@ -220,6 +275,34 @@ fn kind(raw: &RawSource, path: &str, folder: &Path, mistakes: &mut Mistakes) -> 
     }
 }
 
+/// The protocol of a device.
+fn protocol(raw: &RawSource, framing: Bytes, path: &str, mistakes: &mut Mistakes) -> Option<VendorProtocol> {
+    let mut asked = || protocols::interval(raw, 2_000, path, mistakes);
+    Some(match framing {
+        Bytes::Link | Bytes::Nmea | Bytes::Lines => return None,
+        Bytes::Ubx => VendorProtocol::Ubx,
+        Bytes::Pms5003 => VendorProtocol::Pms5003,
+        Bytes::Sds011 => VendorProtocol::Sds011,
+        Bytes::Mavlink => VendorProtocol::Mavlink,
+        Bytes::Vedirect => VendorProtocol::Vedirect,
+        Bytes::Sbus => VendorProtocol::Sbus,
+        Bytes::Mhz19 => VendorProtocol::Mhz19(asked()?),
+        Bytes::Scd30 => VendorProtocol::Scd30(asked()?),
+        Bytes::Senseair => VendorProtocol::Senseair(asked()?),
+        Bytes::Frames => return protocols::frames(raw, path, mistakes),
+        Bytes::Modbus => return protocols::modbus(raw, path, mistakes),
+    })
+}
+
+fn characters(raw: &RawSource, sbus: bool, path: &str, mistakes: &mut Mistakes) -> Option<Characters> {
+    let words = [("none", Parity::None), ("even", Parity::Even), ("odd", Parity::Odd)];
+    let usual = if sbus { Parity::Even } else { Parity::None };
+    let parity = value::word(raw.parity.as_deref(), &words, Some(usual), &format!("{path}.parity"), mistakes);
+    let bits: Option<u8> =
+        value::number(raw.stop_bits, if sbus { 2 } else { 1 }, 1..=2, &format!("{path}.stop_bits"), mistakes);
+    Some(Characters { parity: parity?, two_stop_bits: bits? == 2 })
+}
+
 fn only_known_keys(raw: &RawSource, kind: Type, framing: Option<Bytes>, path: &str, mistakes: &mut Mistakes) {
     let lines = kind == Type::Exec || framing == Some(Bytes::Lines);
     let command = matches!(kind, Type::CameraCommand | Type::Exec);
@@ -229,6 +312,11 @@ fn only_known_keys(raw: &RawSource, kind: Type, framing: Option<Bytes>, path: &s
     let keys = [
         ("port", raw.port.is_some(), kind == Type::Serial),
         ("baud", raw.baud.is_some(), kind == Type::Serial),
+        ("parity", raw.parity.is_some(), kind == Type::Serial),
+        ("stop_bits", raw.stop_bits.is_some(), kind == Type::Serial),
+        ("interval_ms", raw.interval_ms.is_some(), framing.is_some_and(Bytes::is_asked) || unsure),
+        ("frame", raw.frame.is_some(), framing == Some(Bytes::Frames) || unsure),
+        ("read", raw.read.is_some(), framing == Some(Bytes::Modbus) || unsure),
         ("paced", raw.paced.is_some(), kind == Type::Serial),
         ("clock", raw.clock.is_some(), framing == Some(Bytes::Link) || unsure),
         ("stamps", raw.stamps.is_some(), kind == Type::CameraCommand),
@@ -300,22 +388,8 @@ fn stamps(raw: &RawSource, path: &str, mistakes: &mut Mistakes) -> Option<Option
 }
 
 fn lines(raw: &RawSource, path: &str, format: LineFormat, mistakes: &mut Mistakes) -> Option<LineSettings> {
-    let kind_path = format!("{path}.kind");
-    let kind: Option<KindName> = value::name(
-        raw.kind.as_deref(),
-        &kind_path,
-        "the table these rows go to, such as \"env\"",
-        "streams of one kind share a table",
-        mistakes,
-    );
-    let kind = kind.filter(|kind| {
-        let free = !RESERVED_KINDS.contains(&kind.as_str());
-        if !free {
-            let found = format!("{:?}", kind.as_str());
-            mistakes.push(Mistake::new(&kind_path, "a kind of your own", found).hint("this one is built in"));
-        }
-        free
-    });
+    let kind: Option<KindName> =
+        kind_name(raw.kind.as_deref(), &format!("{path}.kind"), mistakes).and_then(|kind| kind.parse().ok());
     let format = match (format, raw.separator.as_deref()) {
         (LineFormat::Csv(_), Some(separator)) => match separator.as_bytes() {
             [byte] if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"\r\n.+-".contains(byte) => {
@@ -338,6 +412,18 @@ fn lines(raw: &RawSource, path: &str, format: LineFormat, mistakes: &mut Mistake
         return None;
     }
     Some(LineSettings { schema, format: format? })
+}
+
+/// The table rows go to, which is none of the agent's own.
+pub(super) fn kind_name(raw: Option<&str>, path: &str, mistakes: &mut Mistakes) -> Option<String> {
+    let expected = "the table these rows go to, such as \"env\"";
+    let kind: KindName = value::name(raw, path, expected, "streams of one kind share a table", mistakes)?;
+    if RESERVED_KINDS.contains(&kind.as_str()) {
+        let found = format!("{:?}", kind.as_str());
+        mistakes.push(Mistake::new(path, "a kind of your own", found).hint("this one is built in"));
+        return None;
+    }
+    Some(kind.to_string())
 }
 
 fn fields(raw: &[RawField], path: &str, mistakes: &mut Mistakes) -> Option<Vec<Field>> {
@@ -363,7 +449,7 @@ fn fields(raw: &[RawField], path: &str, mistakes: &mut Mistakes) -> Option<Vec<F
                 mistakes.push(Mistake::new(name_path, "a name of its own", found));
             }
             let logical = logical(raw, &path, mistakes);
-            let unit = unit(raw, &path, mistakes);
+            let unit = unit_of(raw.unit.as_deref(), &format!("{path}.unit"), mistakes);
             Some(Field {
                 name: name?,
                 logical: logical?,
@@ -385,9 +471,8 @@ fn logical(raw: &RawField, path: &str, mistakes: &mut Mistakes) -> Option<Logica
     logical
 }
 
-fn unit(raw: &RawField, path: &str, mistakes: &mut Mistakes) -> Option<String> {
-    let path = format!("{path}.unit");
-    let Some(unit) = raw.unit.as_deref() else {
+pub(super) fn unit_of(raw: Option<&str>, path: &str, mistakes: &mut Mistakes) -> Option<String> {
+    let Some(unit) = raw else {
         let hint = "\"1\" for a number without a unit";
         mistakes.push(Mistake::new(path, "a UCUM unit such as \"Cel\" or \"m/s2\"", "nothing").hint(hint));
         return None;

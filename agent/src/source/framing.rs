@@ -7,6 +7,7 @@ use super::arrival::ReadAt;
 use super::lines::LineDecoder;
 use super::link::LinkDecoding;
 use super::nmea::NmeaDecoding;
+use super::vendor::VendorDecoding;
 use crate::telemetry::{self, Counter, DeviceLog, DeviceMet, SourceStall, count};
 use headwater_core::id::StreamName;
 use headwater_core::ports::SourceEvent;
@@ -35,7 +36,7 @@ pub enum Notice {
     },
     /// Bytes that belong to nothing.
     Noise(u64),
-    /// A link frame that failed its check.
+    /// A frame that failed its check.
     LinkError,
     /// Something worth a count and nothing more.
     Count(Counter, u64),
@@ -102,6 +103,8 @@ pub enum Decoder {
     Nmea(Box<NmeaDecoding>),
     /// Lines of fields.
     Lines(LineDecoder),
+    /// Frames of a vendor's protocol.
+    Vendor(Box<VendorDecoding>),
 }
 
 impl Decoder {
@@ -111,6 +114,7 @@ impl Decoder {
             Self::Link(link) => link.port(hold_ns),
             Self::Nmea(nmea) => nmea.port(hold_ns),
             Self::Lines(lines) => lines.port(hold_ns),
+            Self::Vendor(vendor) => vendor.port(hold_ns),
         }
     }
 
@@ -120,6 +124,7 @@ impl Decoder {
             Self::Link(link) => link.push(bytes, read, out),
             Self::Nmea(nmea) => nmea.push(bytes, read, out),
             Self::Lines(lines) => lines.push(bytes, read, out),
+            Self::Vendor(vendor) => vendor.push(bytes, read, out),
         }
     }
 
@@ -129,6 +134,7 @@ impl Decoder {
             Self::Link(link) => link.reopened(now, out),
             Self::Nmea(nmea) => nmea.reopened(out),
             Self::Lines(lines) => lines.reopened(out),
+            Self::Vendor(vendor) => vendor.reopened(now, out),
         }
     }
 
@@ -138,6 +144,7 @@ impl Decoder {
             Self::Link(link) => link.poll(now, outbox, out),
             Self::Nmea(nmea) => nmea.poll(now, out),
             Self::Lines(_) => {}
+            Self::Vendor(vendor) => vendor.poll(now, outbox, out),
         }
     }
 
@@ -148,6 +155,7 @@ impl Decoder {
             Self::Link(link) => Some(link.deadline()),
             Self::Nmea(nmea) => nmea.deadline(),
             Self::Lines(_) => None,
+            Self::Vendor(vendor) => vendor.deadline(),
         }
     }
 }

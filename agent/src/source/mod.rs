@@ -1,6 +1,6 @@
 //! Sources: adapters that read serial ports, receivers, cameras and programs, on real bytes.
 //!
-//! Each is a pure decoder ([`link`], [`nmea`], [`lines`], [`image`]) and a thin shell that waits for a
+//! Each is a pure decoder ([`link`], [`nmea`], [`vendor`], [`lines`], [`image`]) and a thin shell that waits for a
 //! port, a folder or a program, opens it again when it vanished, and never gives up.
 
 pub mod arrival;
@@ -18,6 +18,7 @@ pub mod nmea;
 pub mod port_info;
 pub mod preview;
 pub mod serial;
+pub mod vendor;
 
 use crate::clock::asleep_ns;
 use crate::config::{Framing, SerialLine, SourceKind, SourceSettings};
@@ -37,6 +38,7 @@ use link::{ClockUse, LinkDecoding};
 use nmea::NmeaDecoding;
 use serial::{SerialSource, TtyPort};
 use tokio::sync::mpsc;
+use vendor::{VendorDecoding, VendorProtocol};
 
 /// Receipts that may wait for a source: more than it ever has in flight.
 pub const RECEIPTS_MAX: usize = 64;
@@ -65,7 +67,7 @@ impl<C: Clock> AnySource<C> {
         let stream = settings.stream.clone();
         let arrivals = arrivals(settings);
         match &settings.kind {
-            SourceKind::Serial { line: SerialLine { port, baud, .. }, framing } => {
+            SourceKind::Serial { line, framing } => {
                 let decoder = match framing {
                     Framing::Link { device_clock } => {
                         let numbers = device_clock.then(|| numbers.clone());
@@ -76,8 +78,13 @@ impl<C: Clock> AnySource<C> {
                     Framing::Lines(lines) => {
                         Decoder::Lines(LineDecoder::of_port(stream.clone(), arrivals, lines.clone()))
                     }
+                    Framing::Vendor(protocol) => {
+                        let vendor = VendorDecoding::new(stream.clone(), arrivals, protocol.clone());
+                        Decoder::Vendor(Box::new(vendor))
+                    }
                 };
-                let opener = TtyPort { path: port.clone(), baud: *baud, clock: clock.clone() };
+                let SerialLine { port, baud, characters, .. } = line.clone();
+                let opener = TtyPort { path: port, baud, characters, clock: clock.clone() };
                 (Self::Serial(Box::new(SerialSource::new(clock, opener, stream, decoder))), None)
             }
             SourceKind::CameraDir { dir, after } => {
@@ -131,10 +138,28 @@ fn device_ms(kind: &SourceKind) -> i64 {
         // Receivers report a fix 10 to 700 ms after its second.
         SourceKind::Serial { framing: Framing::Nmea, .. } => 1_000,
         SourceKind::Serial { framing: Framing::Lines(_), .. } => 100,
+        SourceKind::Serial { framing: Framing::Vendor(protocol), .. } => protocol_ms(protocol),
         // A program may take a picture long before it closes the file.
         SourceKind::CameraDir { .. } => 2_000,
         SourceKind::CameraCommand { .. } => 500,
         SourceKind::Exec { .. } => 1_000,
+    }
+}
+
+/// The same for devices that speak a protocol of their own.
+fn protocol_ms(protocol: &VendorProtocol) -> i64 {
+    match protocol {
+        // Sticks are sent every 7 to 14 ms.
+        VendorProtocol::Sbus => 20,
+        VendorProtocol::Mavlink | VendorProtocol::Frames(_) => 100,
+        // As receivers that speak NMEA; meters measure once a second and answer with that.
+        VendorProtocol::Ubx
+        | VendorProtocol::Vedirect
+        | VendorProtocol::Modbus(..)
+        | VendorProtocol::Sds011 => 1_000,
+        // Plantower sensors send every 2.3 s at the slowest, carbon dioxide is measured every 2 s.
+        VendorProtocol::Pms5003 => 2_300,
+        VendorProtocol::Mhz19(_) | VendorProtocol::Scd30(_) | VendorProtocol::Senseair(_) => 2_000,
     }
 }
 

@@ -4,6 +4,7 @@ use super::arrival::Reads;
 use super::backoff::Backoff;
 use super::framing::{Decoded, Decoder};
 use super::port_info::port_kind;
+use crate::config::{Characters, Parity};
 use crate::telemetry::{SourceDown, SourceUp};
 use headwater_core::id::StreamName;
 use headwater_core::ports::{Clock, Source, SourceError, SourceEvent};
@@ -12,7 +13,7 @@ use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
+use tokio_serial::{ClearBuffer, SerialPort, SerialStream, StopBits};
 
 /// Bytes taken at once: the kernel's own buffer.
 const READ_BYTES: usize = 4_096;
@@ -43,6 +44,8 @@ pub struct TtyPort<C> {
     pub path: PathBuf,
     /// Baud rate.
     pub baud: u32,
+    /// What surrounds each byte.
+    pub characters: Characters,
     /// For the pause after opening.
     pub clock: C,
 }
@@ -51,8 +54,14 @@ impl<C: Clock> OpenPort for TtyPort<C> {
     type Port = SerialStream;
 
     async fn open(&mut self) -> io::Result<SerialStream> {
-        let stream = SerialStream::open(&tokio_serial::new(self.path.to_string_lossy(), self.baud))
-            .map_err(|error| advised(error.into()))?;
+        let line = tokio_serial::new(self.path.to_string_lossy(), self.baud)
+            .parity(match self.characters.parity {
+                Parity::None => tokio_serial::Parity::None,
+                Parity::Even => tokio_serial::Parity::Even,
+                Parity::Odd => tokio_serial::Parity::Odd,
+            })
+            .stop_bits(if self.characters.two_stop_bits { StopBits::Two } else { StopBits::One });
+        let stream = SerialStream::open(&line).map_err(|error| advised(error.into()))?;
         // What waited in the buffers is older than any latency bound of ours.
         self.clock.sleep_until(self.clock.boot().plus_ms(QUIET_MS)).await;
         stream.clear(ClearBuffer::All)?;

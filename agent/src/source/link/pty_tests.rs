@@ -7,6 +7,7 @@ use super::super::serial::{SerialSource, TtyPort};
 use super::clock::ClockUse;
 use super::*;
 use crate::clock::BootClock;
+use crate::config::Characters;
 use crate::domains::DomainNumbers;
 use crate::source::arrival::{Declared, WireTime};
 use headwater_core::ports::{Clock, DeviceClockEvent, DeviceExchange, Source, SourceEvent};
@@ -97,7 +98,7 @@ async fn run(ppm: i32, restarts: u32, enough: usize) -> Ran {
     let arrivals = Arrivals { wire, ..Arrivals::of_program(Declared::default(), 1_000_000) };
     let uses = ClockUse { numbers: Some(DomainNumbers::from_reserved(1)), wire };
     let link = LinkDecoding::new("imu".parse().unwrap(), arrivals, uses);
-    let opener = TtyPort { path, baud: 115_200, clock: BootClock };
+    let opener = TtyPort { path, baud: 115_200, characters: Characters::PLAIN, clock: BootClock };
     let mut source =
         SerialSource::new(BootClock, opener, "imu".parse().unwrap(), Decoder::Link(Box::new(link)));
     let mut ran = Ran { begins: Vec::new(), met: Vec::new(), samples: Vec::new() };

@@ -1,4 +1,5 @@
-//! Decodes the sentences of GPS receivers (NMEA 0183): RMC, GGA, VTG, GSA and ZDA become fixes.
+//! Decodes the sentences of GPS receivers (NMEA 0183): RMC, GGA, VTG, GSA and ZDA become fixes, proprietary ones that
+//! `headwater_shims::vendor::nmea` knows rows of a stream per kind.
 //!
 //! Receivers send much that is no sentence: binary messages between, halves of lines, noise at the
 //! wrong baud rate. All of it is counted; a sentence that fails its checksum is set aside.
@@ -8,11 +9,13 @@ mod sentence;
 
 use super::arrival::{Arrivals, ReadAt};
 use super::framing::Decoded;
+use super::vendor::Streams;
 use cycle::Cycle;
 use headwater_core::id::StreamName;
 use headwater_core::ports::SourceEvent;
 use headwater_core::schema::builtin;
 use headwater_core::time::BootNanos;
+use headwater_shims::vendor::nmea::Proprietary;
 
 /// Longest sentence, bytes: the standard says 82, receivers with many satellites send several hundred.
 pub const SENTENCE_BYTES_MAX: usize = 1_024;
@@ -26,13 +29,15 @@ pub struct NmeaDecoding {
     /// Bytes since `$`; `None` between sentences.
     open: Option<Vec<u8>>,
     cycle: Cycle,
+    proprietary: Streams,
 }
 
 impl NmeaDecoding {
     /// A receiver whose fixes go to `stream`.
     #[must_use]
     pub fn new(stream: StreamName, arrivals: Arrivals) -> Self {
-        Self { cycle: Cycle::new(stream.clone()), stream, arrivals, declared: false, open: None }
+        let (cycle, proprietary) = (Cycle::new(stream.clone()), Streams::new(stream.clone(), false));
+        Self { cycle, proprietary, stream, arrivals, declared: false, open: None }
     }
 
     /// The port holds bytes back for up to `hold_ns`.
@@ -79,7 +84,10 @@ impl NmeaDecoding {
             Ok(body) => {
                 // The `$` and the line end are its own too.
                 let latency = self.arrivals.latency(read, line.len().saturating_add(2), after);
-                self.cycle.sentence(&sentence::parse(body), (at, latency), out);
+                match Proprietary::parse(body) {
+                    Some(sentence) => self.proprietary.message(sentence.view(), (at, latency), out),
+                    None => self.cycle.sentence(&sentence::parse(body), (at, latency), out),
+                }
             }
             Err(why) => {
                 self.cycle.damaged(line);

@@ -95,7 +95,7 @@ async fn a_pseudo_terminal_is_read_and_opened_again() {
         std::os::unix::fs::symlink(name, link).unwrap();
         far
     };
-    let opener = TtyPort { path: link.clone(), baud: 9_600, clock: BootClock };
+    let opener = TtyPort { path: link.clone(), baud: 9_600, characters: Characters::PLAIN, clock: BootClock };
     let mut source = SerialSource::new(BootClock, opener, "gps".parse().unwrap(), nmea());
     let (plugged, mut plugs) = tokio::sync::mpsc::channel(1);
     plugged.send(plug(&link)).await.unwrap();

@@ -9,11 +9,12 @@ mod link;
 mod records;
 mod segment;
 mod shown;
+mod vendor;
 
 use crate::Target;
 
 /// Every target.
-pub const ALL: [Target; 31] = [
+pub const ALL: [Target; 43] = [
     Target { name: "envelope", run: envelope::run, seeds: envelope::seeds },
     Target { name: "chain", run: chain::run, seeds: chain::seeds },
     Target { name: "batch_body", run: batch::body, seeds: batch::body_seeds },
@@ -45,4 +46,16 @@ pub const ALL: [Target; 31] = [
     Target { name: "segment_payload", run: segment::payload, seeds: segment::payload_seeds },
     Target { name: "export", run: export::run, seeds: export::seeds },
     Target { name: "decode", run: shown::run, seeds: shown::seeds },
+    vendor::ALL[0],
+    vendor::ALL[1],
+    vendor::ALL[2],
+    vendor::ALL[3],
+    vendor::ALL[4],
+    vendor::ALL[5],
+    vendor::ALL[6],
+    vendor::ALL[7],
+    vendor::ALL[8],
+    vendor::ALL[9],
+    vendor::ALL[10],
+    vendor::ALL[11],
 ];
