@@ -132,3 +132,39 @@ need_tools() {
     die "failed to install ${missing[*]}: $(tail -1 "$cache/install.log")" "see $cache/install.log"
   rm -rf "$cache/apt-install"
 }
+
+# Which compiler builds TRIPLE: sets `std`, cargo's flags for the standard library, `crt`, and RUSTC.
+choose_compiler() { # TRIPLE
+  local chosen=${HEADWATER_TOOLCHAIN:-}
+  if [ -z "$chosen" ]; then
+    [ -d "$(cd "$root" && rustc --print sysroot)/lib/rustlib/$1/lib" ] && chosen=rustup || chosen=unpacked
+  fi
+  std=() crt=
+  case $chosen in
+    rustup) HEADWATER_TOOLCHAIN=rustup "$root/cross/toolchain" && sysroot=$(cd "$root" && rustc --print sysroot) ;;
+    unpacked)
+      "$root/cross/toolchain"
+      export RUSTC_BOOTSTRAP=1 RUSTC RUSTDOC
+      std=(-Zbuild-std=std,panic_unwind)
+      # Debian's compiler ships no musl of its own; zig does.
+      crt='-C link-self-contained=no '
+      ;;
+    *) die "HEADWATER_TOOLCHAIN is '$chosen'" "make it rustup or unpacked, or leave it out" ;;
+  esac
+  eval "$("$root/cross/toolchain" env)"
+  [ "$chosen" = rustup ] && unset RUSTC RUSTDOC || sysroot=$(dirname "$(dirname "$RUSTC")")/root/usr
+  [ -x "$ZIG_BIN/cargo-zigbuild" ] || die "there is no cargo-zigbuild in $ZIG_BIN" "delete that folder and try again"
+}
+
+# Environment of cargo-zigbuild for TRIPLE, with sources in SOURCE and results in FOLDER. No path of this machine gets into the
+# program: it would differ on another.
+cross_environment() { # TRIPLE SOURCE FOLDER
+  local cargo_home=${CARGO_HOME:-$HOME/.cargo} up low remap maps
+  up=$(upper "$1") low=$(under "$1")
+  remap="--remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$2=/headwater --remap-path-prefix=$3=/target"
+  remap="$remap --remap-path-prefix=$sysroot=/rust"
+  maps="-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$2=/headwater -ffile-prefix-map=$3=/target"
+  export "CARGO_TARGET_${up}_RUSTFLAGS=$crt$remap" "CFLAGS_$low=$maps"
+  export CARGO_TARGET_DIR=$3 PATH=$ZIG_BIN:$PATH
+  export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct)}
+}

@@ -35,7 +35,10 @@ pub(super) fn quietly<T>(thread: &'static str, work: impl FnOnce() -> T) -> (T, 
         }
     }));
     let done = work();
+    // Ours goes, and with it the other hold on the usual one.
     drop(panic::take_hook());
-    panic::set_hook(Box::new(move |info| usual(info)));
+    if let Some(usual) = Arc::into_inner(usual) {
+        panic::set_hook(usual);
+    }
     (done, count.load(Ordering::Relaxed))
 }
