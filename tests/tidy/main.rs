@@ -277,6 +277,7 @@ const PLAIN_WRITES: &[(&str, &str)] = &[
     ),
     ("collector/src/serve/audit.rs", "turns its own old files; the newest is appended and synced"),
     ("agent/src/enroll/files.rs", "certificates and keys, synced with their folders, all or none"),
+    ("agent/src/selftest/index.rs", "tears an index of its own on purpose"),
 ];
 
 #[test]

@@ -84,7 +84,7 @@ mod tests {
             String::from_utf8(out).unwrap()
         };
         let page = text(&|out| man(out).unwrap());
-        assert!(page.contains(".TH headwater-agent 1"), "{page}");
+        assert!(page.contains(".TH headwater"), "{page}");
         let completions =
             [Shell::Bash, Shell::Zsh, Shell::Fish].map(|shell| text(&|out| complete(shell, out)));
         let command = Cli::command();

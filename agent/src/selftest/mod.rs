@@ -69,7 +69,7 @@ pub fn run(parent: &Path) -> io::Result<Report> {
         ("tls", &tls::shakes_hands),
         ("time", &time::goes_on),
     ];
-    let checks: Vec<Check> = tries.iter().map(|(name, check)| done(name, check)).collect();
+    let checks: Vec<Check> = tries.iter().map(|&(name, check)| done(name, check)).collect();
     Ok(Report {
         ok: checks.iter().all(|check| check.ok),
         version: env!("CARGO_PKG_VERSION"),

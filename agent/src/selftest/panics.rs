@@ -12,7 +12,7 @@ const THREAD: &str = "selftest-panic";
 pub(super) fn caught() -> Found {
     let (panicked, count) = quietly(THREAD, || {
         let thread = std::thread::Builder::new().name(THREAD.to_owned());
-        thread.spawn(|| panic!("on purpose")).map(|thread| thread.join().is_err())
+        thread.spawn::<_, ()>(|| panic!("on purpose")).map(|thread| thread.join().is_err())
     });
     match panicked {
         Ok(true) if count == 1 => Ok("a panic is caught".to_owned()),

@@ -2,7 +2,7 @@
 //! serial port whose other end is a socket, such as an emulated board's.
 
 use super::commands::Commands;
-use super::{ANSWER_LIMIT, BOOT_LIMIT, words};
+use super::{ANSWER_LIMIT, words};
 use crate::other_host::tool;
 use headwater_tests::procs::Proc;
 use std::ffi::OsString;
@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+/// From power on to the first answer: 20 s on a quiet host, and its emulator is one of many processes.
+const BOOT_LIMIT: Duration = Duration::from_secs(600);
 /// Memory, MB: a Pi Zero has twice as much.
 const MEMORY_MB: u32 = 256;
 
