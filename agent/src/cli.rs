@@ -1,6 +1,8 @@
-//! The command line: run, check, test, status, enroll, time-floor, spool, decode.
+//! The command line: run, check, test, status, enroll, time-floor, spool, decode, selftest.
 
+mod generate;
 mod online;
+mod selftest;
 
 use crate::card::{self, SpoolArgs};
 use crate::config::{self, Settings, identity};
@@ -37,7 +39,7 @@ const CONFIG: &str = "/etc/headwater/agent.toml";
     name = "headwater-agent",
     version,
     arg_required_else_help = true,
-    after_help = "Examples:\n  headwater-agent check --config agent.toml   every mistake at once, and who we are\n  headwater-agent test --config agent.toml    one reading of every source\n  headwater-agent run --config agent.toml     until told to stop\n  headwater-agent status --config agent.toml  what is held, acknowledged and wrong\n  headwater-agent spool ls                    which rows lie on this gateway, or on a card\n  headwater-agent decode FILE                 what a segment or a message holds"
+    after_help = "Examples:\n  headwater-agent check --config agent.toml   every mistake at once, and who we are\n  headwater-agent test --config agent.toml    one reading of every source\n  headwater-agent run --config agent.toml     until told to stop\n  headwater-agent status --config agent.toml  what is held, acknowledged and wrong\n  headwater-agent spool ls                    which rows lie on this gateway, or on a card\n  headwater-agent decode FILE                 what a segment or a message holds\n  headwater-agent selftest                    whether this build works on this machine"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -163,6 +165,27 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Tries whether this build works on this machine: spool, codec, TLS, clocks.
+    ///
+    /// Needs no configuration, no network and no rights; writes into a folder of its own, which is removed. The exit
+    /// code is 1 if anything does not work.
+    #[command(
+        after_help = "Examples:\n  headwater-agent selftest\n  headwater-agent selftest --dir /mnt/card     the disk that is to hold the spool\n  headwater-agent selftest --json | jq '.checks[] | select(.ok | not)'"
+    )]
+    Selftest {
+        /// Where to make the folder; the system's folder for temporary files if left out.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints the man page or a shell's completions, for packages.
+    #[command(hide = true)]
+    Generate {
+        /// Which.
+        what: generate::Generated,
+    },
 }
 
 fn https_url(text: &str) -> Result<HttpsUrl, String> {
@@ -252,6 +275,8 @@ fn act(verb: Verb) -> Result<bool> {
         Verb::TimeFloor { config, reset, json } => time_floor(&config, reset, json),
         Verb::Spool(args) => Ok(card::main(args) == ExitCode::SUCCESS),
         Verb::Decode { file, rows, json } => decode(&file, rows, json),
+        Verb::Selftest { dir, json } => selftest::selftest(dir.as_deref(), json),
+        Verb::Generate { what } => generate::generate(what).map(|()| true),
     }
 }
 

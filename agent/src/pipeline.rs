@@ -34,6 +34,7 @@ pub use shipping::{mqtt_settings, told};
 use crate::clock::BootClock;
 use crate::config::{Framing, Retention, Settings, SourceKind, SourceSettings};
 use crate::domains::{DomainNumbers, RESERVED_AT_ONCE};
+use crate::notify::ServiceManager;
 use crate::observe::{self, ClockStatus, GatewayKernel, ObserveTask, REPORTS_MAX, SentenceTap};
 use crate::quarantine::Quarantine;
 use crate::ship::ShipStatus;
@@ -138,6 +139,14 @@ impl Tasks {
 /// # Errors
 /// [`RunError`].
 pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), RunError> {
+    run_under(settings, manager(), cancel).await
+}
+
+async fn run_under(
+    settings: Settings,
+    manager: ServiceManager,
+    cancel: CancellationToken,
+) -> Result<(), RunError> {
     let clock = BootClock;
     let boot_id = status::boot_id().map_err(RunError::BootId)?;
     // Held until this returns: two agents on one spool would give the same seqs to different rows.
@@ -244,6 +253,7 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
         ship: ship_seen,
         certificates: certificates_seen,
         clock: clock_seen,
+        manager,
     };
     let last_look = CancellationToken::new();
     tasks.spawn("status", board.run(clock, cancel.clone(), last_look.clone()));
@@ -294,6 +304,14 @@ pub async fn run(settings: Settings, cancel: CancellationToken) -> Result<(), Ru
         (Ok(Ok(())), Ok(Ok(()))) => Ok(()),
         (_, Ok(Err(_)) | Err(_)) => Err(RunError::Broken("spool".to_owned())),
     }
+}
+
+/// Whoever started us; nobody if it cannot be reached, which is no reason not to capture.
+fn manager() -> ServiceManager {
+    ServiceManager::from_env().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the service manager cannot be reached; it may restart the agent");
+        ServiceManager::default()
+    })
 }
 
 /// Previews go with numbers: they are small, and are there to be seen where pictures have to wait.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 
 mod agent_cli;
+mod arm_gateway;
 mod broker_death;
 mod card;
 mod gps_live;

@@ -287,6 +287,7 @@ const PLAIN_WRITES: &[(&str, &str)] = &[
     ),
     ("collector/src/serve/audit.rs", "turns its own old files; the newest is appended and synced"),
     ("agent/src/enroll/files.rs", "certificates and keys, synced with their folders, all or none"),
+    ("agent/src/selftest/index.rs", "tears an index of its own on purpose"),
 ];
 
 #[test]
@@ -416,5 +417,48 @@ fn readme_and_samples() {
     }
     for path in ["ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", "tests/run", ".ci/run"] {
         assert!(root().join(path).exists(), "{path} is missing");
+    }
+}
+
+/// The unit and the packages, as far as their sources show it; `cross/package` looks into what comes of them.
+#[test]
+fn the_unit_waits_for_nothing_and_packages_need_no_library() {
+    let cross = root().join("cross");
+    let unit = read(cross.join("headwater-agent.service"));
+    let settings: Vec<&str> = unit.lines().filter(|line| !line.starts_with('#')).collect();
+    for wrong in
+        ["DynamicUser", "network-online", "time-sync", "PrivateDevices", "ProtectClock", "PrivateTmp"]
+    {
+        assert!(!settings.iter().any(|line| line.contains(wrong)), "{wrong} in the unit");
+    }
+    for needed in [
+        "Type=notify",
+        "WatchdogSec=",
+        "Restart=always",
+        "StartLimitIntervalSec=0",
+        "User=headwater",
+        "MemoryMax=",
+    ] {
+        assert!(settings.iter().any(|line| line.starts_with(needed)), "the unit lacks {needed}");
+    }
+    let manifest = read(root().join("agent/Cargo.toml"));
+    let depends = manifest.lines().find(|line| line.starts_with("depends = ")).unwrap();
+    assert!(!depends.contains("libc") && !depends.contains("$auto"), "{depends}");
+    for script in ["scripts/postinst", "scripts/postrm", "scripts-armv7/preinst", "scripts-armv7/postinst"] {
+        let text = read(cross.join("deb").join(script));
+        assert!(text.contains("#DEBHELPER#"), "cargo-deb needs its mark in {script}");
+    }
+}
+
+/// Every target has a size on record, below the ceilings that `cross/size` holds builds against.
+#[test]
+fn every_target_has_a_size_on_record() {
+    let text = read(root().join("cross/size.md"));
+    for target in ["aarch64", "armv7", "armv6", "x86_64"] {
+        let row = text.lines().find_map(|line| line.strip_prefix(&format!("| {target} | ")));
+        let cells: Vec<&str> = row.unwrap_or_else(|| panic!("size.md lacks {target}")).split(" | ").collect();
+        let bytes =
+            |cell: usize| cells[cell].parse::<u64>().unwrap_or_else(|e| panic!("{target}: {e}: {cells:?}"));
+        assert!(bytes(0) < 5 << 20 && bytes(1) < bytes(0) && bytes(2) < 5 << 19, "{target}: {cells:?}");
     }
 }

@@ -368,7 +368,7 @@ fn files_in(dir: &Path) -> IdentityFiles {
     }
 }
 
-/// Tenant and files of the configuration there is; `None` if there is none.
+/// Tenant and files of the configuration there is; `None` if there is none, or one that says nothing, such as a package's.
 fn kept_config(file: &Path, name: &DeviceId) -> Result<Option<(TenantId, IdentityFiles)>, EnrollError> {
     let wrong = |why: String| EnrollError::Config { file: file.to_path_buf(), why };
     let text = match std::fs::read_to_string(file) {
@@ -376,6 +376,9 @@ fn kept_config(file: &Path, name: &DeviceId) -> Result<Option<(TenantId, Identit
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(wrong(error.to_string())),
     };
+    if text.parse::<toml::Table>().is_ok_and(|table| table.is_empty()) {
+        return Ok(None);
+    }
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // The files it names are what we are here for: they need not be there.
     let settings =
@@ -458,6 +461,20 @@ mod tests {
         assert!(write(io::ErrorKind::NotADirectory).contains("--dir"));
         assert!(write(io::ErrorKind::PermissionDenied).contains("root"));
         assert!(write(io::ErrorKind::StorageFull).contains("room"));
+    }
+
+    #[test]
+    fn a_configuration_that_says_nothing_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, name) = (dir.path().join("agent.toml"), "pi-1".parse().unwrap());
+        assert!(kept_config(&file, &name).unwrap().is_none());
+        // What a package brings.
+        std::fs::write(&file, include_str!("../../../cross/deb/agent.toml")).unwrap();
+        assert!(kept_config(&file, &name).unwrap().is_none());
+        std::fs::write(&file, "[device]\nname = \"pi-1\"\n").unwrap();
+        assert!(kept_config(&file, &name).is_err(), "half a one is to be mended");
+        std::fs::write(&file, "[device").unwrap();
+        assert!(kept_config(&file, &name).is_err());
     }
 
     /// Certificates came, the configuration could not be written: the keys wait for the same command.

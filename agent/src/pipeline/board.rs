@@ -1,7 +1,11 @@
-//! Writes the status file, every second and whenever the link changes.
+//! Writes the status file, every second and whenever the link changes, and tells the service manager that we live.
+//!
+//! We live as long as the spool answers: without it nothing is kept, and only a new start can help. A link that is down or
+//! a status file that cannot be written is no reason for one.
 
 use super::keeper::IdentityStatus;
 use crate::config::Settings;
+use crate::notify::{ServiceManager, State};
 use crate::observe::ClockStatus;
 use crate::ship::ShipStatus;
 use crate::spool::{Opened, SpoolHandle};
@@ -27,6 +31,33 @@ pub(super) struct Board {
     pub(super) ship: watch::Receiver<ShipStatus>,
     pub(super) certificates: watch::Receiver<IdentityStatus>,
     pub(super) clock: watch::Receiver<ClockStatus>,
+    pub(super) manager: ServiceManager,
+}
+
+/// What was said in vain is said once: a full or read-only disk, or a deaf manager, would have it said every second.
+#[derive(Debug, Default)]
+struct Complaint {
+    open: bool,
+}
+
+impl Complaint {
+    fn about(&mut self, outcome: io::Result<()>, complain: impl FnOnce(io::Error)) {
+        let failed = outcome.is_err();
+        match outcome {
+            Err(error) if !self.open => complain(error),
+            _ => {}
+        }
+        self.open = failed;
+    }
+}
+
+/// One line for `systemctl status`.
+fn in_short(status: &AgentStatus) -> String {
+    let link = match status.link.connected {
+        true => "connected to",
+        false => "no link to",
+    };
+    format!("{link} {}, {} rows held", status.link.broker, status.spool.rows)
 }
 
 impl Board {
@@ -37,18 +68,26 @@ impl Board {
         cancel: CancellationToken,
         last_look: CancellationToken,
     ) {
-        let mut failed = false;
+        let (mut of_file, mut of_manager) = (Complaint::default(), Complaint::default());
+        let mut state = State::Ready;
         loop {
             let last = last_look.is_cancelled();
-            match self.write(&clock, cancel.is_cancelled()).await {
-                Ok(()) => failed = false,
-                // Said once: a full or read-only disk would say it every second.
-                Err(error) if !failed => {
-                    failed = true;
-                    tracing::warn!(%error, file = %self.settings.status_file.display(), "status cannot be written");
+            let written = match self.look(&clock, cancel.is_cancelled()).await {
+                Ok(status) => {
+                    let next = if cancel.is_cancelled() { State::Stopping } else { state };
+                    of_manager.about(self.manager.tell(next, &in_short(&status)), |error| {
+                        tracing::warn!(%error, "the service manager cannot be told that the agent lives");
+                    });
+                    // Told that we are ready in vain, we try again.
+                    state = if of_manager.open { state } else { State::Alive };
+                    self.write(status).await
                 }
-                Err(_) => {}
-            }
+                Err(error) => Err(error),
+            };
+            of_file.about(written, |error| {
+                let file = self.settings.status_file.display();
+                tracing::warn!(%error, %file, "status cannot be written");
+            });
             if last {
                 return;
             }
@@ -69,7 +108,12 @@ impl Board {
         }
     }
 
-    async fn write<C: Clock>(&self, clock: &C, stopping: bool) -> io::Result<()> {
+    async fn write(&self, status: AgentStatus) -> io::Result<()> {
+        let file = self.settings.status_file.clone();
+        tokio::task::spawn_blocking(move || status.write(&file)).await.map_err(io::Error::other)?
+    }
+
+    async fn look<C: Clock>(&self, clock: &C, stopping: bool) -> io::Result<AgentStatus> {
         let streams = self.spool.streams().await.map_err(io::Error::other)?;
         let usage = self.spool.usage().await.map_err(io::Error::other)?;
         let now = clock.boot();
@@ -111,7 +155,7 @@ impl Board {
             publishes_invalid: counters.publishes_invalid,
             ack_rtt_ms: ship.ack_rtt_ns.map(|ns| ns / NS_PER_MS),
         };
-        let status = AgentStatus::of(Parts {
+        Ok(AgentStatus::of(Parts {
             device: &self.settings.device,
             epoch: self.opened.epoch,
             boot_ordinal: self.opened.boot_ordinal,
@@ -124,8 +168,6 @@ impl Board {
             link,
             clock: self.clock.borrow().clone(),
             stopping,
-        });
-        let file = self.settings.status_file.clone();
-        tokio::task::spawn_blocking(move || status.write(&file)).await.map_err(io::Error::other)?
+        }))
     }
 }

@@ -5,6 +5,7 @@ use crate::config;
 use crate::status::AgentStatus;
 use headwater_core::ports::{Cursor, Spool, SpoolLane};
 use headwater_core::time::BootNanos;
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 const CONFIG: &str = r#"
@@ -34,6 +35,21 @@ stream = "camera/front"
 dir = "camera"
 "#;
 
+/// What a service manager hears until the agent says that it drains.
+fn heard_until_stopping(manager: &UnixDatagram) -> Vec<String> {
+    manager.set_read_timeout(Some(Duration::from_secs(90))).unwrap();
+    let mut words: Vec<String> = Vec::new();
+    while words.last().is_none_or(|word| word != "STOPPING=1") {
+        let mut bytes = [0; 1024];
+        let len = manager.recv(&mut bytes).unwrap();
+        let text = String::from_utf8(bytes[..len].to_vec()).unwrap();
+        let (word, line) = text.split_once('\n').unwrap();
+        assert!(line.starts_with("STATUS=no link to mqtts://127.0.0.1:1, "), "{line}");
+        words.push(word.to_owned());
+    }
+    words
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shutdown_drains() {
     let dir = tempfile::tempdir().unwrap();
@@ -51,7 +67,10 @@ async fn shutdown_drains() {
     let status_file = settings.status_file.clone();
     let cancel = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let agent = tasks.spawn(run(settings, cancel.clone()));
+    let manager = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+    let heard = std::thread::spawn(move || heard_until_stopping(&manager));
+    let told = ServiceManager::at(dir.path().join("notify").as_os_str()).unwrap();
+    let agent = tasks.spawn(run_under(settings, told, cancel.clone()));
     // The status file says when all is captured; it is what a person would wait for too.
     let clock = BootClock;
     let captured = async {
@@ -83,6 +102,9 @@ async fn shutdown_drains() {
     let quarantine = std::fs::read_dir(dir.path().join("spool/quarantine/sources")).unwrap();
     assert_eq!(quarantine.count(), 1, "the broken one with its reason");
     assert_eq!(AgentStatus::read(&status_file).unwrap().state, "stopping");
+    let words = heard.join().unwrap();
+    assert_eq!(words[0], "READY=1");
+    assert!(words[1..words.len() - 1].iter().all(|word| word == "WATCHDOG=1"), "{words:?}");
 
     let boot_id = status::boot_id().unwrap();
     let (mut spool, opened) =

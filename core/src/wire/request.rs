@@ -13,6 +13,7 @@ use x509_parser::prelude::{FromDer, X509CertificationRequest};
 pub const REQUEST_BYTES_MAX: usize = 4 * 1024;
 
 const OID_COMMON_NAME: &[u8] = &[0x06, 0x03, 0x55, 0x04, 0x03];
+const OID_SUBJECT_ALT_NAME: &[u8] = &[0x06, 0x03, 0x55, 0x1d, 0x11];
 const OID_ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
 const OID_EC_PUBLIC_KEY: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 const OID_P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
@@ -108,6 +109,32 @@ pub fn request(
             Ok(signed(&info, &der(SEQUENCE, &[OID_ED25519]), signature.as_ref()))
         }
     }
+}
+
+/// A certificate (RFC 5280) of a TLS key for `host`, signed by itself: both ends of a connection with ourselves, in
+/// `headwater-agent selftest`. It is valid from 1970 on without an end, so that a clock that was never set does not matter.
+///
+/// # Errors
+/// [`RequestError::Key`] if it is no P-256 key.
+pub fn self_signed(host: &str, pkcs8: &[u8], random: &dyn SecureRandom) -> Result<Vec<u8>, RequestError> {
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8, random)
+        .map_err(|_| SignError::Key)?;
+    let algorithm = der(SEQUENCE, &[OID_ECDSA_SHA256]);
+    let common_name = der(SEQUENCE, &[OID_COMMON_NAME, &der(UTF8_STRING, &[host.as_bytes()])]);
+    let name = der(SEQUENCE, &[&der(SET, &[&common_name])]);
+    // Section 4.1.2.5: years from 2050 on are GeneralizedTime, and 9999 has no end.
+    let validity = der(SEQUENCE, &[&der(0x17, &[b"700101000000Z"]), &der(0x18, &[b"99991231235959Z"])]);
+    let names = der(SEQUENCE, &[&der(0x82, &[host.as_bytes()])]);
+    let extension = der(SEQUENCE, &[OID_SUBJECT_ALT_NAME, &der(0x04, &[&names])]);
+    let extensions = der(0xa3, &[&der(SEQUENCE, &[&extension])]);
+    let (version, serial) = (&[0xa0, 0x03, 0x02, 0x01, 0x02], &[0x02, 0x01, 0x01]);
+    let key = key_info(KeyUse::Tls, pair.public_key().as_ref());
+    let certificate = der(
+        SEQUENCE,
+        &[version.as_slice(), serial.as_slice(), &algorithm, &name, &validity, &name, &key, &extensions],
+    );
+    let signature = pair.sign(random, &certificate).map_err(|_| SignError::Key)?;
+    Ok(signed(&certificate, &algorithm, signature.as_ref()))
 }
 
 /// A request that was read, its signature checked.
@@ -229,6 +256,21 @@ mod tests {
         let key = SigningKey::from_pkcs8(&new.pkcs8).unwrap();
         let read = read_request(&new.request, KeyUse::Sign).unwrap();
         assert_eq!(key.verifying_key().unwrap().raw().as_slice(), read.public_key);
+    }
+
+    #[test]
+    fn a_self_signed_certificate_names_its_host_and_holds_by_its_own_key() {
+        let new = new_key(KeyUse::Tls, &name(), &SystemRandom::new()).unwrap();
+        let bytes = self_signed("localhost", &new.pkcs8, &SystemRandom::new()).unwrap();
+        let (rest, read) = x509_parser::parse_x509_certificate(&bytes).unwrap();
+        assert!(rest.is_empty());
+        read.verify_signature(None).unwrap();
+        assert_eq!(read.validity().not_before.timestamp(), 0);
+        assert_eq!(read.validity().not_after.timestamp(), 253_402_300_799);
+        let names = &read.subject_alternative_name().unwrap().unwrap().value.general_names;
+        assert_eq!(names.as_slice(), [x509_parser::extensions::GeneralName::DNSName("localhost")]);
+        let signing = new_key(KeyUse::Sign, &name(), &SystemRandom::new()).unwrap();
+        assert!(self_signed("localhost", &signing.pkcs8, &SystemRandom::new()).is_err());
     }
 
     #[test]

@@ -4,13 +4,15 @@
 //! name), and it talks over a network of QEMU's own and two serial lines: one that brings the truth, one for commands.
 
 mod archive;
+pub(crate) mod arm;
+mod commands;
 
 use crate::other_host::tool;
 use archive::Archive;
+use commands::Commands;
 use headwater_tests::procs::Proc;
 use headwater_tests::ticks::wait_until;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -66,6 +68,13 @@ impl Parts {
     }
 }
 
+/// The last words of a machine, and what its console showed last.
+fn words(proc: &Proc, console: &Path) -> String {
+    let shown = std::fs::read(console).unwrap_or_default();
+    let from = shown.len().saturating_sub(8_000);
+    format!("{}\n{}", proc.last_words(), String::from_utf8_lossy(&shown[from..]))
+}
+
 fn first_in(folder: &Path, begins: &str) -> Result<PathBuf, String> {
     let listed = std::fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let mut found: Vec<PathBuf> = listed
@@ -81,7 +90,7 @@ fn first_in(folder: &Path, begins: &str) -> Result<PathBuf, String> {
 pub(crate) struct Machine {
     proc: Proc,
     console: PathBuf,
-    commands: BufReader<UnixStream>,
+    commands: Commands,
     truth: PathBuf,
 }
 
@@ -142,14 +151,7 @@ impl Machine {
         args.extend(line("commands", &commands));
         let mut proc = Proc::new("qemu", parts.qemu.clone(), args, dir.join("qemu.log"));
         proc.start().unwrap();
-        let mut stream = None;
-        let came = wait_until(BOOT_LIMIT, || {
-            proc.check().unwrap();
-            stream = UnixStream::connect(&commands).ok();
-            stream.is_some()
-        });
-        assert!(came, "{}", proc.last_words());
-        let commands = BufReader::new(stream.unwrap());
+        let commands = Commands::connect(&commands, &mut proc);
         let mut machine = Self { proc, console, commands, truth };
         machine.answer("ready", BOOT_LIMIT);
         machine
@@ -162,27 +164,17 @@ impl Machine {
 
     /// Says a command and gives what it answers.
     pub(crate) fn tell(&mut self, command: &str) -> String {
-        let mut line = self.commands.get_ref();
-        line.write_all(format!("{command}\n").as_bytes()).unwrap();
-        let verb = command.split(' ').next().unwrap_or(command);
+        let verb = self.commands.say(command);
         self.answer(verb, ANSWER_LIMIT)
     }
 
     fn answer(&mut self, verb: &str, limit: Duration) -> String {
-        self.commands.get_ref().set_read_timeout(Some(limit)).unwrap();
-        let mut line = String::new();
-        let read = self.commands.read_line(&mut line);
-        assert!(matches!(read, Ok(1..)), "no answer to {verb}: {read:?}\n{}", self.words());
-        let said = line.trim_end();
-        let said = said.strip_prefix(verb).unwrap_or_else(|| panic!("{verb}: {said}\n{}", self.words()));
-        said.trim_start().to_owned()
+        self.commands.answer(verb, limit).unwrap_or_else(|why| panic!("{why}\n{}", self.words()))
     }
 
     /// What it said last.
     pub(crate) fn words(&self) -> String {
-        let console = std::fs::read(&self.console).unwrap_or_default();
-        let from = console.len().saturating_sub(8_000);
-        format!("{}\n{}", self.proc.last_words(), String::from_utf8_lossy(&console[from..]))
+        words(&self.proc, &self.console)
     }
 
     /// Panics if it has ended.
