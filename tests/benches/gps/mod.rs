@@ -63,7 +63,7 @@ pub(crate) fn measure(data: &Path, sheet: &mut Sheet) -> Result<()> {
     let percent = 100.0 * total.equal as f64 / (total.compared.max(1)) as f64;
     let beside = json!({
         "logs": measured, "compared": total.compared, "differ": total.differ.len(),
-        "explained": total.explained.values().sum::<u64>(), "target": EQUAL_PERCENT_MIN,
+        "explained": total.explained.values().sum::<u64>(), "unmatched": total.alone, "rolled_over": total.rolled, "target": EQUAL_PERCENT_MIN,
     });
     sheet.add(NAME, json!({"log": "all"}), "values_equal", percent, "%", beside);
     for (why, count) in &total.explained {
