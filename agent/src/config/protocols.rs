@@ -79,7 +79,7 @@ fn frame(raw: &RawFrame, path: &str, mistakes: &mut Mistakes) -> Option<OwnedSpe
 
 /// What a description lacks, at the key that mends it.
 fn fits(checked: Result<(), SpecError>, path: &str, mistakes: &mut Mistakes) -> Option<()> {
-    let error = checked.err()?;
+    let Err(error) = checked else { return Some(()) };
     let (key, expected) = match error {
         SpecError::NoSync => ("sync".to_owned(), "the bytes each frame begins with, such as [0xAA, 0x55]"),
         SpecError::Length => {

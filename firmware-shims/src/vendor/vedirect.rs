@@ -29,6 +29,9 @@ pub struct VeDirect;
 impl Protocol for VeDirect {
     fn look(&self, bytes: &[u8], in_sync: bool) -> Look {
         match bytes.first() {
+            Some(b'\r') if matches!(bytes.get(1), Some(byte) if *byte != b'\n') => Look::Noise,
+            // Not walked through for every byte that comes.
+            Some(b'\r') if !may_end(bytes) => Look::More(bytes.len().saturating_add(1)),
             Some(b'\r') => match Fields::new(bytes).end() {
                 End::Block { len, sum: 0 } => Look::Frame(len),
                 // Who joins in the middle of a block sees its rest, which cannot sum up.
@@ -41,6 +44,12 @@ impl Protocol for VeDirect {
             _ => Look::Noise,
         }
     }
+}
+
+/// Whether a block can have ended: its last label is there, perhaps with a HEX message in it.
+fn may_end(bytes: &[u8]) -> bool {
+    let last = |label: &[u8]| label == b"Checksum\t";
+    bytes.windows(CHECKSUM.len().saturating_add(1)).any(last) || bytes.contains(&b':')
 }
 
 /// A HEX message at the front.

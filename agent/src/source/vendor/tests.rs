@@ -61,7 +61,7 @@ fn each_kind_of_a_receiver_has_a_stream_of_its_own() {
     let rows = rows(&out);
     for kind in ["ubx_nav_sol", "ubx_nav_dop", "ubx_nav_timegps", "ubx_nav_svinfo"] {
         assert_eq!(rows.iter().filter(|row| **row == format!("stream dev/{kind} of {kind}")).count(), 1);
-        assert!(rows.iter().filter(|row| row.starts_with(&format!("dev/{kind} "))).count() >= 2, "{kind}");
+        assert!(rows.iter().any(|row| row.starts_with(&format!("dev/{kind} "))), "{kind}");
     }
 }
 

@@ -21,6 +21,10 @@ use headwater_shims::vendor::{FeedStats, Feeder, Message, Protocol, Read};
 /// Bytes of headers in which a length lies: beyond it no description looks for one.
 const HEAD_BYTES: u8 = 32;
 
+/// Longest stream, bytes: what a fast serial line carries in a second. Looking again inside false frames takes time by the
+/// byte, which a line gives.
+const STREAM_BYTES_MAX: usize = 16 * 1_024;
+
 const DUST: &[u8] = &[0xAA, 0xC0, 0xD4, 0x04, 0x3A, 0x0A, 0xA1, 0x60, 0x1D, 0xAB];
 const CO2: &[u8] = &[0xFF, 0x86, 0x02, 0x60, 0x47, 0x00, 0x00, 0x00, 0xD1];
 const SCD30: &[u8] =
@@ -37,7 +41,7 @@ const SENTENCES: &str = include_str!("../../../data/gpsd/proprietary.nmea");
 
 /// One target per decoder.
 pub(super) const ALL: [Target; 12] = [
-    Target { name: "vendor_ubx", run: stream::<Ubx, FRAME_BYTES_MAX>, seeds: || logs() },
+    Target { name: "vendor_ubx", run: stream::<Ubx, FRAME_BYTES_MAX>, seeds: logs },
     Target { name: "vendor_pms", run: stream::<Pms, 64>, seeds: || vec![PMS_ANSWER.into(), pms()] },
     Target { name: "vendor_sds011", run: stream::<Sds011, 16>, seeds: || vec![DUST.repeat(2)] },
     Target { name: "vendor_mhz19", run: stream::<Mhz19, 16>, seeds: || vec![CO2.repeat(2)] },
@@ -51,12 +55,13 @@ pub(super) const ALL: [Target; 12] = [
     },
     Target { name: "vendor_sbus", run: stream::<Sbus, 32>, seeds: || vec![sbus().repeat(3)] },
     Target { name: "vendor_modbus", run: modbus, seeds: || vec![[&[1], SCD30].concat()] },
-    Target { name: "vendor_nmea", run: sentence, seeds: || sentences() },
+    Target { name: "vendor_nmea", run: sentence, seeds: sentences },
     Target { name: "vendor_spec", run: described, seeds: || vec![[&[8, 10, 2, 2, 4], DUST, DUST].concat()] },
 ];
 
 /// Every byte ends in one counter, whatever the pieces; messages read what they claim to have.
 fn stream<R: Read + Default, const N: usize>(input: &[u8], probe: &mut Probe) -> u64 {
+    let input = input.get(..STREAM_BYTES_MAX).unwrap_or(input);
     let (stats, told) = probe.decode(|| fed::<&R, N>(&R::default(), input));
     outcome(&[&(stats.frames > 0), &(stats.unknown_frames > 0), &errors(stats), &told])
 }
@@ -93,6 +98,7 @@ fn fed<R: Read + Copy, const N: usize>(protocol: R, input: &[u8]) -> (FeedStats,
 /// First byte: which request; the rest goes through its RTU and TCP answers.
 fn modbus(input: &[u8], probe: &mut Probe) -> u64 {
     let Some((first, rest)) = input.split_first() else { return 0 };
+    let rest = rest.get(..STREAM_BYTES_MAX).unwrap_or(rest);
     let request = match first & 3 {
         0 => ReadRequest { unit: 1, function: ReadFunction::Coils, start: 0, count: u16::from(*first) },
         _ => ReadRequest { count: u16::from(first >> 1).max(1), ..READ_REQUEST },
@@ -120,6 +126,7 @@ fn answers<P: Protocol>(protocol: P, input: &[u8]) -> bool {
 /// A description out of the first five bytes, if it is one; the rest is its stream.
 fn described(input: &[u8], probe: &mut Probe) -> u64 {
     let Some(([sum, len, sync, at, from], rest)) = input.split_first_chunk() else { return 0 };
+    let rest = rest.get(..STREAM_BYTES_MAX).unwrap_or(rest);
     let sums = [
         Sum::None,
         Sum::Sum8,
