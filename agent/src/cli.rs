@@ -338,7 +338,10 @@ fn check(config: &Path, online: bool, json: bool) -> Result<bool> {
 }
 
 /// Tells who we are, what is captured and what is wrong, a line at a time; true if nothing is.
-fn check_with(settings: &Settings, say: &mut dyn FnMut(&dyn Display) -> Result<(), OutputError>) -> Result<bool> {
+fn check_with(
+    settings: &Settings,
+    say: &mut dyn FnMut(&dyn Display) -> Result<(), OutputError>,
+) -> Result<bool> {
     let now = BootClock.read().real;
     let mut good = true;
     match identity::load(&settings.identity, &settings.device, now) {

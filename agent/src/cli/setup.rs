@@ -5,8 +5,8 @@ use crate::clock::BootClock;
 use crate::config::{self, GPSD_DEFAULT, Settings};
 use crate::enroll::{self, HttpsUrl};
 use crate::setup::{
-    Basis, Captured, Findings, Heard, Offer, Ttys, Written, add, ask_gpsd, candidates, compose, create, extend,
-    look, offers, probe_all,
+    Basis, Captured, Findings, Heard, Offer, Ttys, Written, add, ask_gpsd, candidates, compose, create,
+    extend, look, offers, probe_all,
 };
 use crate::source::sys::SysTree;
 use anyhow::{Context, Result, bail};
@@ -133,7 +133,9 @@ fn run(args: &SetupArgs, person: &mut dyn Person, found: Option<Findings>) -> Re
     let before = existing(args)?;
     if before.is_some() && args.enroll.is_some() {
         let config = args.config.display();
-        bail!("{config} is there: enrol with `headwater-agent enroll`, which keeps it; then --force adds to it");
+        bail!(
+            "{config} is there: enrol with `headwater-agent enroll`, which keeps it; then --force adds to it"
+        );
     }
     let findings = match found {
         Some(found) => found,
@@ -149,7 +151,8 @@ fn run(args: &SetupArgs, person: &mut dyn Person, found: Option<Findings>) -> Re
     };
     let tree = SysTree::at(&args.root);
     let real = |path: &Path| std::fs::canonicalize(tree.path(path)).unwrap_or_else(|_| path.to_path_buf());
-    let captured = before.as_ref().map_or_else(Captured::default, |(_, settings)| Captured::by(settings, &real));
+    let captured =
+        before.as_ref().map_or_else(Captured::default, |(_, settings)| Captured::by(settings, &real));
     let offered = offers(&findings, &captured, &real);
     let chosen = choose(offered, person)?;
     let basis = match &before {
@@ -276,7 +279,8 @@ fn named(host: Option<&str>, person: &mut dyn Person) -> Result<DeviceId> {
 fn choose(offered: Vec<Offer>, person: &mut dyn Person) -> Result<Vec<Offer>> {
     let mut chosen = Vec::new();
     for offer in offered {
-        let wanted = !offer.ready || yes(person, &format!("{}\n  capture it as {} [Y/n]?", offer.told, offer.stream))?;
+        let wanted =
+            !offer.ready || yes(person, &format!("{}\n  capture it as {} [Y/n]?", offer.told, offer.stream))?;
         if wanted {
             chosen.push(offer);
         }
@@ -306,7 +310,9 @@ fn basis(args: &SetupArgs, name: &DeviceId, person: &mut dyn Person) -> Result<B
         Some(tenant) => tenant.clone(),
         None => {
             let answer = person.ask("Tenant, O of the certificates?")?;
-            answer.parse().context("who owns this gateway? give --tenant and --broker, or --enroll URL --token TOKEN")?
+            answer
+                .parse()
+                .context("who owns this gateway? give --tenant and --broker, or --enroll URL --token TOKEN")?
         }
     };
     let broker = match &args.broker {
@@ -330,7 +336,8 @@ fn enrolled(args: &SetupArgs, url: &HttpsUrl, name: &DeviceId, person: &mut dyn 
     };
     let token = enroll::Token::parse(&token).context("give the token with --token, or in HEADWATER_TOKEN")?;
     let (config, dir) = (args.config.as_path(), args.dir.as_path());
-    let enrolling = enroll::Enrolling { url, token: &token, name: name.clone(), config, dir, replace: args.replace };
+    let enrolling =
+        enroll::Enrolling { url, token: &token, name: name.clone(), config, dir, replace: args.replace };
     let enrolled = enroll::enroll(&enrolling, BootClock.read().real)?;
     if !args.json {
         say(format_args!("enrolled as {}", enrolled.device))?;
@@ -378,9 +385,13 @@ fn finish(
     };
     let next = match (args.dry_run, good) {
         (true, _) => "the same without --dry-run".to_owned(),
-        (_, true) => format!("headwater-agent test --config {config}, then sudo systemctl restart headwater-agent"),
+        (_, true) => {
+            format!("headwater-agent test --config {config}, then sudo systemctl restart headwater-agent")
+        }
         (_, false) if args.enroll.is_none() => {
-            format!("headwater-agent enroll https://HOST:8443 --token TOKEN --config {config}, or mend what is marked !")
+            format!(
+                "headwater-agent enroll https://HOST:8443 --token TOKEN --config {config}, or mend what is marked !"
+            )
         }
         (_, false) => format!("mend what is marked !, then headwater-agent check --config {config}"),
     };
@@ -418,8 +429,8 @@ mod tests {
     use crate::setup::FoundPort;
     use clap::Parser;
     use rcgen::{
-        BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_ED25519,
-        date_time_ymd,
+        BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+        PKCS_ED25519, date_time_ymd,
     };
     use std::collections::VecDeque;
     use std::fs;
@@ -497,7 +508,16 @@ mod tests {
         issue(&dir.path().join("pki"));
         fs::create_dir_all(dir.path().join("spool")).unwrap();
         let at = |name: &str| dir.path().join(name).display().to_string();
-        let line = ["--config", &at("agent.toml"), "--dir", &at("pki"), "--spool", &at("spool"), "--root", &at("root")];
+        let line = [
+            "--config",
+            &at("agent.toml"),
+            "--dir",
+            &at("pki"),
+            "--spool",
+            &at("spool"),
+            "--root",
+            &at("root"),
+        ];
         Place { line: line.map(str::to_owned).to_vec(), dir }
     }
 
@@ -582,7 +602,10 @@ mod tests {
         assert!(setup(&place.args(&[&OWNER[..], &["--yes", "--dry-run"]].concat())).unwrap());
         assert!(!place.dir.path().join("agent.toml").exists());
         fs::remove_dir_all(place.dir.path().join("pki")).unwrap();
-        assert!(!setup(&place.args(&[&OWNER[..], &["--json"]].concat())).unwrap(), "check finds no certificates");
+        assert!(
+            !setup(&place.args(&[&OWNER[..], &["--json"]].concat())).unwrap(),
+            "check finds no certificates"
+        );
         assert!(place.text().contains("[[source]]"), "it is written all the same: enrolling comes next");
     }
 

@@ -38,7 +38,8 @@ pub(super) fn kind(
         Builtin::Host => SysWhat::Host { dir: folder.join(raw.dir.as_deref().unwrap_or("/")) },
         Builtin::Gpsd => return gpsd(raw, path, mistakes),
     };
-    every(raw.every.as_deref(), &format!("{path}.every"), mistakes).map(|every| SourceKind::Sys { what, every })
+    every(raw.every.as_deref(), &format!("{path}.every"), mistakes)
+        .map(|every| SourceKind::Sys { what, every })
 }
 
 fn every(text: Option<&str>, path: &str, mistakes: &mut Mistakes) -> Option<Duration> {
@@ -72,10 +73,14 @@ fn gpsd(raw: &RawSource, path: &str, mistakes: &mut Mistakes) -> Option<SourceKi
     };
     let sky = format!("{}/sky", raw.stream.as_deref().unwrap_or_default()).parse();
     // A name that is none was told already.
-    let fits = raw.stream.as_deref().is_some_and(|stream| stream.parse::<headwater_core::id::StreamName>().is_ok());
+    let fits =
+        raw.stream.as_deref().is_some_and(|stream| stream.parse::<headwater_core::id::StreamName>().is_ok());
     if sky.is_err() && fits {
         let found = format!("{:?}", raw.stream.as_deref().unwrap_or_default());
-        mistakes.push(Mistake::new(format!("{path}.stream"), "a name that leaves room for /sky", found).hint("shorten it"));
+        mistakes.push(
+            Mistake::new(format!("{path}.stream"), "a name that leaves room for /sky", found)
+                .hint("shorten it"),
+        );
     }
     let receiver = raw.receiver.clone().filter(|receiver| !receiver.is_empty());
     Some(SourceKind::Gpsd(GpsdSettings { at: at?, receiver, sky: sky.ok()? }))
@@ -88,7 +93,10 @@ mod tests {
     #[test]
     fn times_are_read_with_their_unit() {
         let ms = duration_ms;
-        assert_eq!((ms("10s"), ms("500ms"), ms("5 min"), ms("1h")), (Some(10_000), Some(500), Some(300_000), Some(3_600_000)));
+        assert_eq!(
+            (ms("10s"), ms("500ms"), ms("5 min"), ms("1h")),
+            (Some(10_000), Some(500), Some(300_000), Some(3_600_000))
+        );
         for bad in ["", "10", "s", "-1s", "1.5s", "10 seconds", "18446744073709551615h"] {
             assert_eq!(ms(bad), None, "{bad}");
         }

@@ -95,7 +95,9 @@ impl Listener {
         if line.strip_prefix(b"$").is_some_and(nmea::is_sentence) {
             self.sentences = self.sentences.saturating_add(1);
         }
-        let text = std::str::from_utf8(line).ok().filter(|text| !text.chars().any(char::is_control) || text.contains('\t'));
+        let text = std::str::from_utf8(line)
+            .ok()
+            .filter(|text| !text.chars().any(char::is_control) || text.contains('\t'));
         let Some(text) = text else { return };
         self.plain_lines = self.plain_lines.saturating_add(1);
         let shape = shape(text);
@@ -120,7 +122,8 @@ impl Listener {
             return sure;
         }
         // Three of four lines are plain text: at a wrong rate hardly one is.
-        let text = self.lines >= LINES_MIN && self.plain_lines.saturating_mul(4) >= self.lines.saturating_mul(3);
+        let text =
+            self.lines >= LINES_MIN && self.plain_lines.saturating_mul(4) >= self.lines.saturating_mul(3);
         match self.numbers {
             _ if self.bytes == 0 => Guess::Silence,
             _ if self.sentences > 0 && text => Guess::Nmea,
@@ -136,7 +139,8 @@ fn shape(line: &str) -> Option<(usize, char)> {
     let number = |part: &str| part.trim().parse::<f64>().is_ok_and(f64::is_finite);
     let of = |separator: char| {
         let parts: Vec<&str> = line.split(separator).take(COLUMNS_MAX + 1).collect();
-        (parts.len() <= COLUMNS_MAX && parts.iter().all(|part| number(part))).then_some((parts.len(), separator))
+        (parts.len() <= COLUMNS_MAX && parts.iter().all(|part| number(part)))
+            .then_some((parts.len(), separator))
     };
     // Of equals the last wins: a comma, where a line is one number.
     SEPARATORS.iter().rev().filter_map(|separator| of(*separator)).max_by_key(|(columns, _)| *columns)
@@ -164,7 +168,10 @@ mod tests {
     #[test]
     fn lines_are_told_apart() {
         assert_eq!(heard(b""), Guess::Silence);
-        assert_eq!(heard(b"lf\n1.5,2,3\r\n1.25,-2,3e1\r\n0,0,0\r\n7,"), Guess::Numbers { columns: 3, separator: ',' });
+        assert_eq!(
+            heard(b"lf\n1.5,2,3\r\n1.25,-2,3e1\r\n0,0,0\r\n7,"),
+            Guess::Numbers { columns: 3, separator: ',' }
+        );
         assert_eq!(heard(b"x\n20.5\n20.6\n20.7\n").clone(), Guess::Numbers { columns: 1, separator: ',' });
         assert_eq!(heard(b"x\n1;2\n3;4\n5;6\n"), Guess::Numbers { columns: 2, separator: ';' });
         assert_eq!(heard(b"x\n1,2\n1,2,3\n1,2\n"), Guess::Text, "not as many each");

@@ -31,7 +31,10 @@ pub fn look<C: Clock>(tree: &SysTree, programs: &[PathBuf], clock: &C) -> Findin
         (!devices.is_empty() && !told_elsewhere).then_some(FoundSensors { source, devices })
     });
     Findings {
-        host: tree.text("/proc/sys/kernel/hostname").map(|name| name.to_lowercase()).filter(|name| name.parse::<DeviceId>().is_ok()),
+        host: tree
+            .text("/proc/sys/kernel/hostname")
+            .map(|name| name.to_lowercase())
+            .filter(|name| name.parse::<DeviceId>().is_ok()),
         sensors: sensors.collect(),
         cameras: cameras(tree, programs),
         ..Findings::default()
@@ -45,14 +48,17 @@ fn cameras(tree: &SysTree, programs: &[PathBuf]) -> Vec<FoundCamera> {
         let like = |names: &[&str]| names.iter().any(|known| name.starts_with(known));
         if like(&PI_CAMERAS) {
             pi = true;
-        } else if !like(&NO_CAMERAS) && tree.text(format!("{VIDEO}/{video}/index")).is_none_or(|index| index == "0") {
+        } else if !like(&NO_CAMERAS)
+            && tree.text(format!("{VIDEO}/{video}/index")).is_none_or(|index| index == "0")
+        {
             let device = lasting_video(tree, &video);
             let tool = program(tree, programs, "v4l2-ctl");
             found.push(FoundCamera::Usb { device, name, tool });
         }
     }
     if pi {
-        let program = PI_PROGRAMS.iter().find(|name| program(tree, programs, name)).map(|name| (*name).to_owned());
+        let program =
+            PI_PROGRAMS.iter().find(|name| program(tree, programs, name)).map(|name| (*name).to_owned());
         found.insert(0, FoundCamera::Pi { program });
     }
     found

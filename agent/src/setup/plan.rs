@@ -146,7 +146,8 @@ impl Making {
 
     fn gpsd(&mut self, gpsd: &FoundGpsd) {
         let stream = self.stream("gps");
-        let told = format!("GPS receivers behind gpsd {} at {}: {}", gpsd.release, gpsd.at, listed(&gpsd.receivers));
+        let told =
+            format!("GPS receivers behind gpsd {} at {}: {}", gpsd.release, gpsd.at, listed(&gpsd.receivers));
         let mut keys = vec![("type", quoted("gpsd")), ("stream", quoted(&stream))];
         if gpsd.at != GPSD_DEFAULT {
             keys.push(("address", quoted(&gpsd.at.to_string())));
@@ -179,9 +180,13 @@ impl Making {
                     keys.push(("separator", quoted(&separator.to_string())));
                 }
                 keys.push(("fields", format!("[ {} ]", fields.join(", "))));
-                format!("Lines of {columns} numbers {at}: say what they are and in which unit, then take the # away")
+                format!(
+                    "Lines of {columns} numbers {at}: say what they are and in which unit, then take the # away"
+                )
             }
-            Heard::Link { .. } => format!("A board that speaks the link protocol {at}: it says its fields and units itself"),
+            Heard::Link { .. } => {
+                format!("A board that speaks the link protocol {at}: it says its fields and units itself")
+            }
             _ => format!("A GPS receiver {at}"),
         };
         self.offer(stream, told, &keys, framing != "lines");
@@ -192,11 +197,29 @@ impl Making {
         let installed = program.is_some();
         let told = match installed {
             true => "The Raspberry Pi's camera, five pictures a second".to_owned(),
-            false => "The Raspberry Pi's camera: `sudo apt install rpicam-apps`, then take the # away".to_owned(),
+            false => {
+                "The Raspberry Pi's camera: `sudo apt install rpicam-apps`, then take the # away".to_owned()
+            }
         };
         let program = program.unwrap_or("rpicam-vid");
-        let words = [program, "-t", "0", "--codec", "mjpeg", "--framerate", "5", "--width", "1280", "--height", "720",
-            "--flush", "-o", "-", "--metadata", "{stamps}"];
+        let words = [
+            program,
+            "-t",
+            "0",
+            "--codec",
+            "mjpeg",
+            "--framerate",
+            "5",
+            "--width",
+            "1280",
+            "--height",
+            "720",
+            "--flush",
+            "-o",
+            "-",
+            "--metadata",
+            "{stamps}",
+        ];
         self.camera(stream, told, &words, "rpicam", installed);
     }
 
@@ -210,7 +233,7 @@ impl Making {
         // A name that a shell would take apart is given as an argument of its own.
         let script = "exec v4l2-ctl -d \"$0\" --set-fmt-video=width=1280,height=720,pixelformat=MJPG --set-parm=5 \
                       --stream-mmap --stream-to=- --verbose 2> \"$1\"";
-        self.camera(stream, told, &["sh", "-c", script, &device, "{stamps}"], "v4l2-ctl", tool);
+        self.camera(stream, told, &["sh", "-c", script, &*device, "{stamps}"], "v4l2-ctl", tool);
     }
 
     fn camera(&mut self, stream: String, told: String, words: &[&str], stamps: &str, ready: bool) {
@@ -227,7 +250,9 @@ impl Making {
 
     fn sensors(&mut self, sensors: &FoundSensors) {
         let (base, told) = match sensors.source {
-            "host" => ("host", "How this machine is: heat, supply, load, memory, disk, card, links".to_owned()),
+            "host" => {
+                ("host", "How this machine is: heat, supply, load, memory, disk, card, links".to_owned())
+            }
             "w1" => ("w1", format!("1-Wire thermometers: {}", named(sensors))),
             "hwmon" => ("hwmon", format!("Hardware monitoring: {}", named(sensors))),
             source => (source, format!("Sensors on I²C and SPI: {}", named(sensors))),
@@ -287,7 +312,10 @@ pub fn compose(basis: &Basis, findings: &Findings, chosen: &[Offer]) -> String {
         [one] => text.push_str(&format!("broker = {}\n", quoted(one))),
         several => {
             let several: Vec<String> = several.iter().map(|broker| quoted(broker)).collect();
-            text.push_str(&format!("brokers = [{}]   # tried in this order from the last good one on\n", several.join(", ")));
+            text.push_str(&format!(
+                "brokers = [{}]   # tried in this order from the last good one on\n",
+                several.join(", ")
+            ));
         }
     }
     if let Some(spool) = spool {

@@ -94,7 +94,9 @@ mod tests {
     fn ports_have_lasting_names_and_consoles_are_left_alone() {
         let root = tempfile::tempdir().unwrap();
         let at = |path: &str| root.path().join(path);
-        for folder in ["dev/serial/by-id", "sys/class/tty/console", "sys/class/tty/ttyS1", "sys/class/tty/ttyS0"] {
+        for folder in
+            ["dev/serial/by-id", "sys/class/tty/console", "sys/class/tty/ttyS1", "sys/class/tty/ttyS0"]
+        {
             fs::create_dir_all(at(folder)).unwrap();
         }
         for tty in ["ttyUSB0", "ttyUSB1", "ttyACM0", "ttyAMA0", "ttyS0", "ttyS1", "tty1", "ttyprintk"] {
@@ -105,15 +107,20 @@ mod tests {
         fs::write(at("sys/class/tty/ttyS0/type"), "4\n").unwrap();
         fs::write(at("sys/class/tty/ttyS1/type"), "0\n").unwrap();
         let found = candidates(&SysTree::at(root.path()), &["/dev/ttyACM0".to_owned()]);
-        let found: Vec<_> =
-            found.iter().map(|port| (port.tty.as_str(), port.path.to_str().unwrap(), port.barred.is_some())).collect();
-        assert_eq!(found, [
-            ("ttyUSB0", "/dev/ttyUSB0", false),
-            ("ttyUSB1", "/dev/serial/by-id/usb-FTDI_FT232R-if00-port0", false),
-            ("ttyACM0", "/dev/ttyACM0", true),
-            ("ttyAMA0", "/dev/ttyAMA0", true),
-            ("ttyS0", "/dev/ttyS0", false),
-        ]);
+        let found: Vec<_> = found
+            .iter()
+            .map(|port| (port.tty.as_str(), port.path.to_str().unwrap(), port.barred.is_some()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("ttyUSB0", "/dev/ttyUSB0", false),
+                ("ttyUSB1", "/dev/serial/by-id/usb-FTDI_FT232R-if00-port0", false),
+                ("ttyACM0", "/dev/ttyACM0", true),
+                ("ttyAMA0", "/dev/ttyAMA0", true),
+                ("ttyS0", "/dev/ttyS0", false),
+            ]
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::source::sys::SysTree;
 use headwater_core::ports::Clock;
 use serde::Deserialize;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Rates, the most common first. Where nothing is heard at the first, nothing would be at another: a wrong rate makes other
@@ -97,7 +97,7 @@ pub async fn probe_all<P: PortOpener, C: Clock>(
 }
 
 /// What is heard on one port, at the first of `bauds` at which it makes sense.
-pub async fn probe<P: PortOpener, C: Clock>(opener: &P, clock: &C, path: &PathBuf, bauds: &[u32]) -> Heard {
+pub async fn probe<P: PortOpener, C: Clock>(opener: &P, clock: &C, path: &Path, bauds: &[u32]) -> Heard {
     let late = clock.boot().plus_ms(PORT_MS_MAX);
     let mut text = None;
     for (at, baud) in bauds.iter().enumerate() {
@@ -114,7 +114,9 @@ pub async fn probe<P: PortOpener, C: Clock>(opener: &P, clock: &C, path: &PathBu
             Err(why) => return Heard::Failed { why },
             Ok(Guess::Link) => return Heard::Link { baud: *baud },
             Ok(Guess::Nmea) => return Heard::Nmea { baud: *baud },
-            Ok(Guess::Numbers { columns, separator }) => return Heard::Numbers { baud: *baud, columns, separator },
+            Ok(Guess::Numbers { columns, separator }) => {
+                return Heard::Numbers { baud: *baud, columns, separator };
+            }
             Ok(Guess::Silence) if at == 0 => return Heard::Silence,
             Ok(Guess::Text) => text = text.or(Some(*baud)),
             Ok(Guess::Noise | Guess::Silence) => {}

@@ -49,7 +49,11 @@ fn full() -> Findings {
         ],
         cameras: vec![
             FoundCamera::Pi { program: Some("rpicam-vid".into()) },
-            FoundCamera::Usb { device: "/dev/v4l/by-id/usb-046d_C270-video-index0".into(), name: "C270 \"HD\"\nWEBCAM".into(), tool: false },
+            FoundCamera::Usb {
+                device: "/dev/v4l/by-id/usb-046d_C270-video-index0".into(),
+                name: "C270 \"HD\"\nWEBCAM".into(),
+                tool: false,
+            },
         ],
         sensors: vec![
             sensors("iio", &["bme280.1-0076", "mpu6050.1-0068"]),
@@ -57,7 +61,11 @@ fn full() -> Findings {
             sensors("w1", &["28-1", "28-2", "28-3", "28-4", "28-5", "28-6", "28-7", "28-8"]),
             sensors("host", &["", "wlan0"]),
         ],
-        gpsd: Some(FoundGpsd { at: GPSD_DEFAULT, release: "3.22".into(), receivers: vec!["/dev/ttyACM0".into()] }),
+        gpsd: Some(FoundGpsd {
+            at: GPSD_DEFAULT,
+            release: "3.22".into(),
+            receivers: vec!["/dev/ttyACM0".into()],
+        }),
     }
 }
 
@@ -77,7 +85,11 @@ fn golden(name: &str, text: &str) {
 #[test]
 fn each_set_of_findings_gives_its_text_and_the_text_is_a_configuration() {
     let none = Findings::default();
-    let old = Findings { cameras: vec![FoundCamera::Pi { program: None }], sensors: vec![sensors("host", &[""])], ..none.clone() };
+    let old = Findings {
+        cameras: vec![FoundCamera::Pi { program: None }],
+        sensors: vec![sensors("host", &[""])],
+        ..none.clone()
+    };
     let elsewhere = Basis {
         renew: None,
         brokers: vec!["mqtts://a.example:8883".into(), "mqtts://b.example:8883".into()],
@@ -102,10 +114,12 @@ fn each_set_of_findings_gives_its_text_and_the_text_is_a_configuration() {
 #[test]
 fn what_is_a_comment_is_a_source_without_its_mark() {
     for offer in offers(&full(), &Captured::default(), &as_is).into_iter().filter(|offer| !offer.ready) {
-        let lines: Vec<&str> = offer.text.lines().skip(1).map(|line| line.strip_prefix("# ").unwrap()).collect();
+        let lines: Vec<&str> =
+            offer.text.lines().skip(1).map(|line| line.strip_prefix("# ").unwrap()).collect();
         let offer = Offer { text: lines.join("\n"), ready: true, ..offer };
         let text = compose(&basis(), &Findings::default(), std::slice::from_ref(&offer));
-        let settings = config::parse_text(&text).unwrap_or_else(|mistakes| panic!("{}: {mistakes}", offer.told));
+        let settings =
+            config::parse_text(&text).unwrap_or_else(|mistakes| panic!("{}: {mistakes}", offer.told));
         assert_eq!(settings.sources.len(), 1);
     }
 }
@@ -133,7 +147,8 @@ fn links_are_followed() {
         _ => path.to_path_buf(),
     };
     let one = Findings { ports: vec![port("ttyUSB0", Heard::Link { baud: 115_200 })], ..Findings::default() };
-    let text = compose(&basis(), &one, &offers(&one, &Captured::default(), &as_is)).replace("/dev/ttyUSB0", "/dev/serial/by-id/x");
+    let text = compose(&basis(), &one, &offers(&one, &Captured::default(), &as_is))
+        .replace("/dev/ttyUSB0", "/dev/serial/by-id/x");
     let captured = Captured::by(&config::parse_text(&text).unwrap(), &real);
     assert_eq!(offers(&one, &captured, &real), []);
 }
@@ -200,8 +215,11 @@ async fn ports_are_known_by_what_they_say_and_are_told_nothing() {
 fn headwater_sim_hello() -> Vec<u8> {
     use headwater_shims::link::FieldType;
     use headwater_sim::device::{SimDevice, SimField, SimStream};
-    let stream =
-        SimStream { kind: "imu".into(), period_us: 5_000, fields: vec![SimField::new("x", "m/s2", FieldType::I64)] };
+    let stream = SimStream {
+        kind: "imu".into(),
+        period_us: 5_000,
+        fields: vec![SimField::new("x", "m/s2", FieldType::I64)],
+    };
     let mut out = vec![0];
     SimDevice::new(vec![stream], 1).poll(1, &mut out).unwrap();
     assert!(out.len() > 20, "a board introduces itself at once");
@@ -236,7 +254,12 @@ async fn gpsd_names_its_receivers() {
         let mut asked = [0; 10];
         stream.read_exact(&mut asked).await.unwrap();
         assert_eq!(&asked, b"?DEVICES;\n");
-        stream.write_all(b"{\"class\":\"DEVICES\",\"devices\":[{\"class\":\"DEVICE\",\"path\":\"/dev/ttyACM0\"}]}\r\n").await.unwrap();
+        stream
+            .write_all(
+                b"{\"class\":\"DEVICES\",\"devices\":[{\"class\":\"DEVICE\",\"path\":\"/dev/ttyACM0\"}]}\r\n",
+            )
+            .await
+            .unwrap();
     };
     let (found, ()) = tokio::join!(ask_gpsd(&BootClock, at), serve);
     assert_eq!(found, Some(FoundGpsd { at, release: "3.25".into(), receivers: vec!["/dev/ttyACM0".into()] }));
@@ -278,7 +301,11 @@ fn a_folder_that_stands_for_a_pi_is_looked_through() {
     }
     let found = look(&tree, &programs, &BootClock);
     assert_eq!(found.host.as_deref(), Some("pi-7"));
-    let usb = FoundCamera::Usb { device: "/dev/v4l/by-id/usb-C270-video-index0".into(), name: "C270 HD WEBCAM".into(), tool: true };
+    let usb = FoundCamera::Usb {
+        device: "/dev/v4l/by-id/usb-C270-video-index0".into(),
+        name: "C270 HD WEBCAM".into(),
+        tool: true,
+    };
     assert_eq!(found.cameras, [FoundCamera::Pi { program: Some("rpicam-vid".into()) }, usb]);
     let sources: Vec<&str> = found.sensors.iter().map(|sensors| sensors.source).collect();
     assert_eq!(sources, ["w1", "host"], "the host tells its own heat");

@@ -65,7 +65,10 @@ mod tests {
         assert_eq!(add(&file, "second").unwrap().backup, Some(dir.path().join("etc/agent.toml.bak")));
         assert_eq!(add(&file, "third").unwrap().backup, Some(dir.path().join("etc/agent.toml.bak2")));
         let text = |name: &str| fs::read_to_string(dir.path().join("etc").join(name)).unwrap();
-        assert_eq!((text("agent.toml"), text("agent.toml.bak"), text("agent.toml.bak2")), ("third".into(), "first".into(), "second".into()));
+        assert_eq!(
+            (text("agent.toml"), text("agent.toml.bak"), text("agent.toml.bak2")),
+            ("third".into(), "first".into(), "second".into())
+        );
         assert_eq!(fs::read_dir(dir.path().join("etc")).unwrap().count(), 3, "nothing else is left behind");
         assert!(add(&dir.path().join("none.toml"), "x").is_err());
     }

@@ -75,7 +75,8 @@ impl<C: Clock> GpsdSource<C> {
         match opened {
             Ok(gpsd) => {
                 let now = self.clock.boot();
-                SourceUp { stream: &self.stream, what: &format!("gpsd {} at {}", gpsd.release, self.at) }.emit();
+                SourceUp { stream: &self.stream, what: &format!("gpsd {} at {}", gpsd.release, self.at) }
+                    .emit();
                 self.gpsd = Some(gpsd);
                 self.reads.opened(now);
                 self.decoding.reopened();

@@ -273,7 +273,11 @@ mod tests {
     fn decoding(receiver: Option<&str>) -> GpsdDecoding {
         let sky = "gps/sky".parse().unwrap();
         let settings = GpsdSettings { at: GPSD_DEFAULT, receiver: receiver.map(str::to_owned), sky };
-        GpsdDecoding::new("gps".parse().unwrap(), Arrivals::of_program(Declared::default(), 1_000_000_000), settings)
+        GpsdDecoding::new(
+            "gps".parse().unwrap(),
+            Arrivals::of_program(Declared::default(), 1_000_000_000),
+            settings,
+        )
     }
 
     fn rows(decoding: &mut GpsdDecoding, lines: &[&str]) -> (Vec<(String, Vec<Value>)>, Decoded) {
@@ -298,10 +302,37 @@ mod tests {
         let (rows, out) = rows(&mut decoding(None), &[SKY, TPV]);
         let f = Value::F64;
         assert_eq!(rows[0].0, "gps/sky");
-        assert_eq!(rows[0].1, [Value::I64(4), Value::I64(2), f(0.9), Value::Null, f(1.7), Value::Null, Value::Null, f(35.0), f(44.0)]);
+        assert_eq!(
+            rows[0].1,
+            [
+                Value::I64(4),
+                Value::I64(2),
+                f(0.9),
+                Value::Null,
+                f(1.7),
+                Value::Null,
+                Value::Null,
+                f(35.0),
+                f(44.0)
+            ]
+        );
         assert_eq!(rows[1].0, "gps");
         let utc = Value::I64(1_795_914_123_000_000_000);
-        assert_eq!(rows[1].1, [f(47.396), f(8.545), f(407.6), f(47.5), f(1.25), f(86.1), f(0.9), Value::I64(2), Value::I64(1), utc]);
+        assert_eq!(
+            rows[1].1,
+            [
+                f(47.396),
+                f(8.545),
+                f(407.6),
+                f(47.5),
+                f(1.25),
+                f(86.1),
+                f(0.9),
+                Value::I64(2),
+                Value::I64(1),
+                utc
+            ]
+        );
         for event in &out.events {
             if let SourceEvent::Stream { schema, .. } = event {
                 schema.check().unwrap();
@@ -317,7 +348,10 @@ mod tests {
         let none = r#"{"class":"TPV","device":"/dev/ttyACM0","mode":1,"lat":1.0,"lon":2.0}"#;
         let (rows, _) = rows(&mut decoding(None), &[none, none]);
         assert_eq!(rows.len(), 2);
-        assert_eq!((&rows[0].1[0], &rows[0].1[8], &rows[0].1[9]), (&Value::Null, &Value::I64(0), &Value::Null));
+        assert_eq!(
+            (&rows[0].1[0], &rows[0].1[8], &rows[0].1[9]),
+            (&Value::Null, &Value::I64(0), &Value::Null)
+        );
     }
 
     #[test]
@@ -339,7 +373,11 @@ mod tests {
         let mut again = decoding(None);
         assert_eq!(rows(&mut again, &[TPV]).0.len(), 1);
         again.reopened();
-        assert_eq!(rows(&mut again, &[&other.replace("02:03", "02:05")]).0.len(), 1, "another receiver after a new start");
+        assert_eq!(
+            rows(&mut again, &[&other.replace("02:03", "02:05")]).0.len(),
+            1,
+            "another receiver after a new start"
+        );
     }
 
     #[test]
@@ -355,7 +393,8 @@ mod tests {
     #[test]
     fn rubbish_is_set_aside_and_other_reports_are_left_alone() {
         let devices = r#"{"class":"DEVICES","devices":[{"path":"/dev/ttyACM0"}]}"#;
-        let (rows, out) = rows(&mut decoding(None), &[devices, "rubbish", r#"{"class":"TPV","mode":"3d"}"#, TPV]);
+        let (rows, out) =
+            rows(&mut decoding(None), &[devices, "rubbish", r#"{"class":"TPV","mode":"3d"}"#, TPV]);
         let aside = out.events.iter().filter(|event| matches!(event, SourceEvent::SetAside { .. })).count();
         assert_eq!((rows.len(), aside), (0, 2), "{rows:?}: a report without a device came first");
     }

@@ -10,7 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 const VERSION: &[u8] = b"{\"class\":\"VERSION\",\"release\":\"3.22\"}\r\n";
 
 fn tpv(second: u32) -> String {
-    format!("{{\"class\":\"TPV\",\"device\":\"/dev/ttyACM0\",\"mode\":3,\"time\":\"2026-11-29T01:02:{second:02}.000Z\",\"lat\":1.5,\"lon\":2.5}}\r\n")
+    format!(
+        "{{\"class\":\"TPV\",\"device\":\"/dev/ttyACM0\",\"mode\":3,\"time\":\"2026-11-29T01:02:{second:02}.000Z\",\"lat\":1.5,\"lon\":2.5}}\r\n"
+    )
 }
 
 async fn greeted(listener: &TcpListener) -> TcpStream {

@@ -41,9 +41,10 @@ fn channels(files: &[String]) -> Vec<Channel> {
     let of = |file: &&str| {
         let name = file.strip_suffix("_input")?;
         let kind = name.trim_end_matches(|c: char| c.is_ascii_digit());
-        let (kind, per_unit, unit) = TYPES.iter().find(|(known, _, _)| *known == kind && kind.len() < name.len())?;
+        let &(kind, per_unit, unit) =
+            TYPES.iter().find(|(known, _, _)| *known == kind && kind.len() < name.len())?;
         let faulty = have.contains(format!("{name}_fault").as_str());
-        Some(Channel { name: name.to_owned(), kind, unit, per_unit: *per_unit, faulty })
+        Some(Channel { name: name.to_owned(), kind, unit, per_unit, faulty })
     };
     have.iter().filter_map(of).collect()
 }
@@ -117,18 +118,34 @@ mod tests {
 
     #[test]
     fn each_type_has_its_unit_and_scale() {
-        let found = of(&["temp1_input", "temp1_max", "in0_input", "in0_label", "curr2_input", "power1_input", "fan1_input",
-            "humidity1_input", "energy1_input", "pwm1", "input", "temp_input", "intrusion0_alarm"]);
-        let found: Vec<_> = found.iter().map(|c| (c.name.as_str(), c.unit, c.value("-1500000"))).collect();
-        assert_eq!(found, [
-            ("curr2", "A", Some(-1_500.0)),
-            ("energy1", "J", Some(-1.5)),
-            ("fan1", "/min", Some(-1_500_000.0)),
-            ("humidity1", "%", Some(-1_500.0)),
-            ("in0", "V", Some(-1_500.0)),
-            ("power1", "W", Some(-1.5)),
-            ("temp1", "Cel", Some(-1_500.0)),
+        let found = of(&[
+            "temp1_input",
+            "temp1_max",
+            "in0_input",
+            "in0_label",
+            "curr2_input",
+            "power1_input",
+            "fan1_input",
+            "humidity1_input",
+            "energy1_input",
+            "pwm1",
+            "input",
+            "temp_input",
+            "intrusion0_alarm",
         ]);
+        let found: Vec<_> = found.iter().map(|c| (c.name.as_str(), c.unit, c.value("-1500000"))).collect();
+        assert_eq!(
+            found,
+            [
+                ("curr2", "A", Some(-1_500.0)),
+                ("energy1", "J", Some(-1.5)),
+                ("fan1", "/min", Some(-1_500_000.0)),
+                ("humidity1", "%", Some(-1_500.0)),
+                ("in0", "V", Some(-1_500.0)),
+                ("power1", "W", Some(-1.5)),
+                ("temp1", "Cel", Some(-1_500.0)),
+            ]
+        );
         let temp = &of(&["temp1_input"])[0];
         assert_eq!((temp.value("48312"), temp.value(""), temp.value("48.3")), (Some(48.312), None, None));
         assert_eq!(temp.value("9000000000000"), Some(9e9));

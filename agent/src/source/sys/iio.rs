@@ -175,7 +175,13 @@ mod tests {
 
     fn of(files: &[&str]) -> Vec<(String, &'static str, f64)> {
         let files: Vec<String> = files.iter().map(|file| (*file).to_owned()).collect();
-        let value = |c: &Channel| c.value(1_000.0, if c.offset.is_some() { 24.0 } else { 0.0 }, if c.scale.is_some() { 0.5 } else { 1.0 });
+        let value = |c: &Channel| {
+            c.value(
+                1_000.0,
+                if c.offset.is_some() { 24.0 } else { 0.0 },
+                if c.scale.is_some() { 0.5 } else { 1.0 },
+            )
+        };
         channels(&files).iter().map(|c| (c.field.clone(), c.unit, value(c))).collect()
     }
 
@@ -191,34 +197,80 @@ mod tests {
     /// The files of a BME280 as `bmp280` of Linux 6.6 shows them.
     #[test]
     fn a_weather_chip_tells_ready_values() {
-        let files = ["in_humidityrelative_input", "in_humidityrelative_raw", "in_humidityrelative_oversampling_ratio",
-            "in_pressure_input", "in_pressure_scale", "in_temp_input", "name"];
+        let files = [
+            "in_humidityrelative_input",
+            "in_humidityrelative_raw",
+            "in_humidityrelative_oversampling_ratio",
+            "in_pressure_input",
+            "in_pressure_scale",
+            "in_temp_input",
+            "name",
+        ];
         let found = of(&files);
         let found: Vec<_> = found.iter().map(|(name, unit, value)| (name.as_str(), *unit, *value)).collect();
-        assert_eq!(found, [("humidityrelative", "%", 1.0), ("pressure", "kPa", 1_000.0), ("temp", "Cel", 1.0)]);
+        assert_eq!(
+            found,
+            [("humidityrelative", "%", 1.0), ("pressure", "kPa", 1_000.0), ("temp", "Cel", 1.0)]
+        );
     }
 
     /// An MPU-6050: axes share a scale, the temperature has an offset too.
     #[test]
     fn offset_comes_before_scale_and_both_may_be_shared() {
-        let found = of(&["in_accel_x_raw", "in_accel_y_raw", "in_accel_scale", "in_anglvel_z_raw",
-            "in_anglvel_scale", "in_temp_raw", "in_temp_offset", "in_temp_scale", "in_timestamp_raw"]);
+        let found = of(&[
+            "in_accel_x_raw",
+            "in_accel_y_raw",
+            "in_accel_scale",
+            "in_anglvel_z_raw",
+            "in_anglvel_scale",
+            "in_temp_raw",
+            "in_temp_offset",
+            "in_temp_scale",
+            "in_timestamp_raw",
+        ]);
         let found: Vec<_> = found.iter().map(|(name, unit, value)| (name.as_str(), *unit, *value)).collect();
-        assert_eq!(found, [("accel_x", "m/s2", 500.0), ("accel_y", "m/s2", 500.0), ("anglvel_z", "rad/s", 500.0),
-            ("temp", "Cel", 0.512)]);
+        assert_eq!(
+            found,
+            [
+                ("accel_x", "m/s2", 500.0),
+                ("accel_y", "m/s2", 500.0),
+                ("anglvel_z", "rad/s", 500.0),
+                ("temp", "Cel", 0.512)
+            ]
+        );
     }
 
     /// An ADS1115 (own scales and differential inputs), and converters whose reference nobody knows.
     #[test]
     fn a_converter_without_a_scale_gives_counts() {
-        let found = of(&["in_voltage0-voltage1_raw", "in_voltage-voltage_scale", "in_voltage2_raw", "in_voltage2_scale",
-            "in_voltage3_supply_raw", "in_voltage3_raw"]);
+        let found = of(&[
+            "in_voltage0-voltage1_raw",
+            "in_voltage-voltage_scale",
+            "in_voltage2_raw",
+            "in_voltage2_scale",
+            "in_voltage3_supply_raw",
+            "in_voltage3_raw",
+        ]);
         let found: Vec<_> = found.iter().map(|(name, unit, value)| (name.as_str(), *unit, *value)).collect();
-        assert_eq!(found, [("voltage0_voltage1", "V", 0.5), ("voltage2", "V", 0.5), ("voltage3_raw", "1", 1_000.0),
-            ("voltage3_supply_raw", "1", 1_000.0)]);
+        assert_eq!(
+            found,
+            [
+                ("voltage0_voltage1", "V", 0.5),
+                ("voltage2", "V", 0.5),
+                ("voltage3_raw", "1", 1_000.0),
+                ("voltage3_supply_raw", "1", 1_000.0)
+            ]
+        );
         let current = of(&["in_current0_raw"]);
-        assert_eq!((current[0].0.as_str(), current[0].1, current[0].2), ("current0", "A", 1.0), "mA, says the ABI");
-        assert!(of(&["in_temp_peak_raw", "in_rot_quaternion_raw", "out_voltage0_raw", "in_accel_x_calibbias"]).is_empty());
+        assert_eq!(
+            (current[0].0.as_str(), current[0].1, current[0].2),
+            ("current0", "A", 1.0),
+            "mA, says the ABI"
+        );
+        assert!(
+            of(&["in_temp_peak_raw", "in_rot_quaternion_raw", "out_voltage0_raw", "in_accel_x_calibbias"])
+                .is_empty()
+        );
         assert_eq!(of(&["in_ph_raw"])[0].0, "ph_raw");
         assert_eq!(of(&["in_velocity_sqrt(x^2+y^2+z^2)_input"])[0].0, "velocity_sqrt_x_2_y_2_z_2");
     }

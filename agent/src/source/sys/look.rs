@@ -142,16 +142,23 @@ impl<C: Clock> Reader<C> {
             let Ok(name) = gauge.name.parse::<FieldName>() else { continue };
             if fields.len() < CHANNELS_MAX && taken.insert(name.clone()) {
                 places.push(at);
-                fields.push(Field { name, logical: gauge.logical, nullable: true, unit: gauge.unit.to_owned() });
+                fields.push(Field {
+                    name,
+                    logical: gauge.logical,
+                    nullable: true,
+                    unit: gauge.unit.to_owned(),
+                });
             }
         }
         let refused = all.saturating_sub(fields.len());
         let mut faults = Vec::new();
         let from = self.clock.boot();
-        let mut value = |at: &usize| read(*at).unwrap_or_else(|fault| {
-            faults.push(fault);
-            Value::Null
-        });
+        let mut value = |at: &usize| {
+            read(*at).unwrap_or_else(|fault| {
+                faults.push(fault);
+                Value::Null
+            })
+        };
         let values = places.iter().map(&mut value).collect();
         let to = self.clock.boot();
         let kind: KindName = kind.parse().expect("built-in kinds follow the rule");
@@ -183,7 +190,8 @@ mod tests {
 
     #[test]
     fn values_and_devices_are_bounded_and_what_is_left_out_is_counted() {
-        let gauges: Vec<Gauge> = (0..CHANNELS_MAX + 7).map(|n| Gauge::number(&format!("v{n}"), "1")).collect();
+        let gauges: Vec<Gauge> =
+            (0..CHANNELS_MAX + 7).map(|n| Gauge::number(&format!("v{n}"), "1")).collect();
         let full = seen(gauges);
         assert_eq!((full.values.len(), full.refused), (CHANNELS_MAX, 7));
         let mut looked = Looked::default();

@@ -68,7 +68,8 @@ pub struct FoundDevice {
 /// What a source of this kind would find now. Blocks.
 pub fn find<C: Clock>(what: SysWhat, tree: &SysTree, clock: C) -> Vec<FoundDevice> {
     let looked = Looker::new(what, tree.clone(), clock).look();
-    let fields = |seen: look::Seen| seen.schema.fields.into_iter().map(|f| (f.name.to_string(), f.unit)).collect();
+    let fields =
+        |seen: look::Seen| seen.schema.fields.into_iter().map(|f| (f.name.to_string(), f.unit)).collect();
     looked.seen.into_iter().map(|(name, seen)| FoundDevice { name, fields: fields(seen) }).collect()
 }
 
@@ -161,7 +162,8 @@ impl<C: Clock> SysSource<C> {
             (_, Some(0)) => {}
             (devices, _) => {
                 self.tries = Some(0);
-                SourceUp { stream: &self.stream, what: &format!("{devices} of {}", self.what.as_str()) }.emit();
+                SourceUp { stream: &self.stream, what: &format!("{devices} of {}", self.what.as_str()) }
+                    .emit();
             }
         }
     }
@@ -175,7 +177,9 @@ impl<C: Clock> SysSource<C> {
 /// Why there may be none, and what to do.
 fn missing(what: &SysWhat) -> &'static str {
     match what {
-        SysWhat::Iio => "no sensor below /sys/bus/iio/devices: is its driver loaded? on a Pi by a dtoverlay= in config.txt",
+        SysWhat::Iio => {
+            "no sensor below /sys/bus/iio/devices: is its driver loaded? on a Pi by a dtoverlay= in config.txt"
+        }
         SysWhat::Hwmon => "no sensor below /sys/class/hwmon: is its driver loaded?",
         SysWhat::W1 => {
             "no thermometer below /sys/bus/w1/devices: on a Pi write dtoverlay=w1-gpio into config.txt, and check wiring and pull-up"

@@ -50,7 +50,11 @@ impl Roster {
                 out.notices.push(Notice::Count(counter(fault.kind), 1));
             }
             if let Some(fault) = seen.faults.first() {
-                troubles.push(if name.is_empty() { fault.told.clone() } else { format!("{name}: {}", fault.told) });
+                troubles.push(if name.is_empty() {
+                    fault.told.clone()
+                } else {
+                    format!("{name}: {}", fault.told)
+                });
             }
             let Some(stream) = self.declared(name, &seen.schema, out) else {
                 count(out, Counter::SysDevicesRefused, 1);
@@ -61,7 +65,8 @@ impl Roster {
                 readings.push((stream, self.reading(seen)));
             }
         }
-        let gone = before.iter().filter(|name| self.known.get(*name).is_some_and(|known| !known.here)).count();
+        let gone =
+            before.iter().filter(|name| self.known.get(*name).is_some_and(|known| !known.here)).count();
         count(out, Counter::SysDevicesGone, gone);
         let away = self.known.iter().filter(|(_, known)| !known.here);
         troubles.extend(away.map(|(name, _)| format!("{name} is gone")));
@@ -145,7 +150,14 @@ mod tests {
         let schema = super::super::look::Reader { clock: crate::clock::BootClock }
             .device("iio", vec![Gauge::number(field, "1")], |_| Ok(Value::Null))
             .schema;
-        Seen { schema, from: BootNanos(1_000_000), to: BootNanos(3_000_000), values: vec![value], faults: vec![], refused: 0 }
+        Seen {
+            schema,
+            from: BootNanos(1_000_000),
+            to: BootNanos(3_000_000),
+            values: vec![value],
+            faults: vec![],
+            refused: 0,
+        }
     }
 
     fn roster() -> Roster {
@@ -225,10 +237,12 @@ mod tests {
     fn streams_are_bounded() {
         let mut roster = roster();
         let names: Vec<String> = (0..STREAMS_MAX + 2).map(|n| format!("d{n}")).collect();
-        let out = take(&mut roster, names.iter().map(|name| (name.as_str(), seen("x", Value::F64(0.0)))).collect());
+        let out =
+            take(&mut roster, names.iter().map(|name| (name.as_str(), seen("x", Value::F64(0.0)))).collect());
         let streams = out.events.iter().filter(|event| matches!(event, SourceEvent::Stream { .. })).count();
         assert_eq!(streams, STREAMS_MAX);
-        let refused = out.notices.iter().filter(|n| **n == Notice::Count(Counter::SysDevicesRefused, 1)).count();
+        let refused =
+            out.notices.iter().filter(|n| **n == Notice::Count(Counter::SysDevicesRefused, 1)).count();
         assert_eq!(refused, 2);
     }
 }

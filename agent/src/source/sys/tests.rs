@@ -81,7 +81,8 @@ impl Bench {
         let clock = SimClock::start();
         let arrivals = Arrivals::of_program(Declared::default(), 0);
         let of = (what, Duration::from_secs(10));
-        let source = SysSource::new(clock.clone(), SysTree::at(root.path()), (stream.parse().unwrap(), arrivals), of);
+        let source =
+            SysSource::new(clock.clone(), SysTree::at(root.path()), (stream.parse().unwrap(), arrivals), of);
         Self { root, clock, source, schemas: BTreeMap::new() }
     }
 
@@ -94,7 +95,9 @@ impl Bench {
                 }
                 SourceEvent::Reading { stream, reading } => {
                     let schema = &self.schemas[stream.as_str()];
-                    assert!(reading.values.iter().zip(&schema.fields).all(|(value, field)| value.fits(field)));
+                    assert!(
+                        reading.values.iter().zip(&schema.fields).all(|(value, field)| value.fits(field))
+                    );
                     assert_eq!(reading.values.len(), schema.fields.len());
                     return (stream.to_string(), reading);
                 }
@@ -148,8 +151,11 @@ async fn a_chip_that_is_pulled_out_and_put_back_goes_on() {
     assert!(crate::telemetry::sources_down().get("pulled").is_some_and(|why| why.contains("dtoverlay")));
     assert_eq!(crate::telemetry::troubles().get("pulled").map(String::as_str), Some("bme280.1-0076 is gone"));
     // Another number, the same chip in the same place: the same stream.
-    symlink(bench.root.path().join("sys/devices/platform/soc/i2c-1/1-0076/iio:device0"), link.with_file_name("iio:device4"))
-        .unwrap();
+    symlink(
+        bench.root.path().join("sys/devices/platform/soc/i2c-1/1-0076/iio:device0"),
+        link.with_file_name("iio:device4"),
+    )
+    .unwrap();
     assert_eq!(bench.reading().await.0, "pulled/bme280.1-0076");
     assert_eq!(bench.schemas.len(), 1);
     assert!(!crate::telemetry::sources_down().contains_key("pulled"));
@@ -172,9 +178,19 @@ async fn thermometers_that_fail_give_no_rows_and_the_others_do() {
     let mut bench = Bench::new(SysWhat::W1, "w1", |root| {
         w1(root, "28-00000001", GOOD);
         w1(root, "28-00000002", &GOOD.replace("YES", "NO"));
-        w1(root, "28-00000003", "50 05 4b 46 7f ff 0c 10 1c : crc=1c YES\n50 05 4b 46 7f ff 0c 10 1c t=85000\n");
+        w1(
+            root,
+            "28-00000003",
+            "50 05 4b 46 7f ff 0c 10 1c : crc=1c YES\n50 05 4b 46 7f ff 0c 10 1c t=85000\n",
+        );
         w1(root, "28-00000004", "00 00 00 00 00 00 00 00 00 : crc=00 YES\n00 00 00 00 00 00 00 00 00 t=0\n");
-        write(root, &[("sys/bus/w1/devices/28-00000005/temperature", "21500\n"), ("sys/bus/w1/devices/w1_bus_master1/x", "")]);
+        write(
+            root,
+            &[
+                ("sys/bus/w1/devices/28-00000005/temperature", "21500\n"),
+                ("sys/bus/w1/devices/w1_bus_master1/x", ""),
+            ],
+        );
     });
     let count = |name: &str| crate::telemetry::counts().get(name).copied().unwrap_or(0);
     let names = ["w1_crc_errors", "w1_power_on", "w1_no_answer"];
@@ -245,11 +261,21 @@ async fn a_machine_tells_how_it_is_and_what_it_does_not_tell_is_missing() {
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_is_no_pi_tells_what_it_has() {
     let mut bench = Bench::new(SysWhat::Host { dir: "/".into() }, "pc", |root| {
-        write(root, &[("proc/stat", "cpu  1 2 3 4\n"), ("sys/class/hwmon/hwmon2/name", "rpi_volt\n"),
-            ("sys/class/hwmon/hwmon2/in0_lcrit_alarm", "1\n")]);
+        write(
+            root,
+            &[
+                ("proc/stat", "cpu  1 2 3 4\n"),
+                ("sys/class/hwmon/hwmon2/name", "rpi_volt\n"),
+                ("sys/class/hwmon/hwmon2/in0_lcrit_alarm", "1\n"),
+            ],
+        );
     });
     let (_, values) = bench.values().await;
-    assert_eq!(values["under_voltage 1"], Value::I64(1), "the driver's alarm, where the firmware's flags are not told");
+    assert_eq!(
+        values["under_voltage 1"],
+        Value::I64(1),
+        "the driver's alarm, where the firmware's flags are not told"
+    );
     for missing in ["throttled 1", "soc_temperature Cel", "card_spare 1", "memory_total By", "uptime s"] {
         assert_eq!(values[missing], Value::Null, "{missing}");
     }
@@ -285,6 +311,16 @@ async fn dropping_next_loses_no_reading() {
     assert!((20_000_000_000..20_100_000_000).contains(&took), "{took}: one look each 10 s");
 }
 
+/// Lets go of whoever waits to read a FIFO, also where a test failed.
+struct Release(std::path::PathBuf);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
+        drop(rustix::fs::open(&self.0, flags, rustix::fs::Mode::empty()));
+    }
+}
+
 /// A read that hangs in the kernel: a FIFO that nobody writes blocks its opener in the same way.
 #[tokio::test]
 async fn a_bus_that_hangs_is_told_and_holds_nobody_up() {
@@ -292,11 +328,19 @@ async fn a_bus_that_hangs_is_told_and_holds_nobody_up() {
     let root = tempfile::tempdir().unwrap();
     let slave = root.path().join("sys/bus/w1/devices/28-00000001/w1_slave");
     fs::create_dir_all(slave.parent().unwrap()).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, &slave, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR, 0)
-        .unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &slave,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    let _release = Release(slave.clone());
     let arrivals = Arrivals::of_program(Declared::default(), 0);
     let of = (SysWhat::W1, Duration::from_millis(100));
-    let mut source = SysSource::new(BootClock, SysTree::at(root.path()), ("hung".parse().unwrap(), arrivals), of);
+    let mut source =
+        SysSource::new(BootClock, SysTree::at(root.path()), ("hung".parse().unwrap(), arrivals), of);
     let soon = BootClock.boot().plus_ms(50);
     tokio::select! {
         event = source.next() => panic!("{event:?}"),
@@ -309,7 +353,9 @@ async fn a_bus_that_hangs_is_told_and_holds_nobody_up() {
         event = source.next() => panic!("{event:?}"),
         () = BootClock.sleep_until(later) => {}
     }
-    assert!(crate::telemetry::sources_down().get("hung").is_some_and(|why| why.contains("hung in the kernel")));
+    assert!(
+        crate::telemetry::sources_down().get("hung").is_some_and(|why| why.contains("hung in the kernel"))
+    );
     // What hung comes back with an answer, which is as old as it took, and looks that were missed are counted.
     let before = crate::telemetry::counts().get("polls_missed").copied().unwrap_or(0);
     let writer = slave.clone();

@@ -35,13 +35,21 @@ pub(super) fn is_thermometer(name: &str) -> bool {
 fn of_slave(text: &str) -> Result<i32, Fault> {
     let garbled = || Fault::garbled("w1_slave");
     let (first, second) = text.split_once('\n').ok_or_else(garbled)?;
-    let bytes: Vec<u8> = first.split_whitespace().map_while(|byte| u8::from_str_radix(byte, 16).ok()).take(9).collect();
+    let bytes: Vec<u8> =
+        first.split_whitespace().map_while(|byte| u8::from_str_radix(byte, 16).ok()).take(9).collect();
     if !first.trim_end().ends_with("YES") {
         let no = first.trim_end().ends_with("NO");
-        return Err(if no { Fault::of(FaultKind::Crc, "checksum is wrong: check wiring and pull-up") } else { garbled() });
+        return Err(if no {
+            Fault::of(FaultKind::Crc, "checksum is wrong: check wiring and pull-up")
+        } else {
+            garbled()
+        });
     }
     if bytes.len() == 9 && bytes.iter().all(|byte| *byte == 0) {
-        return Err(Fault::of(FaultKind::NoAnswer, "nine zeros: the line is held low, or the sensor is gone"));
+        return Err(Fault::of(
+            FaultKind::NoAnswer,
+            "nine zeros: the line is held low, or the sensor is gone",
+        ));
     }
     let (_, number) = second.rsplit_once("t=").ok_or_else(garbled)?;
     let milli: i32 = number.trim().parse().map_err(|_| garbled())?;
@@ -57,8 +65,12 @@ fn of_number(text: &str) -> Result<i32, Fault> {
 
 fn believed(milli: i32, converted: bool) -> Result<i32, Fault> {
     match milli {
-        POWER_ON if !converted => Err(Fault::of(FaultKind::PowerOn, "85 °C since power-on: it has not converted")),
-        BROWN_OUT => Err(Fault::of(FaultKind::PowerOn, "127.94 °C: its supply breaks down while it converts")),
+        POWER_ON if !converted => {
+            Err(Fault::of(FaultKind::PowerOn, "85 °C since power-on: it has not converted"))
+        }
+        BROWN_OUT => {
+            Err(Fault::of(FaultKind::PowerOn, "127.94 °C: its supply breaks down while it converts"))
+        }
         milli if RANGE.contains(&milli) => Ok(milli),
         _ => Err(Fault::told("a temperature no such sensor has".to_owned())),
     }
@@ -132,7 +144,16 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_an_error() {
-        for bad in ["", "t=1", "YES\n", "YES\nt=", "x YES\nt=12 C", "YES\nt=125001", "YES\nt=99999999999", "MAYBE\nt=1"] {
+        for bad in [
+            "",
+            "t=1",
+            "YES\n",
+            "YES\nt=",
+            "x YES\nt=12 C",
+            "YES\nt=125001",
+            "YES\nt=99999999999",
+            "MAYBE\nt=1",
+        ] {
             assert_eq!(kind(bad), Err(FaultKind::Read), "{bad}");
         }
         assert!(is_thermometer("28-0316a2795dff") && is_thermometer("3B-0000000000aa"));

@@ -38,7 +38,11 @@ pub(super) fn disk(tree: &SysTree) -> Option<String> {
 pub(super) fn life(tree: &SysTree) -> Life {
     let place = "/sys/class/mmc_host";
     for host in tree.names(place) {
-        for card in tree.names(format!("{place}/{host}")).into_iter().filter(|name| name.starts_with("mmc") || name == "device") {
+        for card in tree
+            .names(format!("{place}/{host}"))
+            .into_iter()
+            .filter(|name| name.starts_with("mmc") || name == "device")
+        {
             let dir = format!("{place}/{host}/{card}");
             let Some(text) = tree.text(format!("{dir}/life_time")) else { continue };
             let (a, b) = life_used(&text);
@@ -56,7 +60,8 @@ fn hex(word: &str) -> Option<u8> {
 fn life_used(text: &str) -> (Option<f64>, Option<f64>) {
     let mut words = text.split_ascii_whitespace();
     // 0 is "not told".
-    let mut next = || words.next().and_then(hex).filter(|tenths| (1..=11).contains(tenths)).map(|n| f64::from(n) * 10.0);
+    let mut next =
+        || words.next().and_then(hex).filter(|tenths| (1..=11).contains(tenths)).map(|n| f64::from(n) * 10.0);
     (next(), next())
 }
 

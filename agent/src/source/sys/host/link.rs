@@ -72,7 +72,10 @@ mod tests {
     #[test]
     fn radio_is_read_of_the_right_interface() {
         assert_eq!(radio(WIRELESS, "wlan0"), Some(Radio { quality: 54.0, signal: Some(-56.0) }));
-        assert_eq!((radio(WIRELESS, "wlan"), radio(WIRELESS, "eth0"), radio("wlan0: 0000", "wlan0")), (None, None, None));
+        assert_eq!(
+            (radio(WIRELESS, "wlan"), radio(WIRELESS, "eth0"), radio("wlan0: 0000", "wlan0")),
+            (None, None, None)
+        );
         let own = WIRELESS.replace("-56.", " 180.");
         assert_eq!(radio(&own, "wlan0").map(|radio| radio.signal), Some(None), "no dBm");
         assert_eq!((up("up"), up("dormant"), up("unknown")), (Some(1), Some(0), None));

@@ -30,7 +30,11 @@ pub(super) struct HostMemory {
 type Ask<'a> = Box<dyn FnMut() -> Option<Value> + 'a>;
 type Asked<'a> = (&'static str, Logical, &'static str, Ask<'a>);
 
-fn number<'a>(name: &'static str, unit: &'static str, mut ask: impl FnMut() -> Option<f64> + 'a) -> Asked<'a> {
+fn number<'a>(
+    name: &'static str,
+    unit: &'static str,
+    mut ask: impl FnMut() -> Option<f64> + 'a,
+) -> Asked<'a> {
     (name, Logical::F64, unit, Box::new(move || ask().map(Value::F64)))
 }
 
@@ -72,7 +76,8 @@ pub(super) fn look<C: Clock>(
 }
 
 fn read<C: Clock>(reader: &Reader<C>, kind: &str, mut asked: Vec<Asked<'_>>) -> super::look::Seen {
-    let gauges = asked.iter().map(|(name, logical, unit, _)| Gauge::of(name, logical.clone(), *unit)).collect();
+    let gauges =
+        asked.iter().map(|(name, logical, unit, _)| Gauge::of(name, logical.clone(), *unit)).collect();
     reader.device(kind, gauges, |at| {
         let value = asked.get_mut(at).and_then(|(_, _, _, ask)| ask());
         Ok::<_, Fault>(value.unwrap_or(Value::Null))
@@ -85,10 +90,13 @@ fn health<'a>(tree: &'a SysTree, dir: &'a Path, cpu_busy: Option<f64>) -> Vec<As
     let mem_total = mem.clone();
     let room = tree.room(dir);
     let disk = card::disk(tree);
-    let written = disk.as_deref().and_then(|disk| card::written_bytes(&tree.text(format!("/sys/block/{disk}/stat"))?));
+    let written =
+        disk.as_deref().and_then(|disk| card::written_bytes(&tree.text(format!("/sys/block/{disk}/stat"))?));
     let life = card::life(tree);
     let throttled = pi::throttled(tree);
-    let bit = |name, bit| whole(name, Logical::Bool, "1", move || throttled.map(|flags| i64::from((flags >> bit) & 1)));
+    let bit = |name: &'static str, bit: u32| {
+        whole(name, Logical::Bool, "1", move || throttled.map(|flags| i64::from((flags >> bit) & 1)))
+    };
     let mut asked = vec![
         number("soc_temperature", "Cel", move || pi::soc_temperature(tree)),
         whole("under_voltage", Logical::Bool, "1", move || {

@@ -27,7 +27,8 @@ pub(super) fn soc_temperature(tree: &SysTree) -> Option<f64> {
         .filter(|name| name.starts_with("thermal_zone"))
         .map(|name| format!("/sys/class/thermal/{name}"))
         .collect();
-    let called = |zone: &String, name: &str| tree.text(format!("{zone}/type")).is_some_and(|t| t.starts_with(name));
+    let called =
+        |zone: &String, name: &str| tree.text(format!("{zone}/type")).is_some_and(|t| t.starts_with(name));
     let known = SOC_ZONES.iter().find_map(|name| zones.iter().find(|zone| called(zone, name)));
     let milli: i32 = tree.text(format!("{}/temp", known.or(zones.first())?))?.parse().ok()?;
     Some(f64::from(milli) / 1e3)
@@ -41,7 +42,7 @@ pub(super) fn throttled(tree: &SysTree) -> Option<u32> {
     };
     let firmware = |name: &str| name == "firmware" || name.ends_with(":firmware");
     let mut places = below(PLATFORM, &firmware);
-    for soc in below(PLATFORM, &|name| name.starts_with("soc")) {
+    for soc in below(PLATFORM, &|name: &str| name.starts_with("soc")) {
         places.extend(below(&soc, &firmware));
     }
     places.iter().find_map(|place| flags(&tree.text(format!("{place}/get_throttled"))?))
@@ -55,7 +56,8 @@ fn flags(text: &str) -> Option<u32> {
 pub(super) fn under_voltage_alarm(tree: &SysTree) -> Option<i64> {
     let place = "/sys/class/hwmon";
     let chips = tree.names(place);
-    let volt = chips.iter().find(|chip| tree.text(format!("{place}/{chip}/name")).as_deref() == Some("rpi_volt"))?;
+    let volt =
+        chips.iter().find(|chip| tree.text(format!("{place}/{chip}/name")).as_deref() == Some("rpi_volt"))?;
     match tree.text(format!("{place}/{volt}/in0_lcrit_alarm"))?.as_str() {
         "0" => Some(0),
         "1" => Some(1),
