@@ -168,7 +168,7 @@ fn run(args: &SetupArgs, person: &mut dyn Person, found: Option<Findings>) -> Re
         (_, true) => None,
         (Some(_), _) if chosen.is_empty() => None,
         (Some(_), _) => Some(add(&args.config, &text)),
-        (None, _) if args.enroll.is_some() => Some(replace_own(&args.config, &text)),
+        (None, _) if args.config.exists() => Some(replace_own(&args.config, &text)),
         (None, _) => Some(create(&args.config, &text)),
     };
     let written = written.transpose().with_context(|| {
@@ -184,6 +184,10 @@ fn existing(args: &SetupArgs) -> Result<Option<(String, Settings)>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.with_context(|| format!("failed to read {}", file.display()))?,
     };
+    // A package's is nothing but comments.
+    if text.parse::<toml::Table>().is_ok_and(|table| table.is_empty()) {
+        return Ok(None);
+    }
     if !args.force && !args.dry_run {
         bail!(
             "{} is there and is not overwritten; --force adds to it what it does not capture yet and keeps a copy, \
@@ -221,6 +225,7 @@ fn tell(findings: &Findings) -> Result<()> {
         let heard = match &port.heard {
             Heard::Link { baud } => format!("a board with the link protocol, {baud} baud"),
             Heard::Nmea { baud } => format!("a GPS receiver, {baud} baud"),
+            Heard::Protocol { baud, framing } => format!("a device that speaks {framing}, {baud} baud"),
             Heard::Numbers { baud, columns, .. } => format!("lines of {columns} numbers, {baud} baud"),
             Heard::Text { baud } => format!("text, {baud} baud"),
             Heard::Noise => "bytes that make no sense at the usual rates".to_owned(),
@@ -355,7 +360,7 @@ fn enrolled(args: &SetupArgs, url: &HttpsUrl, name: &DeviceId, person: &mut dyn 
     Ok(Basis { tenant, name, identity, renew: Some(url.to_string()), brokers, spool: None })
 }
 
-/// Enrolling wrote a configuration without sources a moment ago: this takes its place.
+/// There is one that says nothing, or enrolling wrote one without sources a moment ago: this takes its place.
 fn replace_own(file: &Path, text: &str) -> io::Result<Written> {
     enroll::put_config(file, text)?;
     Ok(Written { file: file.to_path_buf(), backup: None })
@@ -565,6 +570,15 @@ mod tests {
         fs::write(place.dir.path().join("agent.toml"), "[device]\ntenant = 5\n").unwrap();
         assert!(setup(&place.args(&["--yes", "--force"])).is_err());
         assert_eq!(place.text(), "[device]\ntenant = 5\n");
+    }
+
+    /// A package's is a file of comments, so that dpkg never asks.
+    #[test]
+    fn a_configuration_that_says_nothing_is_none() {
+        let place = place();
+        fs::write(place.dir.path().join("agent.toml"), "# Configuration of headwater-agent.\n# [device]\n").unwrap();
+        assert!(setup(&place.args(&[&OWNER[..], &["--yes"]].concat())).unwrap(), "{}", place.text());
+        assert!(place.text().contains("[[source]]") && !place.dir.path().join("agent.toml.bak").exists());
     }
 
     #[test]

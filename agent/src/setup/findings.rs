@@ -47,6 +47,13 @@ pub enum Heard {
         /// At which rate.
         baud: u32,
     },
+    /// Frames of a device's own protocol.
+    Protocol {
+        /// At which rate.
+        baud: u32,
+        /// Its word in the configuration, such as `ubx`.
+        framing: &'static str,
+    },
     /// Lines with as many numbers each.
     Numbers {
         /// At which rate.

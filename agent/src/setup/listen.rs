@@ -1,12 +1,16 @@
-//! What bytes on a serial line may be: frames of the link protocol, sentences, lines of numbers, text, noise. Pure.
+//! What bytes on a serial line may be: frames of the link protocol or of a device's own, sentences, lines of numbers, text,
+//! noise. Pure.
 
 use crate::source::nmea;
 use headwater_shims::link::{Hello, LinkDecoder, LinkType, RAW_BYTES_MAX};
+use headwater_shims::vendor::{Feeder, Protocol, mavlink, pms, sds011, ubx, vedirect};
 
 /// Longest line, bytes: what is longer is none.
 const LINE_BYTES_MAX: usize = 1_024;
 /// Good frames that prove a link: one in 65 536 frames of noise has a right checksum.
 const FRAMES_MIN: u32 = 3;
+/// Good frames that prove a device's own protocol: their fixed bytes add to the checksum.
+const VENDOR_FRAMES_MIN: u64 = 2;
 /// Sentences that prove a receiver: one in 256 lines of noise has a right checksum.
 const SENTENCES_MIN: u32 = 2;
 /// Whole lines that show what lines are like.
@@ -16,11 +20,24 @@ const COLUMNS_MAX: usize = 64;
 /// What may stand between numbers.
 const SEPARATORS: [char; 4] = [',', ';', '\t', ' '];
 
+/// Protocols of devices that speak unasked, by their word in the configuration. Left out is SBUS, which has no checksum and
+/// needs another line.
+const VENDORS: [(&str, &(dyn Protocol + Sync)); 5] = [
+    ("ubx", &ubx::Ubx),
+    ("pms5003", &pms::Pms),
+    ("sds011", &sds011::Sds011),
+    ("mavlink", &mavlink::Mavlink),
+    ("vedirect", &vedirect::VeDirect),
+];
+
+type Vendor = Feeder<&'static (dyn Protocol + Sync), { ubx::FRAME_BYTES_MAX }>;
+
 /// What it is, as far as was heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Guess {
     Link,
     Nmea,
+    Vendor(&'static str),
     Numbers { columns: usize, separator: char },
     Text,
     Noise,
@@ -28,11 +45,11 @@ pub(super) enum Guess {
 }
 
 /// Bytes of one port at one rate.
-#[derive(Debug)]
 pub(super) struct Listener {
     frames: LinkDecoder<RAW_BYTES_MAX>,
     good_frames: u32,
     hello: bool,
+    vendors: Vec<(&'static str, Vendor)>,
     sentences: u32,
     bytes: usize,
     line: Vec<u8>,
@@ -50,6 +67,7 @@ impl Listener {
             frames: LinkDecoder::new(),
             good_frames: 0,
             hello: false,
+            vendors: VENDORS.iter().map(|(name, protocol)| (*name, Feeder::new(*protocol))).collect(),
             sentences: 0,
             bytes: 0,
             line: Vec::new(),
@@ -62,6 +80,10 @@ impl Listener {
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes = self.bytes.saturating_add(bytes.len());
+        for (_, feeder) in &mut self.vendors {
+            let mut input = bytes;
+            while feeder.next_frame(&mut input).is_some() {}
+        }
         for byte in bytes {
             self.frame(*byte);
             match *byte {
@@ -113,7 +135,11 @@ impl Listener {
         if self.hello || self.good_frames >= FRAMES_MIN {
             return Some(Guess::Link);
         }
-        (self.sentences >= SENTENCES_MIN).then_some(Guess::Nmea)
+        if self.sentences >= SENTENCES_MIN {
+            return Some(Guess::Nmea);
+        }
+        let vendor = self.vendors.iter().find(|(_, feeder)| feeder.stats().frames >= VENDOR_FRAMES_MIN);
+        vendor.map(|(name, _)| Guess::Vendor(name))
     }
 
     /// What it is most likely.
@@ -202,10 +228,20 @@ mod tests {
         assert_eq!((listener.sure(), listener.guess()), (None, Guess::Noise));
     }
 
+    #[test]
+    fn devices_are_known_by_their_own_frames() {
+        // A Nova SDS011 (data sheet), and a u-blox acknowledgement of CFG-MSG.
+        let dust = [0xAA, 0xC0, 0xD4, 0x04, 0x3A, 0x0A, 0xA1, 0x60, 0x1D, 0xAB];
+        assert_eq!(heard(&[&[7, 0xAA][..], &dust, &dust].concat()), Guess::Vendor("sds011"));
+        assert_eq!(heard(&dust), Guess::Noise, "one may be chance");
+        let ack = [0xB5, 0x62, 0x05, 0x01, 0x02, 0x00, 0x06, 0x01, 0x0F, 0x38];
+        assert_eq!(heard(&ack.repeat(2)), Guess::Vendor("ubx"));
+    }
+
     proptest! {
         #[test]
         fn noise_is_neither_board_nor_receiver(bytes in proptest::collection::vec(any::<u8>(), 0..3_000)) {
-            prop_assert!(!matches!(heard(&bytes), Guess::Link | Guess::Nmea));
+            prop_assert!(!matches!(heard(&bytes), Guess::Link | Guess::Nmea | Guess::Vendor(_)));
         }
 
         #[test]

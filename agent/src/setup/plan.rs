@@ -159,6 +159,7 @@ impl Making {
         let (base, baud, framing) = match &port.heard {
             Heard::Link { baud } => ("board", *baud, "link"),
             Heard::Nmea { baud } => ("gps", *baud, "nmea"),
+            Heard::Protocol { baud, framing } => (stream_of(framing), *baud, *framing),
             Heard::Numbers { baud, .. } => ("numbers", *baud, "lines"),
             _ => return,
         };
@@ -187,6 +188,7 @@ impl Making {
             Heard::Link { .. } => {
                 format!("A board that speaks the link protocol {at}: it says its fields and units itself")
             }
+            Heard::Protocol { framing, .. } => format!("A device that speaks {framing} {at}"),
             _ => format!("A GPS receiver {at}"),
         };
         self.offer(stream, told, &keys, framing != "lines");
@@ -260,6 +262,17 @@ impl Making {
         let stream = self.stream(base);
         let keys = [("type", quoted(sensors.source)), ("stream", quoted(&stream)), ("every", quoted("10s"))];
         self.offer(stream, told, &keys, true);
+    }
+}
+
+/// What the stream of a device is called that speaks a protocol of its own.
+fn stream_of(framing: &str) -> &'static str {
+    match framing {
+        "ubx" => "gps",
+        "pms5003" | "sds011" => "particulate",
+        "mavlink" => "autopilot",
+        "vedirect" => "power",
+        _ => "device",
     }
 }
 
@@ -346,7 +359,7 @@ fn sources(text: &mut String, chosen: &[Offer]) {
 fn unused(findings: &Findings) -> String {
     let of = |port: &FoundPort| {
         let why = match &port.heard {
-            Heard::Link { .. } | Heard::Nmea { .. } | Heard::Numbers { .. } => return None,
+            Heard::Link { .. } | Heard::Nmea { .. } | Heard::Protocol { .. } | Heard::Numbers { .. } => return None,
             Heard::Text { baud } => format!("text at {baud} baud that is no line of numbers"),
             Heard::Noise => "bytes that make no sense at the usual rates".to_owned(),
             Heard::Silence => "nothing is sent there by itself".to_owned(),

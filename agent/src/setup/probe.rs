@@ -3,6 +3,7 @@
 use super::findings::{FoundGpsd, FoundPort, Heard};
 use super::listen::{Guess, Listener};
 use super::ports::Candidate;
+use crate::config::Characters;
 use crate::gpsd::Connection;
 use crate::source::port_info::PortKind;
 use crate::source::serial::{OpenPort, TtyPort};
@@ -16,10 +17,11 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// Rates, the most common first. Where nothing is heard at the first, nothing would be at another: a wrong rate makes other
 /// bytes of it, and some.
 const BAUDS: [u32; 7] = [115_200, 9_600, 38_400, 57_600, 4_800, 19_200, 230_400];
-/// How long one rate is listened to, ms: receivers speak once a second, boards introduce themselves each two.
-const LISTEN_MS: u64 = 2_600;
+/// How long one rate is listened to, ms: receivers speak once a second, boards introduce themselves each two,
+/// particulate sensors send each 2.3 s at the slowest.
+const LISTEN_MS: u64 = 5_000;
 /// How long all of it may take for one port, ms: each rate once, and opening.
-const PORT_MS_MAX: u64 = 25_000;
+const PORT_MS_MAX: u64 = 45_000;
 /// Bytes taken at once.
 const READ_BYTES: usize = 4_096;
 /// Bytes heard at one rate: what floods a port needs no longer.
@@ -48,7 +50,7 @@ impl<C: Clock> PortOpener for Ttys<C> {
     type Opener = TtyPort<C>;
 
     fn opener(&self, path: &Path, baud: u32) -> TtyPort<C> {
-        TtyPort { path: path.to_path_buf(), baud, clock: self.clock.clone() }
+        TtyPort { path: path.to_path_buf(), baud, characters: Characters::PLAIN, clock: self.clock.clone() }
     }
 }
 
@@ -114,6 +116,7 @@ pub async fn probe<P: PortOpener, C: Clock>(opener: &P, clock: &C, path: &Path, 
             Err(why) => return Heard::Failed { why },
             Ok(Guess::Link) => return Heard::Link { baud: *baud },
             Ok(Guess::Nmea) => return Heard::Nmea { baud: *baud },
+            Ok(Guess::Vendor(framing)) => return Heard::Protocol { baud: *baud, framing },
             Ok(Guess::Numbers { columns, separator }) => {
                 return Heard::Numbers { baud: *baud, columns, separator };
             }

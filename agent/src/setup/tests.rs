@@ -42,6 +42,8 @@ fn full() -> Findings {
             port("ttyUSB1", Heard::Nmea { baud: 9_600 }),
             port("ttyUSB2", Heard::Numbers { baud: 57_600, columns: 3, separator: ';' }),
             port("ttyUSB3", Heard::Link { baud: 230_400 }),
+            port("ttyUSB6", Heard::Protocol { baud: 9_600, framing: "ubx" }),
+            port("ttyUSB7", Heard::Protocol { baud: 19_200, framing: "vedirect" }),
             port("ttyUSB4", Heard::Text { baud: 9_600 }),
             port("ttyUSB5", Heard::Failed { why: "Permission denied\nlet the user into dialout".into() }),
             port("ttyS0", Heard::Silence),
@@ -97,7 +99,7 @@ fn each_set_of_findings_gives_its_text_and_the_text_is_a_configuration() {
         ..basis()
     };
     for (name, basis, findings, active) in [
-        ("full.toml", basis(), full(), 9),
+        ("full.toml", basis(), full(), 11),
         ("nothing.toml", basis(), none, 0),
         ("no_programs.toml", elsewhere, old, 1),
     ] {
@@ -133,7 +135,7 @@ fn what_is_captured_already_is_not_offered_again_and_names_stay_apart() {
     assert_eq!(left, ["numbers", "camera/usb"], "only what was a comment");
     let more = Findings { ports: vec![port("ttyUSB9", Heard::Nmea { baud: 4_800 })], ..Findings::default() };
     let chosen = offers(&more, &Captured::by(&settings, &as_is), &as_is);
-    assert_eq!(chosen[0].stream, "gps3");
+    assert_eq!(chosen[0].stream, "gps4");
     let longer = extend(&text, &chosen);
     assert!(longer.starts_with(text.trim_end()), "nothing of what stood there is changed");
     assert_eq!(config::parse_text(&longer).unwrap().sources.len(), settings.sources.len() + 1);
