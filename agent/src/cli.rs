@@ -1,8 +1,9 @@
-//! The command line: run, check, test, status, enroll, time-floor, spool, decode, selftest.
+//! The command line: run, check, test, status, enroll, setup, time-floor, spool, decode, selftest.
 
 mod generate;
 mod online;
 mod selftest;
+mod setup;
 
 use crate::card::{self, SpoolArgs};
 use crate::config::{self, Settings, identity};
@@ -128,6 +129,14 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Finds what this gateway has (sensors, ports, cameras, gpsd), and writes a configuration that captures it.
+    ///
+    /// Listens to serial ports for some seconds each and sends nothing; opening one may start a board anew. Asks before
+    /// each source, unless told --yes. A configuration that is there is only added to, with --force, and a copy is kept.
+    #[command(
+        after_help = "Examples:\n  sudo headwater-agent setup --enroll https://hq.example:8443 --token hwt1-…\n  headwater-agent setup --dry-run --yes --tenant acme --broker mqtts://hq.example:8883\n  sudo headwater-agent setup --force          adds what was plugged in since\n  headwater-agent setup --json --dry-run --tenant acme --broker mqtts://hq.example:8883 | jq .found"
+    )]
+    Setup(setup::SetupArgs),
     /// Shows the time that is certainly past, by which certificates are checked; or forgets it.
     ///
     /// It comes from our own certificates and from collectors that promise their time. Reset it if such a promise was
@@ -272,6 +281,7 @@ fn act(verb: Verb) -> Result<bool> {
         Verb::Enroll { url, token, name, config, dir, replace, json } => {
             enroll_here(&url, &token, name, (&config, &dir), replace, json)
         }
+        Verb::Setup(args) => setup::setup(&args),
         Verb::TimeFloor { config, reset, json } => time_floor(&config, reset, json),
         Verb::Spool(args) => Ok(card::main(args) == ExitCode::SUCCESS),
         Verb::Decode { file, rows, json } => decode(&file, rows, json),
@@ -319,46 +329,55 @@ fn check(config: &Path, online: bool, json: bool) -> Result<bool> {
     if json {
         return online::check(&settings, true);
     }
+    let mut good = check_with(&settings, &mut |line: &dyn Display| say(line))?;
+    if online && good {
+        good = online::check(&settings, false)?;
+    }
+    say(if good { "all is well" } else { "there is something to mend" })?;
+    Ok(good)
+}
+
+/// Tells who we are, what is captured and what is wrong, a line at a time; true if nothing is.
+fn check_with(
+    settings: &Settings,
+    say: &mut dyn FnMut(&dyn Display) -> Result<(), OutputError>,
+) -> Result<bool> {
     let now = BootClock.read().real;
     let mut good = true;
     match identity::load(&settings.identity, &settings.device, now) {
         Ok(identity) => {
             let signer = &identity.signer;
-            say(format_args!("this gateway is {} (signing key {})", settings.device, signer.key.key_id()))?;
-            say(format_args!("certificate {} is valid until {}", signer.serial, date(signer.not_after)))?;
+            say(&format_args!("this gateway is {} (signing key {})", settings.device, signer.key.key_id()))?;
+            say(&format_args!("certificate {} is valid until {}", signer.serial, date(signer.not_after)))?;
             if identity.ends < now {
                 good = false;
-                say(format_args!(
+                say(&format_args!(
                     "! by this clock its certificates ended on {}: set the clock, or renew them",
                     date(identity.ends)
                 ))?;
             }
-            if let Err(why) = pipeline::mqtt_settings(&settings, &identity) {
+            if let Err(why) = pipeline::mqtt_settings(settings, &identity) {
                 good = false;
-                say(format_args!("! {why}"))?;
+                say(&format_args!("! {why}"))?;
             }
         }
         Err(errors) => {
             good = false;
-            errors.iter().try_for_each(|error| say(format_args!("! {error}")))?;
+            errors.iter().try_for_each(|error| say(&format_args!("! {error}")))?;
         }
     }
-    say(format_args!("ships to {}", settings.uplink.told()))?;
+    say(&format_args!("ships to {}", settings.uplink.told()))?;
     if let Err(error) = pipeline::folder_is_writable(&settings.spool.dir) {
         good = false;
-        say(format_args!("! spool folder {} is not writable: {error}", settings.spool.dir.display()))?;
+        say(&format_args!("! spool folder {} is not writable: {error}", settings.spool.dir.display()))?;
     }
     for source in &settings.sources {
-        say(format_args!("captures {} from {}", source.stream, source.kind.as_str()))?;
+        say(&format_args!("captures {} from {}", source.stream, source.kind.as_str()))?;
     }
     for found in runtime()?.block_on(observe::find(&settings.clock, &settings.sources)) {
         good &= !found.is_problem;
-        say(format_args!("{}time from {}", if found.is_problem { "! " } else { "" }, found.told))?;
+        say(&format_args!("{}time from {}", if found.is_problem { "! " } else { "" }, found.told))?;
     }
-    if online && good {
-        good = online::check(&settings, false)?;
-    }
-    say(if good { "all is well" } else { "there is something to mend" })?;
     Ok(good)
 }
 

@@ -65,6 +65,16 @@ counters! {
     CameraStampsMissing "camera_stamps_missing" #[doc = "Frames whose program said nothing of them in time."],
     LinesBundled "lines_bundled" #[doc = "Lines a program printed many at once: as old as the print before."],
     LatencyCut "latency_cut" #[doc = "Readings older than a stamp can say, 4.29 s."],
+    SysReadErrors "sys_read_errors" #[doc = "Values of sensors the kernel could not read, or that are none."],
+    SysDevicesGone "sys_devices_gone" #[doc = "Times a sensor of the kernel vanished."],
+    SysDevicesRefused "sys_devices_refused" #[doc = "Sensors of the kernel that were not read, because there are too many."],
+    SysChannelsRefused "sys_channels_refused" #[doc = "Values of sensors left out: too many of one, or of a name taken."],
+    PollsMissed "polls_missed" #[doc = "Polls left out because the one before took too long."],
+    W1CrcErrors "w1_crc_errors" #[doc = "Answers of 1-Wire thermometers with a wrong checksum."],
+    W1PowerOn "w1_power_on" #[doc = "Answers of 1-Wire thermometers that had not converted (85 °C)."],
+    W1NoAnswer "w1_no_answer" #[doc = "Answers of 1-Wire thermometers that are a line held low."],
+    GpsdOthers "gpsd_others" #[doc = "Reports of receivers of gpsd that are not the one captured."],
+    GpsdRepeats "gpsd_repeats" #[doc = "Fixes gpsd told again."],
     ReceiptsLost "receipts_lost" #[doc = "Receipts a source could not be given: its pictures are captured twice."],
 }
 

@@ -3,6 +3,7 @@
 //! [`raw`] is the file as people write it; [`Settings`] is what the rest of the agent works with, in
 //! which nothing is left to check. Between the two stands [`check`], which collects [`Mistake`]s.
 
+mod builtin;
 pub mod check;
 mod clock;
 pub mod identity;
@@ -23,6 +24,7 @@ pub use settings::{
     PreviewSettings, Retention, SerialLine, Settings, SourceKind, SourceSettings, SpoolSettings,
     UplinkSettings,
 };
+pub use settings::{GpsdSettings, SysWhat};
 
 use std::path::Path;
 

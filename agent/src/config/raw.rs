@@ -229,7 +229,7 @@ pub struct RawStatus {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawSource {
-    /// `serial`, `camera_dir`, `camera_command` or `exec`. Required.
+    /// `serial`, `camera_dir`, `camera_command`, `exec`, `iio`, `hwmon`, `w1`, `host` or `gpsd`. Required.
     pub r#type: Option<String>,
     /// Stream name, such as `imu` or `camera/front`. Required.
     pub stream: Option<String>,
@@ -290,7 +290,14 @@ pub struct RawSource {
     pub command: Option<Vec<String>>,
     /// exec: do not start it again when it ends. Default false.
     pub once: Option<bool>,
-    /// camera_dir: the folder pictures appear in.
+    /// iio, hwmon, w1 and host: from one look to the next, such as `"10s"`, `"500ms"` or `"5min"`; 100 ms to 1 h. Default
+    /// 10 s.
+    pub every: Option<String>,
+    /// gpsd: where it listens. Default `127.0.0.1:2947`.
+    pub address: Option<String>,
+    /// gpsd: the one of its receivers that is captured, such as `/dev/ttyACM0`. Default the first that tells of itself.
+    pub receiver: Option<String>,
+    /// camera_dir: the folder pictures appear in. host: a folder on the disk whose room is told, default `/`.
     pub dir: Option<String>,
     /// camera_dir: `delete` a captured picture, or `keep` it in `done/`. Default `delete`.
     pub after: Option<String>,

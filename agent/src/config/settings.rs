@@ -10,6 +10,7 @@ use crate::source::vendor::VendorProtocol;
 use headwater_core::id::{DevicePath, StreamName};
 use headwater_core::ports::{EvictFirst, SpoolLane, StreamClass};
 use headwater_core::schema::Schema;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -188,6 +189,15 @@ pub enum SourceKind {
         /// What a line holds.
         lines: LineSettings,
     },
+    /// What the kernel tells in files.
+    Sys {
+        /// Of what.
+        what: SysWhat,
+        /// From one look to the next.
+        every: Duration,
+    },
+    /// Receivers behind gpsd.
+    Gpsd(GpsdSettings),
 }
 
 impl SourceKind {
@@ -199,8 +209,50 @@ impl SourceKind {
             Self::CameraDir { .. } => "camera_dir",
             Self::CameraCommand { .. } => "camera_command",
             Self::Exec { .. } => "exec",
+            Self::Sys { what, .. } => what.as_str(),
+            Self::Gpsd(_) => "gpsd",
         }
     }
+}
+
+/// What the kernel tells of in files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SysWhat {
+    /// Industrial I/O: chips on I²C and SPI.
+    Iio,
+    /// Hardware monitoring.
+    Hwmon,
+    /// Thermometers on a 1-Wire bus.
+    W1,
+    /// This machine.
+    Host {
+        /// A folder on the disk whose room is told.
+        dir: PathBuf,
+    },
+}
+
+impl SysWhat {
+    /// Name in the configuration.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Iio => "iio",
+            Self::Hwmon => "hwmon",
+            Self::W1 => "w1",
+            Self::Host { .. } => "host",
+        }
+    }
+}
+
+/// A gpsd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GpsdSettings {
+    /// Where it listens.
+    pub at: SocketAddr,
+    /// The receiver that is captured; the first that tells of itself if none is named.
+    pub receiver: Option<String>,
+    /// Stream of what its satellites are like.
+    pub sky: StreamName,
 }
 
 /// A serial line.

@@ -1,5 +1,6 @@
 //! Checks `[[source]]`: which keys a type wants, which it does not know, and names used twice.
 
+use super::builtin::{self, Builtin};
 use super::mistake::{Mistake, Mistakes};
 use super::protocols;
 use super::raw::{RawField, RawSource};
@@ -22,7 +23,8 @@ const TIME_EXP: u8 = 3;
 /// Names below it are the agent's own.
 const RESERVED: &str = "hw";
 /// Kinds the agent defines itself.
-const RESERVED_KINDS: [&str; 4] = ["clock", "gaps", "gps_fix", "image"];
+const RESERVED_KINDS: [&str; 10] =
+    ["clock", "gaps", "gps_fix", "gps_sky", "host_health", "host_link", "hwmon", "iio", "image", "w1"];
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Type {
@@ -30,6 +32,7 @@ enum Type {
     CameraDir,
     CameraCommand,
     Exec,
+    Builtin(Builtin),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -212,6 +215,11 @@ fn kind(raw: &RawSource, path: &str, folder: &Path, mistakes: &mut Mistakes) -> 
         ("camera_dir", Type::CameraDir),
         ("camera_command", Type::CameraCommand),
         ("exec", Type::Exec),
+        ("iio", Type::Builtin(Builtin::Iio)),
+        ("hwmon", Type::Builtin(Builtin::Hwmon)),
+        ("w1", Type::Builtin(Builtin::W1)),
+        ("host", Type::Builtin(Builtin::Host)),
+        ("gpsd", Type::Builtin(Builtin::Gpsd)),
     ];
     let kind = value::word(raw.r#type.as_deref(), &types, None, &format!("{path}.type"), mistakes)?;
     let framing = match kind {
@@ -272,6 +280,7 @@ fn kind(raw: &RawSource, path: &str, folder: &Path, mistakes: &mut Mistakes) -> 
             let once = raw.once.unwrap_or(false);
             Some(SourceKind::Exec { command: command?, once, lines: lines.filter(|_| format.is_some())? })
         }
+        Type::Builtin(of) => builtin::kind(of, raw, path, folder, mistakes),
     }
 }
 
@@ -327,7 +336,10 @@ fn only_known_keys(raw: &RawSource, kind: Type, framing: Option<Bytes>, path: &s
         ("format", raw.format.is_some(), kind == Type::Exec),
         ("command", raw.command.is_some(), command),
         ("once", raw.once.is_some(), kind == Type::Exec),
-        ("dir", raw.dir.is_some(), kind == Type::CameraDir),
+        ("dir", raw.dir.is_some(), matches!(kind, Type::CameraDir | Type::Builtin(Builtin::Host))),
+        ("every", raw.every.is_some(), matches!(kind, Type::Builtin(of) if of != Builtin::Gpsd)),
+        ("address", raw.address.is_some(), kind == Type::Builtin(Builtin::Gpsd)),
+        ("receiver", raw.receiver.is_some(), kind == Type::Builtin(Builtin::Gpsd)),
         ("after", raw.after.is_some(), kind == Type::CameraDir),
         ("preview", raw.preview.is_some(), matches!(kind, Type::CameraDir | Type::CameraCommand)),
     ];

@@ -416,11 +416,20 @@ fn write_config(
         quoted(&url.to_string()),
         quoted(broker),
     );
-    if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
+    put_config(file, &text).map_err(failed)
+}
+
+/// Puts a configuration in its place, whole or not at all, with the owner of what it replaces, else of its folder.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn put_config(file: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)?;
     }
-    let mark = file.with_extension("toml.written");
-    replace(&[Fresh { path: file, text: &text, secret: false }], &mark).map_err(failed)
+    let mut mark = file.as_os_str().to_owned();
+    mark.push(".written");
+    replace(&[Fresh { path: file, text, secret: false }], Path::new(&mark))
 }
 
 /// This host's name, if it can be a device's.

@@ -12,6 +12,7 @@ mod pin;
 mod token;
 mod url;
 
+pub(crate) use client::put_config;
 pub use client::{EnrollError, Enrolled, Enrolling, enroll, host_name, renew};
 pub use files::finish_replacing;
 pub use token::{Token, TokenError};

@@ -3,9 +3,10 @@
 use super::kernel::{GatewayKernel, Kernel};
 use super::look::kernel_claim;
 use super::report::Report;
-use super::{chronyc, devices, gpsd_client, ioctl};
+use super::{chronyc, devices, ioctl};
 use crate::clock::BootClock;
 use crate::config::{ClockSettings, Framing, GPSD_DEFAULT, Pick, SourceKind, SourceSettings};
+use crate::gpsd::Connection;
 use crate::stamp::track::TimeSource;
 use headwater_core::ports::Clock;
 use headwater_core::time::{Grade, NS_PER_MS};
@@ -82,9 +83,9 @@ async fn gpsd(settings: &ClockSettings) -> Option<Found> {
         Pick::Auto => (GPSD_DEFAULT, false),
         Pick::This(at) => (at, true),
     };
-    match gpsd_client::greet(at).await {
-        Ok((_, release)) => {
-            let told = format!("gpsd {release} at {at}; {}", pulse_grade(settings));
+    match Connection::open(BootClock, at).await {
+        Ok(gpsd) => {
+            let told = format!("gpsd {} at {at}; {}", gpsd.release, pulse_grade(settings));
             Some(found(TimeSource::GpsPps, told))
         }
         Err(_) if !wanted => None,

@@ -1,11 +1,10 @@
 //! gpsd's words: PPS and TOFF, each a pair of UTC and the wall clock. Seconds are whole numbers here: as 32-bit floats
 //! they would be 128 s apart.
 
+use crate::gpsd::{class, garbled};
 use headwater_core::time::{NS_PER_S, UtcNanos};
 use serde::Deserialize;
 
-/// Longest line read, bytes: gpsd's own bound of a report is 10 KiB (`GPS_JSON_RESPONSE_MAX`).
-pub(super) const LINE_BYTES_MAX: usize = 16 << 10;
 /// What asks it for reports.
 pub(super) const WATCH: &[u8] = b"?WATCH={\"enable\":true,\"json\":true,\"pps\":true};\n";
 /// Longest device name kept.
@@ -14,24 +13,12 @@ const NAME_BYTES_MAX: usize = 64;
 /// A line that matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Said {
-    /// Its first line.
-    Version(String),
     /// A pulse: the wall clock showed `wall` when `utc` came.
     Pulse { device: String, utc: UtcNanos, wall: UtcNanos },
     /// Sentences of `utc` came when the wall clock showed `wall`.
     TimeOffset { device: String, utc: UtcNanos, wall: UtcNanos },
     /// Something else.
     Other,
-}
-
-#[derive(Deserialize)]
-struct Class {
-    class: String,
-}
-
-#[derive(Deserialize)]
-struct Version {
-    release: String,
 }
 
 #[derive(Deserialize)]
@@ -49,15 +36,10 @@ struct Pair {
 /// # Errors
 /// Why it is none of gpsd's, for a person.
 pub(super) fn read(line: &[u8]) -> Result<Said, String> {
-    let garbled = |error: serde_json::Error| format!("gpsd sent what is no report of its: {error}");
-    let Class { class } = serde_json::from_slice(line).map_err(garbled)?;
+    let class = class(line)?.class;
     match class.as_str() {
-        "VERSION" => {
-            let Version { release } = serde_json::from_slice(line).map_err(garbled)?;
-            Ok(Said::Version(cut(&release)))
-        }
         "PPS" | "TOFF" => {
-            let pair: Pair = serde_json::from_slice(line).map_err(garbled)?;
+            let pair: Pair = serde_json::from_slice(line).map_err(|error| garbled(&error))?;
             let utc = instant(pair.real_sec, pair.real_nsec);
             let wall = instant(pair.clock_sec, pair.clock_nsec);
             let (Some(utc), Some(wall)) = (utc, wall) else {
@@ -99,7 +81,7 @@ mod tests {
         assert_eq!(read(toff.as_bytes()), Ok(Said::TimeOffset { device, utc, wall }));
         let version =
             br#"{"class":"VERSION","release":"3.22","rev":"3.22","proto_major":3,"proto_minor":14}"#;
-        assert_eq!(read(version), Ok(Said::Version("3.22".into())));
+        assert_eq!(read(version), Ok(Said::Other), "read with the connection");
         assert_eq!(read(br#"{"class":"SKY","satellites":[]}"#), Ok(Said::Other));
     }
 

@@ -11,6 +11,7 @@ mod child;
 pub mod exec;
 pub mod frame_stamp;
 pub mod framing;
+pub mod gpsd;
 pub mod image;
 pub mod lines;
 pub mod link;
@@ -18,6 +19,7 @@ pub mod nmea;
 pub mod port_info;
 pub mod preview;
 pub mod serial;
+pub mod sys;
 pub mod vendor;
 
 use crate::clock::asleep_ns;
@@ -31,12 +33,14 @@ use child::Program;
 pub use child::STAMPS_PLACE;
 use exec::ExecSource;
 use framing::Decoder;
+use gpsd::GpsdSource;
 use headwater_core::ports::{Clock, Source, SourceError, SourceEvent};
 use headwater_core::time::NS_PER_MS;
 use lines::LineDecoder;
 use link::{ClockUse, LinkDecoding};
 use nmea::NmeaDecoding;
 use serial::{SerialSource, TtyPort};
+use sys::{SysSource, SysTree};
 use tokio::sync::mpsc;
 use vendor::{VendorDecoding, VendorProtocol};
 
@@ -54,6 +58,10 @@ pub enum AnySource<C: Clock> {
     CameraCommand(Box<CameraCommandSource<C>>),
     /// A program that prints.
     Exec(Box<ExecSource<C>>),
+    /// What the kernel tells in files.
+    Sys(Box<SysSource<C>>),
+    /// Receivers behind gpsd.
+    Gpsd(Box<GpsdSource<C>>),
 }
 
 impl<C: Clock> AnySource<C> {
@@ -104,6 +112,14 @@ impl<C: Clock> AnySource<C> {
                 let lines = LineDecoder::of_program(stream.clone(), arrivals, lines.clone());
                 (Self::Exec(Box::new(ExecSource::new(clock, stream, program, lines, *once))), None)
             }
+            SourceKind::Sys { what, every } => {
+                let of = (what.clone(), *every);
+                let source = SysSource::new(clock, SysTree::gateway(), (stream, arrivals), of);
+                (Self::Sys(Box::new(source)), None)
+            }
+            SourceKind::Gpsd(gpsd) => {
+                (Self::Gpsd(Box::new(GpsdSource::new(clock, (stream, arrivals), gpsd.clone()))), None)
+            }
         }
     }
 
@@ -113,7 +129,7 @@ impl<C: Clock> AnySource<C> {
             Self::CameraCommand(source) => source.close().await,
             Self::Exec(source) => source.close().await,
             Self::CameraDir(source) => source.close().await,
-            Self::Serial(_) => {}
+            Self::Serial(_) | Self::Sys(_) | Self::Gpsd(_) => {}
         }
     }
 }
@@ -125,6 +141,8 @@ impl<C: Clock> Source for AnySource<C> {
             Self::CameraDir(source) => source.next().await,
             Self::CameraCommand(source) => source.next().await,
             Self::Exec(source) => source.next().await,
+            Self::Sys(source) => source.next().await,
+            Self::Gpsd(source) => source.next().await,
         }
     }
 }
@@ -143,6 +161,9 @@ fn device_ms(kind: &SourceKind) -> i64 {
         SourceKind::CameraDir { .. } => 2_000,
         SourceKind::CameraCommand { .. } => 500,
         SourceKind::Exec { .. } => 1_000,
+        SourceKind::Sys { what, .. } => sys::device_ms(what),
+        // As receivers that are read without it; it tells what they say at once.
+        SourceKind::Gpsd(_) => 1_000,
     }
 }
 

@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::clock::BootClock;
+use crate::gpsd::{LINE_BYTES_MAX, LINES_MAX};
 use headwater_core::time::UtcNanos;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 const VERSION: &[u8] = b"{\"class\":\"VERSION\",\"release\":\"3.22\"}\n";
 const TOFF: &[u8] = b"{\"class\":\"TOFF\",\"device\":\"/dev/ttyS0\",\"real_sec\":1800000000,\"real_nsec\":0,\"clock_sec\":1800000000,\"clock_nsec\":120000000}\n";

@@ -20,6 +20,12 @@ use headwater_shims::vendor::nmea::Proprietary;
 /// Longest sentence, bytes: the standard says 82, receivers with many satellites send several hundred.
 pub const SENTENCE_BYTES_MAX: usize = 1_024;
 
+/// Whether a line, without its `$` and end, is a sentence with a right checksum.
+#[must_use]
+pub fn is_sentence(line: &[u8]) -> bool {
+    sentence::checked(line).is_ok()
+}
+
 /// State of one receiver.
 #[derive(Debug)]
 pub struct NmeaDecoding {
