@@ -39,11 +39,12 @@ static uint8_t enabled = 1, reset_wanted;
 
 void uart_interrupt(void);
 void uart_interrupt(void) {
+    /* Cleared first: a byte that comes after the last look asks again. Cleared last, it would wait for ever. */
+    UART_INT_CLEAR = UART_RX_FULL;
     while (UART_STATE & UART_RX_FULL) {
         uint32_t now = COUNTER;
         hw_link_rx_ring_push(&ring, (uint8_t)UART_DATA, now);
     }
-    UART_INT_CLEAR = UART_RX_FULL;
 }
 
 /* Wakes the main loop. */
@@ -146,7 +147,8 @@ int main(void) {
         uint64_t now_us = hw_link_clock_now(&clock_us, COUNTER);
         hear(now_us);
         hw_link_poll(&device, now_us);
-        if (enabled && now_us >= next_us) {
+        /* Before a restart the queue must run empty. */
+        if (enabled && !reset_wanted && now_us >= next_us) {
             sample(now_us);
             next_us = now_us + period_us;
         }
