@@ -34,6 +34,8 @@ const SOME_ROWS: u64 = 150;
 const SYNCED: Duration = Duration::from_secs(4);
 /// The status says so twice, this far apart: nothing comes any more.
 const QUIET: Duration = Duration::from_secs(4);
+/// Two clocks read within this were read at once, ns.
+const SAME_INSTANT_NS: i64 = 100_000;
 /// Name of the board's stream and of its kind.
 const STREAM: &str = "count";
 
@@ -58,7 +60,7 @@ impl Board {
     fn end(mut self) -> BTreeMap<i64, i64> {
         self.over.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap();
-        std::mem::take(&mut self.sent.lock().unwrap())
+        self.sent.lock().unwrap().clone()
     }
 }
 
@@ -101,6 +103,16 @@ impl Port {
     }
 }
 
+/// UTC and the board's time of one instant; a thread that was put aside between the two looks again.
+fn at_once(device_us: impl Fn() -> u64) -> (i64, u64) {
+    loop {
+        let (before, t_us, after) = (unix_nanos(), device_us(), unix_nanos());
+        if (0..SAME_INSTANT_NS).contains(&(after - before)) {
+            return (before, t_us);
+        }
+    }
+}
+
 /// Samples at a steady beat and answers pings, until it is over.
 fn play(listener: &UnixListener, over: &AtomicBool, sent: &Mutex<BTreeMap<i64, i64>>) {
     let stream = SimStream {
@@ -120,7 +132,7 @@ fn play(listener: &UnixListener, over: &AtomicBool, sent: &Mutex<BTreeMap<i64, i
         device.receive(&heard, device_us(), &mut port.waiting).unwrap();
         device.poll(device_us(), &mut port.waiting).unwrap();
         if start.elapsed() >= PERIOD * n {
-            let (utc, t_us) = (unix_nanos(), device_us());
+            let (utc, t_us) = at_once(device_us);
             sent.lock().unwrap().insert(i64::from(n), utc);
             if port.is_greeted && port.waiting.is_empty() {
                 let row = vec![LinkValue::U32(n), LinkValue::I64(utc)];

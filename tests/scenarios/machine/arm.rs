@@ -5,7 +5,7 @@ use super::commands::Commands;
 use super::{ANSWER_LIMIT, words};
 use crate::other_host::tool;
 use headwater_tests::procs::Proc;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -30,18 +30,18 @@ impl ArmParts {
         let qemu = tool("qemu-system-aarch64").ok_or("there is no qemu-system-aarch64")?;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cross/vm");
         let initrd = dir.join("initrd");
-        run(&script, ["initrd".as_ref(), deb.as_os_str(), initrd.as_os_str()])?;
-        let kernel = PathBuf::from(run(&script, ["kernel".as_ref()])?.trim());
+        run(&script, [OsStr::new("initrd"), deb.as_os_str(), initrd.as_os_str()])?;
+        let kernel = PathBuf::from(run(&script, [OsStr::new("kernel")])?.trim());
         Ok(Self { qemu, script, kernel, initrd })
     }
 
     /// A disk with the files of `folder`, which the machine has as `/var/lib/headwater`.
     pub(crate) fn disk(&self, folder: &Path, file: &Path) -> Result<(), String> {
-        run(&self.script, ["disk".as_ref(), folder.as_os_str(), file.as_os_str()]).map(drop)
+        run(&self.script, [OsStr::new("disk"), folder.as_os_str(), file.as_os_str()]).map(drop)
     }
 }
 
-fn run<'a>(script: &Path, args: impl IntoIterator<Item = &'a std::ffi::OsStr>) -> Result<String, String> {
+fn run<'a>(script: &Path, args: impl IntoIterator<Item = &'a OsStr>) -> Result<String, String> {
     let done = Command::new(script).args(args).output().map_err(|e| format!("{}: {e}", script.display()))?;
     match done.status.success() {
         true => Ok(String::from_utf8_lossy(&done.stdout).into_owned()),

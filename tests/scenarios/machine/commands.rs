@@ -1,6 +1,8 @@
 //! The serial line on which a machine is told what to do: a word and its value, answered by the same word.
 
-use super::{BOOT_LIMIT, Proc, wait_until};
+use super::BOOT_LIMIT;
+use headwater_tests::procs::Proc;
+use headwater_tests::ticks::wait_until;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;

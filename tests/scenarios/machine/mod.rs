@@ -11,7 +11,6 @@ use crate::other_host::tool;
 use archive::Archive;
 use commands::Commands;
 use headwater_tests::procs::Proc;
-use headwater_tests::ticks::wait_until;
 use std::ffi::OsString;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
