@@ -576,7 +576,8 @@ mod tests {
     #[test]
     fn a_configuration_that_says_nothing_is_none() {
         let place = place();
-        fs::write(place.dir.path().join("agent.toml"), "# Configuration of headwater-agent.\n# [device]\n").unwrap();
+        fs::write(place.dir.path().join("agent.toml"), "# Configuration of headwater-agent.\n# [device]\n")
+            .unwrap();
         assert!(setup(&place.args(&[&OWNER[..], &["--yes"]].concat())).unwrap(), "{}", place.text());
         assert!(place.text().contains("[[source]]") && !place.dir.path().join("agent.toml.bak").exists());
     }

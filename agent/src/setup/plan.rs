@@ -359,7 +359,9 @@ fn sources(text: &mut String, chosen: &[Offer]) {
 fn unused(findings: &Findings) -> String {
     let of = |port: &FoundPort| {
         let why = match &port.heard {
-            Heard::Link { .. } | Heard::Nmea { .. } | Heard::Protocol { .. } | Heard::Numbers { .. } => return None,
+            Heard::Link { .. } | Heard::Nmea { .. } | Heard::Protocol { .. } | Heard::Numbers { .. } => {
+                return None;
+            }
             Heard::Text { baud } => format!("text at {baud} baud that is no line of numbers"),
             Heard::Noise => "bytes that make no sense at the usual rates".to_owned(),
             Heard::Silence => "nothing is sent there by itself".to_owned(),
