@@ -37,7 +37,7 @@ pub(super) fn rows(stream: StreamId, first: u64, n: u64) -> Result<Rows, String>
     let mixed = |seq: u64| seq.wrapping_mul(SPREAD);
     let each = |make: &dyn Fn(u64) -> i64| seqs.clone().map(make).collect::<Vec<i64>>();
     let there: Vec<bool> = seqs.clone().map(|seq| seq % 3 != 0).collect();
-    let double = |seq: u64| if seq % 3 == 0 { 0.0 } else { f64::from_bits(mixed(seq)) };
+    let double = |seq: u64| if seq.is_multiple_of(3) { 0.0 } else { f64::from_bits(mixed(seq)) };
     let single = |seq: u64| u16::try_from(seq % 1_000).map_or(0.0, |n| f32::from(n) * 0.1 - 3.0);
     let fields = vec![
         Values::I64(each(&|seq| i64::try_from(seq % 100).unwrap_or(0) - 50)),

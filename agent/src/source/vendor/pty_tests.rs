@@ -68,7 +68,7 @@ fn dust(_: &[u8], beat: u16) -> Vec<u8> {
     let [low, high] = beat.to_le_bytes();
     let data = [low, high, 0, 0, 1, 2];
     let frame = [&[0xAA, 0xC0], data.as_slice(), &[sum::sum8(&data), 0xAB]].concat();
-    if beat % 3 == 0 { [&frame[..4], &[0xAA], &frame].concat() } else { frame }
+    if beat.is_multiple_of(3) { [&frame[..4], &[0xAA], &frame].concat() } else { frame }
 }
 
 #[tokio::test]

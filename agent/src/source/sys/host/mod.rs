@@ -77,7 +77,7 @@ pub(super) fn look<C: Clock>(
 
 fn read<C: Clock>(reader: &Reader<C>, kind: &str, mut asked: Vec<Asked<'_>>) -> super::look::Seen {
     let gauges =
-        asked.iter().map(|(name, logical, unit, _)| Gauge::of(name, logical.clone(), *unit)).collect();
+        asked.iter().map(|(name, logical, unit, _)| Gauge::of(name, logical.clone(), unit)).collect();
     reader.device(kind, gauges, |at| {
         let value = asked.get_mut(at).and_then(|(_, _, _, ask)| ask());
         Ok::<_, Fault>(value.unwrap_or(Value::Null))
