@@ -72,6 +72,7 @@ impl<C: Clock> Connection<C> {
     pub(crate) async fn open(clock: C, at: SocketAddr) -> Result<Self, String> {
         let late = clock.boot().plus_ms(GREETING_LIMIT_MS);
         let stream = tokio::select! {
+            biased;
             stream = TcpStream::connect(at) => stream.map_err(|error| error.to_string())?,
             () = clock.sleep_until(late) => return Err("no connection".to_owned()),
         };
@@ -95,6 +96,7 @@ impl<C: Clock> Connection<C> {
     pub(crate) async fn say(&mut self, words: &[u8]) -> Result<(), String> {
         let late = self.clock.boot().plus_ms(GREETING_LIMIT_MS);
         tokio::select! {
+            biased;
             said = self.output.write_all(words) => said.map_err(|error| error.to_string()),
             () = self.clock.sleep_until(late) => Err("it takes no questions".to_owned()),
         }

@@ -1,12 +1,15 @@
-//! A gpsd on loopback that answers, goes away and comes back.
+//! A gpsd on loopback that answers, goes away and comes back; on real clocks, since its sockets are real.
 
 use super::*;
+use crate::clock::BootClock;
 use crate::config::SourceKind;
 use crate::source::arrival::Declared;
-use headwater_sim::clock::SimClock;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+/// Far above what it takes.
+const LIMIT: Duration = Duration::from_secs(30);
 const VERSION: &[u8] = b"{\"class\":\"VERSION\",\"release\":\"3.22\"}\r\n";
 
 fn tpv(second: u32) -> String {
@@ -24,21 +27,21 @@ async fn greeted(listener: &TcpListener) -> TcpStream {
     stream
 }
 
-fn source(clock: SimClock, at: SocketAddr) -> GpsdSource<SimClock> {
+fn source(at: SocketAddr) -> GpsdSource<BootClock> {
     let settings = GpsdSettings { at, receiver: None, sky: "gps/sky".parse().unwrap() };
     assert_eq!(SourceKind::Gpsd(settings.clone()).as_str(), "gpsd");
     let arrivals = Arrivals::of_program(Declared::default(), 1_000_000_000);
-    GpsdSource::new(clock, ("gps".parse().unwrap(), arrivals), settings)
+    GpsdSource::new(BootClock, ("gps".parse().unwrap(), arrivals), settings)
 }
 
-async fn fix(source: &mut GpsdSource<SimClock>) {
+async fn fix(source: &mut GpsdSource<BootClock>) {
     while !matches!(source.next().await, Ok(SourceEvent::Reading { .. })) {}
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn fixes_come_from_a_gpsd_that_goes_away_and_comes_back() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut source = source(SimClock::start(), listener.local_addr().unwrap());
+    let mut source = source(listener.local_addr().unwrap());
     let serve = async {
         for second in [1, 2, 3] {
             // In pieces, as a network delivers; then it ends.
@@ -54,14 +57,15 @@ async fn fixes_come_from_a_gpsd_that_goes_away_and_comes_back() {
             fix(&mut source).await;
         }
     };
-    tokio::join!(serve, read);
+    let both = async { tokio::join!(serve, read) };
+    tokio::time::timeout(LIMIT, both).await.expect("three fixes in time");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn dropping_next_loses_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let clock = SimClock::start();
-    let mut source = source(clock.clone(), listener.local_addr().unwrap());
+    let clock = BootClock;
+    let mut source = source(listener.local_addr().unwrap());
     let text: String = (0..5).map(tpv).collect();
     let serve = async {
         let mut stream = greeted(&listener).await;
@@ -85,6 +89,6 @@ async fn dropping_next_loses_nothing() {
     };
     tokio::select! {
         () = serve => panic!("it is held open"),
-        () = read => {}
+        read = tokio::time::timeout(LIMIT, read) => read.expect("five fixes in time"),
     }
 }
