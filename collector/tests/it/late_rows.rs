@@ -115,7 +115,10 @@ async fn late_by_two_days(n: u64) {
             break;
         }
         later(&lake, &log, &recipe).await;
-        assert!(count(&lake, "late.drive").await > before, "a life brought none of the rest, {before} of {n}");
+        assert!(
+            count(&lake, "late.drive").await > before,
+            "a life brought none of the rest, {before} of {n}"
+        );
     }
     later(&lake, &log, &recipe).await;
     assert_eq!(count(&lake, "late.drive").await, n);
