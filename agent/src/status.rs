@@ -668,7 +668,7 @@ mod tests {
         status.link.last_ack_ms = Some(3_000);
         status.spool.bytes = 0;
         (status.counters, status.set_aside) = (BTreeMap::new(), Vec::new());
-        status.sources_down = BTreeMap::new();
+        (status.sources_down, status.source_troubles) = (BTreeMap::new(), BTreeMap::new());
         assert!(status.to_text(BootNanos(6 * NS_PER_S), BootId([3; 16])).contains("all is well"));
     }
 

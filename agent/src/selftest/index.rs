@@ -10,28 +10,34 @@ use std::path::Path;
 /// The thread in which the spool opens its index.
 const THREAD: &str = "spool-index-open";
 
-/// What a power cut or a bad card leaves of the log.
+/// What a power cut or a bad card leaves of the index.
 #[derive(Debug, Clone, Copy)]
 enum Tear {
-    /// Cut to this share, of 8.
+    /// The log cut to this share, of 8.
     Cut(u64),
-    /// Other bytes in every fourth block.
+    /// Other bytes in every fourth block of each file, the first one among them.
     Rot,
 }
 
 const TEARS: [Tear; 4] = [Tear::Rot, Tear::Cut(6), Tear::Cut(3), Tear::Cut(1)];
 
-fn tear(log: &Path, tear: Tear) -> io::Result<()> {
+fn tear(index: &Path, tear: Tear) -> io::Result<()> {
     match tear {
         Tear::Cut(eighths) => {
-            let file = OpenOptions::new().write(true).open(log)?;
+            let file = OpenOptions::new().write(true).open(index.join("db"))?;
             let len = file.metadata()?.len();
             file.set_len(len.saturating_mul(eighths) / 8)
         }
         Tear::Rot => {
-            let mut bytes = fs::read(log)?;
-            bytes.chunks_mut(4_096).step_by(4).for_each(|block| block.fill(0xa5));
-            fs::write(log, bytes)
+            for entry in fs::read_dir(index)? {
+                let path = entry?.path();
+                if path.is_file() {
+                    let mut bytes = fs::read(&path)?;
+                    bytes.chunks_mut(4_096).step_by(4).for_each(|block| block.fill(0xa5));
+                    fs::write(&path, bytes)?;
+                }
+            }
+            Ok(())
         }
     }
 }
@@ -44,7 +50,7 @@ pub(super) fn is_rebuilt(dir: &Path) -> Found {
     for (at, kind) in TEARS.into_iter().enumerate() {
         let hurt = dir.join(format!("torn-{at}"));
         copy(&whole, &hurt, 0).map_err(because("a spool cannot be copied"))?;
-        tear(&hurt.join("idx/db"), kind).map_err(because("its index cannot be torn"))?;
+        tear(&hurt.join("idx"), kind).map_err(because("its index cannot be torn"))?;
         let (opened, panicked) = quietly(THREAD, || open(&hurt, 1));
         holds_all(&mut opened?).map_err(|why| format!("with an index torn by {kind:?}: {why}"))?;
         panics = panics.saturating_add(panicked);

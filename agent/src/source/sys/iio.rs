@@ -16,7 +16,7 @@ pub(super) const PLACE: &str = "/sys/bus/iio/devices";
 pub(super) const KIND: &str = "iio";
 
 /// Type, how many of the ABI's unit are one of ours, our unit (UCUM).
-const TYPES: [(&str, f64, &str); 34] = [
+const TYPES: [(&str, f64, &str); 35] = [
     ("accel", 1.0, "m/s2"),
     ("activity", 1.0, "%"),
     ("altvoltage", 1_000.0, "V"),
@@ -51,6 +51,7 @@ const TYPES: [(&str, f64, &str); 34] = [
     ("temp", 1_000.0, "Cel"),
     ("uvindex", 1.0, "1"),
     ("velocity", 1.0, "m/s"),
+    ("voltage", 1_000.0, "V"),
 ];
 
 /// Names that are no measurement of now, or no single number.
