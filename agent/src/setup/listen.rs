@@ -198,7 +198,7 @@ mod tests {
             heard(b"lf\n1.5,2,3\r\n1.25,-2,3e1\r\n0,0,0\r\n7,"),
             Guess::Numbers { columns: 3, separator: ',' }
         );
-        assert_eq!(heard(b"x\n20.5\n20.6\n20.7\n").clone(), Guess::Numbers { columns: 1, separator: ',' });
+        assert_eq!(heard(b"x\n20.5\n20.6\n20.7\n"), Guess::Numbers { columns: 1, separator: ',' });
         assert_eq!(heard(b"x\n1;2\n3;4\n5;6\n"), Guess::Numbers { columns: 2, separator: ';' });
         assert_eq!(heard(b"x\n1,2\n1,2,3\n1,2\n"), Guess::Text, "not as many each");
         assert_eq!(heard("x\nt: 20 °C\nt: 21 °C\nt: 22 °C\n".as_bytes()), Guess::Text);
