@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// Devices named in a comment; the rest is counted.
 const NAMED_MAX: usize = 6;
+/// Characters of what a device or the system says, in a comment.
+const LINE_CHARS_MAX: usize = 200;
 
 /// Who the gateway is and where it sends to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -291,7 +293,7 @@ fn listed(names: &[String]) -> String {
 
 /// What a device calls itself may hold anything; in a comment it must not end the line.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(80).collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LINE_CHARS_MAX).collect()
 }
 
 /// A TOML string.
