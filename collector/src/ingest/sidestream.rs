@@ -24,6 +24,9 @@ use std::collections::BTreeMap;
 const LATE_ROWS_PER_COMMIT: u64 = 50_000;
 /// Commits of them in one round: a million late rows must not keep aligned ones waiting.
 const LATE_COMMITS_PER_ROUND_MAX: usize = 4;
+/// Pieces of [`LATE_ROWS_PER_COMMIT`] rows looked at in one round: after a start most are in the table already, and those must
+/// not use up the round, or a collector that is killed again and again never gets to the rest.
+const LATE_PIECES_PER_ROUND_MAX: usize = 64;
 /// What is read of a raw row.
 const READ: [&str; 8] = ["device", "stream", "epoch", "seq", "ts", "ts_ns", "ts_err_ns", "grade"];
 
@@ -38,7 +41,11 @@ pub(super) async fn publish<C: Clock>(
     kinds_of: &StreamKinds,
 ) -> Result<(), AlignError> {
     let mut head = head.clone();
-    for _ in 0..LATE_COMMITS_PER_ROUND_MAX {
+    let mut commits = 0;
+    for _ in 0..LATE_PIECES_PER_ROUND_MAX {
+        if commits >= LATE_COMMITS_PER_ROUND_MAX {
+            break;
+        }
         let Some((key, runs)) = aligner.late_rows().next(LATE_ROWS_PER_COMMIT) else { return Ok(()) };
         let spec = spec(aligner.recipe())?;
         let lake = committer.lake.clone();
@@ -63,6 +70,7 @@ pub(super) async fn publish<C: Clock>(
                 ..CommitRequest::default()
             };
             head = committer.commit_once(request).await?.id;
+            commits += 1;
             metrics::counter!("headwater_align_late_rows_written_total").increment(count);
         }
         aligner.late_written(&key, &runs);
